@@ -26,7 +26,7 @@ import { expectObject, hasMethods, said } from '../expect.ts';
 import { elements, HEADS, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
-import { expectOptions, oneOf } from '../options.ts';
+import { COUNT, expectOptions, oneOf } from '../options.ts';
 import { LARGEST_BATCH, wholeBatch } from './batches.ts';
 import type { SizeKind } from './budget.ts';
 import type { Chain, Part } from './chain.ts';
@@ -68,6 +68,7 @@ const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat
 const VALUES_PER_BATCH = 2 ** 22;
 
 /**
+ * @param options.image  side of images, of a DINOv2: its positions follow. Default: what config.json says
  * @param options.heads  whether attention loses heads (`fewer`, the default), or all heads stay and have fewer features each (`narrow`)
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
  * @throws {FormatError} naming the malformed file
@@ -79,28 +80,34 @@ const VALUES_PER_BATCH = 2 ** 22;
  */
 export async function openLanguageModel(
   folder: Folder,
-  options: Pick<OpenedLanguageModel, 'heads'> = {},
+  options: Pick<OpenedLanguageModel, 'heads' | 'image'> = {},
 ): Promise<OpenedLanguageModel> {
-  expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS) });
+  expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS), image: COUNT });
+  const { heads, image } = options;
   const checkpoint = await openCheckpoint(folder);
-  const language = describe(checkpoint.config, await sizesIn(folder));
+  const language = describe(checkpoint.config, await sizesIn(folder), image);
   language.check(checkpoint);
-  return { folder, checkpoint, language, heads: options.heads };
+  return { folder, checkpoint, language, heads, image };
 }
 
 /**
  * The model that a folder describes, from its config.json alone; there need be no weights. Where they are there, their shapes are
  * those that it says.
  *
+ * @param options.image  as of `openLanguageModel`
  * @throws {InputError} if config.json or osscar.json contradicts the tensors
  *
  * @example
  * const { architecture, blocks } = await describeFolder(folder);
  */
-export async function describeFolder(folder: Folder): Promise<LanguageModel> {
+export async function describeFolder(
+  folder: Folder,
+  options: Pick<OpenedLanguageModel, 'image'> = {},
+): Promise<LanguageModel> {
   expectFolder('describeFolder', folder);
-  if (await hasWeights(folder)) return (await openLanguageModel(folder)).language;
-  return describe(await readConfig(folder), await sizesIn(folder));
+  if (await hasWeights(folder)) return (await openLanguageModel(folder, options)).language;
+  expectOptions('describeFolder', options, { image: COUNT });
+  return describe(await readConfig(folder), await sizesIn(folder), options.image);
 }
 
 async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
@@ -149,7 +156,8 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(opened),
     shipment: async () => {
-      return { kind: 'folder', name: folder.name, folder, files: await filesOf(opened), heads };
+      const { image } = opened;
+      return { kind: 'folder', name: folder.name, folder, files: await filesOf(opened), heads, image };
     },
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
@@ -281,6 +289,7 @@ async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<str
 
 async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {
   if (opened.heads === 'narrow') yield NARROW_HEADS;
+  if (opened.image !== undefined) yield `images of ${opened.image}`;
   for (const file of await filesOf(opened)) {
     yield file;
     yield* readChunks(opened.folder, file);
@@ -288,7 +297,7 @@ async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable
 }
 
 async function folderWriter(
-  { folder, checkpoint, language, heads }: OpenedLanguageModel,
+  { folder, checkpoint, language, heads, image }: OpenedLanguageModel,
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
@@ -336,7 +345,7 @@ async function folderWriter(
         await writer.writeFile(TOKENIZER_CONFIG, json({ tokenizer_class: 'PreTrainedTokenizerFast' }));
       let proof: Awaited<ReturnType<typeof prove>>;
       await writer.finish(async () => {
-        const written = await openLanguageModel(output);
+        const written = await openLanguageModel(output, { image });
         const [before, after] = [checkpoint, written.checkpoint].map((it) => valuesIn(it.tensors.values()));
         const entries = {
           ...metadata,

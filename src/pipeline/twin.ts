@@ -32,6 +32,8 @@ export interface OpenedLanguageModel {
   readonly language: LanguageModel;
   /** How attention loses. Default: `fewer`. */
   readonly heads?: HeadsMode;
+  /** Side of images, where that is another than config.json says. */
+  readonly image?: number;
 }
 
 /** An ONNX file of a folder's model. */

@@ -81,11 +81,17 @@ export async function openInPlace(
   if (options.residual)
     throw new InputError('`residual` is of ONNX files only; leave it out of a folder of safetensors');
   const { heads } = options;
-  const model = await openLanguageModel(opened(await place.openFolder()), { heads });
+  const folder = opened(await place.openFolder());
+  const model = await openLanguageModel(folder, { heads });
   tellKind(model.language, options);
   const { isEncoder, vocabulary, maxPositions } = model.language;
   const engine = await engineFor(options);
-  if (vocabulary === 0) return { model, engine, ...(await imagesOfFolder(place, inputOf(model), options)) };
+  if (vocabulary === 0) {
+    const preprocessing = await preprocessingOfFolder(place, options);
+    const image = otherSide(model.language, preprocessing);
+    const sized = image === undefined ? model : await openLanguageModel(folder, { heads, image });
+    return { model: sized, engine, ...imagesOfFolder(inputOf(sized), preprocessing, options) };
+  }
   const length = lengthFor(maxPositions, options);
   const tokenizer =
     options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer', options.signal);
@@ -98,20 +104,33 @@ export async function openInPlace(
 
 /** What config.json says of a folder of safetensors, and the tokens of its windows. */
 export async function describeInPlace(place: Place, options: OpenSettings, opened: Opened) {
-  const language = await describeFolder(opened(await place.openFolder()));
-  tellKind(language, options);
+  const folder = opened(await place.openFolder());
+  const found = await describeFolder(folder);
+  tellKind(found, options);
+  const image = found.image && otherSide(found, await preprocessingOfFolder(place, options));
+  const language = image === undefined ? found : await describeFolder(folder, { image });
   return { language, length: lengthFor(language.maxPositions, options) };
+}
+
+/** Of images as they are prepared, where the model takes those of other sizes than config.json says. */
+function otherSide({ image }: LanguageModel, { size }: Preprocessing): number | undefined {
+  if (image === undefined || size === undefined) return undefined;
+  const [height, width] = typeof size === 'number' ? [size, size] : size;
+  return height === width && height !== image ? height : undefined;
 }
 
 function tellKind({ vocabulary }: Pick<LanguageModel, 'vocabulary'>, { onKind }: ModelOptions): void {
   onKind?.(vocabulary > 0 ? 'text' : 'images');
 }
 
-/** Images for a folder of safetensors, which says itself how they are prepared. */
-async function imagesOfFolder(place: Place, input: ModelInput, options: OpenSettings) {
+/** A folder of safetensors says itself how images are prepared. */
+async function preprocessingOfFolder(place: Place, options: OpenSettings): Promise<Preprocessing> {
+  const side = await readSideFiles(place.at('config.json'), true, options.onNote);
+  return preprocessingOf(options, side.preprocessing);
+}
+
+function imagesOfFolder(input: ModelInput, preprocessing: Preprocessing, options: OpenSettings) {
   const { labelOffset = 0, onNote } = options;
-  const side = await readSideFiles(place.at('config.json'), true, onNote);
-  const preprocessing = preprocessingOf(options, side.preprocessing);
   const images = imageSamples(input, { preprocessing, given: ofImages(options), labelOffset, onNote });
   return { preprocessing, inputs: { preprocessing, labelOffset }, ...orFeeds(input, DEFAULT_IMAGES, images) };
 }

@@ -88,8 +88,9 @@ async function openModelOf(store: RunStore, { model }: Snapshot, settings: Serve
   const { name, files } = model;
   if (model.kind === 'folder') {
     const folder = opened(storedFolder(store, name, files));
+    const { heads, image } = model;
     return {
-      model: await openLanguageModel(folder, { heads: model.heads }),
+      model: await openLanguageModel(folder, { heads, image }),
       engine: await engineFor(settings),
     };
   }

@@ -458,7 +458,8 @@ export function encoderWeights(
     tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
     const isDistilled = config.model_type === 'deit';
     if (isDistilled) tensor(`${at}embeddings.distillation_token`, [1, 1, HIDDEN], 1);
-    tensor(`${at}embeddings.position_embeddings`, [1, isDistilled ? 11 : 10, HIDDEN], 0.5);
+    const squares = Math.floor((config.image_size as number) / size) ** 2;
+    tensor(`${at}embeddings.position_embeddings`, [1, squares + (isDistilled ? 2 : 1), HIDDEN], 0.5);
     const name = `${at}embeddings.patch_embeddings.projection`;
     tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
     tensor(`${name}.bias`, [HIDDEN], 0.3);

@@ -50,6 +50,21 @@ test('a folder of features is inspected, pruned to what its config.json can say,
   expect(stderr).toContain('the dinov2 gives features, which labels say nothing of');
 });
 
+test('a DINOv2 takes images of the size that they are prepared for, and what is written has its own positions', async () => {
+  const config = { ...DINOV2, ...SIDES, image_size: 60 };
+  const model = await written(config, { ...PREPROCESSOR, do_resize: true, size: { height: 28, width: 28 } });
+  expect(await osscarJson('inspect', model)).toMatchObject({ maxPositions: 10 });
+  const output = join(model, '../small');
+  const flags = ['--keep', '0.5', '--loadable', '--format', 'onnx', '-o', output];
+  const report = await osscarJson('prune', model, ...IMAGES, ...flags);
+  expect(report.sample).toEqual([1, 28, 28]);
+  expect(readJson(output, 'config.json')).toMatchObject({ image_size: 60 });
+  const { input } = await osscarJson('inspect', join(output, 'model.onnx'));
+  expect(input.shape).toEqual([1, 28, 28]);
+  const again = await osscarJson('inspect', output, '--size', '60');
+  expect(again).toMatchObject({ maxPositions: 37, sizes: [{ ffn: 10 }, { ffn: 10 }] });
+});
+
 test('of two towers that of images is pruned, and its sizes go where transformers reads them', async () => {
   const vision_config = { ...(CLIP.vision_config as Config), ...SIDES };
   const model = await written(

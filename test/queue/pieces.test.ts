@@ -8,6 +8,7 @@ import { openFolder } from '../../src/disk/folder.ts';
 import { disk } from '../../src/disk/host.ts';
 import { InputError } from '../../src/errors.ts';
 import {
+  type Dataset,
   type Job,
   memoryStore,
   type OpenedLanguageModel,
@@ -23,7 +24,8 @@ import {
 } from '../../src/pipeline/index.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { prune as pruneIn, serving, setHost } from '../../src/run/index.ts';
-import { engine, fashion, fixtureBytes } from '../pipeline/fixtures.ts';
+import { DINOV2, encoderWeights } from '../architectures/encoders.ts';
+import { engine, fashion, fixtureBytes, folderOf, noise } from '../pipeline/fixtures.ts';
 
 const OPTIONS = { target: 'residual', search: 'greedy', keep: 0.5 } as const;
 
@@ -89,12 +91,17 @@ async function bytesOfFile(options: Partial<PruneOptions>): Promise<Uint8Array> 
 const bytesOfFolder = (options: Partial<PruneOptions>) => bytesOfLanguage(options, language);
 const bytesOfNarrow = async (options: Partial<PruneOptions>) =>
   bytesOfLanguage(options, await openLanguageModel(folder, { heads: 'narrow' }));
+const wide = { ...DINOV2, image_size: 27 };
+const wideFolder = (await folderOf(wide, encoderWeights(wide))).folder;
+const bytesOfImages = async (options: Partial<PruneOptions>) =>
+  bytesOfLanguage(options, await openLanguageModel(wideFolder, { image: 15 }), await noise(24, [2, 15, 15]));
 async function bytesOfLanguage(
   options: Partial<PruneOptions>,
   model: OpenedLanguageModel,
+  calibration: Dataset = windows,
 ): Promise<Uint8Array> {
   const output = memoryOutput();
-  await prune(model, { engine, calibration: windows, ...OPTIONS, ...options, output } as PruneOptions & {
+  await prune(model, { engine, calibration, ...OPTIONS, ...options, output } as PruneOptions & {
     output: typeof output;
   });
   return new Uint8Array(await output.files().get('model.safetensors')!.arrayBuffer());
@@ -104,6 +111,7 @@ test.each([
   ['a file', bytesOfFile],
   ['a folder', bytesOfFolder],
   ['a folder whose heads become narrow', bytesOfNarrow],
+  ['a folder of images that are smaller than it says', bytesOfImages],
 ])('%s has the bytes of a run here, whoever makes which pieces', async (_, bytesOf) => {
   const expected = await bytesOf({ shards: 3 });
   const store = memoryStore();

@@ -1,8 +1,10 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
+import { InputError } from '../../errors.ts';
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { attention, type Context, capped, featuresOf, linear, mlpTerms, norm, scaled } from './layers.ts';
+import { type Resampling, resampled } from './positions.ts';
 import type {
   AttentionPool,
   BlockSizes,
@@ -140,8 +142,14 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const token = parts.isFlat ? [hidden] : [1, 1, hidden];
   const first = firstTokens.map((name) => forAll(name, token));
   const all = g.node('Concat', [...first, rows], { axis: 1 });
-  const placed = [maxPositions - (registers?.count ?? 0), hidden];
-  const table = g.weight(g.prefix + positions, parts.isFlat ? placed : [1, ...placed]);
+  const shape = (count: number) => [...(parts.isFlat ? [] : [1]), count, hidden];
+  const resampling = resamplingOf(parts);
+  const made = resampling && {
+    shape: shape(firstTokens.length + resampling.from ** 2),
+    of: (data: Float32Array) => resampled(data, hidden, resampling),
+  };
+  const placed = shape(maxPositions - (registers?.count ?? 0));
+  const table = g.weight(g.prefix + positions, placed, { made });
   const x = g.node('Add', [all, table]);
   if (parts.norm) return norm(g, parts.norm, x, hidden);
   if (!registers) return x;
@@ -149,6 +157,37 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const between = firstTokens.length;
   const behind = forAll(registers.name, [1, registers.count, hidden]);
   return g.node('Concat', [part(0, between), behind, part(between, END)], { axis: 1 });
+}
+
+/** Where there are other numbers of squares than positions. */
+function resamplingOf({
+  learned,
+  image,
+  size,
+  firstTokens,
+  follows,
+}: PatchEmbedding): Resampling | undefined {
+  const [from, to] = [learned ?? image, image].map((side) => Math.floor(side / size));
+  return follows && from !== to ? { ...follows, from, to, before: firstTokens.length } : undefined;
+}
+
+/** The same for images of another size. @throws {InputError} where positions do not follow these, or there is not one square */
+export function forImages(description: Description, side: number): Description {
+  const { embedding, maxPositions, modelType } = description;
+  const { image, size, follows } = 'patches' in embedding ? embedding : {};
+  if (side === image) return description;
+  if (!('patches' in embedding) || follows === undefined)
+    throw new InputError(
+      `config.json: model_type "${modelType}" takes images of ${image ?? 'no'} pixels, got ${side}`,
+    );
+  if (side < embedding.size)
+    throw new InputError(`${modelType}: images of at least ${size} pixels expected, one square, got ${side}`);
+  const squares = (of: number) => Math.floor(of / embedding.size) ** 2;
+  return {
+    ...description,
+    maxPositions: maxPositions - squares(embedding.image) + squares(side),
+    embedding: { ...embedding, image: side, learned: embedding.image },
+  };
 }
 
 /** [batch, half of the frames, hidden] */

@@ -14,6 +14,7 @@ import { gptJ } from './gpt-j.ts';
 import { gptNeo } from './gpt-neo.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
+import { forImages } from './graphs.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
@@ -74,13 +75,14 @@ const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
  * The model that a config.json describes.
  *
  * @param record  the osscar.json beside it, where blocks differ in size
+ * @param image  side of images, where positions follow these
  * @throws {InputError} if a field is missing, of the wrong kind or contradicts another
  * @throws {UnsupportedModelError} naming the model type or the part of it that is not supported
  *
  * @example
  * const { architecture, blocks, hidden } = describe(JSON.parse(await readFile('opt-125m/config.json', 'utf8')));
  */
-export function describe(config: Config, record?: SizesRecord): LanguageModel {
+export function describe(config: Config, record?: SizesRecord, image?: number): LanguageModel {
   expectObject('describe', 'config', config);
   const modelType = text(config, 'model_type');
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
@@ -92,7 +94,8 @@ export function describe(config: Config, record?: SizesRecord): LanguageModel {
   }
   if (config.quantization_config != null)
     throw unsupported(modelType, 'quantised checkpoints are not supported');
-  const description = architecture.describe(config, modelType);
+  const described = architecture.describe(config, modelType);
+  const description = image === undefined ? described : forImages(described, image);
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);

@@ -77,6 +77,8 @@ export class LanguageModel {
   readonly headDim: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
   readonly isEncoder: boolean;
+  /** Side of its images, where it takes those of other sizes too. */
+  readonly image?: number;
   /** Whether transformers.js makes caches of another form for it. */
   readonly hasOtherCaches: boolean;
   /** Whether it is an encoder whose scores are made of the first token alone. */
@@ -106,6 +108,8 @@ export class LanguageModel {
     this.maxPositions = description.maxPositions;
     this.headDim = description.headDim;
     this.isEncoder = isEncoder(description.head);
+    const { embedding } = description;
+    if ('patches' in embedding && embedding.follows) this.image = embedding.image;
     this.hasOtherCaches = description.hasOtherCaches === true;
     this.readsFirst = readsFirst(description.head);
     this.givesScores =

@@ -1,6 +1,7 @@
 // The words in which architectures are described.
 
 import type { Activation } from './activation.ts';
+import type { Resampling } from './positions.ts';
 
 /** The content of a config.json. */
 export type Config = Readonly<Record<string, unknown>>;
@@ -201,6 +202,10 @@ export interface PatchEmbedding {
   /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
   readonly firstTokens: readonly string[];
   readonly positions: string;
+  /** Where positions follow images of other sizes: how. */
+  readonly follows?: Pick<Resampling, 'isAntialiased'>;
+  /** Side of the images that they were learned on, where that is another. */
+  readonly learned?: number;
   /** These have no first axis of 1, nor a token a second one. */
   readonly isFlat?: boolean;
   /** Of all tokens, before the blocks. */

@@ -21,6 +21,7 @@ interface Kind {
   readonly epsilon: number;
   readonly firstTokens: readonly string[];
   readonly registers?: PatchEmbedding['registers'];
+  readonly follows?: PatchEmbedding['follows'];
   /** Before attention and before the MLP, in a block. */
   readonly norms: readonly [string, string];
   /** Factors of what both give. */
@@ -40,7 +41,7 @@ export const vit: Architecture = {
   modelTypes: ['vit', 'deit', 'dinov2', 'dinov2_with_registers'],
   describe(config, modelType) {
     const kind = modelType.startsWith('dinov2') ? dinov2(config, modelType) : plain(config, modelType);
-    const { firstTokens, registers, neurons, norms, factors, mlp, readouts } = kind;
+    const { firstTokens, registers, follows, neurons, norms, factors, mlp, readouts } = kind;
     const { base, activation } = commonOfImages(
       config,
       modelType,
@@ -50,6 +51,7 @@ export const vit: Architecture = {
         firstTokens,
         positions: 'embeddings.position_embeddings',
         registers,
+        follows,
       },
     );
     const epsilon = positive(config, 'layer_norm_eps', kind.epsilon);
@@ -114,6 +116,7 @@ function dinov2(config: Config, modelType: string): Kind {
     epsilon: 1e-6,
     firstTokens: [CLASS_TOKEN],
     registers: count > 0 ? { name: 'embeddings.register_tokens', count } : undefined,
+    follows: { isAntialiased: hasRegisters },
     norms: ['norm1', 'norm2'],
     factors: ['layer_scale1.lambda1', 'layer_scale2.lambda1'],
     neurons: neuronsOf(config, isGated),

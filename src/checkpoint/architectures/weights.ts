@@ -29,6 +29,8 @@ type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
   readonly otherwise?: () => Float32Array;
   /** The tensor that it is read from, where that is another, which several share. */
   readonly from?: string;
+  /** How it is made of the tensor, where that has another shape. */
+  readonly made?: { readonly shape: readonly number[]; readonly of: (data: Float32Array) => Float32Array };
   /** The tensor of factors that its columns are multiplied by. */
   readonly factors?: string;
 };
@@ -168,7 +170,8 @@ function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Param
 }
 
 /** The shape in the checkpoint. */
-export function shapeOf({ dims, transposed, widths }: Parameter): number[] {
+export function shapeOf({ dims, transposed, widths, made }: Parameter): number[] {
+  if (made) return [...made.shape];
   if (dims.length > 2) return [...dims];
   const total = widths ? sum(widths) : dims.at(-1)!;
   if (dims.length === 1) return [total];
@@ -176,7 +179,8 @@ export function shapeOf({ dims, transposed, widths }: Parameter): number[] {
 }
 
 function initialiser(parameter: Parameter, data: Float32Array, factors?: Float32Array): Tensor {
-  const { name, dims, transposed, part } = parameter;
+  const { name, dims, transposed, part, made } = parameter;
+  if (made) return { name, type: 'float32', dims, bytes: encode(made.of(data), 'float32') };
   const same = !part && (!transposed || dims.length === 1);
   const values = same ? data : gather(data, parameter);
   if (factors) for (let at = 0; at < values.length; at++) values[at] *= factors[at % factors.length];

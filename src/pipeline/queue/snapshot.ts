@@ -29,6 +29,7 @@ export type Shipment =
       /** Those of its files that are the model. */
       readonly files: readonly string[];
       readonly heads?: HeadsMode;
+      readonly image?: number;
     }
   | {
       readonly kind: 'file';
@@ -46,6 +47,7 @@ export interface Snapshot {
         readonly name: string;
         readonly files: readonly ShippedFile[];
         readonly heads?: HeadsMode;
+        readonly image?: number;
       }
     | {
         readonly kind: 'file';
@@ -150,7 +152,7 @@ export async function ship(
   return {
     model:
       kind === 'folder'
-        ? { kind, name, files, heads: shipment.heads }
+        ? { kind, name, files, heads: shipment.heads, image: shipment.image }
         : { kind, name, files, how: shipment.how },
     samples: { name: from, size, shape, smallest, views, constants, shards: keys },
   };
