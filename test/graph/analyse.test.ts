@@ -385,6 +385,16 @@ describe('analyse', () => {
           return b.add(head(b, y), last);
         },
       ],
+      'that say how others are shaped': [
+        /Reshape "[^"]+" reads the number of channels/,
+        (b, x) => {
+          const shape = b.node('Concat', [numberOf(b, x, 0), numberOf(b, x, 1), b.integers([-1])], {
+            axis: 0,
+          });
+          const rows = b.node('ReduceMean', [b.node('Reshape', ['input', shape])], { axes: [2] });
+          return b.add(head(b, x), b.node('ReduceMax', [rows], { keepdims: 0 }));
+        },
+      ],
       'that say how large others are': [
         /Resize "[^"]+" reads the number of channels/,
         (b, x) => {
