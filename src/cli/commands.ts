@@ -71,6 +71,8 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   const settings = { ...settingsOf(flags), keep: keepOf(flags), ...telling(path, command) };
   if (flags.dryRun) {
     const { machines, network } = flags;
+    if (network !== undefined && machines === undefined)
+      throw new InputError('`network` is of `machines`, which is missing; give both');
     const planned = await plan(path, {
       ...settings,
       machines,

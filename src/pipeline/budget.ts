@@ -170,7 +170,9 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
         (kept) => kept >= least && kept <= most && (kept % step === 0 || kept === groups),
       );
       if (widths.length === 0) {
-        throw new InputError(`"${name}": no multiple of ${step} from ${least} to ${most} of ${groups}`);
+        throw new InputError(
+          `\`min\`, \`max\` and \`round\` leave "${name}" no width: no multiple of ${step} from ${least} to ${most} of ${groups}`,
+        );
       }
       return [name, evenly(widths, MOST_CHOICES)];
     }),

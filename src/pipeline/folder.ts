@@ -261,7 +261,7 @@ async function checkWindows(
     const id = inputs.find((value) => !(value >= 0 && value < vocabulary));
     if (id !== undefined)
       throw new InputError(
-        `token ${id} is outside the model's vocabulary of ${vocabulary}: the tokenizer is not this model's`,
+        `${windows.name === undefined ? '' : `"${windows.name}": `}token ${id} is outside the model's vocabulary of ${vocabulary}: it is of another tokenizer`,
       );
   }
 }

@@ -7,7 +7,7 @@ import { sizeAt, type Term } from '../graph/index.ts';
 import { groupsToKeep } from '../solve/index.ts';
 import { structuresOf } from './described.ts';
 import { type KeepRatios, keepRatio } from './keep.ts';
-import type { Recipe } from './recipe.ts';
+import { type Recipe, saidOf } from './recipe.ts';
 
 /** Neurons in multiples of it where there are many, as kernels like them. */
 const MULTIPLE = 8;
@@ -32,9 +32,16 @@ export function loadableRecipe(
   if (!spend) {
     const ratio = keepRatio(keep!);
     const of = (kind: 'head' | 'channel') => ratio({ name: '', layer: '', kind });
-    return { ...recipe, keep: roundedTo(language, of('head'), of('channel')) };
+    const rounded = roundedTo(language, of('head'), of('channel'));
+    expectSaid(language, keep!, rounded);
+    return { ...recipe, keep: rounded };
   }
-  const { of, limit, isFraction, maxLoss } = spend;
+  const { of, limit, isFraction, maxLoss, widths } = spend;
+  const idle = saidOf(widths);
+  if (idle !== undefined)
+    throw new InputError(
+      `\`${idle}\` is for sizes that differ, and says nothing beside \`loadable: true\`, which has the same in every block; leave one of them out`,
+    );
   if (maxLoss !== undefined || of === undefined || of === 'latency')
     throw new InputError('`loadable: true`: expected `keep`, or a budget of `params`, `macs` or `bytes`');
   const counted = terms(of);
@@ -48,6 +55,18 @@ export function loadableRecipe(
       return { ...recipe, spend: undefined, keep: kept };
   }
   throw new InputError(`${of}: even the smallest model of uniform blocks is larger than the budget`);
+}
+
+/** @throws {InputError} where config.json has no field for what was asked for by name */
+function expectSaid({ architecture }: LanguageModel, asked: number | KeepRatios, rounded: KeepRatios): void {
+  if (typeof asked === 'number') return;
+  for (const kind of ['heads', 'channels'] as const) {
+    const isAsked = (asked[kind] ?? 1) < 1;
+    if (isAsked && rounded[kind] === 1 && rounded.layers === undefined)
+      throw new InputError(
+        `\`keep.${kind}\`: config.json of ${architecture} can say no fewer; leave it out, or \`loadable\``,
+      );
+  }
 }
 
 /** The nearest ratios that config.json can say. */

@@ -115,11 +115,10 @@ export function recipeOf(options: RecipeOptions): Recipe {
   }
   if (keep !== undefined) {
     keepRatio(keep);
-    const isSaid = (value: unknown) => typeof value === 'number' || Object.keys(value ?? {}).length > 0;
-    const foreign = Object.entries(widths).find(([, value]) => isSaid(value));
-    if (foreign)
+    const foreign = saidOf(widths);
+    if (foreign !== undefined)
       throw new InputError(
-        `\`${foreign[0]}\` is for budgets, and says nothing beside \`keep\`; of single structures, give \`keep.layers\``,
+        `\`${foreign}\` is for budgets, and says nothing beside \`keep\`; of single structures, give \`keep.layers\``,
       );
     if (effort !== undefined)
       throw new InputError('`effort` is for budgets, and says nothing beside `keep`; leave it out');
@@ -138,6 +137,12 @@ export function recipeOf(options: RecipeOptions): Recipe {
   if (effort !== undefined) expect('effort', EFFORTS, effort);
   if (of !== undefined) expect('of', SIZES, of);
   return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers };
+}
+
+/** The first of the options that say something, by its name. */
+export function saidOf(widths: WidthOptions): string | undefined {
+  const isSaid = (value: unknown) => typeof value === 'number' || Object.keys(value ?? {}).length > 0;
+  return Object.entries(widths).find(([, value]) => isSaid(value))?.[0];
 }
 
 /** Of a recipe that was parsed, or of whoever writes one. */

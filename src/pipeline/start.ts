@@ -46,7 +46,7 @@ export async function startRun(session: Session, subject: Subject, options: Prun
   const recipe = recipeFor(subject, options);
   if (subject.heads === 'narrow' && !subject.structures.some(({ kind }) => kind === 'head'))
     throw new InputError(
-      `${subject.name}: \`heads: 'narrow'\`: no attention of it can lose features or heads (\`inspect\` says why); leave it out`,
+      `${subject.name}: \`heads: 'narrow'\`: no attention of it can lose features or heads (osscar inspect says why); leave it out`,
     );
   const planned = sizesOf(recipe, subject.structures);
   const profile = subject.profile(recipe, planned, calibration.shape);
@@ -98,6 +98,10 @@ function recipeFor(subject: Subject, options: PruneOptions): Recipe {
   const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
   const { spend } = recipe;
   checkBudget(spend, subject.file !== undefined);
+  if (latencyTable && spend?.of !== 'latency')
+    throw new InputError(
+      '`latencyTable` is for `latency`, and says nothing beside what is given; leave it out',
+    );
   if (latencyTable && subject.file) checkTable(latencyTable, subject.file);
   if (subject.structures.length === 0) {
     const { quantized = [], branches = [] } = subject.file ?? {};

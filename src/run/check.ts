@@ -123,6 +123,10 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
       `\`${name}\` is of ${whose}, and says nothing beside \`method: '${method}'\`; leave it out`,
     );
   if (search !== undefined && method !== 'osscar') throw idle('search', 'osscar');
+  if (Array.isArray(compare) && compare.includes(method))
+    throw new InputError(
+      `\`compare\`: ${method} is what the model is pruned by; name others, or leave it out`,
+    );
   if (heads === 'narrow') {
     const beside = (what: string, why: string) =>
       new InputError(`\`heads: 'narrow'\` does not go with ${what}: ${why}; leave one of them out`);

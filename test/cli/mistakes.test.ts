@@ -350,6 +350,26 @@ describe.concurrent('a flag', () => {
       [...text, '--weights', 'int8'],
       '--weights is of ONNX files, and safetensors are written; choose a format that has them',
     ],
+    [
+      'speeds of machines that are not asked about',
+      [...images, '--dry-run', '--network', '10'],
+      '--network is of --machines, which is missing; give both',
+    ],
+    [
+      'the method itself to compare with',
+      [...images, '--compare', 'magnitude', 'osscar'],
+      '--compare: osscar is what the model is pruned by; name others, or leave it out',
+    ],
+    [
+      'narrow heads of a model that has none',
+      [MOBILENET, '--calibrate', fixture('calib'), '--keep', '0.5', '--heads', 'narrow'],
+      /no attention of it can lose features.* \(osscar inspect says why\); leave it out/,
+    ],
+    [
+      'heads that config.json cannot say',
+      [fixture('opt-kjv'), '--calibrate', TEXT, '--loadable', '--keep-heads', '0.5'],
+      '--keep-heads: config.json of opt can say no fewer; leave it out, or --loadable',
+    ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
       'a time for a folder',

@@ -96,7 +96,7 @@ describe('widthsOf', () => {
 
   test('are none where bounds leave none', () => {
     expect(() => widths(64, { min: { a: 0.9 }, max: { a: 0.95 } })).toThrow(
-      '"a": no multiple of 8 from 58 to 60 of 64',
+      '`min`, `max` and `round` leave "a" no width: no multiple of 8 from 58 to 60 of 64',
     );
   });
 });

@@ -231,6 +231,13 @@ describe('prune within a budget of latency', () => {
     expect(absolute.report.allocation!.after).toBe(after);
   });
 
+  test('a table beside another budget is refused', async () => {
+    const latencyTable = await measureLatency(await openModel(chain(), { engine }), clockwork());
+    await expect(prune(chain(), await images, { ...options, macs: 0.6, latencyTable })).rejects.toThrow(
+      '`latencyTable` is for `latency`, and says nothing beside what is given; leave it out',
+    );
+  });
+
   test('without one, measures and says what it has measured', async () => {
     const { report } = await prune(chain(), await images, { ...options, latency: '80%' });
     const { settled = [], after } = report.allocation!;

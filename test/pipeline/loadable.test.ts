@@ -47,10 +47,18 @@ test('spends a budget on the largest sizes that fit', () => {
 
 test.each<[string, RecipeOptions, string]>([
   ['ratios of layers', { keep: { all: 0.5, layers: { '0.mlp': 0.3 } } }, 'the same ratio for every block'],
+  ['widths that differ', { params: 0.7, pin: { '0.mlp': 0.25 } }, '`pin` is for sizes that differ'],
   ['a bound on the loss', { maxLoss: 0.1 }, 'expected `keep`, or a budget'],
   ['a budget below everything', { params: 0.01 }, 'even the smallest model'],
 ])('refuses %s', (_, options, message) => {
   expect(() => sizes(LLAMA, options)).toThrow(message);
+});
+
+test('refuses heads and neurons that were asked for by name and config.json has no field for', () => {
+  expect(() => sizes(OPT, { keep: { heads: 0.5 } })).toThrow(
+    '`keep.heads`: config.json of opt can say no fewer; leave it out, or `loadable`',
+  );
+  expect(sizes(OPT, { keep: { all: 0.5, heads: 1 } }).kept).toEqual([8, 128, 8, 128]);
 });
 
 test('refuses a model of which config.json says neither heads nor neurons', () => {
