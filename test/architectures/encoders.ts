@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -242,6 +242,10 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...VIT, model_type: 'deit' },
     'DeiTForImageClassificationWithTeacher',
   ),
+  'vit_mae, under its decoder': { ...VIT, model_type: 'vit_mae', architectures: ['ViTMAEForPreTraining'] },
+  'vit_msn, classifier': classifier({ ...VIT, model_type: 'vit_msn' }, 'ViTMSNForImageClassification'),
+  ijepa: { ...VIT, model_type: 'ijepa', architectures: ['IJepaModel'] },
+  'ijepa, classifier': classifier({ ...VIT, model_type: 'ijepa' }, 'IJepaForImageClassification'),
   dinov2: DINOV2,
   'dinov2, classifier, gated': classifier(
     { ...DINOV2, use_swiglu_ffn: true, mlp_ratio: 0.9 },
@@ -290,7 +294,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
-  /^(vit|deit)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
+  /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
 const isTower = ({ model_type: type }: Config) => /^(clip|siglip)/.test(String(type));
 const isClip = ({ model_type: type }: Config) => String(type).startsWith('clip');
 /** What says sizes, with the defaults of transformers' configurations. */
@@ -310,7 +314,7 @@ function prefixOf({ model_type: type, architectures }: Config): string {
   if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'modernbert') return isBare ? '' : 'model.';
-  return isBare ? '' : `${type}.`;
+  return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : type}.`;
 }
 
 /** Where the parts of a block are. */
@@ -399,6 +403,7 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
     case 'clip':
       return [{ read: ([, ...squares]) => meanOf(squares), maps: [['classifier']] }];
+    case 'ijepa':
     case 'siglip':
       return [{ read: meanOf, maps: [['classifier']] }];
     case 'dinov2':
@@ -455,11 +460,16 @@ export function encoderWeights(
     towerWeights(config, at, tensor, map, norm);
   } else {
     const [channels, size] = [config.num_channels as number, config.patch_size as number];
-    tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
+    const hasClass = config.model_type !== 'ijepa';
+    if (hasClass) tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
     const isDistilled = config.model_type === 'deit';
     if (isDistilled) tensor(`${at}embeddings.distillation_token`, [1, 1, HIDDEN], 1);
     const squares = Math.floor((config.image_size as number) / size) ** 2;
-    tensor(`${at}embeddings.position_embeddings`, [1, squares + (isDistilled ? 2 : 1), HIDDEN], 0.5);
+    tensor(
+      `${at}embeddings.position_embeddings`,
+      [1, squares + (isDistilled ? 2 : Number(hasClass)), HIDDEN],
+      0.5,
+    );
     const name = `${at}embeddings.patch_embeddings.projection`;
     tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
     tensor(`${name}.bias`, [HIDDEN], 0.3);
@@ -796,7 +806,8 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
   const kernel = weights.get(`${at}.patch_embeddings.projection.weight`)!.data;
   const bias = weights.get(`${at}.patch_embeddings.projection.bias`)!.data;
   const across = Math.floor(side / size);
-  const rows: Rows = [Array.from(weights.get(`${at}.cls_token`)!.data)];
+  const first = weights.get(`${at}.cls_token`)?.data;
+  const rows: Rows = first ? [Array.from(first)] : [];
   const teacher = weights.get(`${at}.distillation_token`)?.data;
   if (teacher) rows.push(Array.from(teacher));
   for (let top = 0; top < across; top++) {

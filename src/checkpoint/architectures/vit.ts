@@ -1,5 +1,6 @@
 // ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block. DeiT (2012.12877) has a token
-// of its teacher behind that of the class; classifiers with two heads give the mean of both scores. DINOv2 (2304.07193) scales what
+// of its teacher behind that of the class; classifiers with two heads give the mean of both scores. Of MAE (2111.06377) it is the encoder, to which all
+// squares are shown; I-JEPA (2301.08243) has no class token. DINOv2 (2304.07193) scales what
 // each half adds, and may have registers (2309.16588).
 
 import { ACTIVATIONS, type Activation } from './activation.ts';
@@ -37,10 +38,26 @@ interface Neurons {
   readonly ratioOf: NonNullable<Description['fields']['ffnOf']>;
 }
 
+const CLASS_TOKEN = 'embeddings.cls_token';
+
+/** What those with the tensors of ViT differ in: the module in a model with a head, and what a head reads where it is not the first token. */
+interface Plain extends Pick<Kind, 'epsilon' | 'firstTokens'>, Pick<Readout, 'of'> {
+  readonly module: string;
+}
+const VIT: Plain = { module: 'vit', epsilon: 1e-12, firstTokens: [CLASS_TOKEN] };
+const PLAIN: ReadonlyMap<string, Plain> = new Map<string, Plain>([
+  ['vit', VIT],
+  ['vit_mae', VIT],
+  ['vit_msn', { ...VIT, epsilon: 1e-6 }],
+  ['ijepa', { ...VIT, module: 'ijepa', firstTokens: [], of: [[0]] }],
+  ['deit', { ...VIT, module: 'deit', firstTokens: [CLASS_TOKEN, 'embeddings.distillation_token'] }],
+]);
+
 export const vit: Architecture = {
-  modelTypes: ['vit', 'deit', 'dinov2', 'dinov2_with_registers'],
+  modelTypes: [...PLAIN.keys(), 'dinov2', 'dinov2_with_registers'],
   describe(config, modelType) {
-    const kind = modelType.startsWith('dinov2') ? dinov2(config, modelType) : plain(config, modelType);
+    const own = PLAIN.get(modelType);
+    const kind = own ? plain(config, own) : dinov2(config, modelType);
     const { firstTokens, registers, follows, neurons, norms, factors, mlp, readouts } = kind;
     const { base, activation } = commonOfImages(
       config,
@@ -58,7 +75,7 @@ export const vit: Architecture = {
     const bias = flag(config, 'qkv_bias', true);
     return {
       ...base,
-      prefixes: [`${modelType}.`, ''],
+      prefixes: [`${own?.module ?? modelType}.`, ''],
       block: (i) => {
         const layer = `encoder.layer.${i}`;
         const names = { q: 'query', k: 'key', v: 'value' };
@@ -82,16 +99,15 @@ export const vit: Architecture = {
   },
 };
 
-const CLASS_TOKEN = 'embeddings.cls_token';
 /** Where a DeiT has the token of its teacher. */
 const TEACHER = [[1, 2]] as const;
 
-function plain(config: Config, modelType: string): Kind {
+function plain(config: Config, { epsilon, firstTokens, of }: Plain): Kind {
   const hasTeacher = /ForImageClassificationWithTeacher$/.test(nameOf(config));
-  const one = classifies(config) ? [{ maps: [scores(config, 'classifier')] }] : [];
+  const one = classifies(config) ? [{ of, maps: [scores(config, 'classifier')] }] : [];
   return {
-    epsilon: 1e-12,
-    firstTokens: [CLASS_TOKEN, ...(modelType === 'deit' ? ['embeddings.distillation_token'] : [])],
+    epsilon,
+    firstTokens,
     norms: ['layernorm_before', 'layernorm_after'],
     mlp: (layer, activation) => ({
       up: linear(`${layer}.intermediate.dense`, true),
