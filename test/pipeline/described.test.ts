@@ -18,12 +18,13 @@ import {
   widestOf,
 } from '../../src/pipeline/described.ts';
 import { folderSubject } from '../../src/pipeline/folder.ts';
-import { openLanguageModel } from '../../src/pipeline/index.ts';
+import { openLanguageModel, prunableOf, tokenWindows } from '../../src/pipeline/index.ts';
 import { sizesOf } from '../../src/pipeline/keep.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
-import { BLOOM, LLAMA, MPT, OLMO, OPT, tinyWeights } from '../architectures/tiny.ts';
-import { folderOf } from './fixtures.ts';
+import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
+import { BLOOM, LLAMA, MPT, OLMO, OPT, tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { engine, folderOf } from './fixtures.ts';
 
 const BOUNDED = { ...MPT, attn_config: { clip_qkv: 2 } };
 const SMOLLM3 = { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2 };
@@ -183,3 +184,25 @@ test('a folder is opened for narrow heads: its structures, and who works on it e
     'openLanguageModel: "heads" expected one of fewer, narrow, got "thin"',
   );
 });
+
+test.each([...Object.keys(VARIANTS), ...Object.keys(ENCODERS)])(
+  'blocks lose of their heads what was described, if these are to be narrow: %s',
+  async (name) => {
+    const { config, sizes } = VARIANTS[name] ?? { config: ENCODERS[name] };
+    const weights = VARIANTS[name]
+      ? tinyWeights(config, sizes ?? uniformSizes(config))
+      : encoderWeights(config);
+    const { folder } = await folderOf(config, weights, sizes && { blocks: sizes });
+    const opened = await openLanguageModel(folder, { heads: 'narrow' });
+    const { structures, chain } = folderSubject(opened);
+    const { open } = chain(engine, tokenWindows(new Int32Array(18), { samples: 2, seqlen: 9 }));
+    for (let block = 0; block < opened.language.blocks; block++) {
+      const part = await open(block + 1);
+      const found = prunableOf(part.opened!).map((it) => [part.named(it).name, it.groups]);
+      const expected = structures.filter((it) => it.name.startsWith(`${block}.`) && it.groups > 1);
+      expect(new Map(found as [string, number][])).toEqual(
+        new Map(expected.map(({ name, groups }) => [name, groups])),
+      );
+    }
+  },
+);

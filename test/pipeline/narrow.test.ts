@@ -17,6 +17,7 @@ import { eigen } from '../../src/pipeline/eigen.ts';
 import type { Frontier, Values } from '../../src/pipeline/frontier.ts';
 import { openLanguageModel, openModel, prune, tokenWindows, type Warning } from '../../src/pipeline/index.ts';
 import { FeatureMoments } from '../../src/pipeline/narrow.ts';
+import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import {
   attend,
@@ -189,6 +190,19 @@ test.each([
   expect(new Set(isFeatures.map(String))).toEqual(new Set(['head,true', 'channel,']));
   const { heads, kvHeads } = uniformSizes(config)[0];
   expect(again.language.sizes[0]).toMatchObject({ heads, kvHeads, ...features });
+});
+
+test.each(['mpnet', 't5'])('%s: heads that a table has positions for become narrow', async (name) => {
+  const config = ENCODERS[name];
+  const { folder } = await folderOf(config, encoderWeights(config));
+  const opened = await openLanguageModel(folder, { heads: 'narrow' });
+  const output = memoryOutput('narrow');
+  const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
+  const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect(report.layers.filter(({ isFeatures }) => isFeatures)).toHaveLength(2);
+  const again = await openLanguageModel(blobFolder(output.files()));
+  expect(again.language.sizes[0]).toMatchObject({ heads: 4, kvHeads: 4, keyDim: 4, valueDim: 4 });
 });
 
 test('heads that bounds keep from becoming narrow go whole, and the report says so', async () => {

@@ -79,6 +79,20 @@ export function mixFeatures(state: Propagation, node: NodeProto, left: Side, rig
   state.attentions.push({ mix: node, mixed, heads });
 }
 
+/**
+ * Whether heads all stay at a product, as features of them go: what operands have on an axis that it has apart, as numbers by head that come of
+ * a table (relative positions), then stays too.
+ */
+export function holdsHeads(
+  state: Propagation,
+  node: NodeProto,
+  axes: readonly (Axis | undefined)[],
+): boolean {
+  if (!state.narrowed.has(node)) return false;
+  for (const axis of axes) state.pin(axis, `${called(node)} has all heads, which lose features`);
+  return true;
+}
+
 const axisOf = (state: Propagation, { value, place }: Side): Axis | undefined => state.axes(value)[place];
 
 /** The extents of the axes that a product has apart. */

@@ -4,7 +4,7 @@ import { attribute, attributeInt, attributeString } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
 import type { Side } from '../scores.ts';
-import { mixFeatures, sumFeatures } from './features.ts';
+import { holdsHeads, mixFeatures, sumFeatures } from './features.ts';
 import { type Operand, tie, tieBroadcast } from './tie.ts';
 
 /** (…, M, K) · (…, K, N): batch axes are tied, rows and columns go through, and what is summed over must stay. */
@@ -32,11 +32,17 @@ export const product: Rule = (state, node) => {
   if (reason) for (const axis of [state.axes(left)[ka], state.axes(right)[kb]]) state.pin(axis, reason);
   mixFeatures(state, node, side(left, m), side(right, n), mixed);
   for (let place = 0; place < rank - 2; place++) {
+    if (holdsHeads(state, node, [axisAt(state, left, place, rank), axisAt(state, right, place, rank)]))
+      continue;
     const axis = tieBroadcast(state, node, [0, 1], place);
     axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
   }
 };
+
+/** An axis of a value, counted in a rank that it is broadcast to. */
+const axisAt = (state: Propagation, value: string, place: number, rank: number) =>
+  state.axes(value)[place - rank + state.dims(value)!.length];
 
 /** FusedMatMul of com.microsoft. */
 export const fusedMatMul: Rule = (state, node) => {
@@ -58,11 +64,12 @@ export const einsum: Rule = (state, node) => {
       return place < 0 ? [] : [[input, place]];
     });
     const place = result.indexOf(letter);
+    const axes = places.map(([input, own]) => state.axes(node.input[input])[own]);
     if (place < 0) {
-      const axes = places.map(([input, own]) => state.axes(node.input[input])[own]);
       if (summed) for (const axis of axes) state.pin(axis, summed);
       continue;
     }
+    if (places.length > 1 && holdsHeads(state, node, axes)) continue;
     const axis = tie(state, node, places, output[place]);
     if (places.length > 1) axis?.label.markHeads();
     state.mark(node.output[0], place, axis);
