@@ -7,9 +7,10 @@ import fs, {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { CheckpointWriter, openCheckpoint, planSafetensors } from '../../src/checkpoint/index.ts';
 import { externalReader } from '../../src/disk/files.ts';
@@ -104,14 +105,22 @@ describe('two runs on one output', () => {
 
   test('one after the other, the data file of the first goes, and what the run reads stays', async () => {
     const path = mkdtempSync(join(folder, 'next-'));
-    const save = async (isRead: boolean) => {
-      const output = await openFileOutput(join(path, 'm.onnx'), { overwrite: true });
-      await output.save(written(output.externalName), () => isRead, '');
+    const save = async (read?: string) => {
+      const output = await openFileOutput(relative('', join(path, 'm.onnx')), { overwrite: true });
+      await output.save(written(output.externalName), (file) => file === read, '');
       return readdirSync(path).sort();
     };
-    expect(await save(false)).toEqual(['m.onnx', 'm.onnx.data']);
-    expect(await save(false)).toEqual(['m.onnx', 'm.onnx.1.data']);
-    expect(await save(true)).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
+    expect(await save()).toEqual(['m.onnx', 'm.onnx.data']);
+    expect(await save(join(path, 'm.onnx.data'))).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
+    expect(await save()).toEqual(['m.onnx', 'm.onnx.2.data']);
+  });
+
+  test('take no file for data of a model that is not there', async () => {
+    const path = mkdtempSync(join(folder, 'own-'));
+    writeFileSync(join(path, 'm.onnx.data'), 'own');
+    const output = await openFileOutput(join(path, 'm.onnx'), {});
+    await output.save(written(output.externalName), () => false, '');
+    expect(readdirSync(path).sort()).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
   });
 
   test('do not take the file of another for what they have written', async () => {
@@ -136,6 +145,7 @@ test('of a folder with a model everything is taken along but models and their da
     ...['model.onnx', 'model.onnx_data', 'model_fp16.onnx'].map((it) => `onnx/${it}`),
   ];
   for (const file of files) writeFileSync(join(source, file), file);
+  symlinkSync('..', join(source, 'onnx/around')); // has all of it again
   const output = await openModelFolderOutput(target, source, join(source, 'onnx/model.onnx'), {});
   const written = { model: new Uint8Array([1, 2]), external: [new Uint8Array([3])] };
   const { path } = await output.save({ written } as never as PruneResult, () => false, 'card');

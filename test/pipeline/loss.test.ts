@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { windowLosses } from '../../src/pipeline/evaluate.ts';
+import type { FloatTensor } from '../../src/engine/index.ts';
+import { hits, windowLosses } from '../../src/pipeline/evaluate.ts';
+import { fidelityOf } from '../../src/pipeline/fidelity.ts';
+import type { Outputs } from '../../src/pipeline/outputs.ts';
 
 const tensor = (dims: number[], values: number[]) => ({ dims, data: Float32Array.from(values) });
 
@@ -25,5 +28,71 @@ describe('windowLosses', () => {
   test('refuses tokens outside the vocabulary', () => {
     const logits = tensor([1, 2, 2], [0, 0, 0, 0]);
     expect(() => windowLosses(logits, tensor([1, 2], [0, 2]), 1)).toThrow('token 2 is outside');
+  });
+});
+
+describe('hits', () => {
+  const scores = tensor([2, 3], [0, 2, 1, 3, 1, 2]);
+
+  test('are samples whose largest score is at their label', () => {
+    expect(hits(scores, Int32Array.of(1, 2), 2)).toEqual([true, false]);
+  });
+
+  test.each([-1, 3])('refuse label %i of three classes', (label) => {
+    expect(() => hits(scores, Int32Array.of(1, label), 2)).toThrow(
+      `label ${label} is outside the model's 3 classes`,
+    );
+  });
+});
+
+describe('fidelityOf', () => {
+  const input = {
+    name: 'input',
+    type: 'float32',
+    shape: [2],
+    open: [false],
+    fixedBatch: 0,
+    others: [],
+  } as const;
+  const images = { input, predictsTokens: false };
+  const texts = { ...images, input: { ...input, type: 'int64' } } as const;
+  /** Batches of one sample, of outputs by name. */
+  async function* batches(...samples: Readonly<Record<string, FloatTensor>>[]): AsyncGenerator<Outputs> {
+    for (const values of samples)
+      yield { batch: { count: 1 } as Outputs['batch'], values: new Map(Object.entries(values)) };
+  }
+  const row = (...values: number[]) => tensor([1, values.length], values);
+
+  test('sums errors over samples, and gives the mean of their cosines', async () => {
+    const [dense, pruned] = [
+      batches({ y: row(3, 4) }, { y: row(0, 2) }),
+      batches({ y: row(3, 0) }, { y: row(0, 2) }),
+    ];
+    const { relativeError, cosine, samples } = await fidelityOf(images, dense, pruned);
+    expect(relativeError).toBeCloseTo(Math.sqrt(16 / 29), 12);
+    expect(cosine).toBeCloseTo((0.6 + 1) / 2, 12);
+    expect(samples).toBe(2);
+  });
+
+  test('is the mean over outputs, of which those that are all 0 stay alike or do not', async () => {
+    const none = row(0, 0);
+    const dense = batches({ a: none, b: none, c: row(1, 0) });
+    const pruned = batches({ a: none, b: row(0.3, 0.4), c: row(0, 1) });
+    const { relativeError, cosine } = await fidelityOf(images, dense, pruned);
+    expect(relativeError).toBeCloseTo((0 + 0.5 + Math.SQRT2) / 3, 6);
+    expect(cosine).toBeCloseTo((1 + 0 + 0) / 3, 12);
+  });
+
+  test('averages features over tokens, and no scores of next tokens', async () => {
+    const [y, z] = [
+      [1, 0, 0, 1],
+      [0, 1, 1, 0],
+    ].map((values) => ({ y: tensor([1, 2, 2], values) }));
+    const of = (chain: Parameters<typeof fidelityOf>[0]) => fidelityOf(chain, batches(y), batches(z));
+    expect(await of(texts)).toEqual({ relativeError: 0, cosine: 1, samples: 1 });
+    const [a, b] = [row(1, 0), row(0, 1)].map((pooled) => batches({ pooled }));
+    expect(await fidelityOf(texts, a, b)).toMatchObject({ relativeError: Math.SQRT2, cosine: 0 });
+    for (const chain of [images, { ...texts, predictsTokens: true }])
+      expect(await of(chain)).toEqual({ relativeError: Math.SQRT2, cosine: 0, samples: 1 });
   });
 });
