@@ -3,7 +3,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { Command, CommanderError, Option } from 'commander';
 import { disk } from '../disk/host.ts';
-import { OsscarError } from '../errors.ts';
+import { InputError, OsscarError } from '../errors.ts';
 import { STORED_TYPES } from '../graph/index.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
@@ -241,6 +241,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 });
 
 try {
+  expectFolder();
   await applyConfig(program, args);
   await program.parseAsync(args, { from: 'user' });
 } catch (error) {
@@ -258,6 +259,15 @@ function report(error: unknown): number {
   const trace = String(error instanceof Error ? (error.stack ?? error.message) : error);
   process.stderr.write(`osscar: internal error: ${trace.split('\n').map(printable).join('\n')}\n`);
   return 1;
+}
+
+/** @throws {InputError} where the working folder was removed, in which threads do not start */
+function expectFolder(): void {
+  try {
+    process.cwd();
+  } catch (cause) {
+    throw new InputError('the working folder is not there any more; go into another one (cd)', { cause });
+  }
 }
 
 /** Groups in the order of {@link GROUPS}, within them what is required first; commander has them as they come. */

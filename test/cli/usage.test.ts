@@ -1,4 +1,5 @@
 import { existsSync, openSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { METHODS } from '../../src/solve/index.ts';
@@ -209,6 +210,13 @@ describe.concurrent('osscar', () => {
     const { code, stdout, stderr } = await osscarUnder(['--import', old], 'inspect', 'a.onnx');
     expect([code, stdout]).toEqual([2, '']);
     expect(stderr).toBe('osscar: Node 18.20.8 is too old: Node 20 or a later one is needed\n');
+  });
+
+  test('says that its working folder was removed', async () => {
+    const removed = `data:text/javascript,import { mkdtempSync, rmdirSync } from 'node:fs'; const folder = mkdtempSync('${tmpdir()}/osscar-'); process.chdir(folder); rmdirSync(folder);`;
+    const { code, stdout, stderr } = await osscarUnder(['--import', removed], 'inspect', MOBILENET);
+    expect([code, stdout]).toEqual([2, '']);
+    expect(stderr).toBe('osscar: the working folder is not there any more; go into another one (cd)\n');
   });
 
   test('ends with 1 and the stack where the fault is its own', async () => {
