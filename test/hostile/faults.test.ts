@@ -162,6 +162,20 @@ test('nor are the data of a model that has none any more', async () => {
   expect(readdirSync(target).sort()).toEqual(['README.md', 'm.onnx']);
 });
 
+test('a folder with a model takes the place of no other, even of one that came meanwhile', async () => {
+  const [source, target] = [mkdtempSync(join(folder, 'source-')), join(folder, 'target-3')];
+  writeFileSync(join(source, 'm.onnx'), 'm');
+  const open = () => openModelFolderOutput(target, source, join(source, 'm.onnx'), { overwrite: true });
+  const output = await open();
+  mkdirSync(target);
+  writeFileSync(join(target, 'letter.txt'), 'own');
+  const result = { written: { model: new Uint8Array(2) } } as never as PruneResult;
+  await expect(output.save(result, () => false, '')).rejects.toThrow("is not a model's folder");
+  await expect(open()).rejects.toThrow("is not a model's folder");
+  await output.close();
+  expect(readdirSync(target)).toEqual(['letter.txt']);
+});
+
 describe.each(FAULTS)('%s at every operation', (fault) => {
   test.each([
     ['a model with a data file', 0],
