@@ -263,6 +263,13 @@ describe('analyse', () => {
             b.node('Slice', [x, b.integers([-1]), b.integers([-99]), b.integers([1]), b.integers([-1])]),
           ),
       ],
+      'of which every second is taken': [
+        /Slice "[^"]+" changes the number of channels/,
+        (b, x) => {
+          const bounds = [0, 6, 1, 2].map((number) => b.integers([number]));
+          return head(b, b.node('Slice', [x, ...bounds], {}, { channels: 3 }));
+        },
+      ],
       'that are mirrored': [
         /Pad "[^"]+" changes the number/,
         (b, x) => {
