@@ -74,7 +74,12 @@ function readable(
 ): Pick<Folder, 'name' | 'list' | 'size' | 'read'> {
   return {
     name,
-    list: () => attempt(name, async () => (await list(path)).files),
+    // Links to what is not there are among them: a download that is not whole is no model without these files.
+    list: () =>
+      attempt(name, async () => {
+        const { files, dangling } = await list(path);
+        return [...files, ...dangling].sort();
+      }),
     size: (file) => attempt(join(name, file), async () => (await (await get(file)).stat()).size),
     read: (file, offset, length) =>
       attempt(join(name, file), async () => {

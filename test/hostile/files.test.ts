@@ -135,6 +135,11 @@ test('what a pruned folder takes along is looked at before the long work', async
   execFileSync('mkfifo', [join(path, 'generation_config.json')]);
   await expectRefused('generation_config.json": not a file but a named pipe');
   rmSync(join(path, 'generation_config.json'));
+  for (const file of ['special_tokens_map.json', 'osscar.json']) {
+    symlinkSync('../blobs/gone', join(path, file));
+    await expectRefused(`${file}": no such file or folder`);
+    rmSync(join(path, file));
+  }
   writeFileSync(join(path, 'merges.txt'), '');
   truncateSync(join(path, 'merges.txt'), 2 ** 32);
   await expectRefused('merges.txt": expected at most 67108864 bytes, got 4294967296');
