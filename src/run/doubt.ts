@@ -1,8 +1,9 @@
 // What a person may have meant otherwise: preprocessing or a tokenizer that the model was not trained with.
 
 import { InputError } from '../errors.ts';
-import type { Warning } from '../pipeline/index.ts';
+import type { Preprocessing, Warning } from '../pipeline/index.ts';
 import type { ModelInPlace } from './open.ts';
+import type { RunSettings } from './options.ts';
 import { isFile, type Place } from './place.ts';
 import { type Better, betterText } from './usual.ts';
 
@@ -32,9 +33,29 @@ function hintFor({ preprocessing, isRemembered, array }: Made): string {
   const { mean, std, scale } = preprocessing;
   if (mean.some((value) => Math.abs(value) > LARGEST_MEAN) && scale === 255)
     return `\`mean: ${mean}\` is of pixels in 0…255, and \`scale: ${scale}\` brings them to 0…1: give \`scale: 1\`, or divide \`mean\` and \`std\` by ${scale}`;
-  const isBare = mean.every((value) => value === 0) && std.every((value) => value === 1);
-  const given = isBare ? 'none are given' : `they are ${mean} and ${std}`;
+  const given = isBare(preprocessing) ? 'none are given' : `they are ${mean} and ${std}`;
   return `are \`mean\` and \`std\` right (${given}), and the classes in the model's order (\`labels\`, \`labelOffset\`)?`;
+}
+
+const isBare = ({ mean, std }: Preprocessing): boolean =>
+  mean.every((value) => value === 0) && std.every((value) => value === 1);
+
+/**
+ * Says what of the usual does better, where a model does better than by chance as it is.
+ *
+ * @throws {InputError} where nobody has said how pixels become inputs
+ */
+export function tellBetter(
+  better: Better,
+  { preprocessing }: Made,
+  { mean, std, scale, onNote }: Pick<RunSettings, 'mean' | 'std' | 'scale' | 'onNote'>,
+): void {
+  const isSaid = [mean, std, scale].some((it) => it !== undefined);
+  if (!isSaid && preprocessing && isBare(preprocessing))
+    throw new InputError(
+      `neither \`mean\` nor \`std\` is given: ${betterText(better)} (\`force: true\` goes on)`,
+    );
+  onNote?.(`warning: ${betterText(better)}`);
 }
 
 /**

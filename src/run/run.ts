@@ -4,13 +4,13 @@ import { InputError } from '../errors.ts';
 import { type Dataset, doubtOf, memoryLimit } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
 import type { Opened } from './closing.ts';
-import { madeOf, warningHandler } from './doubt.ts';
+import { madeOf, tellBetter, warningHandler } from './doubt.ts';
 import { host } from './host.ts';
 import { openInPlace } from './open.ts';
 import type { PruneSettings, RunSettings } from './options.ts';
 import type { Place } from './place.ts';
 import { calibrationOf, drawnBy, labelsOf, samplesPlace } from './samples.ts';
-import { betterText, lookAtUnits } from './usual.ts';
+import { lookAtUnits } from './usual.ts';
 
 /** What a run on a model takes. */
 export async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
@@ -44,7 +44,7 @@ export async function openRun(place: Place, settings: PruneSettings, opened: Ope
     : (evaluation as Dataset | undefined);
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
   // Where the model answers by chance its doubt says so.
-  if (better && doubtOf(better.given) === undefined) settings.onNote?.(`warning: ${betterText(better)}`);
+  if (better && doubtOf(better.given) === undefined) tellBetter(better, found, settings);
   const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
   const { threads, simd } = settings;
   const session = opened(await openSession({ threads, simd, scratch: folder }));

@@ -13,6 +13,7 @@ import {
   parsePreprocessing,
   preprocessingMetadata,
 } from '../../src/pipeline/index.ts';
+import { tellBetter } from '../../src/run/doubt.ts';
 import { betterPreprocessing } from '../../src/run/usual.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
@@ -179,5 +180,31 @@ describe('preprocessing that does better', () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+});
+
+describe('what does better', () => {
+  const better = {
+    flags: '`mean: 0.286` `std: 0.353`',
+    given: { name: 'accuracy', value: 0.4, samples: 64 },
+    accuracy: 0.95,
+  } as const;
+  const bare = parsePreprocessing({});
+  const text = 'on 64 of the images accuracy is 0.400, with `mean: 0.286` `std: 0.353` 0.950';
+
+  test('ends a run that was told nothing of how inputs are made', () => {
+    expect(() => tellBetter(better, { preprocessing: bare }, {})).toThrow(
+      `neither \`mean\` nor \`std\` is given: ${text} (\`force: true\` goes on)`,
+    );
+  });
+
+  test.each([
+    ['a flag', bare, { mean: 0 }],
+    ['another flag', bare, { scale: 1 }],
+    ['a file beside the model', parsePreprocessing({ mean: 0.5 }), {}],
+  ])('is told where %s says it', (_, preprocessing, settings) => {
+    const notes: string[] = [];
+    tellBetter(better, { preprocessing }, { ...settings, onNote: (note) => notes.push(note) });
+    expect(notes).toEqual([`warning: ${text}`]);
   });
 });
