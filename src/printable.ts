@@ -1,4 +1,4 @@
-// Text from files that nobody vouches for, on its way to a terminal or a log.
+// Text on its way to a terminal or a log: from files that nobody vouches for, and numbers of things.
 
 /** Characters of a message at most: a name in a file can be as long as the file. */
 const LONGEST = 2000;
@@ -18,3 +18,6 @@ export function printableMessage(text: string): string {
   if (text.length <= LONGEST) return printable(text);
   return printable(`${text.slice(0, LONGEST / 2)} … ${text.slice(-LONGEST / 2)}`);
 }
+
+/** A number of things, or one of them. */
+export const counted = (n: number, thing: string): string => `${n} ${thing}${n === 1 ? '' : 's'}`;

@@ -20,7 +20,7 @@ import {
   type TradeoffReport,
   type WholeHeads,
 } from '../pipeline/index.ts';
-import { printable } from '../printable.ts';
+import { counted, printable } from '../printable.ts';
 import type { Inspected, Planned } from '../run/index.ts';
 import { flagged } from './flags.ts';
 
@@ -79,7 +79,7 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
     const { ffn, experts } = size;
     return [
       row(`${i}.heads`, groupsText(size, folder, narrow?.[i])),
-      ...(ffn > 0 ? [row(`${i}.mlp`, `${ffn} neurons`)] : []),
+      ...(ffn > 0 ? [row(`${i}.mlp`, counted(ffn, 'neuron'))] : []),
       ...(experts
         ? [row(`${i}.experts.0 to ${experts.length - 1}`, expertsText(experts), ofExperts(i, experts))]
         : []),
@@ -102,10 +102,11 @@ function groupsText(
   const { heads } = size;
   const { keyDim, valueDim } = featuresOf(size, headDim);
   const isSame = keyDim === valueDim;
-  if (isNarrow) return `${valueDim} features of ${heads} heads${isSame ? '' : `, whose keys have ${keyDim}`}`;
+  if (isNarrow)
+    return `${counted(valueDim, 'feature')} of ${counted(heads, 'head')}${isSame ? '' : `, whose keys have ${keyDim}`}`;
   const groups = headGroups(size);
   const features = isSame ? keyDim : `${keyDim}, with ${valueDim} of values`;
-  return `${groups} groups of ${heads / groups} heads of ${features}`;
+  return `${counted(groups, 'group')} of ${counted(heads / groups, 'head')} of ${features}`;
 }
 
 const SHARE_TITLES = ['parameters', 'multiply-adds'];
@@ -190,7 +191,7 @@ export function pruneText(
     rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
   }
   if (quality) {
-    const of = `${quality.samples} ${quality.data} samples`;
+    const of = counted(quality.samples, `${quality.data} sample`);
     rows.push([`output error, ‖y - ŷ‖ / ‖y‖ (${of})`, '', quality.relativeError.toFixed(4), '']);
     rows.push([`output cosine (${of})`, '', quality.cosine.toFixed(4), '']);
   }
@@ -248,11 +249,13 @@ const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
 
 function headline(report: PruneReport): string {
   const { recipe, target, layers, samples, sample } = report;
-  const data = isText(report) ? `${samples} windows of ${sample} tokens` : `${samples} samples`;
+  const data = isText(report)
+    ? `${counted(samples, 'window')} of ${sample} tokens`
+    : counted(samples, 'sample');
   const { kind, blend } = target.chosen;
   const blended = blend > 0 && blend < 1 ? ` ${blend}` : '';
   const fitted = `, fitted to: ${kind}${blended}${recipe.target === 'auto' ? ' (auto)' : ''}`;
-  return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${layers.length} structures, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
+  return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${counted(layers.length, 'structure')}, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
 }
 
 function stagesText({ stages }: PruneReport): string {
@@ -349,12 +352,12 @@ function sizeText(blocks: readonly BlockSizes[]): string {
 /** With the features that they have, where these are fewer than config.json says. */
 function headsText({ heads, keyDim, valueDim }: BlockSizes): string {
   const all = keyDim === valueDim ? { '': keyDim } : { ' of keys': keyDim, ' of values': valueDim };
-  const features = Object.entries(all).flatMap(([of, count]) => (count ? [`${count} features${of}`] : []));
-  return [`${heads} heads`, ...(features.length > 0 ? [features.join(' and ')] : [])].join(' with ');
+  const features = Object.entries(all).flatMap(([of, n]) => (n ? [`${counted(n, 'feature')}${of}`] : []));
+  return [counted(heads, 'head'), ...(features.length > 0 ? [features.join(' and ')] : [])].join(' with ');
 }
 
 function neuronsText({ ffn, experts }: BlockSizes): string {
-  const own = ffn > 0 || !experts ? [`${ffn} neurons`] : [];
+  const own = ffn > 0 || !experts ? [counted(ffn, 'neuron')] : [];
   return [...own, ...(experts ? [expertsText(experts)] : [])].join(', ');
 }
 

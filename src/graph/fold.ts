@@ -1,8 +1,9 @@
 // Nodes that the weights of a layer can take in: BatchNormalization in inference form, which is a scale and a shift per
-// channel, and a Transpose, a Cast or an Identity that the weights are read through.
+// channel, factors of channels before a sum, and a Transpose, a Cast or an Identity that the weights are read through.
 
 import { toBinary } from '@bufbuild/protobuf';
 import { bitsOf, isFloat, typeCode } from './dtype.ts';
+import type { Use } from './graph.ts';
 import type { Model } from './model.ts';
 import {
   attribute,
@@ -16,6 +17,7 @@ import {
   transposeOrder,
 } from './node.ts';
 import { type AttributeProto, AttributeProtoSchema, type NodeProto } from './onnx_pb.ts';
+import type { Layer } from './operators/operator.ts';
 import { elements, fromFloat32, isOrder, permute, type Tensor, toFloat64 } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
 import { decodeTensor } from './wire.ts';
@@ -72,11 +74,7 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
   const epsilon = attributeFloat(norm, 'epsilon', 1e-5);
   const s = scale.map((value, i) => value / Math.sqrt(variance[i] + epsilon));
 
-  const weight = ownTensor(model, [{ node, index: 1 }]);
-  const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
-  const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
-  model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
-
+  scaleWeights(model, node, layer, s);
   const beta = layer.factors ? attributeFloat(node, layer.factors.bias, 1) : 1;
   if (layer.factors) removeAttribute(node, layer.factors.bias);
   const old = node.input[bias] ? valuesOf(node.input[bias]) : new Float64Array(s.length);
@@ -85,6 +83,88 @@ function fold(model: Model, { node, layer, bias }: Foldable, norm: NodeProto): v
 
   // The layer now computes the value that the normalisation did, so its readers need not change.
   model.setOutput(node, 0, norm.output[0]);
+}
+
+/** W ← s·W, by the channels that a layer makes. */
+function scaleWeights(model: Model, node: NodeProto, layer: Layer, s: Float64Array): void {
+  const weight = ownTensor(model, [{ node, index: 1 }]);
+  const inner = elements(weight.dims.slice(layer.outputAxis(node) + 1));
+  const W = toFloat64(weight).map((value, i) => value * s[Math.floor(i / inner) % s.length]);
+  model.tensors.set(weight.name, fromFloat32(W, weight.dims, weight));
+}
+
+/**
+ * A copy of the model in which the factors of channels that stand between a layer and the sum with its shortcut (LayerScale) are folded
+ * into the layer, W and b: what a layer adds to a sum is told by what reads it.
+ */
+export function foldScales(model: Model): Model {
+  const folded = model.clone();
+  const gone = new Set<NodeProto>();
+  for (const mul of folded.nodes) {
+    const found = scaled(folded, mul);
+    if (!found) continue;
+    const { node, layer, bias, s, value } = found;
+    scaleWeights(folded, node, layer, s);
+    if (bias) {
+      const b = toFloat64(folded.tensors.get(bias.node.input[bias.index])!);
+      setBias(
+        folded,
+        [bias],
+        b.map((value, i) => value * s[i]),
+      );
+    }
+    folded.redirect(mul.output[0], value);
+    gone.add(mul);
+  }
+  folded.remove(gone);
+  return folded;
+}
+
+/** The layer, and where its bias is, whose channels a Mul takes by a constant each on their way to a sum; undefined where there is none. */
+function scaled(model: Model, mul: NodeProto) {
+  if (mul.opType !== 'Mul' || !isStandard(mul) || !addsTo(model, mul.output[0])) return undefined;
+  const factors = constantIn(model, mul);
+  if (!factors) return undefined;
+  const value = mul.input[1 - factors.index];
+  let node = madeForOne(model, value);
+  const add = node?.opType === 'Add' && isStandard(node) ? constantIn(model, node) : undefined;
+  if (add) node = madeForOne(model, add.node.input[1 - add.index]);
+  const layer = node && model.operator(node)?.layer;
+  const weight = node && model.tensors.get(node.input[1] ?? '');
+  if (!node || !layer?.isLinear || layer.isStacked || layer.isInner) return undefined;
+  // LayerScale is small: float16 would lose bits of the weights.
+  if (weight?.type !== 'float32' || isShared(model, weight)) return undefined;
+  const own = layer.bias !== undefined && node.input[layer.bias] ? { node, index: layer.bias } : undefined;
+  if (own && add) return undefined;
+  const bias = own ?? add;
+  const channels = weight.dims[layer.outputAxis(node)];
+  // Channels are the last axis of rows, the second of images, as many as W has extents.
+  const place = 1 - weight.dims.length;
+  const isOfChannels = (tensor: Tensor | undefined, at: number) =>
+    tensor?.type === 'float32' && elements(tensor.dims) === channels && tensor.dims.at(at) === channels;
+  const s = model.tensors.get(mul.input[factors.index])!;
+  const b = bias && model.tensors.get(bias.node.input[bias.index]);
+  if (!isOfChannels(s, place) || (bias && !isOfChannels(b, own ? -1 : place))) return undefined;
+  return { node, layer, bias, s: toFloat64(s), value };
+}
+
+/** Whether all that reads a value is an Add with another one. */
+function addsTo(model: Model, value: string): boolean {
+  const [use, ...more] = model.uses(value);
+  if (!use || use.index < 0 || more.length > 0 || model.isOutput(value)) return false;
+  const { node } = use;
+  return node.opType === 'Add' && isStandard(node) && !constantIn(model, node);
+}
+
+/** Where a node of two inputs reads a constant. */
+function constantIn(model: Model, node: NodeProto): Use | undefined {
+  const index = node.input.findIndex((value) => model.tensors.has(value));
+  return index < 0 ? undefined : { node, index };
+}
+
+/** The node that makes a value which one node reads and nothing else. */
+function madeForOne(model: Model, value: string): NodeProto | undefined {
+  return model.uses(value).length === 1 && !model.isOutput(value) ? model.producer(value) : undefined;
 }
 
 /**

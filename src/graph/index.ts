@@ -8,7 +8,7 @@ export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Ter
 export { type DescribedValue, describeValue } from './describe.ts';
 export type { DataType, FloatType } from './dtype.ts';
 export { separateExperts } from './experts.ts';
-export { foldBatchNormalization, foldConstants } from './fold.ts';
+export { foldBatchNormalization, foldConstants, foldScales } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export type { Axis } from './labels.ts';

@@ -22,6 +22,7 @@ import {
   floatWeights,
   foldBatchNormalization,
   foldConstants,
+  foldScales,
   HEADS,
   ifsOf,
   type Model,
@@ -116,7 +117,7 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
   readonly name: string;
   /** As in the file. */
   readonly source: Model;
-  /** Fused nodes taken apart, constants computed, BatchNormalization folded into the layers before it: what is analysed and pruned. */
+  /** Fused nodes taken apart, constants computed, BatchNormalization and LayerScale folded into the layers before them: what is analysed and pruned. */
   readonly model: Model;
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
@@ -180,15 +181,16 @@ export async function openParsed(
     branches = decided.branches;
     const floats = floatWeights(decided.model);
     const plain = foldConstants(unfuse(floats));
-    let model = foldBatchNormalization(
-      options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)),
-    );
+    // Weights of a graph that was built here go back to where they came from: they stay as they are.
+    const fold = (it: Model) =>
+      options.isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it));
+    let model = fold(options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
     const input = sizedInput(declaredInput(model, inputs, dims), model, size);
     let { info, told } = await shapesOf(engine, model, input);
     const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
     const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
     if (known !== model) {
-      model = foldBatchNormalization(known);
+      model = fold(known);
       ({ info, told } = await shapesOf(engine, model, input));
     }
     const batch = input.fixedBatch || 1;

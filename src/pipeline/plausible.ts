@@ -2,6 +2,7 @@
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
 import type { LinearMap } from '../graph/index.ts';
+import { counted } from '../printable.ts';
 import type { Chain, RunOptions } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
 import type { Metric } from './evaluate.ts';
@@ -49,7 +50,7 @@ export function doubtOf({ name, value, samples, chance }: Metric): string | unde
     return `perplexity is ${value.toPrecision(4)}, guessing among the vocabulary gives ${chance}`;
   }
   if (value > chance + LUCK * Math.sqrt((chance * (1 - chance)) / samples)) return undefined;
-  return `accuracy is ${value.toFixed(3)} on ${samples} samples, chance is ${chance.toFixed(3)}`;
+  return `accuracy is ${value.toFixed(3)} on ${counted(samples, 'sample')}, chance is ${chance.toFixed(3)}`;
 }
 
 type Rows = Pick<LinearMap, 'p' | 'rows'>;
@@ -70,7 +71,7 @@ export function fewSamples({ steps }: Pick<Profile, 'steps'>, samples: number): 
   const short = layers.filter((layer) => hasFewRows(layer, samples));
   if (short.length === 0) return undefined;
   const needed = Math.max(...short.map(samplesFor));
-  const text = `${samples} calibration samples are few: ${short.length} of ${layers.length} layers have fewer rows than inputs; ${needed} samples or more fit better`;
+  const text = `${samples === 1 ? '1 calibration sample is' : `${samples} calibration samples are`} few: ${short.length} of ${layers.length} layers have fewer rows than inputs; ${needed} samples or more fit better`;
   return { kind: 'few-samples', text };
 }
 

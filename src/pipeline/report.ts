@@ -2,6 +2,7 @@
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import { quantizedText, type Structure, sizeAt, type Term } from '../graph/index.ts';
+import { counted } from '../printable.ts';
 import type { Method } from '../solve/index.ts';
 import type { AllocationReport, Tradeoff } from './allocate/index.ts';
 import { branchTexts } from './branches.ts';
@@ -187,7 +188,7 @@ function fewRows({ consumers }: Structure, samples: number): string[] {
     .filter((layer) => hasFewRows(layer, samples))
     .map(
       (layer) =>
-        `layer "${layer.node}": ${layer.rows * samples} calibration rows for ${layer.p} inputs; ${samplesFor(layer)} samples or more fit better`,
+        `layer "${layer.node}": ${counted(layer.rows * samples, 'calibration row')} for ${counted(layer.p, 'input')}; ${counted(samplesFor(layer), 'sample')} or more fit better`,
     );
 }
 
@@ -213,6 +214,6 @@ function farOff(quality: PruneReport['quality']): string[] {
   if (!quality || !(quality.relativeError > LARGE_ERROR)) return [];
   const { relativeError, samples, data } = quality;
   return [
-    `the outputs are ${(100 * relativeError).toFixed(0)} % off those of the dense network (${samples} ${data} samples); keep more, or calibrate with more samples`,
+    `the outputs are ${(100 * relativeError).toFixed(0)} % off those of the dense network (${counted(samples, `${data} sample`)}); keep more, or calibrate with more samples`,
   ];
 }

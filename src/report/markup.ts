@@ -9,6 +9,7 @@ import type {
   SavedReport,
   Tradeoff,
 } from '../pipeline/index.ts';
+import { counted } from '../printable.ts';
 
 /** What the page's script draws. */
 export interface Drawn {
@@ -66,7 +67,7 @@ function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[
 
 function summary({ recipe, samples, target, layers, seconds }: SavedReport): string {
   const { kind, blend } = target.chosen;
-  return `${recipe.method}, ${layers.length} structures, ${samples} calibration samples, fitted to ${kind} ${blend}, in ${seconds.toFixed(1)} s.`;
+  return `${recipe.method}, ${counted(layers.length, 'structure')}, ${counted(samples, 'calibration sample')}, fitted to ${kind} ${blend}, in ${seconds.toFixed(1)} s.`;
 }
 
 const whole = (value: number) => Math.round(value).toLocaleString('en');

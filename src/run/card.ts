@@ -6,6 +6,7 @@ import { isObject } from '../expect.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import type { SavedReport } from '../pipeline/index.ts';
+import { counted } from '../printable.ts';
 import { version } from '../version.ts';
 import { baseName, type Place } from './place.ts';
 
@@ -137,7 +138,7 @@ function text(name: string, base: string, report: Report): string {
     ...(metric ? [row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric)] : []),
     '',
     ...(statement ? [statement, ''] : []),
-    `Calibrated with ${calibration.samples} samples of ${baseName(calibration)}${calibrationHash ? ` (SHA-256 \`${calibrationHash}\`)` : ''}, layers fitted to: ${target.chosen.kind}.`,
+    `Calibrated with ${counted(calibration.samples, 'sample')} of ${baseName(calibration)}${calibrationHash ? ` (SHA-256 \`${calibrationHash}\`)` : ''}, layers fitted to: ${target.chosen.kind}.`,
     '',
   ].join('\n');
 }

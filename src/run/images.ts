@@ -17,6 +17,7 @@ import {
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
+import { counted } from '../printable.ts';
 import { IMAGE, parseLabels } from './labels.ts';
 import type { Drawn } from './options.ts';
 import { baseName, isFolder, type Place } from './place.ts';
@@ -103,8 +104,7 @@ export async function extentsOfImages(
 
 type Listed = Awaited<ReturnType<typeof listImages>>;
 
-const many = (n: number, what: string) => `${n} ${what}${n === 1 ? '' : 's'}`;
-const linksText = (dangling: number) => `${many(dangling, 'link')} to what is not there`;
+const linksText = (dangling: number) => `${counted(dangling, 'link')} to what is not there`;
 
 /** What a folder without a single image holds instead. */
 function noImages(folder: Place, { others, deeper: [below], dangling }: Listed): InputError {
@@ -208,13 +208,13 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
     (file) => labels === undefined || baseName({ path: file }) !== baseName(labels),
   );
   const skipped = [
-    ...(ignored.length > 0 ? [`${many(ignored.length, 'file')} (${kindsOf(ignored)})`] : []),
-    ...(deeper.length > 0 ? [`${many(deeper.length, 'folder')} within its sub-folders`] : []),
+    ...(ignored.length > 0 ? [`${counted(ignored.length, 'file')} (${kindsOf(ignored)})`] : []),
+    ...(deeper.length > 0 ? [`${counted(deeper.length, 'folder')} within its sub-folders`] : []),
     ...(dangling > 0 ? [linksText(dangling)] : []),
   ];
   if (skipped.length > 0)
     options.onNote?.(
-      `"${path}": ignored ${skipped.join(' and ')}; only ${IMAGE_FORMATS} is read (${many(files.length, 'image')})`,
+      `"${path}": ignored ${skipped.join(' and ')}; only ${IMAGE_FORMATS} is read (${counted(files.length, 'image')})`,
     );
   if (labels === undefined && classes && direct > 0) {
     throw new InputError(

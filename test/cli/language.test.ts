@@ -241,7 +241,7 @@ test('osscar inspect lists the structures of every block of a folder', async () 
   expect(rows.slice(1).map((line) => line.split(/ +/)[0])).toEqual(
     [0, 1, 2, 3].flatMap((i) => [`${i}.heads`, `${i}.mlp`]),
   );
-  expect(rows[1]).toMatch(/^0\.heads +8 groups of 1 heads of 16 +65,920 +[\d,]+$/);
+  expect(rows[1]).toMatch(/^0\.heads +8 groups of 1 head of 16 +65,920 +[\d,]+$/);
 });
 
 /** Token ids as numpy saves them. */

@@ -27,8 +27,8 @@ test('osscar inspect says how many features heads have', async () => {
   const heads = linesOf(stdout).filter(([name]) => name.endsWith('.heads'));
   // Biases of queries, keys and values, too.
   expect(heads).toEqual([
-    ['0.heads', '4 groups of 1 heads of 5', '2,620', expect.anything()],
-    ['1.heads', '4 groups of 1 heads of 3, with 5 of values', '2,092', expect.anything()],
+    ['0.heads', '4 groups of 1 head of 5', '2,620', expect.anything()],
+    ['1.heads', '4 groups of 1 head of 3, with 5 of values', '2,092', expect.anything()],
   ]);
 });
 
@@ -73,7 +73,7 @@ test('heads that are to be narrow are features of all heads', () => {
   // What stands between layers and heads leaves heads alone to go.
   expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })[0].slice(0, 2)).toEqual([
     '0.heads',
-    '4 groups of 1 heads of 8',
+    '4 groups of 1 head of 8',
   ]);
 });
 

@@ -1,14 +1,16 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import {
   foldBatchNormalization,
   foldConstants,
+  foldScales,
+  linearMaps,
   type Model,
   readModel,
   toFloat32,
   writeModel,
 } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { difference, randomValue, runModel } from './running.ts';
+import { difference, randomValue, runModel, shapesOf } from './running.ts';
 
 const input = randomValue([2, 3, 6, 6]);
 const norms = (model: Model) => model.nodes.filter((node) => node.opType === 'BatchNormalization').length;
@@ -272,5 +274,75 @@ describe('foldConstants', () => {
       'MatMul',
       'Transpose',
     ]);
+  });
+});
+
+describe('foldScales', () => {
+  /** Channels of a kind by a constant each, in one of its forms, between a layer and a sum. */
+  const blocks: Record<string, (b: OnnxBuilder, x: string) => string> = {
+    'a MatMul and its bias': (b, x) =>
+      b.mul(b.add(b.node('MatMul', [x, b.weight([6, 6], 1)], {}), b.weight([6], 1)), b.weight([6], 1)),
+    'a MatMul without one, the constant in front': (b, x) =>
+      b.mul(b.weight([1, 1, 6], 1), b.node('MatMul', [x, b.weight([6, 6], 1)], {})),
+    'a bias that is read by others': (b, x) => {
+      const bias = b.weight([6], 1);
+      const y = b.mul(b.add(b.node('MatMul', [x, b.weight([6, 6], 1)], {}), bias), b.weight([6], 1));
+      return b.add(y, b.mul(x, bias));
+    },
+  };
+
+  test.each(Object.entries(blocks))('takes them into %s', async (_, block) => {
+    const b = new OnnxBuilder();
+    const x = b.input([5, 6]);
+    const model = await readModel(b.output(b.add(x, block(b, x))).build());
+    const muls = (it: Model) => it.nodes.filter(({ opType }) => opType === 'Mul').length;
+    const result = foldScales(model);
+    expect(muls(result)).toBe(muls(model) - 1);
+    const input = randomValue([2, 5, 6]);
+    expect(difference(await runModel(model, input), await runModel(result, input))).toBeLessThan(1e-5);
+  });
+
+  test.each([
+    [[6, 1, 1], 1],
+    [[1, 6, 1, 1], 1],
+    [[6], 0], // of columns of images
+  ])('of a convolution by a constant of %j', async (dims, count) => {
+    const b = new OnnxBuilder();
+    const x = b.input([6, 6, 6]);
+    const model = await readModel(b.output(b.add(b.mul(b.conv(x, 6, 1), b.weight(dims, 1)), x)).build());
+    const result = foldScales(model);
+    expect(result.nodes).toHaveLength(model.nodes.length - count);
+    const input = randomValue([2, 6, 6, 6]);
+    expect(difference(await runModel(model, input), await runModel(result, input))).toBeLessThan(1e-5);
+    const [map] = linearMaps(result, await shapesOf(result, input));
+    expect(map.residual !== undefined).toBe(count === 1);
+  });
+
+  const matmul = (b: OnnxBuilder, x: string) => b.node('MatMul', [x, b.weight([6, 6], 1)], {});
+  test.each<[string, (b: OnnxBuilder, x: string) => string]>([
+    ['no sum reads them', (b, x) => b.relu(b.mul(matmul(b, x), b.weight([6], 1)))],
+    ['a constant is added', (b, x) => b.add(b.mul(matmul(b, x), b.weight([6], 1)), b.weight([6], 1))],
+    ['they are one for all', (b, x) => b.add(b.mul(matmul(b, x), b.weight([1], 1)), x)],
+    ['they are of rows', (b, x) => b.add(b.mul(matmul(b, x), b.weight([6, 1], 1)), x)],
+    [
+      'others read the layer',
+      (b, x) => {
+        const y = matmul(b, x);
+        return b.add(b.mul(y, b.weight([6], 1)), y);
+      },
+    ],
+    [
+      'others have its weights',
+      (b, x) => {
+        const W = b.weight([6, 6], 1);
+        const y = b.node('MatMul', [x, W], {});
+        return b.add(b.mul(b.node('MatMul', [b.relu(y), W], {}), b.weight([6], 1)), y);
+      },
+    ],
+    ['there is no layer', (b, x) => b.add(b.mul(b.relu(x), b.weight([6], 1)), x)],
+  ])('leaves them where %s', async (_, build) => {
+    const b = new OnnxBuilder();
+    const model = await readModel(b.output(build(b, b.input([6, 6]))).build());
+    expect(foldScales(model).nodes).toHaveLength(model.nodes.length);
   });
 });

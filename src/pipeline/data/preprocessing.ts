@@ -8,6 +8,7 @@ import { expectDims, expectObject, isObject, said } from '../../expect.ts';
 import { parseJson } from '../../json.ts';
 import { checkValues } from '../../limits.ts';
 import { expectNames, type Options, oneOf } from '../../options.ts';
+import { counted } from '../../printable.ts';
 import type { DecodedImage } from './frame.ts';
 import { formatShape } from './npy.ts';
 import { cropped, resizeImage } from './resample.ts';
@@ -61,8 +62,6 @@ export interface PreprocessingOptions extends Partial<Omit<Preprocessing, 'mean'
   mean?: number | readonly number[];
   std?: number | readonly number[];
 }
-
-const plural = (channels: number) => (channels === 1 ? '1 channel' : `${channels} channels`);
 
 const isSide = (n: unknown): n is number =>
   Number.isInteger(n) && (n as number) > 0 && (n as number) <= 65535;
@@ -185,13 +184,13 @@ function target(
     );
   }
   if (p.color !== undefined && (p.color === 'gray') !== (c === 1)) {
-    throw new InputError(`\`color: '${p.color}'\`: the model expected ${plural(c)}`);
+    throw new InputError(`\`color: '${p.color}'\`: the model expected ${counted(c, 'channel')}`);
   }
   for (const what of ['mean', 'std'] as const) {
     const { length } = p[what];
     if (length !== 1 && length !== c) {
       throw new InputError(
-        `\`${what}\`: expected one value${c === 3 ? ' or 3' : ''} for the model's ${plural(c)}, got ${length}`,
+        `\`${what}\`: expected one value${c === 3 ? ' or 3' : ''} for the model's ${counted(c, 'channel')}, got ${length}`,
       );
     }
   }
@@ -228,7 +227,7 @@ function toChannels(image: DecodedImage, want: 1 | 3, color: Color | undefined):
   if (color === undefined) {
     const convert = want === 1 ? 'gray' : 'rgb';
     throw new InputError(
-      `"${image.name}": the image has ${plural(image.channels)}, the model expected ${want} (\`color: '${convert}'\` converts)`,
+      `"${image.name}": the image has ${counted(image.channels, 'channel')}, the model expected ${want} (\`color: '${convert}'\` converts)`,
     );
   }
   const pixels = width * height;
