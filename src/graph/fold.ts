@@ -31,15 +31,17 @@ import { decodeTensor } from './wire.ts';
  * computed in float64 and rounded once to the type of the weights.
  */
 export function foldBatchNormalization(model: Model): Model {
-  const folded = model.clone();
-  const gone = new Set<NodeProto>();
-  for (const norm of folded.nodes) {
+  return withoutTaken(model, (folded, norm) => {
     const layer = foldable(folded, norm);
-    if (!layer) continue;
-    fold(folded, layer, norm);
-    gone.add(norm);
-  }
-  folded.remove(gone);
+    if (layer) fold(folded, layer, norm);
+    return layer !== undefined;
+  });
+}
+
+/** A copy without the nodes that a layer takes in. @param take  has it done, where it can be */
+function withoutTaken(model: Model, take: (folded: Model, node: NodeProto) => boolean): Model {
+  const folded = model.clone();
+  folded.remove(new Set(folded.nodes.filter((node) => take(folded, node))));
   return folded;
 }
 
@@ -51,10 +53,9 @@ function foldable(model: Model, norm: NodeProto) {
   if (attributeInt(norm, 'training_mode', 0) !== 0 || norm.output.filter(Boolean).length !== 1)
     return undefined;
   const [input] = norm.input;
-  const node = model.producer(input);
+  const node = madeForOne(model, input);
   const layer = node && model.operator(node)?.layer;
   if (!node || !layer?.isLinear || layer.bias === undefined) return undefined;
-  if (model.isOutput(input) || model.uses(input).length !== 1) return undefined;
   const weight = model.tensors.get(node.input[1]);
   // Other nodes with the same weights may have other scales: they would have weights of their own from then on.
   if (!weight || !isFloat(weight.type) || isShared(model, weight)) return undefined;
@@ -98,26 +99,18 @@ function scaleWeights(model: Model, node: NodeProto, layer: Layer, s: Float64Arr
  * into the layer, W and b: what a layer adds to a sum is told by what reads it.
  */
 export function foldScales(model: Model): Model {
-  const folded = model.clone();
-  const gone = new Set<NodeProto>();
-  for (const mul of folded.nodes) {
+  return withoutTaken(model, (folded, mul) => {
     const found = scaled(folded, mul);
-    if (!found) continue;
+    if (!found) return false;
     const { node, layer, bias, s, value } = found;
     scaleWeights(folded, node, layer, s);
     if (bias) {
-      const b = toFloat64(folded.tensors.get(bias.node.input[bias.index])!);
-      setBias(
-        folded,
-        [bias],
-        b.map((value, i) => value * s[i]),
-      );
+      const b = toFloat64(folded.tensors.get(bias.node.input[bias.index])!).map((old, i) => old * s[i]);
+      setBias(folded, [bias], b);
     }
     folded.redirect(mul.output[0], value);
-    gone.add(mul);
-  }
-  folded.remove(gone);
-  return folded;
+    return true;
+  });
 }
 
 /** The layer, and where its bias is, whose channels a Mul takes by a constant each on their way to a sum; undefined where there is none. */

@@ -40,7 +40,7 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
     return name;
   };
   const done: NodeProto[] = [];
-  const again = new Map<FunctionProto, number>();
+  const again = new Map<FunctionProto, number | undefined>(); // what another call costs, once there is one
   let count = 0;
   const open = [...graph.node].reverse(); // calls may lie deeper than a stack goes
   for (let node = open.pop(); node; node = open.pop()) {
@@ -49,8 +49,10 @@ export function inlineFunctions(proto: ModelProto, graph: GraphProto, file: stri
       done.push(node);
       continue;
     }
-    count += again.get(called) ?? countOf(called);
-    if (!again.has(called)) again.set(called, countAgain(called));
+    const isAgain = again.has(called);
+    const cost = again.get(called) ?? (isAgain ? countAgain(called) : countOf(called));
+    again.set(called, isAgain ? cost : undefined);
+    count += cost;
     if (count > limits.onnxNodes)
       throw new FormatError(
         `${file}: its functions come to more than ${limits.onnxNodes} nodes (limits.onnxNodes)`,

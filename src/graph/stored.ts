@@ -145,14 +145,11 @@ function smaller(tensor: Tensor, [numbers, scale]: Stored['parts']): Tensor[] {
 
 /** Steps of 1/127 of the largest weight of each output. */
 function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Stored['parts'][0]): Tensor[] {
-  const axis = scale.dims.findIndex((extent) => extent > 1);
-  const inner = elements(numbers.dims.slice(axis + 1));
-  const channels = elements(scale.dims);
-  const channelOf = (i: number) => Math.floor(i / inner) % channels;
-  const scales = new Float32Array(channels);
+  const channelOf = channelIn(numbers.dims, scale.dims);
+  const scales = new Float32Array(elements(scale.dims));
   for (let i = 0; i < values.length; i++)
     scales[channelOf(i)] = Math.max(scales[channelOf(i)], Math.abs(values[i]));
-  for (let c = 0; c < channels; c++) scales[c] = scales[c] / STEPS || 1;
+  for (let c = 0; c < scales.length; c++) scales[c] = scales[c] / STEPS || 1;
   const steps = Int8Array.from(values, (value, i) =>
     Math.max(-STEPS, Math.min(STEPS, Math.round(value / scales[channelOf(i)]))),
   );
@@ -160,6 +157,13 @@ function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Store
     { ...numbers, bytes: new Uint8Array(steps.buffer) },
     fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' }),
   ];
+}
+
+/** Which of the scales along one axis, of extents 1 but for that, the i-th number of a tensor has. */
+function channelIn(dims: readonly number[], scales: readonly number[]): (i: number) => number {
+  const inner = elements(dims.slice(scales.findIndex((extent) => extent > 1) + 1));
+  const channels = elements(scales);
+  return (i) => Math.floor(i / inner) % channels;
 }
 
 /** The model with float32 weights in the place of int8 and their scales. */
@@ -192,9 +196,9 @@ function scaled(model: Model, node: NodeProto): Tensor | undefined {
   const along = scale.dims.flatMap((extent, axis) => (extent > 1 ? [axis] : []));
   const isAlong = along.every((axis) => scale.dims[axis] === dims[axis]);
   if (scale.dims.length !== dims.length || along.length > 1 || !isAlong) return undefined;
-  const inner = elements(dims.slice((along[0] ?? dims.length) + 1));
+  const channelOf = channelIn(dims, scale.dims);
   const scales = toFloat32(scale);
   const steps = new Int8Array(integers.bytes.buffer, integers.bytes.byteOffset, integers.bytes.length);
-  const values = Float32Array.from(steps, (step, i) => step * scales[Math.floor(i / inner) % scales.length]);
+  const values = Float32Array.from(steps, (step, i) => step * scales[channelOf(i)]);
   return fromFloat32(values, dims, { name: node.output[0], type: 'float32' });
 }

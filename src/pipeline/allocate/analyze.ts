@@ -6,7 +6,7 @@ import type { Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { analyseStructures, curveOf } from './allocate.ts';
 import type { Alone } from './alone.ts';
-import { problemOf } from './problem.ts';
+import { unbounded } from './problem.ts';
 
 /** A size, and the loss that is expected of it. */
 export interface SizeAndLoss {
@@ -63,8 +63,7 @@ function tradeoffOf(
   spend: Spend,
   structures: readonly Alone[],
 ): Tradeoff<TradeoffPoint> {
-  const whole = { ...spend, limit: 1, isFraction: true };
-  const problem = problemOf(subject, calibration.shape, whole);
+  const problem = unbounded(subject, calibration.shape, spend);
   const { of, before } = problem;
   const points = new Map<number, TradeoffPoint>();
   for (const { cost, loss, sizes } of curveOf(problem, structures)) {

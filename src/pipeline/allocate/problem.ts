@@ -8,39 +8,55 @@ import type { LatencyTable } from '../latency.ts';
 import type { Spend } from '../recipe.ts';
 import type { Subject } from '../subject.ts';
 
-/** The size that a budget bounds, and the sizes of structures that it may be spent on. */
-export interface Problem {
+/** A size, and the sizes of structures that it may be spent on. */
+export interface Unbounded {
   readonly of: BudgetKind;
   readonly terms: readonly Term[];
   /** Of the dense model, and of what is written of it where all stays. */
   readonly before: number;
   readonly all: number;
+  readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
+}
+
+/** The same where a budget bounds it. */
+export interface Problem extends Unbounded {
   /** See `leastOf`. */
   readonly least: number;
   readonly limit: number;
-  readonly structures: readonly (Prunable & { readonly widths: readonly number[] })[];
+}
+
+type Sized = Pick<Subject, 'structures' | 'macs' | 'terms' | 'denseBytes'>;
+
+export function unbounded(
+  subject: Sized,
+  sample: readonly number[],
+  { of = subject.macs === undefined ? 'params' : 'macs', widths: options }: Spend,
+  table?: LatencyTable,
+): Unbounded {
+  const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
+  const all = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
+  const before = (of === 'bytes' && subject.denseBytes) || all;
+  const widths = widthsOf(subject.structures, options);
+  const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
+  return { of, terms, before, all, structures };
 }
 
 /** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
-  subject: Pick<Subject, 'structures' | 'macs' | 'terms' | 'denseBytes'>,
+  subject: Sized,
   sample: readonly number[],
-  { of = subject.macs === undefined ? 'params' : 'macs', limit: given, isFraction, widths: options }: Spend,
+  spend: Spend,
   table?: LatencyTable,
 ): Problem {
-  const terms = of === 'latency' ? table!.terms : subject.terms(of, sample);
-  const all = of === 'latency' ? table!.denseMs : sizeAt(terms, () => 1);
-  const before = (of === 'bytes' && subject.denseBytes) || all;
-  const fraction = given === 1 ? all : given * before;
-  const limit = isFraction ? fraction : given;
+  const problem = unbounded(subject, sample, spend, table);
+  const { of, before, all } = problem;
+  const limit = spend.isFraction ? spend.limit * before : spend.limit;
   if (limit > all) {
     const [asked, own] = [limit, all].map((size) => amountText(of, size));
     const has = all < before ? 'is written with' : 'has';
     throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which ${has} ${own}`);
   }
-  const widths = widthsOf(subject.structures, options);
-  const structures = subject.structures.map((it) => ({ ...it, widths: widths.get(it.name)! }));
-  const least = leastOf({ terms, structures });
+  const least = leastOf(problem);
   if (least > limit) {
     const [asked, reachable] = [limit, least].map(
       (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
@@ -49,7 +65,7 @@ export function problemOf(
       `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
     );
   }
-  return { of, terms, before, all, least, limit, structures };
+  return { ...problem, least, limit };
 }
 
 export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structures'>, sizes: Sizes): number {
