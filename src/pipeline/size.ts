@@ -43,8 +43,9 @@ function axesOf(shape: readonly number[], size: readonly number[] = []): number[
     const channels = channelAxis(shape);
     return all.filter((axis) => axis !== channels);
   }
-  if (size.length === shape.length) return all;
   const open = all.filter((axis) => shape[axis] === 0);
+  const isWhole = all.every((axis) => shape[axis] === size[axis] || open.includes(axis));
+  if (size.length === shape.length && isWhole) return all;
   const axes = (open.length > 0 ? open : all).slice(0, size.length);
   // The height and width of one number are one extent.
   return axes.length === size.length || new Set(size).size === 1 ? axes : [];

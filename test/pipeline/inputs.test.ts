@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
+import { GraphBuilder } from '../../src/graph/index.ts';
 import {
   arraySamples,
   type Dataset,
+  declaredInput,
   type FeedSample,
   feedsDataset,
   jsonSample,
@@ -11,6 +13,7 @@ import {
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
 import { modelInput, otherFeeds } from '../../src/pipeline/inputs.ts';
+import { sizedInput } from '../../src/pipeline/size.ts';
 import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
 import { encoder } from '../support/encoder.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -392,6 +395,19 @@ describe('sizes that a model leaves open', () => {
     expect(await shapeOf(['n', 1, 48, 'w'], [48, 320])).toEqual([1, 48, 320]);
     expect(await shapeOf(['n', 1, 'h', 32], [16, 32])).toEqual([1, 16, 32]);
     expect(await shapeOf(['n', -1, -1, -1], [16, 24])).toEqual([1, 16, 24]);
+  });
+
+  test('are one number where one is open beside others: of one number height and width are the same', () => {
+    const signal = (dims: (number | string)[], size: number[]) => {
+      const graph = new GraphBuilder();
+      graph.output(graph.node('Relu', [graph.input('input', 'float32', dims)]), 'y', 'float32', dims);
+      const model = graph.build('signal');
+      return sizedInput(declaredInput(model), model, size).shape;
+    };
+    expect(signal(['n', 8, 't'], [50, 50])).toEqual([8, 50]);
+    expect(signal(['n', 't', 8], [50, 50])).toEqual([50, 8]);
+    expect(signal(['n', 't', 8], [50, 8])).toEqual([50, 8]);
+    expect(() => signal(['n', 't', 8], [50, 9])).toThrow('`size` 50x9: input "input" is of [?, 8]');
   });
 
   test('are refused where the model has others', async () => {
