@@ -267,11 +267,13 @@ async function shapesOf(
 ): Promise<{ info: ValueInfo; told: Shapes }> {
   const batch = input.fixedBatch || 1;
   const shown = await probe(engine, model, input, [batch, ...input.shape]);
-  // A batch of one hides what mixes it with other axes.
   const isFree = hasFreeTokens(input);
-  const told = isFree ? await probe(engine, model, input, DISTINCT) : shown;
+  const alike = [SEVERAL, ...input.shape];
+  // A batch of one hides what mixes it with other axes. Traced networks may take one length alone, whatever they declare.
+  const distinct = isFree ? await probed(engine, model, input, DISTINCT) : undefined;
+  const told = distinct ?? (isFree ? await probe(engine, model, input, alike) : shown);
   const isAsked = needsPlaces(model) && !input.fixedBatch;
-  const several = isAsked && !isFree ? await probed(engine, model, input, [SEVERAL, ...input.shape]) : told;
+  const several = isAsked && !isFree ? await probed(engine, model, input, alike) : told;
   const counts = [batch, SEVERAL] as const;
   const info: ValueInfo = {
     ...shown,

@@ -58,6 +58,17 @@ test('a graph that gives nothing is refused by the name of the model', async () 
   );
 });
 
+test('a network of tokens that takes one length alone is opened at that, whatever it declares', async () => {
+  const b = new OnnxBuilder();
+  const ids = b.feed('input_ids', ['n', 't'], 'int64');
+  const x = b.node('Gather', [b.weight([20, 8], 1), ids], {}, { channels: 8 });
+  const positions = b.add(x, b.weight([1, 5, 8], 1)); // as they were when it was traced
+  const bytes = b.output(b.matmul(b.relu(b.matmul(positions, 12)), 3)).build();
+  const { analysis } = await openModel(bytes, { engine, size: [5] });
+  expect(analysis.structures.filter(({ prunable }) => prunable).map(({ groups }) => groups)).toContain(12);
+  await expect(openModel(bytes, { engine, size: [7] })).rejects.toThrow('onnxruntime cannot load the model');
+});
+
 test('weights on the left of a product are those of a layer', async () => {
   const b = new OnnxBuilder();
   const left = (x: string, m: number, p: number) => b.node('MatMul', [b.weight([m, p], 0.5), x]);
