@@ -254,8 +254,7 @@ export class Frontier implements Among {
       sessions.push(known.isKnown ? undefined : await this.#load('dense', this.opened.model, dense));
       sessions.push(await this.#load('pruned', variant, pruned));
       const [denseSession, prunedSession] = sessions;
-      const asked = { dense: dense.length > 0, pruned: pruned.length > 0 };
-      for await (const { dense: before, pruned: other, ...along } of this.#current(asked)) {
+      for await (const { dense: before, pruned: other, ...along } of this.#current({ dense, pruned })) {
         await turn(this.#run.signal);
         const values = await known.at(index++, () => runFrom(denseSession, before, along));
         yield {
@@ -289,19 +288,26 @@ export class Frontier implements Among {
     );
   }
 
-  async *#current(asked: Record<Network, boolean>): AsyncGenerator<Record<Network, Tensors> & Along> {
+  async *#current(
+    asked: Record<Network, readonly string[]>,
+  ): AsyncGenerator<Record<Network, Tensors> & Along> {
     const { info, input: model } = this.opened;
+    // Derivatives begin where no channels have gone yet, which may be the input.
+    const isInputAsked = (network: Network) => asked[network].includes(model.name);
     const at = async (network: Network, index: number, input?: FloatTensor): Promise<Tensors> => {
-      if (!asked[network]) return {};
+      if (asked[network].length === 0) return {};
       const { at, tensors } = this.#held[network];
       const values = tensors ? await tensors.get(index) : [input!];
-      return Object.fromEntries(at.values.map((name, i) => [name, values[i]]));
+      const held = at.values.map((name, i) => [name, values[i]]);
+      return Object.fromEntries(isInputAsked(network) ? [...held, [model.name, input!]] : held);
     };
     const both = async (index: number, input?: FloatTensor, pruned?: FloatTensor) => ({
       dense: await at('dense', index, input),
       pruned: await at('pruned', index, pruned),
     });
-    const isHeld = (['dense', 'pruned'] as const).every((it) => !asked[it] || this.#held[it].tensors);
+    const isHeld = (['dense', 'pruned'] as const).every(
+      (it) => asked[it].length === 0 || (this.#held[it].tensors && !isInputAsked(it)),
+    );
     if (isHeld && this.#along.length > 0) {
       for (const [i, along] of this.#along.entries()) yield { ...(await both(i)), ...along };
       return;

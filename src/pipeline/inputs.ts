@@ -100,7 +100,9 @@ export function modelInput(
   if (Object.hasOwn(values, main.name))
     throw new InputError(`\`inputs.${main.name}\`: that input is what samples are given to; leave it out`);
   const { name, type, dims } = main;
-  if (dims.length < 2) {
+  // ids that tables are asked for, one in a sample
+  const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
+  if (dims.length < 2 && !isId) {
     throw new UnsupportedModelError(
       `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
     );

@@ -118,6 +118,27 @@ describe('modelInput', () => {
   });
 });
 
+test('an id in a sample is one for each of two tables, whose channels go where layers meet them again', async () => {
+  const b = new OnnxBuilder();
+  const [user, item] = ['user', 'item'].map((name) => b.feed(name, ['n'], 'int64'));
+  const embedded = (ids: string) => b.node('Gather', [b.weight([20, 8], 1), ids], {}, { channels: 8 });
+  const both = (x: string, y: string) =>
+    b.node('Concat', [x, y], { axis: 1 }, { channels: b.channels(x) + b.channels(y) });
+  const product = b.mul(embedded(user), embedded(item));
+  const deep = b.relu(b.gemm(b.relu(b.gemm(both(embedded(user), embedded(item)), 12)), 6));
+  const bytes = b.output(b.gemm(both(product, deep), 3)).build();
+  const opened = await openModel(bytes, { engine });
+  expect(opened.input).toMatchObject({ name: 'user', shape: [], fixedBatch: 0 });
+  const next = random(6);
+  const id = () => ({ dims: [], data: Float32Array.of(Math.floor(20 * next())) });
+  const samples = Array.from({ length: 40 }, () => ({ inputs: { user: id(), item: id() } }));
+  const calibration = await feedsDataset(samples, opened.input);
+  const { report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+  expect(report.layers.map(({ kept }) => kept.length)).toContain(4);
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  expect(() => modelInput([value('signal', 'float32', ['t'])], [])).toThrow('a leading batch dimension');
+});
+
 function sentences(count: number, lengths: readonly number[]): FeedSample[] {
   const next = random(5);
   return Array.from({ length: count }, (_, i) => {
