@@ -4,7 +4,7 @@
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { said } from '../expect.ts';
-import { float16ToFloat32, float32ToFloat16 } from '../graph/index.ts';
+import { float16ToFloat32, float32ToFloat16, isNumeric } from '../graph/index.ts';
 import { expectOptions, LATER, OBJECT, type Options, or, TEXT } from '../options.ts';
 import {
   ENGINE_SAYS,
@@ -126,7 +126,7 @@ async function load(
   const outputs = session.outputMetadata.map(describe);
   const types = new Map(inputs.map(({ name, type }) => [name, type]));
   // Classifiers give names of classes and maps of scores too.
-  const numbers = outputs.flatMap(({ name, type }) => (/^(non-tensor|string)$/.test(type) ? [] : [name]));
+  const numbers = outputs.filter(({ type }) => isNumeric(type)).map(({ name }) => name);
   return {
     inputs,
     outputs,

@@ -56,3 +56,8 @@ export function bitsOf(type: DataType): number {
 export function isFloat(type: DataType): type is FloatType {
   return type === 'float32' || type === 'float16' || type === 'bfloat16' || type === 'float64';
 }
+
+/** Whether the engine gives values of this type, `non-tensor` for sequences and the like, as numbers. */
+export function isNumeric(type: string): boolean {
+  return !/^(non-tensor|string)$/.test(type);
+}

@@ -6,7 +6,7 @@ export { GraphBuilder } from './build.ts';
 export { computedWeights, withConstants } from './constant.ts';
 export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
-export type { DataType, FloatType } from './dtype.ts';
+export { type DataType, type FloatType, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
 export { foldBatchNormalization, foldConstants, foldScales } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';

@@ -3,7 +3,7 @@
 import { type Engine, type EngineSession, expectEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { expectObjects } from '../expect.ts';
-import { elements } from '../graph/index.ts';
+import { describeValue, elements, isNumeric, type Model, withOutputs } from '../graph/index.ts';
 import { expectOptions, FUNCTION, LATER, type Options, SIGNAL } from '../options.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
@@ -63,7 +63,10 @@ export async function latencies(
   expectObjects('latencies', 'models', models);
   for (const model of models) expectOpened('latencies', model);
   expectDataset('latencies', 'samples', samples);
-  const load = ({ source }: OpenedModel) => loadModel(engine, source, { asUsed: true });
+  // A run has to give something.
+  const givesNumbers = ({ outputs }: Model) => outputs.some((it) => isNumeric(describeValue(it).type));
+  const load = ({ source, measured = [] }: OpenedModel) =>
+    loadModel(engine, givesNumbers(source) ? source : withOutputs(source, measured), { asUsed: true });
   const loads = models.map((model) => () => load(model));
   return withSessions(loads, async (...sessions) => {
     const sample = await firstSample(samples, models[0].input);

@@ -2,7 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { readModel, unselectedValues } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
-const types = new Map([['indices', 'int64']]);
+const types = new Map([
+  ['indices', 'int64'],
+  ['list', 'non-tensor'],
+  ['names', 'string'],
+]);
 const unselected = async (b: OnnxBuilder) => unselectedValues(await readModel(b.build()), { types });
 
 /** The indices of the highest scores, in front of what picks by them. */
@@ -33,6 +37,13 @@ describe('values that nothing has been selected from', () => {
     const peaks = b.node('Cast', [b.node('Equal', [map, b.maxPool(map, 3, 1, 1)])], { to: 1 });
     const pooled = b.node('MaxPool', [map], { kernel_shape: [3, 3], strides: [1, 1], pads: [1, 1, 1, 1] });
     expect(await unselected(b.output(b.mul(pooled, peaks)))).toEqual([pooled, map, 'maxpool_3']);
+  });
+
+  it('are those that lists and texts are made of', async () => {
+    const b = new OnnxBuilder();
+    const [x, y] = [b.gemm(b.input([6]), 5), b.gemm('input', 4)];
+    b.output(b.node('SequenceConstruct', [x, y]), 'list').output(b.node('Cast', [y], { to: 8 }), 'names');
+    expect(await unselected(b)).toEqual([x, y]);
   });
 
   it('are no others than the outputs where nothing is selected, of samples', async () => {

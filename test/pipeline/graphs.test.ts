@@ -392,6 +392,20 @@ test('a classifier that gives a map of its scores, as those of scikit-learn do, 
   expect(report.latencyMs).toBeDefined();
 });
 
+test('a network that gives a list alone is measured by what it is made of', async () => {
+  const b = new OnnxBuilder();
+  const x = b.relu(b.gemm(b.relu(b.gemm(b.input([8]), 12)), 6));
+  const parts = [b.gemm(x, 3), b.gemm(x, 2)];
+  const list = b.node('SequenceConstruct', parts);
+  const model = await readModel(b.output(list).build());
+  model.graph.output = [create(ValueInfoProtoSchema, { name: list })];
+  const bytes = writeModel(model).model;
+  expect((await openModel(bytes, { engine })).measured).toEqual(parts);
+  const { report } = await prune(bytes, await noise(40, [8]));
+  expect(report.layers.map(({ kept }) => kept.length)).toEqual([6, 3]);
+  expect(report.quality!.relativeError).toBeLessThan(1);
+});
+
 test('channels of volumes that others repeat go without loss, before convolutions that are strided, dilated and transposed', async () => {
   const b = new OnnxBuilder();
   const next = random(3);
