@@ -47,7 +47,7 @@ const parts = (parameters: number, macs: number) =>
 function prunable({ model, analysis, info, ...whole }: OpenedModel): string {
   const terms = sizeTerms(model, analysis, info.shapes);
   const names = new Set(analysis.structures.filter((it) => it.prunable).map(({ name }) => name));
-  return parts(lost(terms.parameters, names) / whole.parameters, lost(terms.macs, names) / whole.macs);
+  return parts(lost(terms.weights, names) / whole.parameters, lost(terms.macs, names) / whole.macs);
 }
 
 function noise(input: ModelInput, length: number, next: () => number): Float32Array {

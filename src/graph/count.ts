@@ -55,6 +55,8 @@ export interface Term {
  */
 export interface SizeTerms {
   readonly macs: readonly Term[];
+  /** Parameters that the model has as it is. */
+  readonly weights: readonly Term[];
   readonly parameters: readonly Term[];
   readonly bytes: readonly Term[];
 }
@@ -88,10 +90,12 @@ export function sizeTerms(
     );
   const tensors = [...model.tensors.values()];
   const numbers = tensors.filter(({ type }) => !NO_PARAMETERS.has(type));
+  const weights = numbers.flatMap((tensor) => of(tensor, elements));
   const biases = newBiases(model, structures, shapes);
   return {
     macs: merged(macs),
-    parameters: merged([...numbers.flatMap((tensor) => of(tensor, elements)), ...biases]),
+    weights: merged(weights),
+    parameters: merged([...weights, ...biases]),
     bytes: merged([
       ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, stored))),
       ...biases.map(({ value, size, of }) => ({ value: value * size, of })),

@@ -1,6 +1,6 @@
 // Why channels stay, by kind: how much of the model that is, and what would help.
 
-import { groupBy, type Structure, sizeTerms } from '../graph/index.ts';
+import { groupBy, type Structure, sizeTerms, type Term } from '../graph/index.ts';
 import { expectOpened, type OpenedModel } from './open.ts';
 import { lost, type Share } from './shares.ts';
 
@@ -50,12 +50,12 @@ export function pinnedOf(opened: Pick<OpenedModel, 'model' | 'analysis' | 'info'
   const { model, analysis, info } = opened;
   const { structures } = analysis;
   const all = { structures: structures.map((structure) => ({ ...structure, prunable: true })) };
-  const terms = sizeTerms(model, all, info.shapes);
+  const { macs, weights } = sizeTerms(model, all, info.shapes);
   const prunable = structures.filter((structure) => structure.prunable).map(({ name }) => name);
   const share = (names: readonly string[]): Share => {
     const [without, together] = [new Set(prunable), new Set([...prunable, ...names])];
-    const more = (of: 'parameters' | 'macs') => lost(terms[of], together) - lost(terms[of], without);
-    return { parameters: more('parameters'), macs: more('macs') };
+    const more = (of: readonly Term[]) => lost(of, together) - lost(of, without);
+    return { parameters: more(weights), macs: more(macs) };
   };
   const kinds = groupBy(
     structures.filter((structure) => !structure.prunable),

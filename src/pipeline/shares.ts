@@ -59,8 +59,8 @@ interface Terms extends Pick<SizeTerms, 'macs' | 'parameters'> {
 }
 
 function fileTerms(opened: OpenedModel): Terms {
-  const { macs, parameters } = sizeTerms(opened.model, opened.analysis, opened.info.shapes);
-  return { macs, parameters, structures: prunableOf(opened) };
+  const { macs, weights } = sizeTerms(opened.model, opened.analysis, opened.info.shapes);
+  return { macs, parameters: weights, structures: prunableOf(opened) };
 }
 
 function folderTerms(language: LanguageModel, length: number, heads?: HeadsMode): Terms {

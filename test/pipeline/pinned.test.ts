@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { openModel } from '../../src/pipeline/open.ts';
 import { pinnedOf } from '../../src/pipeline/pinned.ts';
+import { sharesOf } from '../../src/pipeline/shares.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { engine } from './fixtures.ts';
 
@@ -35,4 +36,14 @@ test('a stream that other reasons hold too is told by these', async () => {
   const sum = b.add(b.conv(x, 8, 3), x);
   const opened = await openModel(b.output(sum).build(), { engine });
   expect(pinnedOf(opened).map(({ reason }) => reason)).toEqual(['it is the graph output …']);
+});
+
+test('what hangs on channels is what the model has: no biases that layers may be given', async () => {
+  const b = new OnnxBuilder();
+  const y = b.conv(b.relu(b.conv(b.input([3, 8, 8]), 8, 3, { bias: false })), 4, 3, { bias: false });
+  const opened = await openModel(b.output(y).build(), { engine });
+  const { all, kinds } = sharesOf(opened);
+  expect(all.parameters).toBe(9 * (3 * 8 + 8 * 4));
+  expect(kinds.get('channel')!.parameters).toBe(all.parameters);
+  expect(pinnedOf(opened).map(({ share }) => share.parameters)).toEqual([0]);
 });
