@@ -102,9 +102,11 @@ export function modelInput(
   const { name, type, dims } = main;
   // ids that tables are asked for, one in a sample
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
-  if (dims.length < 2 && !isId) {
+  // Three channels of one image, as detectors of torchvision are exported for. Taken for three samples, they would be drawn one by one.
+  const isOneImage = dims.length === 3 && dims[0] === 3 && !outputs.some((it) => it.dims[0] === 3);
+  if ((dims.length < 2 && !isId) || isOneImage) {
     throw new UnsupportedModelError(
-      `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
+      `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed, as in [${[1, ...dims].join(', ')}]`,
     );
   }
   const beside = inputs

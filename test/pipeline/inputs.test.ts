@@ -81,6 +81,16 @@ describe('modelInput', () => {
     expect(otherFeeds(input, [2, 3, 16]).attention_mask.dims).toEqual([2, 3]);
   });
 
+  test('says that an image without a batch has none', () => {
+    const image = value('image', 'float32', [3, 'h', 'w']);
+    const scores = value('scores', 'float32', [10]);
+    expect(() => modelInput([image], [scores])).toThrow(
+      'input "image" has shape [3, h, w]; a leading batch dimension is needed, as in [1, 3, h, w]',
+    );
+    const three = value('scores', 'float32', [3, 10]);
+    expect(modelInput([image], [three]).fixedBatch).toBe(3);
+  });
+
   test('takes the image of a denoiser for data, whatever comes out of it', () => {
     const image = ['n', 4, 16, 16];
     const inputs = [
