@@ -45,4 +45,7 @@ test('what inflates beyond the limit is refused before it does, and what is stor
     /"data\.npz": inflates to more than 400 bytes \(limits\.npzBytes\)$/,
   );
   expect((await packed(false)).size).toBe(1);
+  const zeros = { name: 'y.npy', bytes: npy([1000], new Float32Array(1000)), deflate: true };
+  const second = decodeNpz(writeZip([{ name: 'x.npy', bytes: mask.subarray(3) }, zeros]), 'data.npz');
+  await expect(second).rejects.toThrow('inflates to more than'); // nothing of the first is looked at
 });

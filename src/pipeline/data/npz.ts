@@ -4,6 +4,7 @@ import { blobFolder } from '../../checkpoint/index.ts';
 import { openZip } from '../../checkpoint/zip.ts';
 import { FormatError } from '../../errors.ts';
 import { expectBytes, expectText } from '../../expect.ts';
+import { sum } from '../../graph/index.ts';
 import { limits } from '../../limits.ts';
 import { decodeNpy, type NpyArray } from './npy.ts';
 
@@ -23,12 +24,10 @@ export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<st
   const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file);
   const arrays = new Map<string, NpyArray>();
   const most = Math.max(limits.npzBytes, bytes.length); // stored, it takes what it has
-  let total = 0;
+  // Before any of it is inflated: entries may share their bytes.
+  if (sum(Array.from(entries.values(), ({ size }) => size)) > most)
+    throw new FormatError(`"${name}": inflates to more than ${most} bytes (limits.npzBytes)`);
   for (const [entry, { size, checksum, read }] of entries) {
-    total += size;
-    if (total > most) {
-      throw new FormatError(`"${name}": inflates to more than ${most} bytes (limits.npzBytes)`);
-    }
     if (!entry.endsWith('.npy')) throw new FormatError(`"${name}": "${entry}" is no .npy file`);
     const content = await read(0, size);
     if (crc32(content) !== checksum)
