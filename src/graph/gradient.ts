@@ -64,6 +64,8 @@ export function gradientModel(
   const outputs = to.map(({ output }) => output);
   const own = [...new Set(by.map(({ input }) => input))];
   const sources = new Set(by.map(({ output }) => output));
+  const made = madeOf(model.nodes, sources);
+  if (by.some(({ input }) => made.has(input))) return undefined;
   const changed = madeOf(model.nodes, cut);
   const known = new Map([...info.shapes].filter(([value]) => own.includes(value) || !changed.has(value)));
   for (const { name, dims } of weights) known.set(name, dims);
@@ -208,15 +210,12 @@ class BackwardGraph implements Backward {
     sources: ReadonlySet<string>,
   ): ReadonlyMap<string, string> | undefined {
     const depends = madeOf(this.#forward, sources);
-    const isOfAnother = (node: NodeProto) =>
-      node.output.some((value) => sources.has(value)) && reads(node).some((value) => depends.has(value));
-    if (this.#forward.some(isOfAnother)) return undefined;
     const gradients = new Map(given);
     for (const node of this.#forward.toReversed()) {
       const rule = this.#model.operator(node)?.gradient;
       for (const [place, output] of node.output.entries()) {
         const gradient = gradients.get(output);
-        if (gradient === undefined || sources.has(output) || !depends.has(output)) continue;
+        if (gradient === undefined || !depends.has(output)) continue;
         for (const [index, value] of node.input.entries()) {
           if (!depends.has(value)) continue;
           const own = rule?.(this, node, index, gradient, place);

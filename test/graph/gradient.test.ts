@@ -716,12 +716,17 @@ describe('gradients', () => {
   });
 
   test.each([
-    ['alone', (_: OnnxBuilder, __: string, y: string) => y],
-    ['and others too', (b: OnnxBuilder, x: string, y: string) => b.add(x, y)],
+    ['alone', (_: OnnxBuilder, __: string, ___: string, y: string) => y],
+    ['and others too', (b: OnnxBuilder, _: string, x: string, y: string) => b.add(x, y)],
+    [
+      'and others what that is made of',
+      (b: OnnxBuilder, made: string, _: string, y: string) => b.add(made, y),
+    ],
   ])('are not given by layers of which one reads what another makes, it %s', async (_, put) => {
     const build = (b: OnnxBuilder) => {
-      const x = b.relu(b.matmul(b.sequence(6), 8));
-      return b.matmul(put(b, x, b.relu(b.matmul(x, 8))), 4);
+      const made = b.matmul(b.sequence(6), 8);
+      const x = b.relu(made);
+      return b.matmul(put(b, made, x, b.relu(b.matmul(x, 8))), 4);
     };
     const { model, maps, info } = await opened(build, ROWS);
     const by = (from: number) => gradientModel(model, maps.slice(from, 2), maps.slice(2), info);
@@ -786,6 +791,42 @@ describe('gradients', () => {
     expect(gradientModel(model, by, to, info)!.inputs).toEqual([own, cut]);
     expect(gradientModel(model, by, to, info, [cut])!.inputs).toEqual([own, before]);
     expect(gradientModel(model, by, to, { ...info, fixed: new Set(['input']) })).toBeUndefined();
+  });
+
+  test('are given floats and truth values, and what other numbers are made of', async () => {
+    let [before, cut] = ['', ''];
+    const { model, info, maps } = await opened(
+      (b) => {
+        const input = b.input([6]);
+        before = b.node('ReduceMean', [input], { axes: [1], keepdims: 1 });
+        cut = b.node('Cast', [b.node('Cast', [before], { to: typeCode('int64') })], { to: FLOAT });
+        return b.gemm(b.mul(b.gemm(b.relu(input), 7), cut), 4);
+      },
+      [2, 6],
+    );
+    const [by, to] = [maps.slice(0, 1), maps.slice(1)];
+    expect(gradientModel(model, by, to, info, [cut])!.inputs).toEqual([by[0].input, before]);
+  });
+
+  test('are given what a value of all samples together is made of', async () => {
+    const { model, info, maps } = await opened(
+      (b) => {
+        const input = b.input([6]);
+        const mean = b.node('ReduceMean', [input], { axes: [0], keepdims: 1 });
+        return b.gemm(b.mul(b.gemm(b.relu(input), 6), mean), 4);
+      },
+      [2, 6],
+    );
+    const [by, to] = [maps.slice(0, 1), maps.slice(1)];
+    expect(gradientModel(model, by, to, info)!.inputs).toEqual([by[0].input, 'input']);
+  });
+
+  test('are not given where what layers make is one of more axes', async () => {
+    const { model, info, maps } = await opened(
+      (b) => b.matmul(b.add(b.gemm(b.input([6]), 2), b.weight([5, 1, 2], 1)), 4),
+      [2, 6],
+    );
+    expect(gradientModel(model, maps.slice(0, 1), maps.slice(1), info)).toBeUndefined();
   });
 
   test('are given no shape of a value that has lost channels', async () => {
