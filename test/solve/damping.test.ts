@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import { chooseDamping, layerProblem, pruneLayer, refitBias } from '../../src/solve/index.ts';
 import { DEFAULT_DAMPING } from '../../src/solve/problem.ts';
+import { refitRows } from '../../src/solve/refit.ts';
 import { activations, addStatistics, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();
@@ -14,20 +15,25 @@ const N = 4000;
 const inputs = activations(N, p, 1); // one draw: other seeds have other correlations
 const disturbance = normals(N * m, 51);
 
-/** n rows from `first` on, with targets at the dense layer's output plus noise. */
-function rows(n: number, first: number, noise: number): { X: Float32Array; Y: Float32Array } {
+interface Rows {
+  readonly X: Float32Array;
+  readonly Y: Float32Array;
+}
+
+/** n rows from `first` on, with targets at the dense layer's output plus noise, or that of other weights. */
+function rows(n: number, first: number, noise: number, weight = 1): Rows {
   const X = inputs.subarray(first * p, (first + n) * p);
   const Y = Float32Array.from({ length: n * m }, (_, at) => {
     const [r, j] = [Math.floor(at / m), at % m];
     let value = bias[j] + noise * disturbance[first * m + at];
-    for (let i = 0; i < p; i++) value += X[r * p + i] * W0[i * m + j];
+    for (let i = 0; i < p; i++) value += weight * X[r * p + i] * W0[i * m + j];
     return value;
   });
   return { X, Y };
 }
 
 /** Mean squared error on rows, by the definition. */
-function errorOn({ X, Y }: { X: Float32Array; Y: Float32Array }, W: Float64Array, b: Float64Array): number {
+function errorOn({ X, Y }: Rows, W: Float64Array, b: Float64Array): number {
   let error = 0;
   for (let r = 0; r < X.length / p; r++) {
     for (let j = 0; j < m; j++) {
@@ -39,7 +45,7 @@ function errorOn({ X, Y }: { X: Float32Array; Y: Float32Array }, W: Float64Array
   return error / Y.length;
 }
 
-const statistics = ({ X, Y }: { X: Float32Array; Y: Float32Array }) => naiveStatistics(X, Y, p, m);
+const statistics = ({ X, Y }: Rows) => naiveStatistics(X, Y, p, m);
 
 describe('chooseDamping', () => {
   const keep = 20;
@@ -69,6 +75,44 @@ describe('chooseDamping', () => {
       return errorOn(unseen, W, refitBias(problem, W)!);
     });
     expect(own).toBeLessThan(published);
+  });
+
+  /** The first of those tried that the next errs no less than on held-out rows, by the definition. */
+  function firstLeast(
+    fit: Rows,
+    heldOut: Rows,
+    options: { groupSize: number; blend: number },
+    gone?: number[],
+  ) {
+    const problemOf = (damping: number) =>
+      layerProblem(kernels, statistics(fit), W0, { ...options, bias, damping });
+    const { kept } = pruneLayer(kernels, problemOf(DEFAULT_DAMPING), { keep, search: 'greedy' });
+    const left = Int32Array.from(kept.filter((row) => !gone?.includes(row)));
+    const errors = [DEFAULT_DAMPING, 3e-2, 1e-1, 3e-1, 1].map((damping) => {
+      const problem = problemOf(damping);
+      const { W } = refitRows(kernels, problem, left);
+      return { damping, error: errorOn(heldOut, W, refitBias(problem, W)!) };
+    });
+    const last = errors.findIndex(({ error }, i) => !(errors[i + 1]?.error < error));
+    return errors[last].damping;
+  }
+
+  test.each([
+    ['', undefined],
+    [', where inputs have gone before', [0, 3, 4, 11, 17]],
+  ])('is the first that a stronger one errs no less than on held-out rows%s', (_, gone) => {
+    const options = { groupSize: 1, blend: 1 };
+    const found = new Set<number>();
+    for (let draw = 0; draw < 20; draw++) {
+      const [n, weight] = [25 + 3 * draw, [0, 0.3, 0.6, 0.9][draw % 4]];
+      const [fit, heldOut] = [rows(n, 150 * draw, 1, weight), rows(40, 150 * draw + 100, 1, weight)];
+      const layer = { groupSize: 1, gone: gone && Int32Array.from(gone) };
+      const own = { ...options, bias };
+      const chosen = chooseDamping(kernels, statistics(fit), statistics(heldOut), W0, own, keep, layer);
+      expect([draw, chosen]).toEqual([draw, firstLeast(fit, heldOut, options, gone)]);
+      found.add(chosen);
+    }
+    expect(found.size).toBeGreaterThan(2); // of those that are tried
   });
 });
 
