@@ -124,7 +124,7 @@ export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: Lay
   expectOptions('pruneLayer', options, LAYER_OPTIONS);
   const { groups } = problem;
   const { keep, support, method = 'osscar', search = 'swap' } = options;
-  checkGroups('pruneLayer', problem, method === 'osscar' ? options : { keep });
+  checkGroups('pruneLayer', problem, options);
   if (support && !(areGroups(support, groups) && support.length === keep)) {
     throw new InputError(
       `pruneLayer: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,

@@ -88,6 +88,7 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
   },
   G: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, G: it }, { keep: 2 }) },
   H: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, H: it }, { keep: 2 }) },
+  rho: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, rho: it ?? [] }, { keep: 2 }) },
   XtX: { solveLayers: (it) => solveLayers(kernels, [layer({ fit: { ...fit, XtX: it } })], recipe, 2) },
   sumX: { solveLayers: (it) => solveLayers(kernels, [layer({ fit: { ...fit, sumX: it } })], recipe, 2) },
   sumY: {
@@ -297,6 +298,13 @@ describe('what would be read or written beside an array is refused:', () => {
   test.each([5, {}, [7]])('protected groups: %j', (protect) => {
     expect(() => pruneLayer(kernels, problem, { keep: 2, protect: protect as never })).toThrow(
       '"protect" expected',
+    );
+  });
+
+  test('more groups protected than kept, of which each counts once', () => {
+    expect(eliminate(kernels, problem, { keep: 1, protect: [2, 2] }).kept).toEqual([2]);
+    expect(() => eliminate(kernels, problem, { keep: 1, protect: [2, 3] })).toThrow(
+      '2 protected groups do not fit into 1',
     );
   });
 });

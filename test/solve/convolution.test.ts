@@ -118,7 +118,7 @@ describe.each(['baseline', 'relaxed'] as const)(
         [
           [1, 1],
           [1, 4],
-          [5, 1],
+          [4, 1],
           [2, 2],
         ],
       ],
@@ -214,9 +214,10 @@ test('are of 3×3 kernels with stride 1 and a border of one zero', () => {
   const sums = new ConvolutionAccumulator(kernels, 72, 2, true);
   const geometry = { ...SAME, height: 4, width: 4, outHeight: 4, outWidth: 4 };
   const image = (channels: number) => ({ channels, data: new Float32Array(16 * channels) });
-  expect(() => sums.addImage({ ...geometry, strides: [2, 2] }, image(8), image(2))).toThrow(
-    'statistics: "geometry" expected the convolution that they were opened for',
-  );
+  for (const other of [{ strides: [2, 2] as const }, { outHeight: 3 }, { outWidth: 5 }])
+    expect(() => sums.addImage({ ...geometry, ...other }, image(8), image(2))).toThrow(
+      'statistics: "geometry" expected the convolution that they were opened for',
+    );
   expect(() => sums.addImage(geometry, image(8), image(3))).toThrow(
     'statistics: "y" expected 2×16, got 48 values',
   );

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
   combineProblems,
+  eliminate,
   layerProblem,
   pruneLayer,
   refit,
@@ -237,8 +238,11 @@ describe('StatisticsAccumulator', () => {
 });
 
 describe('combineProblems', () => {
-  test('has the sum of the relative objectives as its objective', () => {
-    const a = layerProblem(kernels, naiveStatistics(X, undefined, p, m), W0, { groupSize: 2 });
+  test.each([
+    ['own outputs', undefined],
+    ['other ones', targets()],
+  ])('has the sum of the relative objectives as its objective, towards %s', (_, Y) => {
+    const a = layerProblem(kernels, naiveStatistics(X, Y, p, m), W0, { groupSize: 2 });
     const X2 = activations(300, 18, 8);
     const b = layerProblem(kernels, naiveStatistics(X2, undefined, 18, 2), normals(36, 9), { groupSize: 3 });
     const joint = combineProblems([a, b]);
@@ -246,6 +250,8 @@ describe('combineProblems', () => {
     for (const kept of [[0, 2, 5], [1], [0, 1, 2, 3, 4, 5]]) {
       const expected = naiveObjective(a, kept) / inner(a) + naiveObjective(b, kept) / inner(b);
       expect(refit(kernels, joint, kept).objective).toBeCloseTo(expected, 9);
+      const { denseObjective } = eliminate(kernels, joint, { keep: 6 });
+      if (kept.length === 6) expect(denseObjective).toBeCloseTo(expected, 9);
     }
   });
 });

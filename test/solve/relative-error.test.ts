@@ -109,21 +109,23 @@ describe.each([false, true])('with a bias that is refitted: %s', (withBias) => {
   });
 });
 
-test('of layers that share channels it is the sum, each relative to its signal', () => {
+test.each([
+  ['', 0.3, { groupSize: 2 }],
+  // of rows beside others it is that of f
+  [', one of them with others', 1e-9, { groupSize: 1, free: Int32Array.of(3, 0, 4, 15, 9, 7, 12, 2) }],
+])('of layers that share channels it is the sum, each relative to its signal%s', (_, damping, groups) => {
   const x2 = activations(rows, 24, 8);
   const W2 = normals(24 * m, 9);
   const layers = [
-    { X, W: W0, groupSize: 2 },
+    { X, W: W0, ...groups },
     { X: x2, W: W2, groupSize: 3 },
   ];
-  const damping = 0.3;
   const problems = layers.map(({ X: x, W, groupSize }) =>
     layerProblem(kernels, naiveStatistics(x, undefined, W.length / m, m), W, { groupSize, damping }),
   );
-  const fitted = layers.map(({ X: x, W, groupSize }) => ({
-    W,
-    groupSize,
-    fit: naiveStatistics(x, undefined, W.length / m, m),
+  const fitted = layers.map(({ X: x, ...layer }) => ({
+    ...layer,
+    fit: naiveStatistics(x, undefined, layer.W.length / m, m),
   }));
   const { relativeError, layers: solved } = solveLayers(kernels, fitted, { damping }, 5);
   let [lost, signal] = [0, 0];
@@ -135,7 +137,18 @@ test('of layers that share channels it is the sum, each relative to its signal',
     signal -= scale * dense;
   });
   expect(relativeError).toBeCloseTo(lost / signal, 9);
+  if ('free' in groups) return;
   expect(pruneLayer(kernels, combineProblems(problems), { keep: 5 }).relativeError).toBe(relativeError);
+});
+
+test('of a layer that gives nothing it is 0', () => {
+  for (let seed = 0; seed < 8; seed++) {
+    const W = normals(p * m, seed);
+    const dead = naiveStatistics(new Float32Array(rows * p), other, p, m);
+    const problem = layerProblem(kernels, dead, W, { groupSize: 2 });
+    for (const method of METHODS)
+      expect(pruneLayer(kernels, problem, { keep: 5, method }).relativeError).toBe(0);
+  }
 });
 
 test('of a problem that does not say what its damping is, it is that of f', () => {

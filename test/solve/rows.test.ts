@@ -111,9 +111,53 @@ describe('a layer of which some rows are free', () => {
     expect([...layers[0].W.subarray(21, 24)]).toEqual([0, 0, 0]);
   });
 
-  it.each(METHODS)('keeps the rows that stay, by %s', (method) => {
+  it('is refitted as a whole where none of them goes', () => {
+    const own = { ...layer(5, true), heldOut: layer(40, true).fit };
+    const [some, all] = [
+      { ...own, free, gone },
+      { ...own, groupSize: 1, gone },
+    ].map((it) => solveLayers(kernels, [it], { blend: 1 }));
+    expect(some.layers).toEqual(all.layers);
+    const odd = { ...own, free: free.subarray(1) };
+    expect(() => solveLayers(kernels, [odd], { damping: 1e-2 })).toThrow(
+      '5 rows are not a multiple of the group size 2',
+    );
+  });
+
+  it('has any number of rows beside them', () => {
     const own = layer(3);
-    const { kept, layers } = solveLayers(kernels, [{ ...own, free, gone }], { method, damping: 1e-2 }, 1);
+    const most = Int32Array.of(0, 9, 2, 5, 8, 3, 1, 11, 4, 7);
+    const { kept, layers } = solveLayers(
+      kernels,
+      [{ ...own, groupSize: 5, free: most }],
+      { damping: 1e-2, blend: 0 },
+      1,
+    );
+    const problem = layerProblem(kernels, own.fit, own.W, { groupSize: 1, blend: 0 });
+    const objectives = [0, 1].map((g) =>
+      naiveObjective(
+        problem,
+        [...most.subarray(5 * g, 5 * g + 5), 6, 10].sort((a, b) => a - b),
+      ),
+    );
+    expect(kept).toEqual([objectives.indexOf(Math.min(...objectives))]);
+    expect(objectiveOf(problem, layers[0].W)).toBeCloseTo(Math.min(...objectives), 8);
+  });
+
+  it('is its own target where there is no other, whatever the blend', () => {
+    const { fit, ...own } = layer(3);
+    const { target: _, ...sums } = fit;
+    const [one, none] = [1, 0].map((blend) =>
+      solveLayers(kernels, [{ ...own, free, gone, fit: sums }], { blend, damping: 1e-2 }, 2),
+    );
+    expect(one).toEqual(none);
+  });
+
+  it.each(METHODS)('keeps the rows that stay, by %s', (method) => {
+    const own = { ...layer(3, true, 14), heldOut: layer(40).fit };
+    const { kept, layers } = solveLayers(kernels, [{ ...own, free, gone }], { method, blend: 1 }, 1);
+    const refits = method === 'osscar' || method === 'magnitude-refit';
+    expect([layers[0].bias !== undefined, layers[0].damping > 1e-2]).toEqual([refits, refits]);
     const left = rowsOf(kept);
     const live = [...Array(p).keys()].filter((i) =>
       layers[0].W.subarray(i * m, (i + 1) * m).some((w) => w !== 0),

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
+  eliminate,
   type LayerProblem,
   layerProblem,
   METHODS,
@@ -152,6 +153,19 @@ describe.each(binaries)('local search, $simd', (kernels) => {
     );
   });
 
+  test('exchanges a tenth of the kept groups at once, one at least, unless it is told otherwise', () => {
+    const layers = Array.from({ length: 20 }, (_, seed) => problem(24, 1, 3, 10 * seed));
+    for (const keep of [4, 14]) {
+      const found = layers.map((layer) => {
+        const own = pruneLayer(kernels, layer, { keep, search: 'published' });
+        expect(own).toEqual(pruneLayer(kernels, layer, { keep, search: 'published', swapGroups: 1 }));
+        expect(own.search).not.toHaveProperty('bestRemaining');
+        return own.search!.steps;
+      });
+      expect(Math.max(...found)).toBeGreaterThan(0);
+    }
+  });
+
   test('stops at its bound and says so', () => {
     const layer = problem(30, 1, 4, 8);
     const tableau = new Tableau(kernels, layer, [...Array(15).keys()]);
@@ -286,6 +300,12 @@ describe('pruneLayer', () => {
     const own = pruneLayer(kernels, layer, { keep: 5, method: 'ziplm' });
     expect(own.objective).toBeGreaterThan(pruneLayer(kernels, layer, { keep: 5 }).objective);
     expect(own.relativeError).toBeGreaterThan(0);
+    expect([own.curve![12], own.curve![0]]).toEqual([0, Number.NaN]);
+    const whole = pruneLayer(kernels, layer, { keep: 0, method: 'ziplm' });
+    expect(whole.curve![0]).toBeCloseTo(1, 9); // of its own output, of which nothing is left
+    expect([...own.curve!].slice(5)).toEqual([...whole.curve!].slice(5));
+    const updated = eliminate(kernels, layer, { keep: 5, weights: true });
+    expect(eliminate(kernels, layer, { keep: 5, weights: true, wholeCurve: true })).toEqual(updated);
   });
 
   test('refuses unknown names and impossible numbers', () => {
@@ -296,7 +316,8 @@ describe('pruneLayer', () => {
     expect(prune({ maxSwaps: -1 })).toThrow(/"maxSwaps" expected a number from 0 on, got -1/);
     expect(prune({ swapGroups: Number.NaN })).toThrow(/"swapGroups" expected a number from 0 on, got NaN/);
     expect(prune({ support: [0, 1.5, 2] })).toThrow(/"support" expected 3 of the groups 0 to 5/);
-    expect(prune({ protect: [6] })).toThrow(/expected groups from 0 to 5, got 6/);
+    for (const method of METHODS)
+      expect(prune({ method, protect: [6] })).toThrow(/expected groups from 0 to 5, got 6/);
     expect(prune({ protect: [0, 1, 2, 3] })).toThrow(/4 protected groups do not fit into 3/);
   });
 });
