@@ -262,7 +262,7 @@ const graphs: Record<string, Graph> = {
     'positions that are picked, some several times': (b, x) => {
       const parts = b.reshape(x, [0, 0, 4, 2]);
       const one = b.node('Gather', [parts, b.index(-3)], { axis: 2 });
-      const several = b.node('Gather', [parts, b.integers([3, 0, 0])], { axis: 2 });
+      const several = b.node('Gather', [parts, b.integers([-1, 0, 0])], { axis: 2 });
       return b.node('Concat', [one, b.reshape(several, [0, 0, 6])], { axis: 2 }, { channels: 8 });
     },
     'queries, keys and values before samples': (b, x) => {
@@ -281,6 +281,8 @@ const graphs: Record<string, Graph> = {
       );
     },
     'copies side by side': (b, x) => b.node('Tile', [x, b.integers([1, 2, 3])], {}, { channels: 24 }),
+    'as many copies as are computed': (b, x) =>
+      b.node('Tile', [x, b.node('Mul', [b.integers([1, 2, 3]), b.integers([1])])], {}, { channels: 24 }),
     'pieces of several axes': (b, x) => {
       const [starts, ends, axes] = [b.integers([1, -6]), b.integers([-1, 7]), b.integers([1, -1])];
       return b.node('Slice', [x, starts, ends, axes], {}, { channels: 5 });
@@ -359,8 +361,10 @@ const graphs: Record<string, Graph> = {
   ),
   ...ofRows(
     {
-      'GELU, as it is and by a tanh': (b, x) =>
-        b.node('Gelu', [b.node('Gelu', [x])], { approximate: 'tanh' }),
+      'GELU, as it is and by a tanh': (b, x) => {
+        const small = b.mul(b.node('Gelu', [x]), b.floats([0.3], []));
+        return b.node('Gelu', [b.add(small, b.floats([-1.1], []))], { approximate: 'tanh' });
+      },
     },
     { opsets: [20, 21] },
   ),
@@ -402,6 +406,10 @@ const graphs: Record<string, Graph> = {
   ...between({
     'windows that overlap, and the largest of each': (b, x) =>
       b.node('MaxPool', [x], { kernel_shape: [3, 3], strides: [2, 2], pads: [1, 1, 1, 1] }),
+    'windows with several that are the largest': (b, x) =>
+      b.node('MaxPool', [resize(b, x, [2, 2], 'nearest', 'asymmetric')], {
+        ...{ kernel_shape: [3, 2], strides: [2, 1] },
+      }),
     'windows that reach beyond the end': (b, x) =>
       b.node('MaxPool', [x], { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 }),
     'windows that reach beyond the end, and overlap': (b, x) =>
@@ -487,9 +495,9 @@ const graphs: Record<string, Graph> = {
       ),
     'a gate of the whole image': (b, x) => {
       const gate = b.conv(b.globalAveragePool(x), 6, 1);
-      return b.mul(x, b.node('HardSigmoid', [gate], { alpha: { float: 1 / 6 }, beta: { float: 0.5 } }));
+      return b.mul(x, b.node('HardSigmoid', [gate], { alpha: { float: 0.6 }, beta: { float: 0.5 } }));
     },
-    HardSwish: (b, x) => b.node('HardSwish', [x]),
+    HardSwish: (b, x) => b.node('HardSwish', [b.mul(x, b.floats([3], []))]),
     'slopes below 0, one and by channel': (b, x) =>
       b.node('LeakyRelu', [b.node('PRelu', [x, b.weight([6, 1, 1], 0.3)])], { alpha: { float: 0.2 } }),
     'Elu and Softplus': (b, x) =>
@@ -708,6 +716,18 @@ describe('gradients', () => {
       expect(of({ varies: true })).toBeUndefined();
       expect(of({ varies: true, smallest: info.shapes })).toBeDefined();
     });
+
+    test('are not given where some of them are picked', async () => {
+      const { model, maps, info } = await opened(
+        (b) => b.matmul(b.node('Gather', [b.matmul(b.sequence(6), 8), b.integers([0, 2])], { axis: 1 }), 4),
+        ROWS,
+      );
+      const of = (least: number) => {
+        const smallest = new Map([...info.shapes].map(([value, dims]) => [value, dims.with(1, least)]));
+        return gradientModel(model, maps.slice(0, 1), maps.slice(1), { ...info, varies: true, smallest });
+      };
+      expect([of(4), of(5)?.inputs]).toEqual([undefined, ['input']]);
+    });
   });
 
   test('are not given before opset 11', async () => {
@@ -793,6 +813,45 @@ describe('gradients', () => {
     expect(gradientModel(model, by, to, { ...info, fixed: new Set(['input']) })).toBeUndefined();
   });
 
+  /** Of an image of six channels: what is not derived, and what puts one sample in the place of another. */
+  const UNKNOWN: Record<string, (b: OnnxBuilder, x: string) => string> = {
+    'a transposed convolution that is placed by its extents': (b, x) =>
+      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 3], 0.3)], { auto_pad: 'SAME_UPPER', strides: [2, 2] }),
+    'a transposed convolution to a shape': (b, x) =>
+      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 3], 0.3)], { output_shape: [18, 15], strides: [2, 2] }),
+    'a part of an image, resized': (b, x) =>
+      b.node('Resize', [x, b.floats([0, 0, 0, 0, 1, 1, 0.5, 0.7]), b.floats([1, 1, 2, 2])], {
+        mode: 'linear',
+        coordinate_transformation_mode: 'tf_crop_and_resize',
+      }),
+    'an image resized within bounds': (b, x) =>
+      b.node('Resize', [x, '', '', b.integers([20, 12])], {
+        ...{ mode: 'linear', keep_aspect_ratio_policy: 'not_larger', axes: [2, 3] },
+      }),
+    'an image cropped as it is mirrored': (b, x) =>
+      b.node('Pad', [x, b.integers([0, 0, 1, -1, 0, 0, 0, 1])], { mode: 'edge' }),
+    'an image mirrored along some axes': (b, x) =>
+      b.node('Pad', [x, b.integers([1, 2]), '', b.integers([3])], { mode: 'reflect' }),
+    'numbers of half the precision': (b, x) =>
+      b.add(x, b.node('Cast', [b.node('Cast', [x], { to: typeCode('float16') })], { to: FLOAT })),
+    'samples one behind the other': (b, x) => b.node('Tile', [x, b.integers([2, 1, 1, 1])]),
+    'samples picked': (b, x) => b.node('Gather', [x, b.integers([1, 0])], { axis: 0 }),
+    'some samples': (b, x) => b.node('Slice', [x, b.integers([0]), b.integers([1]), b.integers([0])]),
+    'samples and samples': (b, x) => b.node('Concat', [x, x], { axis: 0 }),
+    'samples resized': (b, x) =>
+      b.node('Resize', [x, '', b.floats([2, 1, 1, 1])], {
+        ...{ mode: 'nearest', coordinate_transformation_mode: 'asymmetric', nearest_mode: 'floor' },
+      }),
+    'a norm of all samples': (b, x) => b.node('LayerNormalization', [x, b.weight([1], 0.3, 1)], { axis: 0 }),
+    'a norm with more scales than it has axes': (b, x) =>
+      b.node('LayerNormalization', [x, b.weight([6, 1, 8], 0.3, 1)], { axis: 3 }),
+  };
+  test.each(Object.keys(UNKNOWN))('are not given through %s', async (name) => {
+    const build = (b: OnnxBuilder) => b.conv(UNKNOWN[name](b, b.conv(b.input([3, 9, 8]), 6, 3)), 4, 1);
+    const { model, maps, info } = await opened(build, IMAGE, 19);
+    expect(gradientModel(model, maps.slice(0, 1), maps.slice(-1), info)).toBeUndefined();
+  });
+
   test('are given floats and truth values, and what other numbers are made of', async () => {
     let [before, cut] = ['', ''];
     const { model, info, maps } = await opened(
@@ -859,6 +918,7 @@ describe('gradients', () => {
 
   test('by outputs are squared and summed by channel', async () => {
     const { by, gradient, found } = await gradientsOf('MatMul, Add, Relu');
+    expect(found[gradient.layers[0].squares].dims).toEqual([2]); // of each sample
     const { power, bias } = gradient.gradients[0];
     expect(found[power].dims).toEqual([by[0].m]);
     // (Σδ)² ≤ n·Σδ² for the n = 10 rows, and equal only where all are alike.

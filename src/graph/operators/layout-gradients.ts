@@ -28,7 +28,6 @@ export const tiled: GradientRule = (graph, { input: [x, repeats], output: [y] },
   const [own, whole] = [graph.dims(x), graph.dims(y)];
   if (index !== 0 || !own || !whole) return undefined;
   const given = integersOf(graph, repeats);
-  if (!given && own.some(Number.isNaN)) return undefined;
   const isRepeated = (axis: number) => (given ? given[axis] !== 1 : own[axis] !== whole[axis]);
   if (isRepeated(graph.samples(x))) return undefined;
   const copies: number[] = [];

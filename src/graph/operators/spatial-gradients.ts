@@ -158,7 +158,8 @@ export const resized: GradientRule = (graph, node, index, gradient) => {
   let back = gradient;
   const axes = attributeInts(node, 'axes') ?? [...own.keys()];
   for (const [place, axis] of axes.map((it) => wrapAxis(it, own.length)).entries()) {
-    if (axis === graph.samples(x) || (factors ? factors[place] === 1 : own[axis] === whole[axis])) continue;
+    if (factors ? factors[place] === 1 : own[axis] === whole[axis]) continue;
+    if (axis === graph.samples(x)) return undefined;
     const perm = [...own.keys()];
     [perm[axis], perm[last]] = [last, axis]; // a MatMul goes over the last one
     const turned = (value: string) => (axis === last ? value : graph.node('Transpose', [value], { perm }));
@@ -191,9 +192,7 @@ function interpolation(graph: Backward, node: NodeProto, axis: number, place: nu
 /** Depth to space: channels as positions, in either order. */
 export const spread: GradientRule = (graph, node, _, gradient) => {
   const [x] = node.input;
-  const [input] = extents(graph, node);
   const blocksize = attributeInt(node, 'blocksize', 1);
-  if (input?.length !== 2) return undefined;
   if (attributeString(node, 'mode', 'DCR') === 'DCR')
     return graph.node('SpaceToDepth', [gradient], { blocksize });
   const [height, width] = [2, 3].map((axis) => graph.size(x, axis));
