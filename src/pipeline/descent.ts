@@ -56,7 +56,7 @@ export interface Surroundings {
 /** The mean of a layer's inputs (zero without a bias, which could not make up for it) and the inverse of their covariance. */
 interface Metric {
   readonly mean: Float64Array;
-  /** Inputs whose weights stay zero: zero in the mean, apart in the inverse. */
+  /** Inputs whose weights stay zero: apart in the inverse. */
   readonly gone: ReadonlySet<number>;
   /** p × p; absent for many inputs. */
   readonly inverse?: Float64Array;
@@ -72,7 +72,7 @@ async function metricsOf(
       const { XtX, sumX, n } = await inputSums(opened, map, examples, run);
       const { bias } = weightTensors(weighted, map); // correction may have given it one
       const rows = new Set(gone.get(node));
-      const mean = sumX.map((total, row) => (bias && !rows.has(row) ? total / n : 0));
+      const mean = sumX.map((total) => (bias ? total / n : 0));
       if (p > MOST_INVERTED) return { mean, gone: rows };
       const covariance = new Float64Array(p * p);
       let [trace, squares] = [0, 0];

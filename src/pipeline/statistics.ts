@@ -224,7 +224,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
     ...conv,
     height,
     width,
-    strides: [down * Math.min(stride, outHeight), across * stride] as [number, number],
+    strides: [down * stride, across * stride] as [number, number],
     outHeight: Math.ceil(outHeight / stride),
     outWidth: Math.ceil(outWidth / stride),
   };
