@@ -276,6 +276,7 @@ test.each([
   [10, 23, [12, 11]],
   [10, 7, [7]],
   [2, 5, [3, 2]],
+  [3, 11, [4, 4, 3]],
   [2 ** 40, 6, [6]],
 ])(
   '%d groups per step spread evenly over %i removals: %j, the first steps one larger',

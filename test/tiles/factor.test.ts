@@ -8,7 +8,7 @@ import {
 } from '../../src/kernel/index.ts';
 import { TILE } from '../../src/solve/constants';
 import { multiply, potrf, potri, solve } from '../../src/tiles/factor.ts';
-import { RowBlocks, SymmetricTiles, tileStarts } from '../../src/tiles/storage.ts';
+import { RowBlocks, recycled, SymmetricTiles, tileStarts } from '../../src/tiles/storage.ts';
 import { randomArray } from '../support/random.ts';
 
 /** Positive definite, with no structure to speak of. */
@@ -156,6 +156,21 @@ test('names the pivot that is not positive, wherever its tile is', async () => {
   const A = definite(100);
   A[77 * 101] = -1;
   expect(potrf(kernels, inTiles(A, 100, 'f64', 16))).toBe(78);
+});
+
+test('blocks lie where other arrays were, of zeros, as far as these go', () => {
+  const old = new Float64Array(6).fill(7);
+  const place = recycled([old]);
+  const [first, second, third] = [place('f32', 3), place('f64', 3), place('f64', 2)];
+  for (const [{ data }, length] of [
+    [first, 3],
+    [second, 3],
+    [third, 2],
+  ] as const)
+    expect([...data!]).toEqual(new Array(length).fill(0));
+  first.data!.fill(1);
+  expect([...second.data!]).toEqual([0, 0, 0]);
+  expect([first, second, third].map(({ data }) => data!.buffer === old.buffer)).toEqual([true, true, false]);
 });
 
 test('the last tile has what is left', () => {

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openKernels } from '../../src/kernel/index.ts';
 import type * as Entry from '../../src/layer.ts';
+import { solveTiled } from '../../src/tiles/layers.ts';
 import { expectFits, positionBytes, tiledPlan, tileElements } from '../../src/tiles/memory.ts';
-import { sharesOf } from '../../src/tiles/statistics.ts';
+import { sharesOf, TiledAccumulator } from '../../src/tiles/statistics.ts';
 import { tileStarts } from '../../src/tiles/storage.ts';
 import { activations, normals } from '../support/problems.ts';
 import { matricesOf } from '../support/tiles.ts';
@@ -56,10 +58,12 @@ describe.each([1, 2])('%i threads', (threads) => {
   test.each([150, undefined])('a layer to %s groups is near what one memory gives', async (keep) => {
     const statistics = session.statistics(p, m, true);
     await statistics.addRows(X, Y);
-    const layer = { W: W0, bias, groupSize: 1, fit: await statistics.finish() };
+    const gone = keep === undefined ? Int32Array.of(7, 250) : undefined;
+    const layer = { W: W0, bias, groupSize: 1, gone, fit: await statistics.finish() };
     const whole = await session.solveLayers([layer], recipe, keep);
     const tiled = await session.solveTiled({ ...layer, fit: await sumsIn(session) }, recipe, keep);
     expect(tiled.kept).toEqual(whole.kept);
+    expect(tiled.relativeError ?? 0).toBeCloseTo(whole.relativeError ?? 0, 7);
     tiled.layers[0].W.forEach((value, at) => {
       expect(Math.abs(value - whole.layers[0].W[at])).toBeLessThan(1e-8);
     });
@@ -99,6 +103,10 @@ describe.each([1, 2])('%i threads', (threads) => {
   test('baselines and layers with rows that stay are refused', async () => {
     const layer = { W: W0, groupSize: 1, fit: await sumsIn(session) };
     await expect(session.solveTiled(layer, { method: 'ziplm' }, 150)).rejects.toThrow('osscar alone');
+    const some = { ...layer, free: Int32Array.of(0, 1), fit: await sumsIn(session) };
+    await expect(session.solveTiled(some, recipe, 1)).rejects.toThrow(
+      'a layer of 300 inputs in tiles has to be free as a whole',
+    );
     // A refit of all inputs is the same for whoever refits.
     const { layers } = await session.solveTiled(
       { ...layer, fit: await sumsIn(session) },
@@ -106,6 +114,68 @@ describe.each([1, 2])('%i threads', (threads) => {
     );
     expect(layers[0].W).toHaveLength(p * m);
   });
+});
+
+test('a layer is its own target where there is no other, whatever the blend', async () => {
+  const session = await openSession({ threads: 1, simd: 'baseline' });
+  const solve = async (blend: number) => {
+    const statistics = session.tiledStatistics(p, m, false, edge);
+    await statistics.addRows(X);
+    return session.solveTiled(
+      { W: W0, groupSize: 1, fit: await statistics.finish() },
+      { ...recipe, blend },
+      150,
+    );
+  };
+  expect(await solve(1)).toEqual(await solve(0));
+  await session.close();
+});
+
+test('what goes through a file is no more than the plan says, and the file is closed', async () => {
+  const kernels = await openKernels({ simd: 'baseline' });
+  const { total } = tiledPlan(job, kernels.maximumBytes, Number.POSITIVE_INFINITY).memory;
+  const file = new Uint8Array(2 ** 21);
+  let [bytes, closed] = [0, 0];
+  const scratch = async () => ({
+    read(into: Uint8Array, { at }: { readonly at: number }) {
+      into.set(file.subarray(at, at + into.length));
+      bytes += into.length;
+      return into.length;
+    },
+    write(from: Uint8Array, { at }: { readonly at: number }) {
+      file.set(from, at);
+      bytes += from.length;
+      return part * from.length;
+    },
+    close: () => closed++,
+  });
+  let part = 1;
+  const solve = async (weights: Float32Array) => {
+    const sums = new TiledAccumulator(kernels, p, m, true, { edge });
+    sums.addRows(X, Y);
+    const layer = { W: weights, groupSize: 1, fit: sums.finish() };
+    return solveTiled(kernels, layer, recipe, 150, { memory: total - 1, scratch });
+  };
+  await solve(W0);
+  const { traffic } = tiledPlan(job, kernels.maximumBytes, total - 1);
+  expect([bytes <= traffic, bytes > traffic / 2, closed]).toEqual([true, true, 1]);
+  await expect(solve(W0.map(() => Number.NaN))).rejects.toThrow('NaN');
+  part = 0.5;
+  await expect(solve(W0)).rejects.toThrow('tiles: the scratch file took 16384 of 32768 bytes');
+  expect(closed).toBe(3);
+});
+
+test('sums that are parts of a larger array, or on memory that threads share, stay there', async () => {
+  const session = await openSession({ threads: 1, simd: 'baseline' });
+  const { sumX, tiles, ...sums } = await sumsIn(session);
+  const all = Float64Array.of(...sumX, 1, 2, 3);
+  const shared = new Float64Array(new SharedArrayBuffer(tiles[1].byteLength));
+  shared.set(tiles[1]);
+  const fit = { ...sums, tiles: tiles.with(1, shared), sumX: all.subarray(0, p) };
+  await session.solveTiled({ W: W0, groupSize: 1, fit }, recipe, 150);
+  expect([...all]).toEqual([...fit.sumX, 1, 2, 3]);
+  expect([tiles[0].length, shared.length]).toEqual([0, edge ** 2]);
+  await session.close();
 });
 
 test('sums that were handed over are refused', async () => {

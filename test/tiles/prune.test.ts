@@ -27,7 +27,7 @@ interface Sums {
 /** Sums over the same rows, whole and in tiles; with columns that are dead or nearly so. */
 function sumsOf(kernels: Kernels, n: number, p: number, m: number, edge: number, isFlat = false): Sums {
   const X = activations(n, p, 7);
-  for (let i = 0; i < n; i++) X[i * p + 3] = 0;
+  for (let i = 0; i < n; i++) for (const j of [0, 1, 2, 3, 4]) X[i * p + 3 + 5 * j] = 0.3 * j;
   if (isFlat) for (let at = 0; at < X.length; at++) X[at] = 5 + 0.01 * X[at];
   const Y = normals(n * m, 8);
   const accumulators = [
@@ -101,6 +101,46 @@ describe.each([0, 0.3, 0.5, 1])('with a blend of %f', (blend) => {
     });
     if (centred) expect(problem.means).toEqual(expected.means);
   });
+
+  test('inputs that are all dead are damped as those of whole sums', async () => {
+    const kernels = await openKernels();
+    const [whole, tiled] = [
+      new StatisticsAccumulator(kernels, 40, 2, true),
+      new TiledAccumulator(kernels, 40, 2, true, { edge: 32 }),
+    ];
+    for (const sums of [whole, tiled]) sums.addRows(new Float32Array(400), normals(20, 1));
+    const tiles = tiled.finish();
+    const [W0, options] = [normals(80, 3), { groupSize: 1, blend }];
+    const { rho } = layerProblem(kernels, whole.finish(), W0, options);
+    expect(tiledProblem(kernels, tiles, W0, options).rho).toEqual(rho);
+  });
+});
+
+test.each([
+  ['H is too ill-conditioned for f32', 0.03, 1],
+  ['f32 overflows', 1, 2 ** 140],
+])('the search is in f64 where %s, if there is room', async (_, apart, scale) => {
+  const kernels = await openKernels();
+  const [p, m, keep] = [120, 4, 40];
+  const X = normals(400 * p, 3);
+  for (let at = 0; at < X.length; at += 2) X[at + 1] = X[at] + apart * X[at + 1];
+  const [whole, tiled] = [
+    new StatisticsAccumulator(kernels, p, m, false),
+    new TiledAccumulator(kernels, p, m, false, { edge: 64 }),
+  ];
+  for (const sums of [whole, tiled]) sums.addRows(X);
+  const tiles = tiled.finish();
+  const W0 = Float64Array.from(normals(p * m, 5), (weight) => scale * weight);
+  const options = { groupSize: 1, damping: 1e-9 };
+  const expected = eliminate(kernels, layerProblem(kernels, whole.finish(), W0, options), { keep });
+  const problem = tiledProblem(kernels, tiles, W0, options);
+  const { precision, kept } = pruneTiles(kernels, problem, { keep });
+  expect([precision, expected.precision]).toEqual(['f64', 'f64']);
+  expect(kept).toEqual(expected.kept);
+  const onF64 = () => {
+    throw new Error('no room');
+  };
+  expect(() => pruneTiles(kernels, problem, { keep, onF64 })).toThrow('no room');
 });
 
 describe.each(['f32', 'f64'] as const)('%s', (type: ElementType) => {
