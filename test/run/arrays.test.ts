@@ -30,6 +30,18 @@ test('of .npz files all samples are read, of .npy files an array for each input'
   expect(await valuesIn({ 'photo.png': one })).toBeUndefined();
 });
 
+test('lines of JSON may have empty ones between them, and a first one of text is none of arrays', async () => {
+  const read = async (lines: readonly string[]) =>
+    readFeeds(await placeOf(new File([lines.join('\n')], 'all.jsonl'), 'data'), input);
+  const samples = await read(['{"ids": [1, 2, 3]}', '', '  ', '{"ids": [4, 5, 6]}']);
+  expect(samples?.map(({ name, inputs: { ids } }) => [name, ...ids.data])).toEqual([
+    ['all.jsonl line 1', 1, 2, 3],
+    ['all.jsonl line 4', 4, 5, 6],
+  ]);
+  expect(await read(['{"text": "none"}'])).toBeUndefined();
+  await expect(read(['{"ids": [1, 2, 3]}', '{"text": "none"}'])).rejects.toThrow('line 2');
+});
+
 test('samples of one rank have largest and smallest extents', () => {
   const sample = (...dims: number[]) => ({ name: '', inputs: { ids: { dims, data: new Float32Array(0) } } });
   expect(extremeDims([sample(3, 5), sample(4, 2)], 'ids', Math.max)).toEqual([4, 5]);

@@ -35,7 +35,15 @@ test('says what Hugging Face asks for, after the card of the dense model', async
   };
   writeFileSync(join(folder, 'README.md'), `---\n${JSON.stringify(front)}\n---\n# Dense`);
   writeFileSync(join(folder, 'config.json'), JSON.stringify({ _name_or_path: 'facebook/opt-125m' }));
-  const card = await modelCard(onDisk(folder), report, 'transformers');
+  const place = onDisk(folder);
+  const close = vi.fn();
+  const openFolder = async () => {
+    const opened = await place.openFolder();
+    close.mockImplementation(opened.close);
+    return { ...opened, close };
+  };
+  const card = await modelCard({ ...place, openFolder }, report, 'transformers');
+  expect(close).toHaveBeenCalledOnce();
   expect(frontOf(card)).toEqual({
     ...{ license: 'mit', language: ['en'], pipeline_tag: 'text2text-generation' },
     ...{ base_model: 'facebook/opt-125m', library_name: 'transformers', tags: ['opt', 'pruned', 'osscar'] },
