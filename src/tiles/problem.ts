@@ -31,8 +31,8 @@ export interface TiledProblem extends Pick<LayerProblem, 'p' | 'm' | 'groupSize'
   readonly isOwn: boolean;
 }
 
-/** As `ProblemOptions` of solve/problem.ts. */
-export type TiledProblemOptions = Omit<ProblemOptions, 'H'>;
+/** As `ProblemOptions` of solve/problem.ts; in tiles there is osscar alone, to which dead inputs are dead. */
+export type TiledProblemOptions = Omit<ProblemOptions, 'H' | 'dampDead'>;
 
 /** @param statistics  overwritten: their arrays are the problem's */
 export function tiledProblem(
@@ -43,7 +43,7 @@ export function tiledProblem(
 ): TiledProblem {
   const { p, n, edge, tiles, sumX, target } = statistics;
   const m = W0.length / p;
-  const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
+  const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING } = options;
   if (!Number.isInteger(m) || p % groupSize !== 0) {
     throw new ShapeError(
       `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
@@ -57,7 +57,7 @@ export function tiledProblem(
   let trace = 0;
   H.diagonal().forEach((squares, i) => {
     const variance = squares - x[i] * sumX[i];
-    if (!dampDead && variance - rounding * squares <= 0) isDead[i] = 1;
+    if (variance - rounding * squares <= 0) isDead[i] = 1;
     else trace += variance;
   });
   if (!Number.isFinite(trace)) {
