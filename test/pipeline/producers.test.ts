@@ -87,6 +87,18 @@ describe('layers that make channels', () => {
     expect(producersOf(opened, structure).map(({ node }) => node)).toEqual([structure.producers[0].node]);
   });
 
+  test.each<[string, 'float32' | 'float16', (b: OnnxBuilder, x: string) => string]>([
+    ['one of them reads them', 'float32', (b, x) => b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)]))],
+    ['their weights have half the precision', 'float16', (_, x) => x],
+  ])('are none where %s', async (_, type, between) => {
+    const b = new OnnxBuilder({ type });
+    b.output(b.conv(between(b, b.relu(b.conv(b.input([3, 8, 8]), 6, 3))), 4, 1));
+    const opened = await openModel(b.build(), { engine });
+    const structure = opened.analysis.structures.find(({ groups }) => groups === 6)!;
+    expect(structure.producers.length).toBeGreaterThan(0);
+    expect(producersOf(opened, structure)).toEqual([]);
+  });
+
   test.each<[string, (b: OnnxBuilder, x: string) => string]>([
     [
       'a gate',
