@@ -1,6 +1,6 @@
 // Where a smaller model goes: a file or a folder, there when it is whole or not at all.
 
-import { copyFile, lstat, mkdir, realpath, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, readdir, realpath, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { InputError, OsscarError } from '../errors.ts';
 import { locationOf } from '../graph/index.ts';
@@ -14,30 +14,26 @@ import {
   list,
   named,
   readFileBytes,
-  unlessMissing,
   writeAtomically,
 } from './files.ts';
 import { checkTarget, createFolder, placeFolder } from './folder.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
 
-/** Of a data file beside the model: the first that is free, so that the model that is there keeps its own. */
-function* dataNames(path: string): Generator<string> {
-  const stem = join(dirname(path), locationOf(basename(path)));
-  yield `${stem}.data`;
-  for (let i = 1; ; i++) yield `${stem}.${i}.data`;
-}
-
 /** What a name ends in; the number of a version does not. */
 const OTHER_FORMAT = /\.[a-z]\w*$/i;
 
-/** The name for a new data file, and those before it, which are taken. */
+/** The name for a new data file, the first that is free, so that the model that is there keeps its own; and those that are taken. */
 async function dataFilesOf(path: string): Promise<{ free: string; taken: string[] }> {
-  const taken: string[] = [];
-  for (const free of dataNames(path)) {
-    if (!(await named(free, unlessMissing(lstat(free))))) return { free, taken };
-    taken.push(free);
-  }
-  throw new Error('unreachable');
+  const folder = dirname(path);
+  const stem = locationOf(basename(path));
+  const nameOf = (i: number) => (i === 0 ? `${stem}.data` : `${stem}.${i}.data`);
+  const there = new Set(await named(folder, readdir(folder)));
+  let first = 0;
+  while (there.has(nameOf(first))) first++;
+  const isData = (name: string) =>
+    name.startsWith(`${stem}.`) && /^(\d+\.)?data$/.test(name.slice(stem.length + 1));
+  const pathOf = (name: string) => join(folder, name);
+  return { free: pathOf(nameOf(first)), taken: [...there].filter(isData).map(pathOf) };
 }
 
 /**

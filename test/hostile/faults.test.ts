@@ -113,6 +113,16 @@ describe('two runs on one output', () => {
     expect(await save()).toEqual(['m.onnx', 'm.onnx.data']);
     expect(await save(join(path, 'm.onnx.data'))).toEqual(['m.onnx', 'm.onnx.1.data', 'm.onnx.data']);
     expect(await save()).toEqual(['m.onnx', 'm.onnx.2.data']);
+    expect(await save()).toEqual(['m.onnx', 'm.onnx.data']);
+    for (const own of ['m.onnx.b.data', 'm.onnx.data.txt', 'am.onnx.data'])
+      writeFileSync(join(path, own), 'own');
+    expect(await save()).toEqual([
+      'am.onnx.data',
+      'm.onnx',
+      'm.onnx.1.data',
+      'm.onnx.b.data',
+      'm.onnx.data.txt',
+    ]);
   });
 
   test('take no file for data of a model that is not there', async () => {
