@@ -84,11 +84,14 @@ test('only the disk and the command line import from Node, and platform.node.ts 
   expect(importsOf(elsewhere[0]).filter((name) => name.startsWith('node:'))).toEqual([]);
 });
 
-test('only the platforms start workers', () => {
-  const starting = files.filter((file) =>
-    /new (?:Worker|Thread)\(/.test(readFileSync(join(SRC, file), 'utf8')),
-  );
+test('only the platforms start workers; who has a script of its own says how, in the one form that bundlers see', () => {
+  const inPages =
+    /start: \(\) => new Worker\(new URL\('\.\/(\w+)\.js', import\.meta\.url\), \{ type: 'module' \}\),/;
+  const source = (file: string) => readFileSync(join(SRC, file), 'utf8');
+  const starting = files.filter((file) => /new (?:Worker|Thread)\(/.test(source(file).replace(inPages, '')));
   expect(starting.sort()).toEqual(['pool/platform.browser.ts', 'pool/platform.node.ts']);
+  const scripts = files.flatMap((file) => inPages.exec(source(file))?.[1] ?? []);
+  expect(scripts.sort()).toEqual(['guard', 'worker']);
 });
 
 /** What they import is built in: uPlot, and the decoders of images. */

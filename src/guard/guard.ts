@@ -7,7 +7,7 @@ import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
 import { InputError, OutOfMemoryError, TimeLimitError, WorkerLostError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { ADDRESS, expectOptions, LATER, type Options, SIGNAL } from '../options.ts';
-import type { WorkerHandle } from '../pool/environment.ts';
+import type { Script, WorkerHandle } from '../pool/environment.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
 import { platform } from '../pool/platform.ts';
 import type { Foreign, Loaded } from './worker.ts';
@@ -35,8 +35,10 @@ const LARGEST_BATCH = 64;
 const CHARACTERS = 2 ** 20;
 /** Of the seconds that a call may take, how many are counted at a time. */
 const STEP = 1;
-/** Apart from `new URL`, which bundlers would take for an asset. */
-const here = import.meta.url;
+const SCRIPT: Script = {
+  name: './guard.js',
+  start: () => new Worker(new URL('./guard.js', import.meta.url), { type: 'module' }),
+};
 
 /** Texts to token ids. */
 export type GuardedEncode = (texts: readonly string[]) => Promise<Int32Array[]>;
@@ -61,7 +63,9 @@ export function openGuard(options: GuardOptions = {}): Guard {
 
 /** Of a page whose policy or origin has no workers, of a service worker. */
 function refused(why: string, cause?: unknown): WorkerLostError {
-  const hint = 'without workers, hand over an `engine` (await openEngine()), which has no limit of time';
+  // In the library's words: the command takes no engine of one's own.
+  const hint =
+    'where there are no workers, the library takes "engine" (await openEngine()), without a limit of time';
   return new WorkerLostError(
     `guard: its thread does not start: ${why.replace(/\.$/, '')}; ${hint}, and token ids for text`,
     'guard',
@@ -72,9 +76,9 @@ function refused(why: string, cause?: unknown): WorkerLostError {
 }
 
 /** @throws {WorkerLostError} where there are no workers */
-function started(url: string | URL): WorkerHandle {
+function started(url?: string | URL): WorkerHandle {
   try {
-    return platform().spawn(url);
+    return platform().spawn(SCRIPT, url);
   } catch (cause) {
     throw refused((cause as Error).message, cause);
   }
@@ -97,7 +101,7 @@ export class Guard {
   constructor({ seconds, signal, workerUrl }: GuardOptions & { readonly seconds: number }) {
     installErrorTransfer();
     this.#seconds = seconds;
-    this.#handle = started(workerUrl ?? new URL('./guard.js', here));
+    this.#handle = started(workerUrl);
     this.#handle.onLost((why, memory) => {
       const lost = `guard: its thread is lost: ${why}`;
       if (memory !== undefined) this.#end(new OutOfMemoryError(lost, memory));

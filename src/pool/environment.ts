@@ -13,11 +13,18 @@ export interface WorkerHandle {
   terminate(): Promise<void>;
 }
 
+/** A script of the package, in a file of its own beside all others. */
+export interface Script {
+  readonly name: string;
+  /** Starts it in a page, from a `new URL(…, import.meta.url)` in the same expression: in this form bundlers see it and bring it along. */
+  start(): Worker;
+}
+
 export interface Platform {
   /** Threads that the machine runs at once. */
   readonly concurrency: number;
-  /** Starts dist/worker.js, or what is at `url`. May throw where workers are refused. */
-  spawn(url?: string | URL): WorkerHandle;
+  /** Starts a script, where it is said to be. May throw where workers are refused. */
+  spawn(script: Script, url?: string | URL): WorkerHandle;
   /** In a worker: the way to the thread that started it. */
   parent(): Endpoint;
   /** In a worker: a file of its own, which is gone when it is closed. @param folder  where paths are files */

@@ -10,11 +10,8 @@ export const browser: Platform = {
     return globalThis.navigator?.hardwareConcurrency ?? 1;
   },
 
-  spawn(url) {
-    const worker = url
-      ? new Worker(url, { type: 'module' })
-      : // In this form bundlers see the worker and bring its file along.
-        new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  spawn(script, url) {
+    const worker = url ? new Worker(url, { type: 'module' }) : script.start();
     return {
       endpoint: worker,
       onLost(callback) {

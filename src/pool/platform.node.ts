@@ -18,7 +18,7 @@ export const node: Platform = {
     return process.getBuiltinModule('node:os').availableParallelism();
   },
 
-  spawn(url = new URL('./worker.js', here)) {
+  spawn({ name }, url = new URL(name, here)) {
     const { Worker: Thread } = threads();
     const script = typeof url === 'string' && url.startsWith('file:') ? new URL(url) : url;
     // Without the flags of the process: some (--input-type) make no sense for a file, and the worker needs none.

@@ -6,7 +6,7 @@ import { type Remote, wrap } from 'comlink';
 import { WorkerLostError } from '../errors.ts';
 import { compile, linearMemory } from '../kernel/index.ts';
 import type { Arguments, Request, Result } from './calculator.ts';
-import type { WorkerHandle } from './environment.ts';
+import type { Script, WorkerHandle } from './environment.ts';
 import { installErrorTransfer } from './errors.ts';
 import { closed, type Executor, type Member, type RunOptions } from './executor.ts';
 import { canShareMemory, platform } from './platform.ts';
@@ -21,6 +21,11 @@ const ATTEMPTS = 2;
  * start on a busy machine (seconds), which must not cost the session its threads.
  */
 const START_TIMEOUT = 60_000;
+
+const SCRIPT: Script = {
+  name: './worker.js',
+  start: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
+};
 
 export interface PoolOptions extends Omit<ServiceOptions, 'module' | 'shared'> {
   readonly workerUrl?: string | URL;
@@ -143,7 +148,7 @@ export class Pool implements Executor {
   /** Starts a worker and waits for its answer. */
   async #start(index: number): Promise<void> {
     const { workerUrl, ...options } = this.#options;
-    const handle = platform().spawn(workerUrl);
+    const handle = platform().spawn(SCRIPT, workerUrl);
     const shared = this.shared
       ? { memory: linearMemory(true), team: Team.create(options.threads).buffer }
       : undefined;

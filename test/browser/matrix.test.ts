@@ -57,6 +57,13 @@ describe.each<[Site]>([['plain'], ['esbuild'], ['vite']])('%s files', (site) => 
       expect(complaints).toEqual([]);
     });
 
+    test('prunes in one call', async () => {
+      const { result, complaints, workers } = await request('runInPage', 'call', modelJob);
+      expect(result.bytes).toBeLessThan(60_000);
+      expect(workers).toBeGreaterThan(1); // that of the guard, and those that solve
+      expect(complaints).toEqual([]);
+    });
+
     test.each<[number, Entry]>([
       [1, 'runInPage'],
       [2, 'runInPage'],

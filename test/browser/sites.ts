@@ -28,14 +28,21 @@ function plainSite(folder: string): void {
   cpSync(SOURCES, folder, { recursive: true });
   cpSync(join(ROOT, 'dist/browser'), join(folder, 'osscar'), { recursive: true });
   const run = join(folder, 'run.js');
-  writeFileSync(run, readFileSync(run, 'utf8').replace("'osscar-wasm/model'", "'./osscar/model.js'"));
+  const bare = readFileSync(run, 'utf8');
+  writeFileSync(
+    run,
+    bare
+      .replace("'osscar-wasm'", "'./osscar/index.js'")
+      .replace("'osscar-wasm/model'", "'./osscar/model.js'"),
+  );
 }
 
 async function esbuildSite(folder: string): Promise<void> {
   const source = consumer('esbuild');
   await esbuild({
     absWorkingDir: source,
-    entryPoints: ['page.js', 'page-worker.js'],
+    // esbuild does not follow `new URL(…, import.meta.url)`.
+    entryPoints: { page: 'page.js', 'page-worker': 'page-worker.js', guard: 'osscar-wasm/guard' },
     outdir: folder,
     bundle: true,
     splitting: true,
@@ -44,7 +51,6 @@ async function esbuildSite(folder: string): Promise<void> {
     logLevel: 'warning',
   });
   cpSync(join(SOURCES, 'index.html'), join(folder, 'index.html'));
-  // esbuild does not follow `new URL(…, import.meta.url)`.
   for (const file of ['osscar-wasm/dist/worker.js', 'onnxruntime-web/dist/ort-wasm-simd-threaded.wasm']) {
     const installed = file.startsWith('osscar') ? source : ROOT;
     cpSync(join(installed, 'node_modules', file), join(folder, basename(file)));

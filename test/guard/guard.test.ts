@@ -10,6 +10,6 @@ test.each([
   const error: unknown = await engine().catch((thrown) => thrown);
   expect(error).toBeInstanceOf(WorkerLostError);
   expect(String(error)).toMatch(
-    /^WorkerLostError: guard: its thread does not start: .*[^.]; without workers, hand over an `engine`/,
+    /^WorkerLostError: guard: its thread does not start: .*[^.]; where there are no workers, the library takes "engine"/,
   );
 });
