@@ -95,7 +95,7 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   const tradeoff = report.tradeoff ?? analysed;
   const saved = { ...report, tradeoff, settings: configOf(command, path) };
   // Before the report, whose disk may be full by now.
-  print(flags, () => pruneText(saved, output, process.stdout.isTTY), saved);
+  print(flags, () => pruneText(saved, output, process.stdout.columns), saved);
   await keepReport(saved, { ...flags, work: settings.work }, replacing);
 }
 
@@ -114,7 +114,7 @@ export async function reportRun(
   await checkReport(flags.report, replacing);
   const report = await readReport(work);
   if (flags.report !== undefined) await keepReport(report, { report: flags.report }, replacing);
-  print(flags, () => pruneText(report, report.model.path, process.stdout.isTTY), report);
+  print(flags, () => pruneText(report, report.model.path, process.stdout.columns), report);
 }
 
 export async function analyzeModel(path: string, flags: RunFlags, command: Command): Promise<void> {

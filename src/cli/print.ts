@@ -167,11 +167,11 @@ export function latencyText(latency: LatencyTable): string {
   );
 }
 
-/** @param isTerminal  whether there is room for a picture of the layers, and colour */
+/** @param columns  of the terminal, which the layers are shown on; without one they are left out */
 export function pruneText(
   report: PruneReport & Pick<SavedReport, 'comparison'>,
   output: string,
-  isTerminal = false,
+  columns?: number,
 ): string {
   const { metric, quality, comparison = [], sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
@@ -200,7 +200,7 @@ export function pruneText(
     rows.push([`the same by ${method}`, '', value?.toFixed(4) ?? '', '']);
   }
   const blocks = sizes.map((size, i) => [`block ${i}`, headsText(size), neuronsText(size)]);
-  const parts = isTerminal ? layerLines(report) : table(blocks);
+  const parts = columns === undefined ? table(blocks) : layerLines(report, columns);
   return [
     linesOf(headline(report), '', ...table(rows), ''),
     ...(parts.length > 0 ? [...parts, ''] : []),
@@ -228,7 +228,7 @@ function differenceText({ maxDifference }: PruneReport): string {
 const BAR = 20;
 
 /** What is left of each structure, and what that costs and saves; sums of what is saved alone are more than what is saved. */
-function layerLines({ layers }: PruneReport): string[] {
+function layerLines({ layers }: PruneReport, columns: number): string[] {
   const rows = layers.map(({ name, kept, groups, isFeatures, relativeError, macsSaved }) => [
     name,
     `${kept.length}/${groups}${isFeatures ? ' features of each head' : ''}`,
@@ -236,6 +236,7 @@ function layerLines({ layers }: PruneReport): string[] {
     `${(100 * macsSaved).toFixed(1)} %`,
   ]);
   const [head, ...lines] = table([['structure', 'kept', 'error', 'saves of multiply-adds'], ...rows]);
+  if (head.length + 2 + BAR > columns) return [head, ...lines];
   // Colours are ours, and must not be escaped as names are.
   return [head, ...lines.map((line, i) => `${line}  ${bar(layers[i].kept.length / layers[i].groups)}`)];
 }

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { folderText, pruneText } from '../../src/cli/print.ts';
@@ -115,6 +116,26 @@ test('a report tells the features of narrow heads', () => {
     ['block 2', '4 heads with 3 features of keys and 5 features of values', '20 neurons'],
     ['block 3', '4 heads with 5 features of values', '20 neurons'],
   ]);
+});
+
+test('a terminal shows the layers, and how much of each is left where its columns have room for it', () => {
+  const layer = { name: '0.heads', kept: [0, 1], groups: 8, relativeError: 0.1, macsSaved: 0.1 };
+  const both = { before: 2, after: 1 };
+  const report = {
+    ...{ recipe: { method: 'magnitude', keep: 0.5 }, target: { chosen: { kind: 'self', blend: 0 } } },
+    ...{ samples: 1, sample: [9], maxDifference: 0, parameters: both, bytes: both, warnings: [] },
+    ...{ layers: [layer], stages: [], seconds: 1 },
+  };
+  const shown = (columns?: number) => pruneText(report as never, 'small', columns);
+  const [line] = shown(80)
+    .split('\n')
+    .filter((it) => it.startsWith('0.heads'));
+  expect(line).toContain('█████');
+  const width = stripVTControlCharacters(line).length;
+  expect(shown(width)).toBe(shown(80));
+  expect(shown(width - 1)).toContain('0.heads');
+  expect(shown(width - 1)).not.toContain('█');
+  expect(shown()).not.toContain('0.heads');
 });
 
 test('a page of a run tells features from heads', () => {
