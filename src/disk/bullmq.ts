@@ -103,6 +103,11 @@ async function connect(url: string, { onNote = () => {} }: ConnectOptions): Prom
   return redis;
 }
 
+/** @throws {InputError} where there is no such Redis, or it does not let in who asks */
+export async function checkReached(url: string): Promise<void> {
+  (await connect(url, {})).disconnect();
+}
+
 /** Ends what goes through a connection, and that: in peace, or by force where Redis is away and nobody can be told. */
 async function hangUp(
   connection: Redis,

@@ -32,7 +32,8 @@ export async function work(
   url: string,
   { store: path, metrics, signal, ...settings }: WorkerSettings,
 ): Promise<void> {
-  const { runWorker } = await bullmq();
+  const { checkReached, runWorker } = await bullmq();
+  await checkReached(url); // before the store is made
   await closing(async (opened: Opened) => {
     const store = opened(await folderStore(path, { isShared: true }));
     const served =

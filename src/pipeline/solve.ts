@@ -10,6 +10,7 @@ import {
   rowsOf,
   type Structure,
 } from '../graph/index.ts';
+import { counted } from '../printable.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../tiles/layers.ts';
 import type { Pass } from './recipe.ts';
@@ -79,7 +80,7 @@ function undetermined(
   const rows = fit.n + (heldOut?.n ?? 0);
   const { message, pivot, value } = cause;
   return new NotPositiveDefiniteError(
-    `${where}: ${rows} calibration rows do not determine its ${fit.p} inputs (${message}); ${fit.p} rows or more of samples that differ do (\`samples\`), or a larger \`damping\``,
+    `${where}: ${counted(rows, 'calibration row')} cannot determine its ${counted(fit.p, 'input')} (${message}); ${counted(fit.p, 'row')} or more of samples that differ can (\`samples\`), or a larger \`damping\``,
     pivot,
     { cause, value },
   );

@@ -146,6 +146,20 @@ test('a worker that is given another folder says so, and ends', async () => {
   expect(await hash).toBe(expected.get('file'));
 });
 
+test.runIf(existsSync('/proc/self'))('a worker with a store where none can be made says so', async () => {
+  const lost = new Command(['worker', '--queue', redis.url, '--store', '/proc'], FLAGS);
+  expect(await lost.end()).toBe(2);
+  expect(lost.stderr).toContain('osscar: "/proc": no file can be made in this folder');
+});
+
+test('a worker that reaches no Redis makes no store', async () => {
+  const nowhere = join(root, 'nowhere');
+  const lost = new Command(['worker', '--queue', 'redis://127.0.0.1:1', '--store', nowhere], FLAGS);
+  expect(await lost.end()).toBe(2);
+  expect(lost.stderr).toContain('osscar: --queue: redis://127.0.0.1:1 cannot be used');
+  expect(existsSync(nowhere)).toBe(false);
+});
+
 test('a run that is stopped goes on where it was', async () => {
   rmSync(store, { recursive: true, force: true });
   const run = new Command(
