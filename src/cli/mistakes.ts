@@ -33,6 +33,8 @@ export function watchValues(command: Command): void {
     command.on(`option:${option.name()}`, (value: string) => {
       if (optionOf(command, value))
         command.error(`error: option '${option.flags}' argument missing: ${value} is a flag itself`);
+      if (value === '')
+        command.error(`error: option '${option.flags}' argument is empty; is a variable of the shell unset?`);
       if (!isGathered && before !== undefined && before !== value)
         say(`warning: ${option.long} is given as ${before} and as ${value}; the last counts`);
       before = value;
@@ -80,6 +82,12 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   quantize: ['weights'],
   quantization: ['weights'],
   dtype: ['weights'],
+  precision: ['weights'],
+  bits: ['weights'],
+  int8: ['weights'],
+  fp16: ['weights'],
+  float16: ['weights'],
+  half: ['weights'],
   'num-samples': ['samples'],
   'image-size': ['size'],
   'img-size': ['size'],
@@ -116,8 +124,9 @@ export function withHint(text: string, program: Command, given: readonly string[
 function meantIn(text: string, called: Command | undefined, program: Command): string | undefined {
   const [, flag] = /unknown option '-+([\w-]+)/.exec(text) ?? [];
   if (flag !== undefined) return meantBy(flag.replaceAll('_', '-'), called, program);
-  const [, name] = /unknown command '(\w+)/.exec(text) ?? [];
-  const command = program.commands.find((it) => name?.startsWith(it.name()));
+  const [, name = ''] = /unknown command '(.*)'/.exec(text) ?? [];
+  if (/[./\\]/.test(name)) return `a command comes first, as osscar prune ${name}`;
+  const command = program.commands.find((it) => name.startsWith(it.name()));
   return command && `Did you mean ${command.name()}?`;
 }
 

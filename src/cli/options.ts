@@ -395,7 +395,8 @@ export function namedRatio(
 }
 
 /** A target by its name, or a blend of it as `residual:0.5`. */
-export function targetOf(text: string): TargetChoice | Target {
+export function targetOf(typed: string): TargetChoice | Target {
+  const text = lowerCase(typed);
   const known = TARGETS.find((name) => name === text);
   if (known) return known;
   const [kind, blend] = [text.slice(0, text.indexOf(':')), text.slice(text.indexOf(':') + 1)];

@@ -36,7 +36,8 @@ export async function compareMethods(
     );
   expectObject('compareMethods', 'options', options);
   const { layers, target } = report;
-  const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, onnx, ...others } = options;
+  const { macs, params, bytes, latency, maxLoss, of, spend, latencyTable, onnx, loadable, ...others } =
+    options;
   // A folder is measured by its safetensors, and none of its other files is needed.
   const weights = 'language' in model ? undefined : options.weights;
   const keep = { layers: Object.fromEntries(layers.map((it) => [it.name, it.kept.length / it.groups])) };

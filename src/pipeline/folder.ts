@@ -144,7 +144,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
         );
       if (options.weights && !options.onnx)
         throw new InputError(
-          `${folder.name}: \`weights\` is of ONNX files, and safetensors are written; choose a format that has them`,
+          `${folder.name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
         );
       if (options.loadable && heads === 'narrow')
         throw new InputError(

@@ -20,6 +20,7 @@ export {
   BUDGETS,
   type BudgetKind,
   type BudgetOptions,
+  expectBound,
   SIZES,
   type SizeKind,
   type WidthOptions,
@@ -65,7 +66,7 @@ export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './pinned.t
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export type { BeforeAfter } from './profile.ts';
-export { analyze, evaluate, type PruneResult, plan, planMachines, prune } from './prune.ts';
+export { analyze, checkRun, evaluate, type PruneResult, plan, planMachines, prune } from './prune.ts';
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
 export { type Snapshot, storedFile, storedFolder, storedSamples } from './queue/snapshot.ts';

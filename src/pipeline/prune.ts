@@ -48,7 +48,7 @@ import {
 } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
 import type { Run } from './run.ts';
-import { type Started, startRun } from './start.ts';
+import { checkStart, type Started, startRun } from './start.ts';
 import type { Subject } from './subject.ts';
 import { chooseTarget } from './target.ts';
 import type { OpenedLanguageModel } from './twin.ts';
@@ -92,6 +92,23 @@ export async function prune(
     subject.name,
     inSession(options, (session) => pruneWith(session, subject, options)),
   );
+}
+
+/**
+ * Refuses what `prune` and `analyze` refuse before they run the model.
+ *
+ * @throws {InputError} for options or data that cannot work
+ * @throws {UnsupportedModelError} where nothing is prunable
+ * @throws {OutOfMemoryError} where a layer or the activations cannot fit
+ */
+export async function checkRun(
+  call: 'prune' | 'analyze',
+  model: OpenedModel | OpenedLanguageModel,
+  options: PruneOptions & Required<Pick<PruneOptions, 'session'>>,
+): Promise<void> {
+  const subject = subjectOf(model, options);
+  expectPieces(call, options);
+  await checkStart(options.session, subject, options);
 }
 
 /**

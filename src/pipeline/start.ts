@@ -41,7 +41,8 @@ export interface Started {
   readonly memory: PruneReport['memory'];
 }
 
-export async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
+/** What can be refused, before any of the model is run. */
+export async function checkStart(session: Session, subject: Subject, options: PruneOptions) {
   const { calibration, evaluation = calibration } = options;
   const recipe = recipeFor(subject, options);
   if (subject.heads === 'narrow' && !subject.structures.some(({ kind }) => kind === 'head'))
@@ -53,6 +54,13 @@ export async function startRun(session: Session, subject: Subject, options: Prun
   const wasmBytes = checkSteps(profile.steps, recipe, session.maximumBytes);
   const { bytes, files } = planWithin(subject.name, profile, recipe, session, options);
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
+  return { recipe, planned, profile, wasmBytes, bytes, files };
+}
+
+export async function startRun(session: Session, subject: Subject, options: PruneOptions): Promise<Started> {
+  const { calibration, evaluation = calibration } = options;
+  const checked = await checkStart(session, subject, options);
+  const { recipe, planned, profile, wasmBytes, bytes, files } = checked;
   const { clock, onProgress } = followed(recipe, options);
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);

@@ -22,7 +22,7 @@ export async function analyze(model: Source, settings: AnalyzeSettings): Promise
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
   const recipe = recipeOf({ ...settings, of: undefined, [of]: 1 });
   return closing(async (opened) => {
-    const { found, drawn: _, ...run } = await openRun(place, settings, opened);
-    return analyzeModel(found.model, { ...run, ...recipe });
+    const { found, options } = await openRun('analyze', place, settings, opened, recipe);
+    return analyzeModel(found.model, options);
   });
 }

@@ -31,6 +31,7 @@ import {
   ENGINES,
   type EvaluateSettings,
   FORMATS,
+  isLoadable,
   type LatencySettings,
   type ModelOptions,
   type PlanSettings,
@@ -117,7 +118,7 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
         : `\`${name}\`: expected ${expected}, got ${said(value)}`,
     );
   }
-  const { method = 'osscar', search, target, damping, heads, compare, loadable } = options;
+  const { method = 'osscar', search, target, damping, heads, compare, loadable, effort } = options;
   const idle = (name: string, whose: string) =>
     new InputError(
       `\`${name}\` is of ${whose}, and says nothing beside \`method: '${method}'\`; leave it out`,
@@ -135,6 +136,10 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
       throw beside('`compare`', 'only osscar turns features of heads');
     if (loadable) throw beside('`loadable`', 'config.json has no field for narrower heads');
   }
+  if (effort !== undefined && isLoadable(options))
+    throw new InputError(
+      '`effort` is of the search for sizes that differ, and these are the same in every block (`loadable`); leave it out',
+    );
   if (method !== 'magnitude') return;
   if (target !== undefined) throw idle('target', 'methods that solve layers');
   if (damping !== undefined) throw idle('damping', 'methods that solve layers');

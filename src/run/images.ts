@@ -133,7 +133,9 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
   }
   if (await isFolder(csv))
     throw new InputError(`"${csv.path}": is a folder; \`labels\` are a .csv file of lines file,label`);
-  for (const { file: name, label, at } of parseLabels(await csv.read(), csv.path)) {
+  const rows = parseLabels(await csv.read(), csv.path);
+  if (rows.length === 0) throw new InputError(`"${csv.path}": expected lines file,label, and there are none`);
+  for (const { file: name, label, at } of rows) {
     const found = byName.get(name) ?? [];
     // A file directly in the folder is meant by its name even if a sub-folder has another of that name.
     const file = found.length > 1 ? found.find(({ path }) => path === name) : found[0];

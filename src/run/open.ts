@@ -125,6 +125,7 @@ function tellKind({ vocabulary }: Pick<LanguageModel, 'vocabulary'>, { onKind }:
 
 /** A folder of safetensors says itself how images are prepared. */
 async function preprocessingOfFolder(place: Place, options: OpenSettings): Promise<Preprocessing> {
+  refuseMultiple(options);
   const side = await readSideFiles(place.at('config.json'), true, options.onNote);
   return preprocessingOf(options, side.preprocessing);
 }
@@ -271,9 +272,10 @@ async function dataFor(
   preprocessing: Preprocessing,
   options: OpenSettings,
 ): Promise<DataSize> {
-  const { data } = options;
-  if (data === undefined) return { dims: someDims(input) };
+  const { data, resize } = options;
   const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
+  if (isSaid) refuseMultiple(options);
+  if (data === undefined) return { dims: someDims(input) };
   if (isSaid && openInputs(input).length === 0) return {};
   if (/\.npy$/i.test(data.path) && (await isFile(data))) {
     const { shape } = decodeNpy(await data.read(), data.path);
@@ -291,14 +293,26 @@ async function dataFor(
   }
   const isImages = !isSaid && input.shape.length === 3;
   const extents = isImages ? await extentsOfImages(data, preprocessing) : undefined;
+  if (extents && resize !== undefined && resize !== 'none')
+    throw new InputError(
+      `\`resize: '${resize}'\` is to a size, and the model leaves it open, so that images keep their own; give \`size\``,
+    );
   return { size: extents?.largest, smallest: extents?.smallest, extents };
+}
+
+/** @throws {InputError} where images have a size in common */
+function refuseMultiple({ multiple }: OpenSettings): void {
+  if (multiple !== undefined)
+    throw new InputError(
+      '`multiple` is for images that keep their own sizes, and here all have one; leave it out',
+    );
 }
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;
 
 /** What options say that is done to images, and to no array. */
 function ofImages(options: OpenSettings): string[] {
-  const names = ['resize', 'scale', 'mean', 'std', 'color'] as const;
+  const names = ['resize', 'multiple', 'scale', 'mean', 'std', 'color'] as const;
   return names.filter((name) => options[name] !== undefined);
 }
 

@@ -3,6 +3,7 @@
 import { InputError } from '../errors.ts';
 import {
   compareMethods,
+  expectBound,
   type FolderOptions,
   type OpenedModel,
   type PruneReport,
@@ -47,25 +48,29 @@ export interface Pruned {
  * });
  */
 export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
-  // Both say what is wrong before anything is opened.
+  // All say what is wrong before anything is opened.
   checkOptions('prune', settings);
   const recipe = recipeOf(settings);
+  expectBound(recipe.spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, settings));
-    const { found, drawn, ...run } = await openRun(place, settings, opened);
-    const { latencyTable, compare, weights } = settings;
-    const options = { ...run, ...recipe, latencyTable, weights };
-    const progressOf = sharing(recipe, compare?.length ?? 0, run.onProgress);
+    const { latencyTable, compare, weights, format } = settings;
+    const { found, drawn, options } = await openRun('prune', place, settings, opened, {
+      ...recipe,
+      latencyTable,
+      weights,
+      onnx: onnxOf(format),
+      loadable: isLoadable(settings),
+      output: output.output,
+    });
+    const progressOf = sharing(recipe, compare?.length ?? 0, options.onProgress);
     const result = await pruneModel(found.model as OpenedModel, {
       ...options,
       onProgress: progressOf(0),
-      output: output.output,
       externalName: output.externalName,
       metadata: found.metadata,
-      onnx: onnxOf(settings.format),
-      loadable: isLoadable(settings),
     });
     const report = {
       version: 1 as const,

@@ -1,7 +1,7 @@
 // All that a run on a model takes, found and opened: what `prune` and `analyze` share.
 
 import { InputError } from '../errors.ts';
-import { type Dataset, doubtOf, memoryLimit } from '../pipeline/index.ts';
+import { checkRun, type Dataset, doubtOf, memoryLimit, type PruneOptions } from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
 import type { Opened } from './closing.ts';
 import { madeOf, tellBetter, warningHandler } from './doubt.ts';
@@ -12,8 +12,18 @@ import type { Place } from './place.ts';
 import { calibrationOf, drawnBy, labelsOf, samplesPlace } from './samples.ts';
 import { lookAtUnits } from './usual.ts';
 
-/** What a run on a model takes. */
-export async function openRun(place: Place, settings: PruneSettings, opened: Opened) {
+/**
+ * What a run on a model takes.
+ *
+ * @param asked  what else it is told
+ */
+export async function openRun(
+  call: 'prune' | 'analyze',
+  place: Place,
+  settings: PruneSettings,
+  opened: Opened,
+  asked: Omit<Partial<PruneOptions>, 'engine' | 'session' | 'calibration'>,
+) {
   const { calibration, evaluation, evaluationLabels, work, signal } = settings;
   const { seed, sampling, augment } = drawnBy(settings);
   if (calibration === undefined) throw new InputError('calibration samples are missing: `calibration`');
@@ -42,13 +52,18 @@ export async function openRun(place: Place, settings: PruneSettings, opened: Ope
   const measured = measuredOn
     ? await found.evaluation(measuredOn, { labels: measuredBy, seed })
     : (evaluation as Dataset | undefined);
+  const { threads, simd, shards, memory, onProgress } = settings;
+  const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
+  const session = opened(await openSession({ threads, simd, scratch: folder }));
+  signal?.throwIfAborted();
+  const { engine } = found;
+  const shared = { ...asked, engine, session, calibration: samples, evaluation: measured, memory, signal };
+  const options = { ...shared, store, queue, shards, scratch, onProgress };
+  // What cannot be is said before the model runs for the first time.
+  await checkRun(call, found.model, options);
   const better = settings.force ? undefined : await lookAtUnits(found, data, samples, signal);
   // Where the model answers by chance its doubt says so.
   if (better && doubtOf(better.given) === undefined) tellBetter(better, found, settings);
-  const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
-  const { threads, simd } = settings;
-  const session = opened(await openSession({ threads, simd, scratch: folder }));
-  signal?.throwIfAborted();
   const windows = found.seqlen === undefined ? {} : { seqlen: found.seqlen, sampling };
   return {
     found,
@@ -58,18 +73,7 @@ export async function openRun(place: Place, settings: PruneSettings, opened: Ope
       ...windows,
       ...(augment && { augment }),
     },
-    engine: found.engine,
-    session,
-    calibration: samples,
-    evaluation: measured,
-    store,
-    queue,
-    shards: settings.shards,
-    scratch,
-    memory: settings.memory,
-    signal,
-    onProgress: settings.onProgress,
-    onWarning: warningHandler(await madeOf(found, data), settings, better),
+    options: { ...options, onWarning: warningHandler(await madeOf(found, data), settings, better) },
   };
 }
 

@@ -2,6 +2,7 @@
 
 import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
+import { isObject } from '../expect.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
@@ -215,7 +216,11 @@ async function readTokenizer(
       `"${text}": text needs a tokenizer; give a folder with tokenizer.json (\`tokenizer\`)`,
     );
   }
-  if (!(await isFolder(place))) return { json: await readJsonAt(place, limits.tokenizerBytes) };
+  if (!(await isFolder(place))) {
+    const json = await readJsonAt(place, limits.tokenizerBytes);
+    if (isObject(json.model)) return { json };
+    throw new InputError(`"${place.path}": a tokenizer has a "model", and there is none; give ${TOKENIZER}`);
+  }
   // As a model's folder: it may have come from a stranger, with links and pipes in it.
   const folder = await place.openFolder();
   try {

@@ -243,7 +243,7 @@ describe.concurrent('an output that cannot be written', () => {
 test('an empty output is not the working folder, and nothing is written to addresses', async () => {
   const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
   const prune = ['prune', fixture('opt-kjv'), ...text];
-  await refused([...prune, '-o', ''], '--output: expected a path, got ""');
+  await refused([...prune, '-o', ''], "option '-o, --output <path>' argument is empty");
   await refused([...prune, '-o', 's3://a/b'], '--output: expected a path, got "s3://a/b"');
   const out = join(folder, 'not-made');
   await refused([...prune, '-o', out, '--work', 'gs://a'], '--work: expected a path, got "gs://a"');

@@ -125,6 +125,10 @@ describe('images of different sizes', () => {
     expect(report.sample).toEqual([1, 16, 16]);
     expect(report.maxDifference).toBeLessThan(1e-5);
     expect(report.quality.relativeError).toBeLessThan(1);
+    await refused(
+      ['prune', model, '--calibrate', images, '--resize', 'crop', '-o', out, '--overwrite', ...QUICK],
+      'osscar: --resize crop is to a size, and the model leaves it open, so that images keep their own; give --size\n',
+    );
   });
 
   test('a size that the model does not have is refused', async () => {

@@ -140,6 +140,29 @@ describe.concurrent('preprocessing that the model was not trained with', () => {
     );
   });
 
+  test.each([
+    [['--macs', '0.001'], /^osscar: --macs: at most \d+ .* cannot be reached/],
+    [['--macs', '100%'], /^osscar: --macs: 1 is all of the dense model/],
+    [['--keep-layer', 'none=0.5'], /^osscar: --keep-layer: there is no prunable structure "none"/],
+    [
+      ['--keep', '0.5', '--memory', '1MiB'],
+      /^osscar: fashion-mobilenet\.onnx: takes \d+ bytes at its peak, more than/,
+    ],
+  ])('is asked about after what cannot be in any case: %s', async (flags, message) => {
+    const preprocessing = ['--mean', '0.5', '--std', '0.5'];
+    const data = ['--calibrate', fixture('calib'), '--samples', '40', ...preprocessing];
+    const { code, stderr } = await osscar(
+      'prune',
+      MOBILENET,
+      ...data,
+      ...flags,
+      '-o',
+      join(folder, 'no.onnx'),
+    );
+    expect(code, stderr).toBe(2);
+    expect(stderr.replace(PROGRESS, '')).toMatch(message);
+  });
+
   test('is refused by analyze, and said by eval, which has nothing to lose', async () => {
     await refused(
       ['analyze', MOBILENET, '--calibrate', fixture('calib'), '--samples', '40'],
@@ -348,7 +371,7 @@ describe.concurrent('a flag', () => {
     [
       'of weights in ONNX files, where none are written',
       [...text, '--weights', 'int8'],
-      '--weights is of ONNX files, and safetensors are written; choose a format that has them',
+      '--weights is of ONNX files, and safetensors are written; --format onnx adds one',
     ],
     [
       'speeds of machines that are not asked about',
@@ -369,6 +392,21 @@ describe.concurrent('a flag', () => {
       'heads that config.json cannot say',
       [fixture('opt-kjv'), '--calibrate', TEXT, '--loadable', '--keep-heads', '0.5'],
       '--keep-heads: config.json of opt can say no fewer; leave it out, or --loadable',
+    ],
+    [
+      'another file for the tokenizer',
+      [...text, '--tokenizer', fixture('opt-kjv/config.json')],
+      'config.json": a tokenizer has a "model", and there is none; give tokenizer.json',
+    ],
+    [
+      'a search where sizes are the same in every block',
+      [fixture('opt-kjv'), '--calibrate', TEXT, '--params', '0.7', '--loadable', '--effort', 'low'],
+      '--effort is of the search for sizes that differ, and these are the same in every block (--loadable)',
+    ],
+    [
+      'multiples of a size that is fixed',
+      [...images, '--multiple', '16'],
+      '--multiple is for images that keep their own sizes, and here all have one; leave it out',
     ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
@@ -663,7 +701,7 @@ describe.concurrent('paths of one command that do not go together', () => {
   );
 
   test.each([
-    ['', '"": no such file or folder'],
+    ['', "option '--scratch <dir>' argument is empty; is a variable of the shell unset?"],
     ['no', 'no": no such file or folder'],
     ['file', 'file": not a folder'],
   ])('a scratch folder that is none: "%s"', async (name, message) => {

@@ -183,7 +183,8 @@ describe('openDataset, labels', () => {
     ['1.png,1\n2.png', 'line 2: expected file,label, got "2.png"'],
     ['1.png,1\n1.png,2\n2.png,1', 'line 2: "1.png" has label 1 already, got 2'],
     ['1.png,1', 'no label for "2.png"'],
-    ['', 'no label for "1.png"'],
+    ['', 'expected lines file,label, and there are none'],
+    ['[{"file": "1.png", "label": 1}]', 'expected lines file,label, and there are none'],
   ])('refuses %j', async (csv, message) => {
     await twoFiles();
     await expect(withLabels(csv)).rejects.toThrow(InputError);

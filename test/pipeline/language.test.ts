@@ -8,6 +8,7 @@ import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
 import { subgraph, writeModel } from '../../src/graph/index.ts';
 import {
+  compareMethods,
   type Dataset,
   evaluate,
   memoryStore,
@@ -132,7 +133,7 @@ describe('a folder', () => {
     const perplexity = await evaluate(graph, evaluation, { engine });
     expect(perplexity!.value / report.metric.after).toBeLessThan(1.02);
     await expect(prune({ weights: 'int8' })).rejects.toThrow(
-      'opt-kjv: `weights` is of ONNX files, and safetensors are written; choose a format that has them',
+      "opt-kjv: `weights` is of ONNX files, and safetensors are written; `format: 'onnx'` adds one",
     );
   });
 
@@ -150,6 +151,15 @@ describe('a folder', () => {
       expect(config['transformers.js_config']).toEqual({ dtype });
     },
   );
+
+  test('with sizes that loaders read is compared with other methods at these', async () => {
+    const options = { engine, session, calibration, keep: 0.5, loadable: true, target: TARGET } as const;
+    const output = memoryOutput('pruned');
+    const { report } = await pruneOpened(opened, { ...options, output });
+    const [magnitude] = await compareMethods(opened, report, ['magnitude'], options);
+    const same = await prune({ ...options, evaluation: undefined, method: 'magnitude' });
+    expect(magnitude.metric).toEqual(same.report.metric);
+  });
 
   test('keeps the same heads and neurons as pruning the whole graph does', async () => {
     const options = { keep: { heads: 0.5, channels: 0.3 }, target: TARGET, damping: 1e-2 } as const;
