@@ -68,7 +68,7 @@ export function ssymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f32>(
 export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(n, A, lda); }
 
 export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
-export { factor, solve, refitted, objectiveOf, keepLargest } from './solve/refit';
+export { factor, solve, solveRounded, refitted, objectiveOf, keepLargest } from './solve/refit';
 export { greedy, eliminated } from './solve/greedy';
 export { prune } from './solve/prune';
 export function sselect(s: Problem, keep: i32): i32 { return select<f32>(s, keep); }

@@ -3,7 +3,7 @@
 import { InputError, ShapeError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
-import { expectFields, expectOptions, type Fields, type Options } from '../options.ts';
+import { expectFields, expectOptions, type Fields, type Options, wholeFrom } from '../options.ts';
 import { chooseDamping } from './damping.ts';
 import {
   combineProblems,
@@ -14,7 +14,7 @@ import {
   type ProblemOptions,
 } from './problem.ts';
 import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
-import { refitBias, refitRows } from './refit.ts';
+import { refitBias, refitRows, roundedRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
 import { denseOn, expectKernels, type LayerProblem } from './workspace.ts';
@@ -45,11 +45,25 @@ export interface LayerRecipe
     Pick<ProblemOptions, 'blend'> {
   /** λ; left out, each layer's is chosen by its held-out samples. */
   readonly damping?: number;
+  /**
+   * Weights become whole multiples of a scale for each output, by so much at most, each rounded so as to make up for those before it
+   * (GPTQ, arXiv 2210.17323). Of methods that re-solve weights.
+   */
+  readonly steps?: number;
 }
 
 const { method, search, groupsPerStep, wholeCurve, support } = LAYER_OPTIONS;
 const { blend, damping } = PROBLEM_OPTIONS;
-const RECIPE: Options<LayerRecipe> = { method, search, groupsPerStep, wholeCurve, support, blend, damping };
+const RECIPE: Options<LayerRecipe> = {
+  method,
+  search,
+  groupsPerStep,
+  wholeCurve,
+  support,
+  blend,
+  damping,
+  steps: wholeFrom(1),
+};
 
 /** Layers that read the same channels, solved. */
 export interface SolvedLayers extends Partial<Pick<LayerResult, 'relativeError' | 'curve'>> {
@@ -92,7 +106,7 @@ export function solveLayers(
 ): SolvedLayers {
   expectKernels('solveLayers', kernels);
   checkLayers('solveLayers', layers, recipe);
-  const { damping: _, blend: __, ...choosing } = recipe;
+  const { damping: _, blend: __, steps, ...choosing } = recipe;
   const { method = 'osscar' } = choosing;
   const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
   const problems = damped.map(({ problem }, i) => freePart(kernels, problem, layers[i]));
@@ -101,8 +115,8 @@ export function solveLayers(
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
   const solved = damped.map(({ problem, damping }, i) => {
     const rows = rowsLeft(problem.p, layers[i], kept);
-    const isWhole = chosen && problems.length === 1 && problems[0] === problem;
-    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method);
+    const isWhole = chosen && problems.length === 1 && problems[0] === problem && !steps;
+    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method, steps);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
@@ -120,6 +134,11 @@ export function checkLayers(
   expectObjects(operation, 'layers', layers);
   expectObject(operation, 'recipe', recipe);
   expectOptions(operation, recipe, RECIPE);
+  const { method = 'osscar', steps } = recipe;
+  if (steps !== undefined && !refits(method))
+    throw new InputError(
+      `${operation}: "steps" is for methods that re-solve weights, which ${method} does not`,
+    );
   if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
   for (const [i, layer] of layers.entries()) {
     expectFields(operation, `layers[${i}]`, layer, LAYER);
@@ -134,7 +153,14 @@ export function checkLayers(
   }
 }
 
-function weightsOn(kernels: Kernels, problem: LayerProblem, rows: Int32Array, method: Method): Float64Array {
+function weightsOn(
+  kernels: Kernels,
+  problem: LayerProblem,
+  rows: Int32Array,
+  method: Method,
+  steps?: number,
+): Float64Array {
+  if (steps !== undefined) return roundedRows(kernels, problem, rows, steps);
   return method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows).W;
 }
 

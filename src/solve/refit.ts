@@ -3,6 +3,7 @@
 import { InputError } from '../errors.ts';
 import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
+import { triangle } from './triangle.ts';
 import { expectKernels, expectProblem, type LayerProblem, type Refit, Workspace } from './workspace.ts';
 
 /**
@@ -36,6 +37,21 @@ export function areGroups(given: readonly number[], groups: number): boolean {
 /** As `refit`, of rows instead of groups. */
 export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Array): Refit {
   return kernels.scoped(() => Workspace.of(kernels, problem).refit(rows));
+}
+
+/**
+ * Weights on these rows that are whole multiples of a scale for each output, by `steps` at most: 7 for four bits. Rows whose inputs are
+ * largest are rounded first, and the others make up for them.
+ */
+export function roundedRows(
+  kernels: Kernels,
+  problem: LayerProblem,
+  rows: Int32Array,
+  steps: number,
+): Float64Array {
+  const variance = (row: number) => problem.H[triangle(row) + row];
+  const ordered = rows.toSorted((a, b) => variance(a) - variance(b));
+  return kernels.scoped(() => Workspace.of(kernels, problem).refit(ordered, steps)).W;
 }
 
 /** f(S, W) of any weights W (p × m) that vanish outside these rows. k²m flops. */

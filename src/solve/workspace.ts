@@ -149,14 +149,22 @@ export class Workspace {
     return this.views.G.slice();
   }
 
-  /** The best weights on some rows, solved in f64. @throws {NotPositiveDefiniteError} */
-  refit(rows: Int32Array): Refit {
+  /**
+   * The best weights on some rows, solved in f64.
+   *
+   * @param steps  those that are whole multiples of a scale for each output, by so much at most; the last row is rounded first. The
+   * objective is that of the best ones all the same
+   * @throws {NotPositiveDefiniteError}
+   */
+  refit(rows: Int32Array, steps?: number): Refit {
     const { abi } = this.kernels;
+    const { m } = this.#shape;
     const k = rows.length;
-    return this.working(refitBytes(k, this.#shape.m), () => {
+    return this.working(refitBytes(k, m) + 5 * lines(8 * m), () => {
       this.#part('Rows', Int32Array, k).set(rows);
       expectDefinite('refit', abi.factor(this.state, k));
-      abi.solve(this.state, k);
+      if (steps === undefined) abi.solve(this.state, k);
+      else abi.solveRounded(this.state, k, steps);
       return this.refitted(k);
     });
   }

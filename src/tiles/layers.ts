@@ -53,11 +53,14 @@ export async function solveTiled(
 ): Promise<SolvedLayers> {
   const { W: W0, fit, bias, groupSize, free, gone } = layer;
   const { method = 'osscar', blend, damping = DEFAULT_DAMPING, groupsPerStep, wholeCurve, support } = recipe;
+  const { steps } = recipe;
   if (keep !== undefined && method !== 'osscar') {
     throw new InputError(
       `${method}: a layer of ${fit.p} inputs does not fit one memory, and in tiles there is osscar alone`,
     );
   }
+  if (steps !== undefined)
+    throw new InputError(`a layer of ${fit.p} inputs in tiles cannot be put on steps; leave out "steps"`);
   if (free) throw new InputError(`a layer of ${fit.p} inputs in tiles has to be free as a whole`);
   const { p, edge } = fit;
   const m = W0.length / p;

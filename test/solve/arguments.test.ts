@@ -218,6 +218,16 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
       ] as const,
   ),
   [
+    'solveLayers: "steps" expected a whole number from 1 on, got 0',
+    (it) => solveLayers(kernels, [layer({})], it, 2),
+    { ...recipe, steps: 0 },
+  ],
+  [
+    'solveLayers: "steps" is for methods that re-solve weights, which magnitude does not',
+    (it) => session.solveLayers([layer({})], it, 2),
+    { ...recipe, method: 'magnitude', steps: 7 },
+  ],
+  [
     'solveTiled: "memory" expected bytes, a number from 0 on, got "8GiB"',
     (it) => session.solveTiled(layer({}) as never, recipe, 2, it),
     { memory: '8GiB' },

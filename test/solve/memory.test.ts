@@ -6,6 +6,7 @@ import {
   layerWasmBytes,
   pruneLayer,
   SEARCHES,
+  solveLayers,
   triangle,
 } from '../../src/solve/index.ts';
 import { randomArray } from '../support/random.ts';
@@ -42,6 +43,10 @@ test.each([
   const kernels = await openKernels();
   pruneLayer(kernels, layer, { keep: groups >> 1, method: 'ziplm' });
   expect(kernels.bytes).toBeLessThanOrEqual(layerWasmBytes(p, m, groupSize));
+  const fit = { p, m, n: p, XtX: layer.H, sumX: new Float64Array(p) };
+  const whole = await openKernels();
+  solveLayers(whole, [{ W: layer.W0, fit, groupSize }], { damping: 1e-2, steps: 7 });
+  expect(whole.bytes).toBeLessThanOrEqual(layerWasmBytes(p, m, groupSize, 'greedy'));
 });
 
 test('states little more than two matrices and a triangle of order p for a large layer', () => {

@@ -107,6 +107,10 @@ describe.each([1, 2])('%i threads', (threads) => {
     await expect(session.solveTiled(some, recipe, 1)).rejects.toThrow(
       'a layer of 300 inputs in tiles has to be free as a whole',
     );
+    const another = { ...layer, fit: await sumsIn(session) };
+    await expect(session.solveTiled(another, { steps: 7 }, 150)).rejects.toThrow(
+      'a layer of 300 inputs in tiles cannot be put on steps; leave out "steps"',
+    );
     // A refit of all inputs is the same for whoever refits.
     const { layers } = await session.solveTiled(
       { ...layer, fit: await sumsIn(session) },

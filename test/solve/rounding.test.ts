@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { openKernels } from '../../src/kernel/index.ts';
+import { type LayerProblem, layerProblem, refit, solveLayers, unpacked } from '../../src/solve/index.ts';
+import { activations, naiveStatistics, normals } from '../support/problems.ts';
+
+const kernels = await openKernels();
+const STEPS = 7;
+
+/** A layer of more rows than are rounded between two products, fitted to a target of its own. */
+function layer(p: number, m: number, n = 4 * p) {
+  const X = activations(n, p, p);
+  const target = normals(n * m, 2);
+  return { W: normals(p * m, 3), fit: naiveStatistics(X, target, p, m), groupSize: 1 };
+}
+
+function inverse(H: Float64Array, p: number): Float64Array {
+  return kernels.scoped(() => {
+    const T = kernels.matrix(p, p, 'f64', H);
+    kernels.potrf(T);
+    kernels.potri(T);
+    kernels.symmetrize(T);
+    return kernels.read(T);
+  });
+}
+
+/** As published: what is left of the inverse of H after a row says how all later ones make up for its rounding. */
+function roundedBy(
+  { H, p, m }: LayerProblem,
+  best: Float64Array,
+  rows: readonly number[],
+  scales: readonly number[],
+): Float64Array {
+  const full = unpacked(H, p);
+  const order = rows.toSorted((a, b) => full[b * p + b] - full[a * p + a]);
+  const k = order.length;
+  const T = inverse(
+    Float64Array.from({ length: k * k }, (_, at) => full[order[Math.floor(at / k)] * p + order[at % k]]),
+    k,
+  );
+  const W = best.slice();
+  for (const [c, row] of order.entries()) {
+    for (let j = 0; j < m; j++) {
+      const before = W[row * m + j];
+      W[row * m + j] = nearest(before, scales[j]);
+      const error = (before - W[row * m + j]) / T[c * k + c];
+      for (let d = c + 1; d < k; d++) W[order[d] * m + j] -= error * T[d * k + c];
+    }
+    for (let a = c + 1; a < k; a++)
+      for (let b = c + 1; b < k; b++) T[a * k + b] -= (T[a * k + c] * T[c * k + b]) / T[c * k + c];
+  }
+  return W;
+}
+
+/** The same, of the scales that lose least: an output's largest weight is the largest step, or is cut off. */
+function gptq(problem: LayerProblem, best: Float64Array, rows: readonly number[]): Float64Array {
+  const { m } = problem;
+  const tried = [1, 0.85, 0.7].map((part) => {
+    const scales = largestOf(best, m).map((largest) => (part * largest) / STEPS);
+    const W = roundedBy(problem, best, rows, scales);
+    return { W, losses: lossesOf(problem, W, best) };
+  });
+  const chosen = Array.from({ length: m }, (_, j) =>
+    tried.reduce((a, b) => (b.losses[j] < a.losses[j] ? b : a)),
+  );
+  return best.map((_, at) => chosen[at % m].W[at]);
+}
+
+/** Of each output. */
+const largestOf = (W: Float64Array, m: number) =>
+  Array.from({ length: m }, (_, j) => Math.max(...W.filter((_, at) => at % m === j).map(Math.abs)));
+const nearest = (w: number, scale: number) =>
+  Math.max(-STEPS, Math.min(STEPS, Math.round(w / scale))) * scale;
+
+/** ½(w − best)ᵀH(w − best) of each output: what is lost to rounding. */
+function lossesOf({ H, p, m }: LayerProblem, W: Float64Array, best: Float64Array): number[] {
+  const full = unpacked(H, p);
+  const losses = new Array<number>(m).fill(0);
+  for (let i = 0; i < p; i++)
+    for (let k = 0; k < p; k++)
+      for (let j = 0; j < m; j++)
+        losses[j] +=
+          0.5 * full[i * p + k] * (W[i * m + j] - best[i * m + j]) * (W[k * m + j] - best[k * m + j]);
+  return losses;
+}
+
+const all = (p: number) => [...Array(p).keys()];
+
+describe('weights on whole steps', () => {
+  it.each([
+    [5, 1],
+    [40, 3],
+    [70, 10],
+  ])('of a layer of %i × %i are those of GPTQ', (p, m) => {
+    const own = layer(p, m);
+    const problem = layerProblem(kernels, own.fit, own.W, { groupSize: 1, damping: 1e-2 });
+    const best = refit(kernels, problem, all(p)).W;
+    const [{ W }] = solveLayers(kernels, [own], { damping: 1e-2, steps: STEPS }).layers;
+    const expected = gptq(problem, best, all(p));
+    expect(W.map((w, i) => w - expected[i]).every((difference) => Math.abs(difference) < 1e-9)).toBe(true);
+    // They make up for each other: rounded one by one they lose much more.
+    const largest = largestOf(best, m);
+    const alone = best.map((w, at) => nearest(w, largest[at % m] / STEPS));
+    const [lost, others] = [W, alone].map((it) => lossesOf(problem, it, best).reduce((a, b) => a + b));
+    expect(lost).toBeLessThan(p > 5 ? 0.4 * others : others * 1.001);
+  });
+
+  it('of rows that have gone are zero, and the others make up for each other alone', () => {
+    const [p, m] = [12, 2];
+    const own = layer(p, m);
+    const gone = Int32Array.of(3, 8);
+    const left = all(p).filter((row) => !gone.includes(row));
+    const problem = layerProblem(kernels, own.fit, own.W, { groupSize: 1, damping: 1e-2 });
+    const [{ W }] = solveLayers(kernels, [{ ...own, gone }], { damping: 1e-2, steps: STEPS }).layers;
+    const expected = gptq(problem, refit(kernels, problem, left).W, left);
+    expect(W.map((w, i) => w - expected[i]).every((difference) => Math.abs(difference) < 1e-9)).toBe(true);
+  });
+
+  it('of an output of zeros stay zero', () => {
+    const [p, m] = [6, 2];
+    const { W: dense, fit } = layer(p, m);
+    const own = { W: dense.map((w, at) => (at % m === 1 ? 0 : w)), fit, groupSize: 1 };
+    const [{ W }] = solveLayers(kernels, [own], { blend: 0, damping: 1e-2, steps: STEPS }).layers;
+    expect(W.some((w, at) => at % m === 0 && w !== 0)).toBe(true);
+    expect(W.every((w, at) => at % m === 0 || w === 0)).toBe(true);
+  });
+
+  it('are chosen with the rows that stay, and the bias goes with them', () => {
+    const [p, m] = [16, 2];
+    const own = { ...layer(p, m), bias: Float32Array.of(1, -1) };
+    const recipe = { damping: 1e-2 };
+    const [plain, rounded] = [recipe, { ...recipe, steps: STEPS }].map((it) =>
+      solveLayers(kernels, [own], it, 8),
+    );
+    expect(rounded.kept).toEqual(plain.kept);
+    const [{ W, bias }] = rounded.layers;
+    const values = largestOf(W, m).map(
+      (_, j) => new Set(W.filter((_, at) => at % m === j).map((w) => Number(w.toPrecision(9)))),
+    );
+    for (const steps of values) expect(steps.size).toBeLessThanOrEqual(2 * STEPS + 1);
+    expect(W).not.toEqual(plain.layers[0].W);
+    const mean = (j: number) =>
+      all(p).reduce((sum, i) => sum + (W[i * m + j] * own.fit.sumX[i]) / own.fit.n, bias![j]);
+    for (let j = 0; j < m; j++) expect(mean(j)).toBeCloseTo(own.fit.target!.sumY[j] / own.fit.n, 9);
+  });
+});
