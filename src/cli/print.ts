@@ -167,13 +167,17 @@ export function latencyText(latency: LatencyTable): string {
   );
 }
 
+/** What is stored otherwise, and how large that is. */
+const storedText = ({ file, weights, bytes }: NonNullable<PruneReport['stored']>) =>
+  `with weights as ${weights} (${file}, ${count(bytes)} bytes)`;
+
 /** @param columns  of the terminal, which the layers are shown on; without one they are left out */
 export function pruneText(
   report: PruneReport & Pick<SavedReport, 'comparison'>,
   output: string,
   columns?: number,
 ): string {
-  const { metric, quality, comparison = [], sizes = [], parameters, macs, bytes, latencyMs } = report;
+  const { metric, stored, quality, comparison = [], sizes = [], parameters, macs, bytes, latencyMs } = report;
   const row = (name: string, { before, after }: BeforeAfter, format = count) => [
     name,
     format(before),
@@ -187,8 +191,13 @@ export function pruneText(
   if (metric) {
     const [what, digits] = isText(report) ? ['windows', 3] : ['samples', 4];
     const name = `${metric.name} (${metric.samples} ${metric.data} ${what})`;
-    const cells = row(name, metric, (value) => value.toFixed(digits));
-    rows.push(isText(report) ? cells : [...cells.slice(0, 3), '']); // a part of an accuracy says nothing
+    const format = (value: number) => value.toFixed(digits);
+    const shown = ([name, before, after, part]: string[]) => {
+      rows.push([name, before, after, isText(report) ? part : '']); // a part of an accuracy says nothing
+    };
+    shown(row(name, metric, format));
+    if (stored?.metric !== undefined)
+      shown(row(storedText(stored), { before: metric.before, after: stored.metric }, format));
   }
   if (quality) {
     const of = counted(quality.samples, `${quality.data} sample`);

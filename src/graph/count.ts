@@ -4,7 +4,8 @@ import { InputError } from '../errors.ts';
 import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
-import { type StoredType, storedBytes } from './stored.ts';
+import { steppedMaps } from './steps.ts';
+import { type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
 import type { Analysis, Slice, Structure } from './structure.ts';
 import { elements, sum, type Tensor } from './tensor.ts';
 
@@ -92,13 +93,16 @@ export function sizeTerms(
   const numbers = tensors.filter(({ type }) => !NO_PARAMETERS.has(type));
   const weights = numbers.flatMap((tensor) => of(tensor, elements));
   const biases = newBiases(model, structures, shapes);
+  const onSteps = new Set(stored === 'int4' ? steppedMaps(model, shapes).map(({ weight }) => weight) : []);
+  const storedAs = (tensor: Tensor) => stored && typeOf(tensor, stored, onSteps);
   return {
     macs: merged(macs),
     weights: merged(weights),
     parameters: merged([...weights, ...biases]),
     bytes: merged([
-      ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, stored))),
+      ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, storedAs(tensor)))),
       ...biases.map(({ value, size, of }) => ({ value: value * size, of })),
+      ...(onSteps.size > 0 ? [{ value: TABLE_BYTES, of: [] }] : []),
     ]),
   };
 }

@@ -47,6 +47,7 @@ export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
 export { shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
+export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';
 export {
   floatWeights,
   STORED_TYPES,

@@ -1,28 +1,41 @@
-// The same model with fewer bytes: weights are stored as float16, or as int8 with a scale for each output, and made float32 where
-// they are read, which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever runs
-// the one runs the other.
+// The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with a scale for each output, and made float32
+// where they are read, which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever
+// runs the one runs the other.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
-import { typeCode } from './dtype.ts';
+import { type DataType, typeCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeOf, isStandard } from './node.ts';
+import { attributeOf, isStandard } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
-import { byteLength, elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+import {
+  byteLength,
+  elements,
+  fromFloat32,
+  fromIntegers,
+  type Tensor,
+  toFloat32,
+  toIntegers,
+} from './tensor.ts';
 
 /** What weights can be stored as. */
-export const STORED_TYPES = ['float16', 'int8'] as const;
+export const STORED_TYPES = ['float16', 'int8', 'int4'] as const;
 /** One of {@link STORED_TYPES}. */
 export type StoredType = (typeof STORED_TYPES)[number];
 
 /** The largest number of float16. */
 const LARGEST = 65504;
-/** The largest of int8 whose negative there is too. */
-const STEPS = 127;
 /** What the nodes of a stored weight take of the file, at most: its name is in them eight times. */
 const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 8 * name.length;
+/** Of int4, in which the name is six times. */
+const int4Bytes = ({ name, dims }: Tensor) => 320 + 6 * name.length + 8 * dims.length;
+/** And of an odd number of them. */
+const LAST_BYTES = 256;
+/** What all of int4 share. */
+export const TABLE_BYTES = 2 ** 11 + 2 ** 6;
 
 /** A weight in its smaller form. */
 interface Stored {
@@ -32,30 +45,51 @@ interface Stored {
   readonly nodes: readonly NodeProto[];
 }
 
-/** @throws {InputError} for a weight beyond float16 */
-export function storeWeights(model: Model, type: StoredType): Model {
+/**
+ * @param onSteps  for int4
+ * @throws {InputError} for a weight beyond float16
+ */
+export function storeWeights(model: Model, type: StoredType, onSteps?: OnSteps): Model {
   const copy = model.clone();
-  for (const [name, { parts }] of store(copy, type, () => true))
-    for (const tensor of smaller(model.tensors.get(name)!, parts)) copy.tensors.set(tensor.name, tensor);
+  for (const [name, { parts }] of store(copy, type, () => true, onSteps))
+    for (const tensor of smaller(model.tensors.get(name)!, parts, onSteps))
+      copy.tensors.set(tensor.name, tensor);
   return copy;
 }
 
-/** The same where weights come one by one. @throws {InputError} while it is gone through, for a weight beyond float16 */
-export function storeOutline({ model, weights }: ModelOutline, type: StoredType): ModelOutline {
+/**
+ * The same where weights come one by one.
+ * @throws {InputError} while it is gone through, for a weight beyond float16
+ */
+export function storeOutline(
+  { model, weights }: ModelOutline,
+  type: StoredType,
+  onSteps?: OnSteps,
+): ModelOutline {
   // What has its bytes is no weight, but a table of positions or the like.
-  const stored = store(model, type, ({ bytes }) => bytes.length === 0);
-  return { model, weights: eachSmaller(weights, stored) };
+  const stored = store(model, type, ({ bytes }) => bytes.length === 0, onSteps);
+  return { model, weights: eachSmaller(weights, stored, onSteps) };
 }
 
 async function* eachSmaller(
   weights: AsyncIterable<Tensor>,
   stored: ReadonlyMap<string, Stored>,
+  onSteps?: OnSteps,
 ): AsyncGenerator<Tensor> {
   for await (const tensor of weights) {
     const parts = stored.get(tensor.name)?.parts;
-    if (parts) yield* smaller(tensor, parts);
+    if (parts) yield* smaller(tensor, parts, onSteps);
     else yield tensor;
   }
+}
+
+/** What one of the weights is stored as. @param onSteps  the names of those that int4 is for */
+export function typeOf(
+  { name }: Tensor,
+  type: StoredType,
+  onSteps: Pick<ReadonlySet<string>, 'has'>,
+): StoredType {
+  return type === 'int4' && !onSteps.has(name) ? 'int8' : type;
 }
 
 /** Puts the smaller forms, whose bytes are still to come, in the place of weights. */
@@ -63,11 +97,14 @@ function store(
   model: Model,
   type: StoredType,
   isWeight: (tensor: Tensor) => boolean,
+  onSteps: OnSteps = new Map(),
 ): ReadonlyMap<string, Stored> {
   const stored = new Map<string, Stored>();
+  const table = type === 'int4' && onSteps.size > 0 ? addTable(model) : '';
   for (const tensor of [...model.tensors.values()]) {
-    if (!isWeight(tensor) || storedBytes(model, tensor, type) === undefined) continue;
-    const it = type === 'int8' ? asIntegers(model, tensor) : asHalf(model, tensor);
+    const own = typeOf(tensor, type, onSteps);
+    if (!isWeight(tensor) || storedBytes(model, tensor, own) === undefined) continue;
+    const it = FORMS[own](model, tensor, table);
     model.tensors.delete(tensor.name);
     for (const part of it.parts) model.tensors.set(part.name, { ...part, bytes: new Uint8Array() });
     stored.set(tensor.name, it);
@@ -77,6 +114,12 @@ function store(
   model.edited();
   return stored;
 }
+
+const FORMS: Readonly<Record<StoredType, (model: Model, tensor: Tensor, table: string) => Stored>> = {
+  float16: asHalf,
+  int8: asIntegers,
+  int4: asPairs,
+};
 
 /**
  * Bytes that a constant takes as a function of its dims, once it is stored as this type; undefined where it stays as it is: biases and
@@ -88,22 +131,13 @@ export function storedBytes(
   type: StoredType,
 ): ((dims: readonly number[]) => number) | undefined {
   if (tensor.type !== 'float32' || tensor.dims.length < 2) return undefined;
-  const axis = type === 'int8' ? scaledAxis(model, tensor) : -1;
+  const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
+  const nodes = type === 'int4' ? int4Bytes(tensor) : nodeBytes(tensor);
+  const last = (dims: readonly number[]) => (type === 'int4' && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
-    byteLength(type, elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodeBytes(tensor);
+    byteLength(type, elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
   return bytes(tensor.dims) < byteLength(tensor.type, elements(tensor.dims)) ? bytes : undefined;
-}
-
-/** The axis of a weight that counts the outputs of the layer that reads it, or the rows of a table. */
-function scaledAxis(model: Model, { name, dims }: Tensor): number | undefined {
-  for (const { node, index } of model.uses(name)) {
-    const layer = model.operator(node)?.layer;
-    if (layer && index === 1) return node.opType === 'MatMul' ? dims.length - 1 : layer.outputAxis(node);
-    if (isStandard(node) && node.opType === 'Gather' && index === 0 && attributeInt(node, 'axis', 0) === 0)
-      return 0;
-  }
-  return undefined;
 }
 
 function asHalf(model: Model, { name, dims }: Tensor): Stored {
@@ -115,17 +149,66 @@ function asIntegers(model: Model, tensor: Tensor): Stored {
   const { name, dims } = tensor;
   const axis = scaledAxis(model, tensor);
   const integers = { name: model.fresh(`${name}.int8`), type: 'int8', dims } as const;
-  const ones = dims.map((extent, i) => (i === axis ? extent : 1));
-  const scale = { name: model.fresh(`${name}.scale`), type: 'float32', dims: ones } as const;
+  const scale = scaleOf(model, tensor, axis);
   const floats = model.fresh(`${name}.steps`);
   // DequantizeLinear would do the same in newer files alone, and in every run.
   const nodes = [cast(model, integers.name, floats), nodeOf(model, 'Mul', [floats, scale.name], name)];
   return { parts: [integers, scale], nodes };
 }
 
-function cast(model: Model, from: string, to: string): NodeProto {
+/** Along an axis of a weight, of extents 1 but for that. */
+function scaleOf(model: Model, { name, dims }: Tensor, axis: number | undefined) {
+  const extents = dims.map((extent, i) => (i === axis ? extent : 1));
+  return { name: model.fresh(`${name}.scale`), type: 'float32', dims: extents } as const;
+}
+
+/**
+ * Types of four bits are of newer files alone, so that two numbers lie in a byte, which is where they are in a table of all pairs.
+ * @param table  its name
+ */
+function asPairs(model: Model, tensor: Tensor, table: string): Stored {
+  const { name, dims } = tensor;
+  const count = elements(dims);
+  const pairs = { name: model.fresh(`${name}.int4`), type: 'uint8', dims: [Math.floor(count / 2)] } as const;
+  const scale = scaleOf(model, tensor, scaledAxis(model, tensor));
+  const parts: Omit<Tensor, 'bytes'>[] = [pairs, scale];
+  const shape = addIntegers(model, 'dims', dims); // a short name, that nothing else has: those of values begin with it
+  const [places, numbers, line, all, steps] = ['places', 'pairs', 'line', 'all', 'steps'].map((value) =>
+    model.fresh(`${shape}.${value}`),
+  );
+  const nodes = [cast(model, pairs.name, places, 'int32'), nodeOf(model, 'Gather', [table, places], numbers)];
+  const isOdd = count % 2 === 1;
+  if (isOdd) {
+    const last = { name: model.fresh(`${name}.last`), type: 'float32', dims: [1] } as const;
+    const joined = nodeOf(model, 'Concat', [line, last.name], all);
+    joined.attribute = [attributeOf('axis', 0)];
+    nodes.push(nodeOf(model, 'Reshape', [numbers, addIntegers(model, `${shape}.one`, [-1])], line), joined);
+    parts.push(last);
+  }
+  nodes.push(
+    nodeOf(model, 'Reshape', [isOdd ? all : numbers, shape], steps),
+    nodeOf(model, 'Mul', [steps, scale.name], name),
+  );
+  return { parts, nodes };
+}
+
+function addIntegers(model: Model, base: string, values: readonly number[]): string {
+  const name = model.fresh(base);
+  model.tensors.set(name, fromIntegers(name, values, [values.length]));
+  return name;
+}
+
+/** −8 to 7 for the low bits of a byte, and for its high ones. */
+function addTable(model: Model): string {
+  const name = model.fresh('int4.pairs');
+  const numbers = Float32Array.from({ length: 512 }, (_, i) => (((i >> 1) >> (i & 1 ? 4 : 0)) & 15) - 8);
+  model.tensors.set(name, fromFloat32(numbers, [256, 2], { name, type: 'float32' }));
+  return name;
+}
+
+function cast(model: Model, from: string, to: string, type: DataType = 'float32'): NodeProto {
   const node = nodeOf(model, 'Cast', [from], to);
-  node.attribute = [attributeOf('to', typeCode('float32'))];
+  node.attribute = [attributeOf('to', typeCode(type))];
   return node;
 }
 
@@ -135,7 +218,13 @@ function nodeOf(model: Model, opType: string, input: string[], output: string): 
 }
 
 /** The tensors that a weight becomes. */
-function smaller(tensor: Tensor, [numbers, scale]: Stored['parts']): Tensor[] {
+function smaller(tensor: Tensor, [numbers, scale, one]: Stored['parts'], onSteps?: OnSteps): Tensor[] {
+  const packed = numbers.type === 'uint8' ? onSteps?.get(tensor.name) : undefined;
+  if (packed) {
+    const { bytes, scales, last = 0 } = packed;
+    const own = [{ ...numbers, bytes }, fromFloat32(scales, scale.dims, scale)];
+    return one ? [...own, fromFloat32(Float32Array.of(last), one.dims, one)] : own;
+  }
   const values = toFloat32(tensor);
   if (scale) return rounded(values, numbers, scale);
   const large = values.find((value) => Math.abs(value) > LARGEST);
@@ -146,27 +235,16 @@ function smaller(tensor: Tensor, [numbers, scale]: Stored['parts']): Tensor[] {
 /** Steps of 1/127 of the largest weight of each output. */
 function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Stored['parts'][0]): Tensor[] {
   const channelOf = channelIn(numbers.dims, scale.dims);
-  const scales = new Float32Array(elements(scale.dims));
-  for (let i = 0; i < values.length; i++)
-    scales[channelOf(i)] = Math.max(scales[channelOf(i)], Math.abs(values[i]));
-  for (let c = 0; c < scales.length; c++) scales[c] = scales[c] / STEPS || 1;
-  const steps = Int8Array.from(values, (value, i) =>
-    Math.max(-STEPS, Math.min(STEPS, Math.round(value / scales[channelOf(i)]))),
-  );
+  const most = STEPS.int8;
+  const scales = largestOf(values, channelOf, elements(scale.dims)).map((largest) => largest / most || 1);
+  const steps = nearestSteps(values, scales, channelOf, most);
   return [
     { ...numbers, bytes: new Uint8Array(steps.buffer) },
     fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' }),
   ];
 }
 
-/** Which of the scales along one axis, of extents 1 but for that, the i-th number of a tensor has. */
-function channelIn(dims: readonly number[], scales: readonly number[]): (i: number) => number {
-  const inner = elements(dims.slice(scales.findIndex((extent) => extent > 1) + 1));
-  const channels = elements(scales);
-  return (i) => Math.floor(i / inner) % channels;
-}
-
-/** The model with float32 weights in the place of int8 and their scales. */
+/** The model with float32 weights in the place of int8 and int4 and their scales. */
 export function floatWeights(model: Model): Model {
   const floats = new Map<NodeProto, Tensor>();
   for (const node of model.nodes) {
@@ -184,21 +262,68 @@ export function floatWeights(model: Model): Model {
   return copy;
 }
 
-/** What a Mul makes of a Cast of int8 and of scales along one axis. */
+/** What a Mul makes of whole numbers and of scales along one axis. */
 function scaled(model: Model, node: NodeProto): Tensor | undefined {
   if (node.opType !== 'Mul' || !isStandard(node) || model.isOutput(node.output[0])) return undefined;
-  const cast = model.producer(node.input[0]);
-  const isCast = cast?.opType === 'Cast' && isStandard(cast);
-  const integers = isCast ? model.tensors.get(cast.input[0]) : undefined;
+  const numbers = integersAt(model, node.input[0]) ?? pairsAt(model, node.input[0]);
   const scale = model.tensors.get(node.input[1]);
-  if (integers?.type !== 'int8' || scale?.type !== 'float32') return undefined;
-  const { dims } = integers;
+  if (!numbers || scale?.type !== 'float32') return undefined;
+  const { dims, steps } = numbers;
   const along = scale.dims.flatMap((extent, axis) => (extent > 1 ? [axis] : []));
   const isAlong = along.every((axis) => scale.dims[axis] === dims[axis]);
   if (scale.dims.length !== dims.length || along.length > 1 || !isAlong) return undefined;
   const channelOf = channelIn(dims, scale.dims);
   const scales = toFloat32(scale);
-  const steps = new Int8Array(integers.bytes.buffer, integers.bytes.byteOffset, integers.bytes.length);
   const values = Float32Array.from(steps, (step, i) => step * scales[channelOf(i)]);
   return fromFloat32(values, dims, { name: node.output[0], type: 'float32' });
+}
+
+/** Whole numbers of a weight. */
+interface Steps {
+  readonly dims: readonly number[];
+  readonly steps: Iterable<number> & ArrayLike<number>;
+}
+
+/** A Cast of int8. */
+function integersAt(model: Model, value: string): Steps | undefined {
+  const integers = castAt(model, value);
+  if (integers?.type !== 'int8') return undefined;
+  const { bytes, dims } = integers;
+  return { dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+}
+
+/** What `asPairs` makes. */
+function pairsAt(model: Model, value: string): Steps | undefined {
+  const reshape = producerOf(model, value, 'Reshape');
+  const joined = reshape && producerOf(model, reshape.input[0], 'Concat');
+  const line = joined?.input.length === 2 ? producerOf(model, joined.input[0], 'Reshape') : reshape;
+  const gather = line && producerOf(model, line.input[0], 'Gather');
+  const constantAt = (node: NodeProto | undefined, index: number) =>
+    model.tensors.get(node?.input[index] ?? '');
+  const [bytes, table] = [gather && castAt(model, gather.input[1]), constantAt(gather, 0)];
+  const [shape, last] = [constantAt(reshape, 1), constantAt(joined, 1)];
+  const isPair = bytes?.type === 'uint8' && table?.type === 'float32' && String(table.dims) === '256,2';
+  if (!isPair || shape?.type !== 'int64' || (joined && last?.type !== 'float32')) return undefined;
+  const dims = toIntegers(shape);
+  const ends = last ? toFloat32(last) : [];
+  const count = 2 * bytes.bytes.length + ends.length;
+  if (dims.some((extent) => extent < 1) || elements(dims) !== count) return undefined;
+  const steps = new Float32Array(count);
+  const all = toFloat32(table);
+  bytes.bytes.forEach((byte, i) => {
+    steps.set(all.subarray(2 * byte, 2 * byte + 2), 2 * i);
+  });
+  steps.set(ends, count - ends.length);
+  return { dims, steps };
+}
+
+/** The constant that a Cast reads. */
+function castAt(model: Model, value: string): Tensor | undefined {
+  const cast = producerOf(model, value, 'Cast');
+  return cast && model.tensors.get(cast.input[0]);
+}
+
+function producerOf(model: Model, value: string, opType: string): NodeProto | undefined {
+  const node = model.producer(value);
+  return node?.opType === opType && isStandard(node) ? node : undefined;
 }

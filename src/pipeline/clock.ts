@@ -17,33 +17,43 @@ export interface StageTime {
 }
 
 type Kind = Exclude<keyof StageTime, 'stage' | 'seconds'>;
+type Mutable = { -readonly [key in keyof StageTime]: StageTime[key] };
 
 export class Clock {
   readonly #onStage: (stage: string) => void;
   readonly #start = performance.now();
-  readonly #stages: { -readonly [key in keyof StageTime]: StageTime[key] }[] = [];
+  readonly #stages: Mutable[] = [];
+  #current: Mutable | undefined;
 
   /** @param onStage  told of every stage that begins */
   constructor(onStage: (stage: string) => void = () => {}) {
     this.#onStage = onStage;
   }
 
-  /** Runs one of the stages of a run, of which there is one at a time. */
+  /** Runs one of the stages of a run, of which there is one at a time: another one may come in between, whose time is its own. */
   async stage<R>(stage: string, run: () => Promise<R>): Promise<R> {
     const start = performance.now();
     const time = { stage, seconds: 0, engine: 0, statistics: 0, solve: 0, waiting: 0 };
+    const around = this.#current;
     this.#stages.push(time);
+    this.#current = time;
     this.#onStage(stage);
     try {
       return await run();
     } finally {
-      time.seconds = seconds(start);
+      const taken = seconds(start);
+      time.seconds += taken;
+      this.#current = around;
+      if (around) {
+        around.seconds -= taken;
+        this.#onStage(around.stage);
+      }
     }
   }
 
   async time<R>(kind: Kind, run: () => Promise<R>): Promise<R> {
     const start = performance.now();
-    const stage = this.#stages.at(-1);
+    const stage = this.#current;
     try {
       return await run();
     } finally {

@@ -53,7 +53,8 @@ const TARGETS_TRIED = 4;
 /** Searches see 192 samples at most, and three quarters of them are fitted to. */
 const SEARCH_WEIGHT = 0.6;
 
-function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected[] {
+/** @param isRounded  whether weights are put on whole steps */
+function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>, isRounded = false): Expected[] {
   const trials = spend && TRIALS[spend.effort];
   return [
     { stage: 'measuring', passes: 1, weight: 0.3 },
@@ -65,6 +66,8 @@ function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>): Expected
       : []),
     { stage: 'pruning', passes: 1, weight: 1 },
     { stage: 'proving', passes: 1, weight: 0.5 },
+    // Begun once what is to be proven is known.
+    ...(isRounded ? [{ stage: 'rounding', passes: 1, weight: 1 }] : []),
   ];
 }
 
@@ -99,8 +102,9 @@ export class Course {
   #within = 0;
   #overall = 0;
 
-  constructor(recipe: Recipe) {
-    this.#stages = expected(recipe);
+  /** @param isRounded  as of `expected` */
+  constructor(recipe: Recipe, isRounded = false) {
+    this.#stages = expected(recipe, isRounded);
   }
 
   /** A stage begins. */

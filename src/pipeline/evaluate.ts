@@ -29,8 +29,16 @@ export async function measure(
   samples: Dataset,
   options: RunOptions,
 ): Promise<Metric | undefined> {
-  const outputs = modelOutputs(chain, samples, options);
-  if (!chain.predictsTokens) return accuracy(outputs);
+  return metricOf(modelOutputs(chain, samples, options), chain, samples);
+}
+
+/** The same of what a model, as that of this chain, gives. */
+export async function metricOf(
+  outputs: AsyncIterable<Outputs>,
+  { predictsTokens }: Pick<Chain, 'predictsTokens'>,
+  samples: Dataset,
+): Promise<Metric | undefined> {
+  if (!predictsTokens) return accuracy(outputs);
   const { loss, vocabulary } = await textLoss(outputs);
   return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
 }

@@ -23,7 +23,16 @@ import {
 import type { Engine } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { expectObject, hasMethods, said } from '../expect.ts';
-import { elements, HEADS, type Model, sum, type Term, toFloat32 } from '../graph/index.ts';
+import {
+  elements,
+  HEADS,
+  type Model,
+  type Packed,
+  sum,
+  type Tensor,
+  type Term,
+  toFloat32,
+} from '../graph/index.ts';
 import { checkJsonBytes } from '../json.ts';
 import { limits } from '../limits.ts';
 import { COUNT, expectOptions, oneOf } from '../options.ts';
@@ -40,8 +49,14 @@ import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts
 import { shrunk } from './pruned.ts';
 import type { Recipe } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
-import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
-import { type OnnxLayout, type OpenedLanguageModel, transformersJsConfig, writeTwins } from './twin.ts';
+import { NARROW_HEADS, PRUNING, provenanceText, type Round, type Subject, type Writer } from './subject.ts';
+import {
+  type OnnxLayout,
+  type OpenedLanguageModel,
+  type RoundedWeights,
+  transformersJsConfig,
+  writeTwins,
+} from './twin.ts';
 
 /** Of language models' folders. */
 export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'> {
@@ -51,7 +66,8 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'>
   readonly output?: OutputFolder;
   /**
    * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
-   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 `onnx/model_quantized.onnx`.
+   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 `onnx/model_quantized.onnx`, of
+   * int4 `onnx/model_q4.onnx`.
    */
   readonly onnx?: OnnxLayout;
   /** Whether sizes are such that config.json can say them: stock loaders then read the folder. */
@@ -330,7 +346,7 @@ async function folderWriter(
         await writer.write(name, data);
       }
     },
-    async finish(how, prove) {
+    async finish(how, { round, prove }) {
       for (const name of checkpoint.tensors.keys()) {
         if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
@@ -351,19 +367,38 @@ async function folderWriter(
           ...metadata,
           [PRUNING]: provenanceText(recipe, { before, after }, { ...how, weights }),
         };
-        const copies = await writeTwins(written, output, { layout: onnx, weights }, entries, engine);
+        const subject = folderSubject(written);
+        const rounded = weights === 'int4' ? await roundedWeights(written, subject, round) : undefined;
+        const twins = await writeTwins(written, output, { layout: onnx, weights, rounded }, entries, engine);
         proof = await prove({
-          subject: folderSubject(written),
+          subject,
           statement,
           sizes,
           isLoadable: record === undefined,
-          copies,
+          ...twins,
         });
       });
       return proof!;
     },
     abort: () => writer.abort(),
   };
+}
+
+/** What rounding makes of the weights of a folder, block by block. */
+async function roundedWeights(
+  { checkpoint, language }: OpenedLanguageModel,
+  subject: Subject,
+  round: Round,
+): Promise<RoundedWeights> {
+  const [onSteps, others] = [new Map<string, Packed>(), new Map<string, Tensor>()];
+  await round(subject, async (index, { weighted, onSteps: own = new Map() }) => {
+    const { weight, bias } = language.headGain(checkpoint) ?? {};
+    const changed = index > language.blocks ? [weight, bias] : weighted.tensors.keys();
+    for (const [name, packed] of own) onSteps.set(name, packed);
+    for (const name of changed)
+      if (name !== undefined && !own.has(name)) others.set(name, weighted.tensors.get(name)!);
+  });
+  return { onSteps, others };
 }
 
 /** What pruning changes in a head. */

@@ -33,18 +33,18 @@ import { pinnedOf } from './pinned.ts';
 import type { Profile } from './profile.ts';
 import { shrunk } from './pruned.ts';
 import type { Shipment } from './queue/snapshot.ts';
-import type { Recipe } from './recipe.ts';
+import { type Recipe, roundingOf } from './recipe.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Hashable } from './store/hash.ts';
-import { NARROW_HEADS, PRUNING, provenanceText, type Subject, type Writer } from './subject.ts';
+import { NARROW_HEADS, PRUNING, provenanceText, type Round, type Subject, type Writer } from './subject.ts';
 
 /** Of ONNX files. */
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   /** Entries for the metadata of written ONNX models. */
   readonly metadata?: Readonly<Record<string, string>>;
   /**
-   * What weights are stored as in ONNX files, `float16`, or `int8` with a scale for each output: values are computed in float32 all the
-   * same. Default: as they are.
+   * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with a scale for each output, of which the latter are fitted
+   * to the calibration samples once more. Values are computed in float32 all the same. Default: as they are.
    */
   readonly weights?: StoredType;
 }
@@ -106,7 +106,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     },
     terms: (of) => termsOf(opened, of, options.weights),
     denseBytes: options.weights && bytes,
-    profile: (recipe, sizes) => profileOf(opened, recipe, sizes),
+    profile: (recipe, sizes) => profileOf(opened, recipe, sizes, options.weights),
     contents: () => contentsOf(opened),
     shipment: async () => shipmentOf(opened),
     writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
@@ -141,10 +141,12 @@ function shipmentOf(opened: OpenedModel): Shipment {
   return { kind: 'file', name, contents: [model, ...external], how };
 }
 
-function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes): Profile {
+function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes, weights?: StoredType): Profile {
   const { name, input, model, info, parameters, bytes, macs } = opened;
-  // With all the corrections that there may be: the target is not chosen yet.
-  const steps = stepsOf(opened, ({ name }) => sizes.get(name)!, recipe, { kind: 'dense', blend: 1 });
+  // With all the corrections that there may be: the target is not chosen yet, and to be rounded all layers are fitted.
+  const isRounded = weights === 'int4';
+  const how = isRounded ? roundingOf(recipe) : recipe;
+  const steps = stepsOf(opened, ({ name }) => sizes.get(name)!, how, { kind: 'dense', blend: 1 }, isRounded);
   const probed = info.shapes.get(input.name)?.[0] || 1;
   const values = (dims: readonly number[] = []) => elements(dims) / probed;
   const places = liveValues(model, info, input.name).map(({ values: live }) =>
@@ -185,19 +187,28 @@ function fileWriter(
     async part(_, pruned) {
       small = shrunk(pruned);
     },
-    async finish(how, prove) {
+    async finish(how, { round, prove }) {
       for (const [key, value] of Object.entries(metadata)) small.setMetadata(key, value);
       const counted = { before: parameters, after: countParameters(small) };
       small.setMetadata(PRUNING, provenanceText(recipe, counted, { ...how, weights }));
-      const model = writeModel(weights ? storeWeights(small, weights) : small, { externalName });
+      const opening = { name: 'the written model', engine, size, smallest, inputs, dims, operators };
+      const exact = weights && onnxSubject(await openParsed(small, opening));
+      const stored = exact ? await storedModel(small, exact, weights, round) : small;
+      const model = writeModel(stored, { externalName });
       const external = externalReader(model);
-      const named = { name: 'the written model', engine, external };
-      const opening = { ...named, size, smallest, inputs, dims, operators };
-      const subject = onnxSubject(await openModel(model.model, opening));
-      if (!weights) return prove({ subject, model, copies: [] });
-      const exact = onnxSubject(await openParsed(small, opening));
+      const subject = onnxSubject(await openModel(model.model, { ...opening, external }));
       return prove({ subject, model, exact, rounding: weights, copies: [] });
     },
     abort: async () => {},
   };
+}
+
+/** The model with its weights stored as these. @param exact  the same as it is */
+async function storedModel(small: Model, exact: Subject, weights: StoredType, round: Round): Promise<Model> {
+  if (weights !== 'int4') return storeWeights(small, weights);
+  let stored = small;
+  await round(exact, async (_, part) => {
+    stored = storeWeights(shrunk(part), weights, part.onSteps);
+  });
+  return stored;
 }

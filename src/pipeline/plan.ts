@@ -1,8 +1,8 @@
 // What pruning a model will take, before any of its weights are read.
 
-import { sum } from '../graph/index.ts';
+import { STORED_TYPES, type StoredType, sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
-import { AMOUNT, BYTES, COUNT, type Kind, type Options, required } from '../options.ts';
+import { AMOUNT, BYTES, COUNT, type Kind, type Options, oneOf, required } from '../options.ts';
 import { isCorrelation } from '../solve/index.ts';
 import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../tiles/memory.ts';
 import { type ActivationLimits, activationLimit, pairBytes } from './activations.ts';
@@ -34,6 +34,8 @@ export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   readonly maximumBytes?: number;
   /** Bytes that the run may take in all, as `8GiB`. Default: no bound. */
   readonly memory?: Amount;
+  /** What weights are stored as in ONNX files: int4 is a pass of its own. */
+  readonly weights?: StoredType;
 }
 
 const DIMS: Kind = [
@@ -47,6 +49,7 @@ export const PLAN_OPTIONS: Options<PlanOptions> = {
   threads: COUNT,
   maximumBytes: BYTES,
   memory: AMOUNT,
+  weights: oneOf(...STORED_TYPES),
 };
 
 /** Bytes that a run may take. @throws {InputError} where it is no amount */
@@ -260,7 +263,7 @@ function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates 
 export function workOf(
   { macs, steps }: Pick<Profile, 'macs' | 'steps'>,
   recipe: Recipe,
-  { samples }: Pick<PlanOptions, 'samples'>,
+  { samples, weights }: Pick<PlanOptions, 'samples' | 'weights'>,
 ): {
   readonly passes: number;
   readonly parts: number;
@@ -272,7 +275,7 @@ export function workOf(
   // Of three samples that a search is fitted to, one more is held out, and measured.
   const measured = samples * (2 + searches / 3) + COMPARED;
   return {
-    passes: 1 + searches,
+    passes: 1 + searches + (weights === 'int4' ? 1 : 0),
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * (macs.parts + macs.last),
     refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0,

@@ -4,7 +4,7 @@ import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { expectEngine, isOfEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { expectMethods, isObject, said } from '../expect.ts';
-import { HEADS, type HeadsMode, STORED_TYPES, type WrittenModel } from '../graph/index.ts';
+import { HEADS, type HeadsMode, type WrittenModel } from '../graph/index.ts';
 import { expectOptions, type Options, oneOf, SWITCH } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import {
@@ -183,7 +183,7 @@ export async function evaluate(
   return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
 
-interface PlannedOptions extends RecipeOptions, PlanOptions, Pick<FolderOptions, 'loadable' | 'weights'> {
+interface PlannedOptions extends RecipeOptions, PlanOptions, Pick<FolderOptions, 'loadable'> {
   /** What goes of attention, of a folder that is only described; others are opened for it. */
   readonly heads?: HeadsMode;
 }
@@ -191,7 +191,6 @@ const PLANNED_OPTIONS: Options<PlannedOptions> = {
   ...RECIPE_OPTIONS,
   ...PLAN_OPTIONS,
   loadable: SWITCH,
-  weights: oneOf(...STORED_TYPES),
   heads: oneOf(...HEADS),
 };
 

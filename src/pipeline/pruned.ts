@@ -1,6 +1,6 @@
 // A part of a model whose channels were chosen.
 
-import { type Model, maskInner, type Structure, shrink } from '../graph/index.ts';
+import { type Model, maskInner, type OnSteps, type Structure, shrink } from '../graph/index.ts';
 import type { SolvedLayers } from '../solve/index.ts';
 import type { Named } from './keep.ts';
 
@@ -20,6 +20,8 @@ export interface PrunedPart {
   /** The part's graph with its new weights, those of removed channels zero. */
   readonly weighted: Model;
   readonly layers: readonly PrunedLayer[];
+  /** Weights that were put on whole steps. */
+  readonly onSteps?: OnSteps;
 }
 
 /** The part without its removed channels. */

@@ -181,13 +181,20 @@ export function refitsProducers({ producers, method }: Recipe): boolean {
   return producers && method === 'osscar';
 }
 
+/** How all layers are fitted for their weights to be rounded, whatever has chosen what stays. */
+export function roundingOf(recipe: Recipe): Recipe {
+  return { ...recipe, method: 'osscar', correct: true };
+}
+
 /** How layers are solved, whatever their sizes. */
 export function fittingOf({ keep: _, spend: __, ...fitting }: Recipe): Omit<Recipe, 'keep' | 'spend'> {
   return fitting;
 }
 
 /** How one of the passes over the model is made: plain data. */
-export interface Pass extends Required<Pick<LayerRecipe, 'search'>>, Pick<LayerRecipe, 'wholeCurve'> {
+export interface Pass
+  extends Required<Pick<LayerRecipe, 'search'>>,
+    Pick<LayerRecipe, 'wholeCurve' | 'steps'> {
   /** For progress. */
   readonly label: string;
   readonly sizes: Sizes;

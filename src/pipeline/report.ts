@@ -1,7 +1,7 @@
 // What a run says when it is done.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
-import { quantizedText, type Structure, sizeAt, type Term } from '../graph/index.ts';
+import { quantizedText, type StoredType, type Structure, sizeAt, type Term } from '../graph/index.ts';
 import { counted } from '../printable.ts';
 import type { Method } from '../solve/index.ts';
 import type { AllocationReport, Tradeoff } from './allocate/index.ts';
@@ -16,6 +16,7 @@ import type { BeforeAfter } from './profile.ts';
 import type { PrunedLayer } from './pruned.ts';
 import type { Recipe } from './recipe.ts';
 import type { Run } from './run.ts';
+import type { StoredCopy } from './subject.ts';
 import type { TargetReport } from './target.ts';
 import type { Proof } from './verify.ts';
 
@@ -58,6 +59,12 @@ export interface PruneReport {
   /** Absent where samples carry no labels. */
   readonly metric?: BeforeAfter &
     Pick<Metric, 'name' | 'samples'> & { readonly data: 'evaluation' | 'calibration' };
+  /** The ONNX file whose weights are stored as was asked for, of a folder: `metric` is of what else there is. */
+  readonly stored?: Pick<StoredCopy, 'file' | 'bytes'> & {
+    readonly weights: StoredType;
+    /** As `metric.after`. */
+    readonly metric?: number;
+  };
   /** How near the pruned network's outputs are to the dense one's, where there is no metric. */
   readonly quality?: Fidelity & { readonly data: 'evaluation' | 'held-out' | 'calibration' };
   /**
@@ -126,7 +133,7 @@ interface Outcome extends Pick<PruneReport, 'target' | 'allocation' | 'tradeoff'
 export function reportOf(run: Run, outcome: Outcome): PruneReport {
   const { recipe, calibration, calibrationHash, subject, session, engine, clock } = run;
   const { layers, proof, target, allocation, tradeoff, before, doubt, data, memory } = outcome;
-  const { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable, after } = proof;
+  const { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable, after, stored } = proof;
   const saved = savedBy(subject.terms('macs', calibration.shape));
   const metric = before && after && metricOf(before, after, data);
   const quality = metric ? undefined : qualityOf(outcome);
@@ -172,6 +179,12 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     allocation,
     tradeoff,
     metric,
+    stored: stored && {
+      file: stored.file,
+      bytes: stored.bytes,
+      weights: stored.rounding,
+      metric: stored.metric?.value,
+    },
     quality,
     memory,
   };

@@ -6,9 +6,11 @@ import {
   type Gain,
   layerKey,
   type Model,
+  onSteps,
   removedOf,
   rowsOf,
   type Structure,
+  steppedMaps,
   sum,
   writeWeights,
 } from '../graph/index.ts';
@@ -78,7 +80,15 @@ export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pru
       }
     }
     isHandedOn = !isLast && !walk.history.isDense;
-    return { pruned, history: walk.history, outputs: isHandedOn ? frontiers.outputs : undefined };
+    const stepped =
+      pass.steps === undefined
+        ? undefined
+        : onSteps(pruned.weighted, steppedMaps(pruned.weighted, opened.info.shapes));
+    return {
+      pruned: { ...pruned, onSteps: stepped },
+      history: walk.history,
+      outputs: isHandedOn ? frontiers.outputs : undefined,
+    };
   } finally {
     if (!isHandedOn) await frontiers.close();
   }
@@ -88,7 +98,8 @@ export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pru
 function stepsIn({ place: { part, at }, run, pass, opened }: Walk): PlacedStep[] {
   const nameOf = (it: Structure) => part.named(it).name;
   const kept = (it: Structure) => pass.sizes.get(nameOf(it))!;
-  const steps = stepsOf(opened, kept, run.recipe, pass.target, !at.history.isDense).map((step) => {
+  const isDiverged = pass.steps !== undefined || !at.history.isDense;
+  const steps = stepsOf(opened, kept, run.recipe, pass.target, isDiverged).map((step) => {
     const cuts = step.cuts.map((cut) => ({ ...cut, support: pass.supports?.get(nameOf(cut.structure)) }));
     const makers = pass.refitsProducers
       ? cuts.flatMap(({ structure }) => producersOf(opened, structure))
@@ -96,7 +107,15 @@ function stepsIn({ place: { part, at }, run, pass, opened }: Walk): PlacedStep[]
     // One layer can make channels of several structures.
     return { ...step, cuts, producers: [...new Map(makers.map((map) => [map.node, map])).values()] };
   });
-  return placed(opened.model, steps);
+  return placed(opened.model, pass.steps === undefined ? steps : steppedIn(opened, steps));
+}
+
+/** Of layers that can be put on steps, and what scales channels. */
+function steppedIn({ model, info }: OpenedModel, steps: readonly Step[]): Step[] {
+  const stepped = new Set(steppedMaps(model, info.shapes).map(layerKey));
+  return steps
+    .map((step) => ({ ...step, maps: step.maps.filter((map) => stepped.has(layerKey(map))) }))
+    .filter(({ maps, gain }) => gain || maps.length > 0);
 }
 
 /**

@@ -20,7 +20,7 @@ import type { Sums } from './sums.ts';
 
 /** What layers are solved by. */
 type SolverRun = Pick<Run, 'session' | 'recipe' | 'signal' | 'layerBytes'>;
-type SolverPass = Pick<Pass, 'target' | 'search' | 'wholeCurve'>;
+type SolverPass = Pick<Pass, 'target' | 'search' | 'wholeCurve' | 'steps'>;
 
 /** Whole or in tiles. */
 type AnyLayer = Layer | TiledLayer;
@@ -32,7 +32,7 @@ type AnyLayer = Layer | TiledLayer;
  */
 export async function solveTogether(
   { session, recipe, signal, layerBytes }: SolverRun,
-  { target, search, wholeCurve }: SolverPass,
+  { target, search, wholeCurve, steps }: SolverPass,
   model: string,
   [{ node }]: readonly LinearMap[],
   layers: readonly AnyLayer[],
@@ -45,7 +45,7 @@ export async function solveTogether(
     if (isTiledLayer(layer)) {
       return await session.solveTiled(layer, how, keep, { signal, memory: layerBytes });
     }
-    return await session.solveLayers(layers as readonly Layer[], how, keep, { signal });
+    return await session.solveLayers(layers as readonly Layer[], { ...how, steps }, keep, { signal });
   } catch (error) {
     if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
     throw error instanceof NotPositiveDefiniteError

@@ -146,7 +146,7 @@ function planWithin(
 
 /** A clock, and what is called at every step: whoever asks is told where the run is. */
 function followed(recipe: Recipe, options: PruneOptions) {
-  const course = new Course(recipe);
+  const course = new Course(recipe, options.weights === 'int4');
   const tellCaller = telling(options.onProgress);
   const tell = (progress: Progress) => {
     tellCaller(progress);

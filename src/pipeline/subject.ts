@@ -46,9 +46,21 @@ export interface Subject extends ModelSize, Plannable {
 export interface Writer {
   part(index: number, pruned: PrunedPart): Promise<void>;
   /** Completes what was written, has it proven, and only then gives it its name. */
-  finish<R>(how: Provenance, prove: (written: Written) => Promise<R>): Promise<R>;
+  finish<R>(how: Provenance, to: Finishing<R>): Promise<R>;
   /** Leaves nothing behind. Harmless after `finish`. */
   abort(): Promise<void>;
+}
+
+/** Puts the weights of a model's layers on whole steps. It stays as it is: `onPart` is given what comes of each part. */
+export type Round = (
+  subject: Subject,
+  onPart: (index: number, pruned: PrunedPart) => Promise<void>,
+) => Promise<void>;
+
+/** What a model goes through before it gets its name. */
+export interface Finishing<R> {
+  readonly round: Round;
+  prove(written: Written): Promise<R>;
 }
 
 /** In the metadata of ONNX files. */
@@ -91,6 +103,8 @@ export interface Written {
   readonly rounding?: StoredType;
   /** What was written beside it. */
   readonly copies: readonly Copy[];
+  /** Of these the one that was asked for, of a folder whose own weights are as they were. */
+  readonly stored?: StoredCopy;
 }
 
 /** The same model in another form. */
@@ -99,4 +113,11 @@ export interface Copy {
   outputs(samples: Dataset): AsyncIterable<FloatTensor>;
   /** What its weights were rounded to. */
   readonly rounding?: StoredType;
+}
+
+/** One with smaller weights, in a file of the folder. */
+export interface StoredCopy extends Copy {
+  readonly file: string;
+  readonly bytes: number;
+  readonly rounding: StoredType;
 }

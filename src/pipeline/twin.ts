@@ -10,6 +10,8 @@ import {
   type HeadsMode,
   LARGEST_FILE,
   loadStored,
+  type ModelOutline,
+  type OnSteps,
   openStored,
   part,
   type ReadExternal,
@@ -18,12 +20,13 @@ import {
   storeOutline,
   streamModel,
   sum,
+  type Tensor,
 } from '../graph/index.ts';
 import { feedsOf } from './batches.ts';
 import type { Dataset } from './data/index.ts';
 import { modelInput, otherFeeds } from './inputs.ts';
 import { loadModel } from './load.ts';
-import type { Copy } from './subject.ts';
+import type { Copy, StoredCopy } from './subject.ts';
 
 /** A folder in Hugging Face's layout that is ready to be pruned or evaluated. */
 export interface OpenedLanguageModel {
@@ -58,58 +61,94 @@ function twinsOf(
     { file: `${file}.onnx` },
     { file: `${file}_fp16.onnx`, weights: 'float16' },
     ...(weights === 'int8' ? [{ file: `${file}_quantized.onnx`, weights }] : []),
+    ...(weights === 'int4' ? [{ file: `${file}_q4.onnx`, weights }] : []),
   ];
 }
 
 /** What transformers.js calls them. */
-const DTYPES: Readonly<Record<StoredType, string>> = { float16: 'fp16', int8: 'q8' };
+const DTYPES: Readonly<Record<StoredType, string>> = { float16: 'fp16', int8: 'q8', int4: 'q4' };
 
 /** Beside the ONNX file, where its weights do not fit into one. */
 const dataFile = (file: string) => `${file}_data`;
 /** Without the folder that it is in. */
 const nameOf = (file: string) => file.slice(file.lastIndexOf('/') + 1);
 
+interface TwinOptions {
+  readonly layout?: OnnxLayout;
+  readonly weights?: StoredType;
+  /** For int4. */
+  readonly rounded?: RoundedWeights;
+}
+
+/** Weights on whole steps, and what was fitted along with them. */
+export interface RoundedWeights {
+  readonly onSteps: OnSteps;
+  readonly others: ReadonlyMap<string, Tensor>;
+}
+
 /** Writes the ONNX files of a folder's model. @returns what they give */
 export async function writeTwins(
   opened: OpenedLanguageModel,
   output: OutputFolder,
-  { layout, weights }: { readonly layout?: OnnxLayout; readonly weights?: StoredType },
+  { layout, weights, rounded }: TwinOptions,
   metadata: Readonly<Record<string, string>>,
   engine: Engine,
-): Promise<Copy[]> {
+): Promise<{ copies: Copy[]; stored?: StoredCopy }> {
   const twins = layout ? twinsOf(opened.language, layout, weights) : [];
-  for (const twin of twins) await writeOnnx(opened, output, twin, metadata);
+  const sizes: number[] = [];
+  for (const twin of twins) sizes.push(await writeOnnx(opened, output, twin, metadata, rounded));
   const outputs = opened.language.isEncoder ? encoderOutputs : onnxOutputs;
-  return twins.map(({ file, weights }) => ({
-    outputs: (samples) => outputs(output, file, samples, engine),
-    rounding: weights,
+  const copies = twins.map(({ file, weights: rounding }) => ({
+    outputs: (samples: Dataset) => outputs(output, file, samples, engine),
+    rounding,
+    file,
   }));
+  const asked = copies.findIndex(({ rounding }) => weights && rounding === weights);
+  if (!weights || asked < 0) return { copies };
+  return { copies, stored: { ...copies[asked], rounding: weights, bytes: sizes[asked] } };
 }
 
-/** The whole model in one ONNX file, with its weights beside it where they are too large for one; weight by weight. */
+/** The whole model in one ONNX file, with its weights beside it where they are too large for one; weight by weight. @returns bytes of both */
 export async function writeOnnx(
   { checkpoint, language }: OpenedLanguageModel,
   output: OutputFolder,
   twin: Twin,
   metadata: Readonly<Record<string, string>>,
-): Promise<void> {
+  rounded?: RoundedWeights,
+): Promise<number> {
   const { file, weights } = twin;
   const whole = language.outline(checkpoint, { past: true });
   for (const [key, value] of Object.entries(metadata)) whole.model.setMetadata(key, value);
-  const outline = weights ? storeOutline(whole, weights) : whole;
-  const parameters = sum(Array.from(outline.model.tensors.values(), ({ dims }) => elements(dims)));
+  const parameters = sum(Array.from(whole.model.tensors.values(), ({ dims }) => elements(dims)));
+  const outline = weights ? storedOutline(whole, weights, rounded) : whole;
   const options = {
     externalName: dataFile(nameOf(file)),
     externalThreshold: isLarge(twin, parameters) ? 0 : Number.POSITIVE_INFINITY,
   };
+  let size = 0;
   for await (const { external, offset, bytes } of streamModel(outline, options)) {
     await output.writeAt(external ? dataFile(file) : file, offset, bytes);
+    size += bytes.length;
   }
+  return size;
 }
 
-/** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. */
+function storedOutline(whole: ModelOutline, type: StoredType, rounded?: RoundedWeights): ModelOutline {
+  if (type !== 'int4' || !rounded) return storeOutline(whole, type);
+  const { model, weights } = whole;
+  return storeOutline({ model, weights: replacing(weights, rounded.others) }, type, rounded.onSteps);
+}
+
+async function* replacing(
+  weights: AsyncIterable<Tensor>,
+  others: ReadonlyMap<string, Tensor>,
+): AsyncGenerator<Tensor> {
+  for await (const tensor of weights) yield others.get(tensor.name) ?? tensor;
+}
+
+/** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. Which of them int4 is for is not known to all who ask. */
 const isLarge = ({ weights }: Twin, parameters: number) =>
-  byteLength(weights ?? 'float32', parameters) > LARGEST_FILE;
+  byteLength(weights === 'int4' ? 'int8' : (weights ?? 'float32'), parameters) > LARGEST_FILE;
 
 /** What transformers.js asks config.json for. */
 export function transformersJsConfig(

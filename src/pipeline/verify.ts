@@ -4,16 +4,18 @@ import type { FloatTensor } from '../engine/index.ts';
 import { InputError, OsscarError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { elements, groupBy, isRandom, type StoredType } from '../graph/index.ts';
-import { batchSize } from './batches.ts';
+import { batchSize, batchSource, inStep } from './batches.ts';
+import type { Chain } from './chain.ts';
 import { type Dataset, selectSamples } from './data/index.ts';
-import { type Metric, measure } from './evaluate.ts';
+import { type Metric, measure, metricOf } from './evaluate.ts';
 import { type Fidelity, fidelityOf } from './fidelity.ts';
 import { takesTokens } from './inputs.ts';
 import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
 import type { BeforeAfter } from './profile.ts';
 import type { Target } from './recipe.ts';
+import { rounding } from './round.ts';
 import type { Run } from './run.ts';
-import type { Copy, Subject, Writer, Written } from './subject.ts';
+import type { Copy, StoredCopy, Subject, Writer, Written } from './subject.ts';
 import { type LastPlace, through } from './through.ts';
 import { latencies } from './timing.ts';
 
@@ -21,7 +23,7 @@ import { latencies } from './timing.ts';
 export const VERIFIED_WINDOWS = 4;
 
 /** How far outputs may be off where weights are rounded to these, as a part of their range: what is further off is another network. */
-const ROUNDING: Readonly<Record<StoredType, number>> = { float16: 2e-2, int8: 0.25 };
+const ROUNDING: Readonly<Record<StoredType, number>> = { float16: 2e-2, int8: 0.25, int4: 0.5 };
 
 /** A value of the model's outputs, for a batch. */
 interface Output extends FloatTensor {
@@ -34,6 +36,7 @@ export interface Proof extends Written {
   readonly maxDifference: number;
   readonly latencyMs?: BeforeAfter;
   readonly after?: Metric;
+  readonly stored?: StoredCopy & { readonly metric?: Metric };
   /** Of the samples for evaluation, where nothing else measures the model. */
   readonly fidelity?: Fidelity;
 }
@@ -53,46 +56,50 @@ export async function prove(
   const { chain, subject, engine, calibration, evaluation } = run;
   const samples = firstSamples(run);
   const expected = await listed(outputsOf(chain, last, 'pruned', run, (index) => index < samples.size));
-  return writer.finish(
-    { target, samples: calibration.size, calibration: run.calibrationHash },
-    async (written) => {
-      const { exact, rounding } = written;
-      const copyOf = (it: Subject, rounding?: StoredType): Copy => {
-        return { outputs: () => oneByOne(modelOutputs(it.chain(engine, samples), samples, run)), rounding };
-      };
-      const itself = copyOf(written.subject, rounding);
-      let maxDifference = 0;
-      for (const { outputs, rounding } of [...(exact ? [copyOf(exact)] : []), itself, ...written.copies]) {
-        const allowed = Math.max(rounding ? ROUNDING[rounding] : 0, written.subject.tolerance);
-        const difference = await differenceOf(subject.name, expected, outputs(samples));
-        if (!(difference <= allowed)) {
-          const [stored, hint] = rounding
-            ? [` with weights as ${rounding}`, '; let them be stored as they are']
-            : ['', ''];
-          throw unproven(
-            `the pruned model${stored} differs from the masked one by ${difference} of its output range, more than ${allowed}${hint}`,
-          );
-        }
-        maxDifference = Math.max(maxDifference, difference);
+  const proveWritten = async (written: Written): Promise<Proof> => {
+    const { exact } = written;
+    const copyOf = (it: Subject, rounding?: StoredType): Copy => {
+      return { outputs: () => oneByOne(modelOutputs(it.chain(engine, samples), samples, run)), rounding };
+    };
+    const itself = copyOf(written.subject, written.rounding);
+    let maxDifference = 0;
+    for (const { outputs, rounding } of [...(exact ? [copyOf(exact)] : []), itself, ...written.copies]) {
+      const allowed = Math.max(rounding ? ROUNDING[rounding] : 0, written.subject.tolerance);
+      const difference = await differenceOf(subject.name, expected, outputs(samples));
+      if (!(difference <= allowed)) {
+        const [stored, hint] = rounding
+          ? [` with weights as ${rounding}`, '; let them be stored as they are']
+          : ['', ''];
+        throw unproven(
+          `the pruned model${stored} differs from the masked one by ${difference} of its output range, more than ${allowed}${hint}`,
+        );
       }
-      const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
-      const after = await measure(small, evaluation, run);
-      return {
-        ...written,
-        maxDifference,
-        latencyMs: await timed(subject, written.subject, samples, run),
-        after,
-        fidelity:
-          after || isJudged
-            ? undefined
-            : await fidelityOf(
-                chain,
-                modelOutputs(before, evaluation, run),
-                modelOutputs(small, evaluation, run),
-              ),
-      };
-    },
-  );
+      maxDifference = Math.max(maxDifference, difference);
+    }
+    const [before, small] = [subject, written.subject].map((it) => it.chain(engine, evaluation));
+    const after = await measure(small, evaluation, run);
+    const stored = written.stored && {
+      ...written.stored,
+      metric: await measureCopy(small, written.stored, evaluation),
+    };
+    return {
+      ...written,
+      maxDifference,
+      latencyMs: await timed(subject, written.subject, samples, run),
+      after,
+      stored,
+      fidelity:
+        after || isJudged
+          ? undefined
+          : await fidelityOf(
+              chain,
+              modelOutputs(before, evaluation, run),
+              modelOutputs(small, evaluation, run),
+            ),
+    };
+  };
+  const how = { target, samples: calibration.size, calibration: run.calibrationHash };
+  return writer.finish(how, { round: rounding(run), prove: proveWritten });
 }
 
 /**
@@ -131,6 +138,18 @@ export async function proveGraph(run: Run): Promise<void> {
 function firstSamples({ chain: { input }, calibration }: Run): Dataset {
   const count = takesTokens(input) ? VERIFIED_WINDOWS : batchSize(input, elements(calibration.shape));
   return selectSamples(calibration, (index) => index < count);
+}
+
+/** What a copy is worth, of a model whose chain this is. */
+function measureCopy(chain: Chain, { outputs }: Copy, samples: Dataset): Promise<Metric | undefined> {
+  const one = batchSource(samples, { ...chain.input, fixedBatch: 1 });
+  const all = async function* (): AsyncGenerator<Outputs> {
+    for await (const [tensor, sent] of inStep(outputs(samples), one.batches())) {
+      const batch = chain.takesLabels ? sent : { ...sent, labels: undefined };
+      yield { batch, values: new Map([['', tensor]]) };
+    }
+  };
+  return metricOf(all(), chain, samples);
 }
 
 /** Milliseconds of a sample in both, where they are files. */

@@ -72,7 +72,7 @@ function summary({ recipe, samples, target, layers, seconds }: SavedReport): str
 
 const whole = (value: number) => Math.round(value).toLocaleString('en');
 
-function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric }: SavedReport): string {
+function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric, stored }: SavedReport): string {
   const row = (name: string, { before, after }: BeforeAfter, text = whole) => [
     name,
     text(before),
@@ -84,14 +84,14 @@ function beforeAndAfter({ parameters, macs, bytes, latencyMs, metric }: SavedRep
   rows.push(row('bytes of the files', bytes));
   if (latencyMs) rows.push(row('latency, ms', latencyMs, (ms) => ms.toFixed(2)));
   // A part of an accuracy says nothing.
-  if (metric)
-    rows.push([
-      ...row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric, (it) => it.toFixed(4)).slice(
-        0,
-        3,
-      ),
-      '',
-    ]);
+  const add = (name: string, both: BeforeAfter) =>
+    rows.push([...row(name, both, (it) => it.toFixed(4)).slice(0, 3), '']);
+  if (metric) add(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric);
+  if (metric && stored?.metric !== undefined)
+    add(`the same with weights as ${stored.weights}: ${stored.file}, ${whole(stored.bytes)} bytes`, {
+      before: metric.before,
+      after: stored.metric,
+    });
   return table(['what', 'before', 'after', 'left'], rows);
 }
 

@@ -55,6 +55,7 @@ const TRADEOFF = object({
   knee: SIZE,
 });
 const METRIC = object({ name: text, samples: number, data: text, before: number, after: number });
+const STORED = object({ file: text, bytes: number, weights: text, metric: v.optional(number) });
 const QUALITY = object({ relativeError: number, cosine: number, samples: number, data: text });
 const METHOD = object({
   ...{ method: text, seconds: number },
@@ -81,6 +82,7 @@ const REPORT = v.pipe(
     tradeoff: v.optional(TRADEOFF),
     comparison: v.optional(v.array(METHOD)),
     metric: v.optional(METRIC),
+    stored: v.optional(STORED),
     quality: v.optional(QUALITY),
     maxDifference: number,
     layers: v.array(LAYER),

@@ -121,7 +121,7 @@ function resultOf({ metric, calibration, settings }: Report, type: string) {
 }
 
 function text(name: string, base: string, report: Report): string {
-  const { parameters, bytes, metric, macs, calibration, calibrationHash, target, statement } = report;
+  const { parameters, bytes, metric, stored, macs, calibration, calibrationHash, target, statement } = report;
   const row = (what: string, { before, after }: { before: number; after: number }) =>
     `| ${what} | ${Number(before.toPrecision(6))} | ${Number(after.toPrecision(6))} |`;
   return [
@@ -136,6 +136,14 @@ function text(name: string, base: string, report: Report): string {
     ...(macs ? [row('multiply-adds', macs)] : []),
     row('bytes of the weights', bytes),
     ...(metric ? [row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric)] : []),
+    ...(metric && stored?.metric !== undefined
+      ? [
+          row(`the same of ${stored.file} (${stored.weights})`, {
+            before: metric.before,
+            after: stored.metric,
+          }),
+        ]
+      : []),
     '',
     ...(statement ? [statement, ''] : []),
     `Calibrated with ${counted(calibration.samples, 'sample')} of ${baseName(calibration)}${calibrationHash ? ` (SHA-256 \`${calibrationHash}\`)` : ''}, layers fitted to: ${target.chosen.kind}.`,

@@ -84,12 +84,18 @@ describe.concurrent('osscar prune of a folder', () => {
   test('prints a table of before and after, and who can read what was written', async () => {
     const { code, stdout, stderr } = await osscar(
       ...['prune', MODEL, '--calibrate', TRAIN, ...FASTEST, '--keep', '0.5', '-o', path('text')],
-      ...['--threads', '1'],
+      ...['--threads', '1', '--format', 'onnx', '--weights', 'int4'],
     );
     expect([code, stderr.replace(PROGRESS, '')]).toEqual([0, '']);
     expect(stdout).toMatch(/^magnitude, keep 0\.5, 8 structures, 2 windows of 16 tokens/);
     expect(stdout).toMatch(/parameters +957,440 +562,432 +58\.7 %/);
     expect(stdout).toMatch(/perplexity \(2 calibration windows\) +[\d.]+ +[\d.]+ +[\d.]+ %\n/);
+    const { length } = readFileSync(join(path('text'), 'model.onnx'));
+    const stored = `with weights as int4 \\(model\\.onnx, ${length.toLocaleString('en')} bytes\\)`;
+    expect(stdout).toMatch(new RegExp(`${stored} +[\\d.]+ +[\\d.]+ +[\\d.]+ %\n`));
+    expect(readFileSync(join(path('text'), 'README.md'), 'utf8')).toMatch(
+      /\| the same of model\.onnx \(int4\) \| [\d.]+ \| [\d.]+ \|/,
+    );
     expect(stdout).toMatch(/block 3 +4 heads +256 neurons/);
     expect(stdout).toContain('osscar.json');
   });

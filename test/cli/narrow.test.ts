@@ -158,6 +158,11 @@ test('a page of a run tells features from heads', () => {
       { ...layer, name: '1.heads' },
     ],
   };
-  const page = reportMarkup(report as never);
+  const metric = { ...both, name: 'perplexity', samples: 3, data: 'evaluation' };
+  const stored = { file: 'model.onnx', bytes: 1234, weights: 'int4', metric: 1.5 };
+  const page = reportMarkup({ ...report, metric, stored } as never);
+  expect(page).toMatch(
+    /the same with weights as int4: model\.onnx, 1,234 bytes<\/\w+>\s*<td>2\.0000<\/td>\s*<td>1\.5000/,
+  );
   expect(page.match(/2 of 8[^<]*/g)).toEqual(['2 of 8 features of each head', '2 of 8']);
 });

@@ -5,16 +5,21 @@ import {
   foldConstants,
   fromFloat32,
   type Model,
+  type NodeProto,
+  onSteps,
   readModel,
   STORED_TYPES,
+  steppedMaps,
   storedBytes,
   storeWeights,
   type Tensor,
   toFloat32,
   writeModel,
 } from '../../src/graph/index.ts';
+import { TABLE_BYTES } from '../../src/graph/stored.ts';
+import { fromIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { difference, randomTokens, randomValue, run, runModel } from './running.ts';
+import { difference, randomTokens, randomValue, run, runModel, shapesOf, shapesOfFeeds } from './running.ts';
 
 /** Layers with their outputs on either axis of their weights, in groups, and with weights that differ much between outputs. */
 async function network(opset = 17) {
@@ -42,7 +47,7 @@ function spread(tensor: Tensor): Tensor {
 
 const bytesIn = (tensors: Iterable<Tensor>) => [...tensors].reduce((sum, { bytes }) => sum + bytes.length, 0);
 
-describe.each(STORED_TYPES)('weights as %s', (type) => {
+describe.each(STORED_TYPES.filter((it) => it !== 'int4'))('weights as %s', (type) => {
   test.each([9, 17])('are those that the engine computes with, in files of opset %i', async (opset) => {
     const model = await network(opset);
     const before = bytesIn(model.tensors.values());
@@ -71,27 +76,136 @@ describe.each(STORED_TYPES)('weights as %s', (type) => {
 test('int8 is within half a step of each weight, of which its output has 127', async () => {
   const model = await network();
   const floats = floatWeights(storeWeights(model, 'int8'));
-  const axes = { Conv: 0, ConvTranspose: 1, Gemm: 0, MatMul: 1 };
-  for (const node of model.nodes) {
-    const layer = node.opType as keyof typeof axes;
-    const tensor = model.tensors.get(node.input[1] ?? '');
-    if (!tensor || axes[layer] === undefined) continue;
-    const isTurned = layer === 'Gemm' && node.attribute.every((it) => it.name !== 'transB' || it.i === 0n);
-    const axis = isTurned ? 1 : axes[layer];
-    const { dims } = tensor;
-    const inner = elements(dims.slice(axis + 1));
-    const values = toFloat32(tensor);
-    const largest = new Float64Array(dims[axis]);
-    const outputOf = (i: number) => Math.floor(i / inner) % dims[axis];
-    values.forEach((value, i) => {
-      largest[outputOf(i)] = Math.max(largest[outputOf(i)], Math.abs(value));
-    });
-    const rounded = toFloat32(floats.tensors.get(tensor.name)!);
-    expect(rounded).not.toEqual(values);
-    expect(rounded.every((it, i) => Math.abs(it - values[i]) <= (largest[outputOf(i)] / 254) * 1.0001)).toBe(
-      true,
-    );
+  const layers = model.nodes.filter(({ opType }) => /Conv|Gemm|MatMul/.test(opType));
+  expect(layers).toHaveLength(6);
+  for (const node of layers) {
+    const tensor = model.tensors.get(node.input[1])!;
+    expectNearest(tensor, outputAxis(node), floats, 127);
   }
+});
+
+/** The axis of a weight that has its outputs. */
+function outputAxis({ opType, attribute }: NodeProto): number {
+  const isTurned = opType === 'Gemm' && attribute.every((it) => it.name !== 'transB' || it.i === 0n);
+  return isTurned || opType === 'ConvTranspose' || opType === 'MatMul' ? 1 : 0;
+}
+
+/** Calls with every number of a weight and the output that it is of. */
+function eachOf(
+  { dims }: Tensor,
+  axis: number,
+  values: Float32Array,
+  call: (i: number, output: number) => void,
+) {
+  const inner = elements(dims.slice(axis + 1));
+  values.forEach((_, i) => {
+    call(i, Math.floor(i / inner) % dims[axis]);
+  });
+}
+
+/** Within half a step of each weight, of which the largest of its output has so many. */
+function expectNearest(tensor: Tensor, axis: number, { tensors }: Model, steps: number) {
+  const [values, rounded] = [tensor, tensors.get(tensor.name)!].map(toFloat32);
+  const largest = new Float64Array(tensor.dims[axis]);
+  eachOf(tensor, axis, values, (i, output) => {
+    largest[output] = Math.max(largest[output], Math.abs(values[i]));
+  });
+  const isFar: number[] = [];
+  eachOf(tensor, axis, values, (i, output) => {
+    if (Math.abs(rounded[i] - values[i]) > (largest[output] / steps / 2) * 1.0001) isFar.push(i);
+  });
+  expect(rounded).not.toEqual(values);
+  expect(isFar).toEqual([]);
+}
+
+describe('weights as int4', () => {
+  /** With weights that are whole multiples of a scale of their output: of some outputs they are multiples of 3 or of 7. */
+  async function onGrid(opset?: number) {
+    const model = await network(opset);
+    const maps = steppedMaps(model, await shapesOf(model, randomValue([2, 4, 8, 8])));
+    for (const weight of new Set(maps.map((map) => map.weight))) {
+      const tensor = model.tensors.get(weight)!;
+      const values = new Float32Array(elements(tensor.dims));
+      eachOf(tensor, outputAxis(model.uses(weight)[0].node), values, (i, output) => {
+        const factor = [1, 3, 1, 7][output % 4];
+        values[i] = factor * Math.round((((i * 7919) % 15) - 7) / factor) * 0.01 * (1 + output);
+      });
+      model.tensors.set(weight, fromFloat32(values, tensor.dims, tensor));
+    }
+    return { model, steps: onSteps(model, maps) };
+  }
+
+  test.each([9, 17])('are those that the engine computes with, in files of opset %i', async (opset) => {
+    const { model, steps } = await onGrid(opset);
+    const stored = storeWeights(model, 'int4', steps);
+    expect([...stored.tensors.values()].filter(({ type }) => type === 'uint8')).toHaveLength(6);
+    const floats = floatWeights(stored);
+    expect(floats.nodes.map(({ name }) => name)).toEqual(model.nodes.map(({ name }) => name));
+    expect(floats.tensors.size).toBe(model.tensors.size);
+    for (const [name, tensor] of model.tensors) {
+      const [found, values] = [floats.tensors.get(name)!, tensor].map(toFloat32);
+      expect(found.every((value, i) => Math.abs(value - values[i]) <= 1e-6 * Math.abs(values[i]))).toBe(true);
+    }
+    const input = randomValue([2, 4, 8, 8]);
+    expect(difference(await runModel(stored, input), await runModel(model, input))).toBeLessThan(1e-5);
+  });
+
+  test.each([9, 17])('may be odd many, in files of opset %i', async (opset) => {
+    const b = new OnnxBuilder({ opset });
+    const model = await readModel(b.output(b.conv(b.relu(b.conv(b.input([3, 8, 8]), 15, 3)), 9, 3)).build());
+    const maps = steppedMaps(model, await shapesOf(model, randomValue([2, 3, 8, 8])));
+    const stored = storeWeights(model, 'int4', onSteps(model, maps));
+    const packed = [...stored.tensors.values()].filter(({ type }) => type === 'uint8');
+    expect(packed.map(({ dims }) => dims)).toEqual([[(15 * 3 * 9 - 1) / 2], [(9 * 15 * 9 - 1) / 2]]);
+    const floats = floatWeights(stored);
+    expect(floats.nodes.map(({ name }) => name)).toEqual(model.nodes.map(({ name }) => name));
+    for (const { weight } of maps) expectNearest(model.tensors.get(weight)!, 0, floats, 7);
+    const input = randomValue([2, 3, 8, 8]);
+    expect(difference(await runModel(stored, input), await runModel(floats, input))).toBeLessThan(1e-5);
+    const [said] = maps.map(({ weight }) => storedBytes(model, model.tensors.get(weight)!, 'int4')!);
+    const added = writeModel(stored).model.length - writeModel(floats).model.length;
+    const floatBytes = 4 * 15 * 9 * (3 + 9);
+    expect(added).toBeLessThanOrEqual(said([15, 3, 3, 3]) + said([9, 15, 3, 3]) - floatBytes + TABLE_BYTES);
+  });
+
+  test('take as many bytes as was said, or fewer', async () => {
+    const { model, steps } = await onGrid();
+    const said = [...model.tensors.values()].map((tensor) => {
+      const type = steps.has(tensor.name) ? 'int4' : 'int8';
+      return storedBytes(model, tensor, type)?.(tensor.dims) ?? tensor.bytes.length;
+    });
+    const [before, after] = [model, storeWeights(model, 'int4', steps)].map(
+      (it) => writeModel(it).model.length,
+    );
+    const numbers = bytesIn(model.tensors.values());
+    expect(after - TABLE_BYTES - (before - numbers)).toBeLessThanOrEqual(
+      said.reduce((sum, bytes) => sum + bytes),
+    );
+    expect(after - TABLE_BYTES).toBeLessThan(before * 0.25);
+  });
+
+  test('are the nearest steps where weights are on none, and int8 where nobody has put them on steps', async () => {
+    const model = await network();
+    const maps = steppedMaps(model, await shapesOf(model, randomValue([2, 4, 8, 8])));
+    const [first] = maps;
+    const stored = storeWeights(model, 'int4', onSteps(model, [first]));
+    const types = [...stored.tensors.values()].map(({ type }) => type);
+    expect(types.filter((type) => type === 'uint8')).toHaveLength(1);
+    expect(types.filter((type) => type === 'int8')).toHaveLength(5);
+    expectNearest(model.tensors.get(first.weight)!, 0, floatWeights(stored), 7);
+  });
+
+  test.each([
+    ['other numbers than its bytes', (shape: Tensor) => fromIntegers(shape.name, [3, 5], [2])],
+    ['a length below 0', (shape: Tensor) => fromIntegers(shape.name, [-1, 3, 3, -256], [4])],
+  ])('a shape of %s is left to the engine', async (_, other) => {
+    const { model, steps } = await onGrid();
+    const stored = storeWeights(model, 'int4', steps);
+    const { input } = stored.nodes.find(({ opType }) => opType === 'Reshape')!;
+    const before = stored.nodes.length - floatWeights(stored).nodes.length;
+    stored.tensors.set(input[1], other(stored.tensors.get(input[1])!));
+    expect(stored.nodes.length - floatWeights(stored).nodes.length).toBe(before - 4);
+  });
 });
 
 test('an output without weights stays so', async () => {
@@ -121,6 +235,17 @@ test('a table that scores are made of too has a scale for each of its rows', asy
   const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
   const [a, c] = [await outputsOf(stored), await outputsOf(floatWeights(stored))];
   expect(difference(a, c)).toBeLessThan(1e-5);
+});
+
+test('weights that something else reads too are not put on steps', async () => {
+  const b = new OnnxBuilder();
+  const table = b.weight([50, 24], 1);
+  const x = b.flatten(b.node('Gather', [table, b.feed('ids', [1, 1], 'int64')]));
+  const own = b.node('MatMul', [x, b.weight([24, 24], 1)]);
+  const model = await readModel(b.output(b.node('Gemm', [own, table], { transB: 1 })).build());
+  const feeds = { ids: randomTokens([1, 1], 50) };
+  const shapes = await shapesOfFeeds(model, feeds);
+  expect(steppedMaps(model, shapes).map(({ weight }) => weight)).toEqual([model.producer(own)!.input[1]]);
 });
 
 test('what is no weight of a layer, or has few numbers, stays as it is', async () => {

@@ -30,6 +30,19 @@ describe('the course of a run', () => {
     expect(steps.at(-1)!.overall).toBeGreaterThan(0.8);
   });
 
+  test('has the rounding of weights in it, which comes in the middle of the proof', () => {
+    const [plain, rounded] = [false, true].map(
+      (isRounded) => new Course(parseRecipe({ keep: 0.5 }), isRounded),
+    );
+    const stages = [...auto, ['rounding', ['rounding']], ['proving', []]] as const;
+    const steps = [...run(rounded, stages)];
+    const at = steps.findIndex(({ stage }) => stage === 'rounding');
+    const [pruned] = [...run(plain, auto)].slice(-1);
+    expect(steps[at - 1].overall).toBeLessThan(pruned.overall);
+    for (let i = at + 1; i < at + 4; i++) expect(steps[i].overall).toBeGreaterThan(steps[i - 1].overall);
+    expect(steps.at(-1)!.overall).toBe(steps[at + 3].overall);
+  });
+
   test('does not fall where a search takes more passes than were foreseen, or a stage is new to it', () => {
     const long = Array.from({ length: 9 }, (_, i) => `target residual ${i}`);
     const stages = [

@@ -82,7 +82,10 @@ test.each([
     await writer.part(i + 1, { weighted, layers: [] });
   }
   const how = { target: { kind: 'self', blend: 0 }, samples: 1 } as const;
-  const { copies, isLoadable } = await writer.finish(how, async (written) => written);
+  const { copies, isLoadable } = await writer.finish(how, {
+    round: async () => {},
+    prove: async (written) => written,
+  });
   expect(isLoadable).toBe(false);
 
   const again = await openLanguageModel(blobFolder(output.files()));

@@ -120,10 +120,14 @@ describe('a folder', () => {
     expect(report.sizes).toEqual(language.sizes);
   });
 
-  test('has int8 in its ONNX files where these are asked for', async () => {
+  test.each([
+    ['int8', 0.6, 1.02],
+    ['int4', 0.45, 1.05],
+  ] as const)('has %s in its ONNX files where these are asked for', async (weights, share, loss) => {
     const plain = await prune({ onnx: 'beside', weights: 'float16' });
-    const { report, files } = await prune({ onnx: 'beside', weights: 'int8' });
-    expect(files.get('model.onnx')!.size / plain.files.get('model.onnx')!.size).toBeLessThan(0.6);
+    const { report, files } = await prune({ onnx: 'beside', weights });
+    const { size } = files.get('model.onnx')!;
+    expect(size / plain.files.get('model.onnx')!.size).toBeLessThan(share);
     expect(report.metric).toEqual(plain.report.metric); // of the folder
     expect(await weightsOf(files)).toBe(await weightsOf(plain.files));
     const graph = await openModel(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()), {
@@ -131,8 +135,10 @@ describe('a folder', () => {
       size: [LENGTH],
     });
     const perplexity = await evaluate(graph, evaluation, { engine });
-    expect(perplexity!.value / report.metric.after).toBeLessThan(1.02);
-    await expect(prune({ weights: 'int8' })).rejects.toThrow(
+    expect(perplexity!.value / report.metric.after).toBeLessThan(loss);
+    expect(report.stored).toMatchObject({ weights, file: 'model.onnx', bytes: size });
+    expect(report.stored!.metric! / perplexity!.value).toBeCloseTo(1, 5);
+    await expect(prune({ weights })).rejects.toThrow(
       "opt-kjv: `weights` is of ONNX files, and safetensors are written; `format: 'onnx'` adds one",
     );
   });
@@ -141,14 +147,20 @@ describe('a folder', () => {
     [undefined, 'fp32', ['model.onnx', 'model_fp16.onnx']],
     ['float16', 'fp16', ['model.onnx', 'model_fp16.onnx']],
     ['int8', 'q8', ['model.onnx', 'model_fp16.onnx', 'model_quantized.onnx']],
+    ['int4', 'q4', ['model.onnx', 'model_fp16.onnx', 'model_q4.onnx']],
   ] as const)(
     'of transformers.js with weights as %s says which file is loaded',
     async (weights, dtype, names) => {
-      const { files } = await prune({ onnx: 'transformers.js', loadable: true, weights });
+      const { files, report } = await prune({ onnx: 'transformers.js', loadable: true, weights });
       const written = [...files.keys()].filter((file) => file.startsWith('onnx/'));
       expect(written.sort()).toEqual(names.map((file) => `onnx/${file}`));
       const config = JSON.parse(await files.get('config.json')!.text());
       expect(config['transformers.js_config']).toEqual({ dtype });
+      const file = written.find((it) =>
+        it.endsWith({ fp16: '_fp16.onnx', q8: '_quantized.onnx', q4: '_q4.onnx' }[dtype as never] ?? '-'),
+      );
+      expect(report.stored?.file).toBe(file);
+      expect(report.stored?.bytes).toBe(file && files.get(file)!.size);
     },
   );
 

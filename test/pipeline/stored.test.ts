@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
-import { STORED_TYPES } from '../../src/graph/index.ts';
+import { onSteps, STORED_TYPES, steppedMaps, storeWeights, writeModel } from '../../src/graph/index.ts';
 import {
   compareMethods,
   evaluate,
@@ -10,7 +10,7 @@ import {
   prune as pruneModel,
 } from '../../src/pipeline/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { engine, fashion, fixtureBytes, openFixture, prune, session } from './fixtures.ts';
+import { engine, fashion, fixtureBytes, openFixture, outputs, prune, session } from './fixtures.ts';
 
 const NETWORK = 'fashion-mobilenet';
 const bytes = fixtureBytes(NETWORK);
@@ -24,6 +24,7 @@ describe('a file with weights as', () => {
   test.each([
     ['float16', 0.65, 0],
     ['int8', 0.5, 0.02],
+    ['int4', 0.45, 0.03],
   ] as const)('%s is the same network with fewer bytes', async (weights, share, loss) => {
     const whole = await pruned({});
     const { report, written } = await pruned({ weights });
@@ -49,22 +50,52 @@ describe('a file with weights as', () => {
     expect(twice.written.model.length).toBeGreaterThan(4 * twice.report.parameters.after);
   });
 
-  test('int8 keeps more within a budget of bytes, which comes true', async () => {
+  test('int4 is fitted to what the network gives, and much nearer to it than the nearest steps', async () => {
+    const whole = await pruned({});
+    const { written, report } = await pruned({ weights: 'int4' });
+    const { model, info } = await openModel(whole.written.model, { engine });
+    const nearest = writeModel(storeWeights(model, 'int4', onSteps(model, steppedMaps(model, info.shapes))));
+    const expected = await outputs(whole.written.model, evaluation);
+    const [own, other] = await Promise.all(
+      [written, nearest].map(async (it) => distance(expected, await outputs(it.model, evaluation))),
+    );
+    expect(own).toBeLessThan(0.5 * other);
+    expect(report.stages.map(({ stage }) => stage)).toContain('rounding');
+    // What comes in the middle of a stage is not counted twice.
+    const counted = report.stages.reduce((sum, { seconds }) => sum + seconds, 0);
+    expect(counted).toBeLessThanOrEqual(report.seconds);
+  });
+
+  test.each([
+    ['int8', 2],
+    ['int4', 2.4],
+  ] as const)('%s keeps more within a budget of bytes, which comes true', async (weights, times) => {
     const limit = 0.16 * bytes.length;
     const budget = { keep: undefined, bytes: 0.16, effort: 'low' } as const;
     const plain = await pruned(budget);
-    const small = await pruned({ ...budget, weights: 'int8' });
+    const small = await pruned({ ...budget, weights });
     for (const { written } of [plain, small]) expect(written.model.length).toBeLessThanOrEqual(limit);
     expect(small.written.model.length).toBeGreaterThan(0.8 * limit);
-    expect(small.report.parameters.after).toBeGreaterThan(2 * plain.report.parameters.after);
+    expect(small.report.parameters.after).toBeGreaterThan(times * plain.report.parameters.after);
     expect(small.report.metric!.after).toBeGreaterThan(plain.report.metric!.after);
     const opened = await openFixture(NETWORK);
-    const planned = plan(opened, { bytes: 0.16, weights: 'int8', samples: 128 });
+    const planned = plan(opened, { bytes: 0.16, weights, samples: 128 });
     const plannedPlain = plan(opened, { bytes: 0.16, samples: 128 });
-    expect(planned.parameters.after).toBeGreaterThan(2 * plannedPlain.parameters.after);
-    expect(() => plan(opened, { bytes: 0.5, weights: 'int8', samples: 128 })).toThrow(
+    expect(planned.parameters.after).toBeGreaterThan(times * plannedPlain.parameters.after);
+    expect(() => plan(opened, { bytes: 0.5, weights, samples: 128 })).toThrow(
       /^`bytes`: at most \d+ keeps all of the dense model, which is written with \d+$/,
     );
+  });
+
+  test('int4 takes another pass, and memory for layers that pruning leaves as they are', async () => {
+    const opened = await openFixture(NETWORK);
+    const wasmOf = (weights?: 'int8' | 'int4') => plan(opened, { keep: 1, weights, samples: 128 }).bytes.wasm;
+    expect(wasmOf()).toBe(0);
+    expect(wasmOf('int8')).toBe(0);
+    expect(wasmOf('int4')).toBeGreaterThan(0);
+    const engineOf = (weights: 'int8' | 'int4') =>
+      plan(opened, { keep: 0.5, target: 'self', weights, samples: 128 }).flops.engine;
+    expect(engineOf('int4')).toBeGreaterThan(1.05 * engineOf('int8'));
   });
 
   test('int8 is what other methods are compared in', async () => {
@@ -82,6 +113,10 @@ describe('a file with weights as', () => {
     );
   });
 });
+
+/** ‖a − b‖. */
+const distance = (a: Float32Array, b: Float32Array) =>
+  Math.sqrt(a.reduce((sum, value, i) => sum + (value - b[i]) ** 2, 0));
 
 /** Computes in float16 between its input and its output. */
 function halfNetwork(): Uint8Array {
