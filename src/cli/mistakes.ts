@@ -85,6 +85,7 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   precision: ['weights'],
   bits: ['weights'],
   int8: ['weights'],
+  int4: ['weights'],
   fp16: ['weights'],
   float16: ['weights'],
   half: ['weights'],
