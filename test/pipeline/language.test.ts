@@ -67,6 +67,7 @@ async function prune(options: Partial<PruneOptions>) {
 }
 
 const toThird = once(() => prune({ keep: 0.3 }));
+const halves = once(() => prune({ onnx: 'beside', weights: 'float16' }));
 
 /** All of a folder's weights. */
 async function weightsOf(files: Map<string, Blob>): Promise<string> {
@@ -124,7 +125,7 @@ describe('a folder', () => {
     ['int8', 0.6, 1.02],
     ['int4', 0.45, 1.05],
   ] as const)('has %s in its ONNX files where these are asked for', async (weights, share, loss) => {
-    const plain = await prune({ onnx: 'beside', weights: 'float16' });
+    const plain = await halves();
     const { report, files } = await prune({ onnx: 'beside', weights });
     const { size } = files.get('model.onnx')!;
     expect(size / plain.files.get('model.onnx')!.size).toBeLessThan(share);

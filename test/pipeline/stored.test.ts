@@ -9,6 +9,7 @@ import {
   plan,
   prune as pruneModel,
 } from '../../src/pipeline/index.ts';
+import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune, session } from './fixtures.ts';
 
@@ -18,6 +19,8 @@ const calibration = await fashion('calib', 128);
 const evaluation = await fashion('test', 256);
 const how = { evaluation, target: 'self', search: 'greedy' } as const;
 const pruned = (options: Partial<PruneOptions>) => prune(bytes, calibration, { ...how, ...options });
+const float = once(() => pruned({}));
+const fourBits = once(() => pruned({ weights: 'int4' }));
 const kept = ({ layers }: { layers: readonly { kept: readonly number[] }[] }) => layers.map((it) => it.kept);
 
 describe('a file with weights as', () => {
@@ -26,8 +29,8 @@ describe('a file with weights as', () => {
     ['int8', 0.5, 0.02],
     ['int4', 0.45, 0.03],
   ] as const)('%s is the same network with fewer bytes', async (weights, share, loss) => {
-    const whole = await pruned({});
-    const { report, written } = await pruned({ weights });
+    const whole = await float();
+    const { report, written } = await (weights === 'int4' ? fourBits() : pruned({ weights }));
     expect(kept(report)).toEqual(kept(whole.report));
     expect(report.parameters).toEqual(whole.report.parameters);
     expect(report.bytes).toEqual({ before: bytes.length, after: written.model.length });
@@ -37,7 +40,7 @@ describe('a file with weights as', () => {
   });
 
   test.each(STORED_TYPES)('%s is measured, and pruned again, as any other', async (weights) => {
-    const { report, written } = await pruned({ weights });
+    const { report, written } = await (weights === 'int4' ? fourBits() : pruned({ weights }));
     const again = await openModel(written.model, { engine });
     expect(again.quantized).toEqual([]);
     expect(again.parameters).toBe(report.parameters.after);
@@ -51,8 +54,8 @@ describe('a file with weights as', () => {
   });
 
   test('int4 is fitted to what the network gives, and much nearer to it than the nearest steps', async () => {
-    const whole = await pruned({});
-    const { written, report } = await pruned({ weights: 'int4' });
+    const whole = await float();
+    const { written, report } = await fourBits();
     const { model, info } = await openModel(whole.written.model, { engine });
     const nearest = writeModel(storeWeights(model, 'int4', onSteps(model, steppedMaps(model, info.shapes))));
     const expected = await outputs(whole.written.model, evaluation);
