@@ -6,7 +6,7 @@ import { openFolder } from '../../src/disk/folder.ts';
 import { scratchFile } from '../../src/disk/scratch.ts';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { InputError } from '../../src/errors.ts';
-import { subgraph, writeModel } from '../../src/graph/index.ts';
+import { subgraph, toFloat32, writeModel } from '../../src/graph/index.ts';
 import {
   compareMethods,
   type Dataset,
@@ -139,6 +139,11 @@ describe('a folder', () => {
     expect(perplexity!.value / report.metric.after).toBeLessThan(loss);
     expect(report.stored).toMatchObject({ weights, file: 'model.onnx', bytes: size });
     expect(report.stored!.metric! / perplexity!.value).toBeCloseTo(1, 5);
+    // Biases are fitted along with weights that are put on steps.
+    const bias = 'model.decoder.layers.0.fc2.bias';
+    const { checkpoint } = await reopen(files);
+    const [own, fitted] = [await checkpoint.read(bias), toFloat32(graph.source.tensors.get(bias)!)];
+    expect(own.every((value, i) => value === fitted[i])).toBe(weights === 'int8');
     await expect(prune({ weights })).rejects.toThrow(
       "opt-kjv: `weights` is of ONNX files, and safetensors are written; `format: 'onnx'` adds one",
     );
