@@ -5,7 +5,7 @@ import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import { steppedMaps } from './steps.ts';
-import { type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
+import { isFitted, type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
 import type { Analysis, Slice, Structure } from './structure.ts';
 import { elements, sum, type Tensor } from './tensor.ts';
 
@@ -93,7 +93,7 @@ export function sizeTerms(
   const numbers = tensors.filter(({ type }) => !NO_PARAMETERS.has(type));
   const weights = numbers.flatMap((tensor) => of(tensor, elements));
   const biases = newBiases(model, structures, shapes);
-  const onSteps = new Set(stored === 'int4' ? steppedMaps(model, shapes).map(({ weight }) => weight) : []);
+  const onSteps = new Set(isFitted(stored) ? steppedMaps(model, shapes).map(({ weight }) => weight) : []);
   const storedAs = (tensor: Tensor) => stored && typeOf(tensor, stored, onSteps);
   return {
     macs: merged(macs),

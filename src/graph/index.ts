@@ -50,6 +50,7 @@ export { separateGroups } from './side-by-side.ts';
 export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';
 export {
   floatWeights,
+  isFitted,
   STORED_TYPES,
   type StoredType,
   storedBytes,

@@ -31,6 +31,11 @@ export function scaledAxis(model: Model, { name, dims }: Tensor): number | undef
   return undefined;
 }
 
+/** The extents of scales along an axis of a weight: 1 but for that. */
+export function along(dims: readonly number[], axis: number | undefined): number[] {
+  return dims.map((extent, i) => (i === axis ? extent : 1));
+}
+
 /** Which of the scales along one axis, of extents 1 but for that, the i-th number of a tensor has. */
 export function channelIn(dims: readonly number[], scales: readonly number[]): (i: number) => number {
   const inner = elements(dims.slice(scales.findIndex((extent) => extent > 1) + 1));
@@ -76,13 +81,10 @@ const ON_STEP = 1e-3;
 /** The weights of layers as int4: the steps that they are on, where they are on some, or else the nearest. */
 export function onSteps(model: Model, maps: readonly LinearMap[]): OnSteps {
   return new Map(
-    maps.map(({ weight }) => {
+    Array.from(new Set(maps.map(({ weight }) => weight)), (weight) => {
       const tensor = model.tensors.get(weight)!;
       const [values, axis] = [toFloat32(tensor), scaledAxis(model, tensor)!];
-      const channelOf = channelIn(
-        tensor.dims,
-        tensor.dims.map((extent, i) => (i === axis ? extent : 1)),
-      );
+      const channelOf = channelIn(tensor.dims, along(tensor.dims, axis));
       const scales = stepScales(values, channelOf, tensor.dims[axis]);
       const steps = nearestSteps(values, scales, channelOf, STEPS.int4);
       const pairs = Math.floor(steps.length / 2);

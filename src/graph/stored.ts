@@ -9,7 +9,7 @@ import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeOf, isStandard } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
+import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
 import {
   byteLength,
@@ -25,6 +25,9 @@ import {
 export const STORED_TYPES = ['float16', 'int8', 'int4'] as const;
 /** One of {@link STORED_TYPES}. */
 export type StoredType = (typeof STORED_TYPES)[number];
+
+/** Whether weights that are stored so are fitted to the calibration samples for it, in a pass of its own. */
+export const isFitted = (type?: StoredType): boolean => type === 'int4';
 
 /** The largest number of float16. */
 const LARGEST = 65504;
@@ -89,7 +92,7 @@ export function typeOf(
   type: StoredType,
   onSteps: Pick<ReadonlySet<string>, 'has'>,
 ): StoredType {
-  return type === 'int4' && !onSteps.has(name) ? 'int8' : type;
+  return isFitted(type) && !onSteps.has(name) ? 'int8' : type;
 }
 
 /** Puts the smaller forms, whose bytes are still to come, in the place of weights. */
@@ -100,7 +103,7 @@ function store(
   onSteps: OnSteps = new Map(),
 ): ReadonlyMap<string, Stored> {
   const stored = new Map<string, Stored>();
-  const table = type === 'int4' && onSteps.size > 0 ? addTable(model) : '';
+  const table = isFitted(type) && onSteps.size > 0 ? addTable(model) : '';
   for (const tensor of [...model.tensors.values()]) {
     const own = typeOf(tensor, type, onSteps);
     if (!isWeight(tensor) || storedBytes(model, tensor, own) === undefined) continue;
@@ -156,10 +159,8 @@ function asIntegers(model: Model, tensor: Tensor): Stored {
   return { parts: [integers, scale], nodes };
 }
 
-/** Along an axis of a weight, of extents 1 but for that. */
 function scaleOf(model: Model, { name, dims }: Tensor, axis: number | undefined) {
-  const extents = dims.map((extent, i) => (i === axis ? extent : 1));
-  return { name: model.fresh(`${name}.scale`), type: 'float32', dims: extents } as const;
+  return { name: model.fresh(`${name}.scale`), type: 'float32', dims: along(dims, axis) } as const;
 }
 
 /**

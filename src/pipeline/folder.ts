@@ -26,6 +26,7 @@ import { expectObject, hasMethods, said } from '../expect.ts';
 import {
   elements,
   HEADS,
+  isFitted,
   type Model,
   type Packed,
   sum,
@@ -368,7 +369,7 @@ async function folderWriter(
           [PRUNING]: provenanceText(recipe, { before, after }, { ...how, weights }),
         };
         const subject = folderSubject(written);
-        const rounded = weights === 'int4' ? await roundedWeights(written, subject, round) : undefined;
+        const rounded = isFitted(weights) ? await roundedWeights(written, subject, round) : undefined;
         const twins = await writeTwins(written, output, { layout: onnx, weights, rounded }, entries, engine);
         proof = await prove({
           subject,

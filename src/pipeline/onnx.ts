@@ -5,6 +5,7 @@ import { InputError } from '../errors.ts';
 import {
   countParameters,
   elements,
+  isFitted,
   liveValues,
   type Model,
   type StoredType,
@@ -144,7 +145,7 @@ function shipmentOf(opened: OpenedModel): Shipment {
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes, weights?: StoredType): Profile {
   const { name, input, model, info, parameters, bytes, macs } = opened;
   // With all the corrections that there may be: the target is not chosen yet, and to be rounded all layers are fitted.
-  const isRounded = weights === 'int4';
+  const isRounded = isFitted(weights);
   const how = isRounded ? roundingOf(recipe) : recipe;
   const steps = stepsOf(opened, ({ name }) => sizes.get(name)!, how, { kind: 'dense', blend: 1 }, isRounded);
   const probed = info.shapes.get(input.name)?.[0] || 1;
@@ -205,7 +206,7 @@ function fileWriter(
 
 /** The model with its weights stored as these. @param exact  the same as it is */
 async function storedModel(small: Model, exact: Subject, weights: StoredType, round: Round): Promise<Model> {
-  if (weights !== 'int4') return storeWeights(small, weights);
+  if (!isFitted(weights)) return storeWeights(small, weights);
   let stored = small;
   await round(exact, async (_, part) => {
     stored = storeWeights(shrunk(part), weights, part.onSteps);

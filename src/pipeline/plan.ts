@@ -1,6 +1,6 @@
 // What pruning a model will take, before any of its weights are read.
 
-import { STORED_TYPES, type StoredType, sum } from '../graph/index.ts';
+import { isFitted, STORED_TYPES, type StoredType, sum } from '../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../kernel/index.ts';
 import { AMOUNT, BYTES, COUNT, type Kind, type Options, oneOf, required } from '../options.ts';
 import { isCorrelation } from '../solve/index.ts';
@@ -34,7 +34,7 @@ export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   readonly maximumBytes?: number;
   /** Bytes that the run may take in all, as `8GiB`. Default: no bound. */
   readonly memory?: Amount;
-  /** What weights are stored as in ONNX files: int4 is a pass of its own. */
+  /** What weights are stored as in ONNX files. */
   readonly weights?: StoredType;
 }
 
@@ -275,7 +275,7 @@ export function workOf(
   // Of three samples that a search is fitted to, one more is held out, and measured.
   const measured = samples * (2 + searches / 3) + COMPARED;
   return {
-    passes: 1 + searches + (weights === 'int4' ? 1 : 0),
+    passes: 1 + searches + (isFitted(weights) ? 1 : 0),
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * (macs.parts + macs.last),
     refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0,

@@ -83,7 +83,10 @@ export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pru
     const stepped =
       pass.steps === undefined
         ? undefined
-        : onSteps(pruned.weighted, steppedMaps(pruned.weighted, opened.info.shapes));
+        : onSteps(
+            pruned.weighted,
+            steps.flatMap(({ maps }) => maps),
+          );
     return {
       pruned: { ...pruned, onSteps: stepped },
       history: walk.history,

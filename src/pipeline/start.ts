@@ -1,7 +1,7 @@
 // A run before any work: what can be refused is refused here, and what all of it shares is made.
 
 import { InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
-import { quantizedText } from '../graph/index.ts';
+import { isFitted, quantizedText } from '../graph/index.ts';
 import type { Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
@@ -146,7 +146,7 @@ function planWithin(
 
 /** A clock, and what is called at every step: whoever asks is told where the run is. */
 function followed(recipe: Recipe, options: PruneOptions) {
-  const course = new Course(recipe, options.weights === 'int4');
+  const course = new Course(recipe, isFitted(options.weights));
   const tellCaller = telling(options.onProgress);
   const tell = (progress: Progress) => {
     tellCaller(progress);

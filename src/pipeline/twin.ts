@@ -8,6 +8,7 @@ import {
   describeValue,
   elements,
   type HeadsMode,
+  isFitted,
   LARGEST_FILE,
   loadStored,
   type ModelOutline,
@@ -57,16 +58,20 @@ function twinsOf(
 ): readonly Twin[] {
   if (layout === 'beside') return [{ file: 'model.onnx', weights }];
   const file = `onnx/${onnxName}`;
-  return [
-    { file: `${file}.onnx` },
-    { file: `${file}_fp16.onnx`, weights: 'float16' },
-    ...(weights === 'int8' ? [{ file: `${file}_quantized.onnx`, weights }] : []),
-    ...(weights === 'int4' ? [{ file: `${file}_q4.onnx`, weights }] : []),
-  ];
+  const types = new Set(['float16', weights ?? 'float16'] as const);
+  const smaller = Array.from(types, (weights) => ({
+    file: `${file}_${NAMES[weights].suffix}.onnx`,
+    weights,
+  }));
+  return [{ file: `${file}.onnx` }, ...smaller];
 }
 
-/** What transformers.js calls them. */
-const DTYPES: Readonly<Record<StoredType, string>> = { float16: 'fp16', int8: 'q8', int4: 'q4' };
+/** What transformers.js calls them, and what their files end in. */
+const NAMES: Readonly<Record<StoredType, { readonly dtype: string; readonly suffix: string }>> = {
+  float16: { dtype: 'fp16', suffix: 'fp16' },
+  int8: { dtype: 'q8', suffix: 'quantized' },
+  int4: { dtype: 'q4', suffix: 'q4' },
+};
 
 /** Beside the ONNX file, where its weights do not fit into one. */
 const dataFile = (file: string) => `${file}_data`;
@@ -134,7 +139,7 @@ export async function writeOnnx(
 }
 
 function storedOutline(whole: ModelOutline, type: StoredType, rounded?: RoundedWeights): ModelOutline {
-  if (type !== 'int4' || !rounded) return storeOutline(whole, type);
+  if (!isFitted(type) || !rounded) return storeOutline(whole, type);
   const { model, weights } = whole;
   return storeOutline({ model, weights: replacing(weights, rounded.others) }, type, rounded.onSteps);
 }
@@ -148,7 +153,7 @@ async function* replacing(
 
 /** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. Which of them int4 is for is not known to all who ask. */
 const isLarge = ({ weights }: Twin, parameters: number) =>
-  byteLength(weights === 'int4' ? 'int8' : (weights ?? 'float32'), parameters) > LARGEST_FILE;
+  byteLength(isFitted(weights) ? 'int8' : (weights ?? 'float32'), parameters) > LARGEST_FILE;
 
 /** What transformers.js asks config.json for. */
 export function transformersJsConfig(
@@ -158,7 +163,7 @@ export function transformersJsConfig(
 ): object {
   const large = twinsOf(language, 'transformers.js', weights).filter((twin) => isLarge(twin, parameters));
   return {
-    dtype: weights ? DTYPES[weights] : 'fp32', // in pages it would look for a quantised one
+    dtype: weights ? NAMES[weights].dtype : 'fp32', // in pages it would look for a quantised one
     ...(large.length > 0 && {
       use_external_data_format: Object.fromEntries(large.map(({ file }) => [nameOf(file), 1])),
     }),

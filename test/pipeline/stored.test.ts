@@ -64,9 +64,6 @@ describe('a file with weights as', () => {
     );
     expect(own).toBeLessThan(0.5 * other);
     expect(report.stages.map(({ stage }) => stage)).toContain('rounding');
-    // What comes in the middle of a stage is not counted twice.
-    const counted = report.stages.reduce((sum, { seconds }) => sum + seconds, 0);
-    expect(counted).toBeLessThanOrEqual(report.seconds);
   });
 
   test.each([
