@@ -1,5 +1,5 @@
 // The best weights on given rows, W_S = H_SS⁻¹ G_S, and the choice by magnitude.
-import { UNPACKED_ROWS } from '../../src/solve/memory';
+import { ROUNDED_OUTPUTS, UNPACKED_ROWS } from '../../src/solve/memory';
 import { gemm } from '../gemm';
 import { S, dot, subtractRows } from '../rows';
 import { at } from '../simd';
@@ -37,75 +37,90 @@ export function solve(s: Problem, k: i32): void {
 
 /** Rows that are rounded between two products. */
 const ROUNDED_ROWS: i32 = 32;
-/** Scales that are tried, from the one on at which the largest weight of an output is the largest step. */
+/** Scales that are tried, from the one on at which the largest weight is the largest step. */
 const SCALES: i32 = 3;
 /** By how much of that they are apart. */
 const SMALLER: f64 = 0.15;
 
 /**
- * As `solve`, with weights that are whole multiples, `steps` at most, of a scale for each output. Back substitution goes from the last of
- * `rows` to the first; each is rounded before those above it are solved for, which so make up for what rounding has changed (Babai's
- * nearest plane: GPTQ, arXiv 2210.17323, from the last row on). An output has the scale that adds least to the objective.
+ * As `solve`, with weights that are whole multiples, `steps` at most, of a scale, which every `block` rows of W in order have for each
+ * output. Back substitution goes from the last of `rows` to the first; each is rounded before those above it are solved for, which so
+ * make up for what rounding has changed (Babai's nearest plane: GPTQ, arXiv 2210.17323, from the last row on). Scales are those that add
+ * least to the objective.
  *
- * `refitBytes` of workspace, and five lines of m; G is lost; 5k²m flops.
+ * `roundedBytes` of workspace; G is lost; 5k²m flops.
  */
-export function solveRounded(s: Problem, k: i32, steps: f64): void {
+export function solveRounded(s: Problem, k: i32, steps: f64, block: i32): void {
   const m = s.m;
-  const line = <usize>m * S;
   const W = refitted(s, k);
-  const largest = after<f64>(W, k, m);
-  const scales = after<f64>(largest, m, 1);
-  const losses = after<f64>(scales, m, 1);
-  const best = after<f64>(losses, m, 1);
-  const chosen = after<f64>(best, m, 1);
-  memory.copy(s.G, W, <usize>k * line); // L⁻¹G_S, which every round begins with
+  memory.copy(s.G, W, <usize>k * m * S); // L⁻¹G_S, which every round begins with
   solve(s, k);
-  memory.fill(largest, 0, line);
-  for (let i = 0; i < k; i++) {
-    const row = at<f64>(W, m, i, 0);
-    for (let j = 0; j < m; j++) put(largest, j, max(value(largest, j), abs(value(row, j))));
+  for (let first = 0; first < m; first += <i32>ROUNDED_OUTPUTS) {
+    roundOutputs(s, k, steps, block, first, min(m - first, <i32>ROUNDED_OUTPUTS));
   }
-  for (let j = 0; j < m; j++) put(best, j, Infinity);
-  for (let i = 0; i < SCALES; i++) {
-    const part = (1 - i * SMALLER) / steps;
-    for (let j = 0; j < m; j++) put(scales, j, part * value(largest, j));
-    round(s, k, steps, scales, losses);
-    for (let j = 0; j < m; j++) {
-      if (!(value(losses, j) < value(best, j))) continue;
-      put(best, j, value(losses, j));
-      put(chosen, j, value(scales, j));
-    }
-  }
-  round(s, k, steps, chosen, losses);
   s.report.damping = dampingOf<f64>(s, s.rows, k, W);
 }
 
-/** Weights on whole multiples of these scales, from L⁻¹G_S in the place of G to `refitted`, and twice what each output adds so to the objective. */
-function round(s: Problem, k: i32, steps: f64, scales: usize, losses: usize): void {
+/** The same of `width` outputs from `first` on. */
+function roundOutputs(s: Problem, k: i32, steps: f64, block: i32, first: i32, width: i32): void {
+  const W = refitted(s, k);
+  const blocks = (s.p + block - 1) / block;
+  const n = blocks * width;
+  const largest = after<f64>(W, k, s.m);
+  const losses = after<f64>(largest, blocks, width);
+  const best = after<f64>(losses, blocks, width);
+  const scales = after<f64>(best, blocks, width);
+  memory.fill(largest, 0, <usize>n * S);
+  for (let i = 0; i < k; i++) {
+    const row = at<f64>(W, s.m, i, first);
+    const own = at<f64>(largest, width, entry(s.rows, i) / block, 0);
+    for (let j = 0; j < width; j++) put(own, j, max(value(own, j), abs(value(row, j))));
+  }
+  for (let j = 0; j < n; j++) put(best, j, Infinity);
+  for (let i = 0; i < SCALES; i++) {
+    const part = (1 - i * SMALLER) / steps;
+    round(s, k, steps, block, first, width, largest, part, losses);
+    for (let j = 0; j < n; j++) {
+      if (!(value(losses, j) < value(best, j))) continue;
+      put(best, j, value(losses, j));
+      put(scales, j, part * value(largest, j));
+    }
+  }
+  round(s, k, steps, block, first, width, scales, 1, losses);
+}
+
+/** Weights on whole multiples of a part of these scales, from L⁻¹G_S in the place of G to `refitted`, and twice what each block adds so to the objective. */
+function round(
+  s: Problem, k: i32, steps: f64, block: i32, first: i32, width: i32, scales: usize, part: f64, losses: usize,
+): void {
   const m = s.m;
   const line = <usize>m * S;
   const L = s.workspace;
   const W = refitted(s, k);
-  memory.copy(W, s.G, <usize>k * line);
-  memory.fill(losses, 0, line);
+  for (let i = 0; i < k; i++) memory.copy(at<f64>(W, m, i, first), at<f64>(s.G, m, i, first), <usize>width * S);
+  memory.fill(losses, 0, <usize>((s.p + block - 1) / block) * width * S);
   for (let end = k; end > 0; end -= ROUNDED_ROWS) {
-    const first = max(0, end - ROUNDED_ROWS);
-    const known = at<f64>(W, m, end, 0);
+    const top = max(0, end - ROUNDED_ROWS);
+    const known = at<f64>(W, m, end, first);
     gemm<f64>(
-      true, false, end - first, m, k - end, -1, at<f64>(L, k, end, first), k, known, m, 1, at<f64>(W, m, first, 0), m, s.products,
+      true, false, end - top, width, k - end, -1, at<f64>(L, k, end, top), k, known, m, 1, at<f64>(W, m, top, first), m, s.products,
     );
-    for (let i = end - 1; i >= first; i--) {
-      const row = at<f64>(W, m, i, 0);
-      subtractRows<f64>(end - 1 - i, m, at<f64>(L, k, i + 1, i), <usize>k * S, row + line, line, row);
+    for (let i = end - 1; i >= top; i--) {
+      const row = at<f64>(W, m, i, first);
+      subtractRows<f64>(end - 1 - i, width, at<f64>(L, k, i + 1, i), <usize>k * S, row + line, line, row);
       const diagonal = value(at<f64>(L, k, i, i), 0);
-      for (let j = 0; j < m; j++) {
-        const scale = diagonal * value(scales, j);
+      const own = entry(s.rows, i) / block;
+      const ownScales = at<f64>(scales, width, own, 0);
+      const ownLosses = at<f64>(losses, width, own, 0);
+      for (let j = 0; j < width; j++) {
+        const unit = part * value(ownScales, j);
+        const scale = diagonal * unit;
         const wanted = value(row, j);
-        // An output of zeros has a scale of 0.
+        // Of zeros the scale is 0.
         const step = scale > 0 ? min(steps, max(-steps, nearest(wanted / scale))) : 0;
         const off = wanted - step * scale;
-        put(losses, j, value(losses, j) + off * off);
-        put(row, j, step * value(scales, j));
+        put(ownLosses, j, value(ownLosses, j) + off * off);
+        put(row, j, step * unit);
       }
     }
   }

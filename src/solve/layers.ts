@@ -17,7 +17,7 @@ import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneL
 import { refitBias, refitRows, roundedRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
-import { denseOn, expectKernels, type LayerProblem } from './workspace.ts';
+import { denseOn, expectKernels, type LayerProblem, type Steps } from './workspace.ts';
 
 /** A layer with what was seen of its inputs. */
 export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
@@ -27,7 +27,12 @@ export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
   readonly fit: LayerStatistics;
   /** Of samples that were held out, by which the damping is chosen. */
   readonly heldOut?: LayerStatistics;
+  /** Where weights become multiples of scales: rows of W in order that share one for each output, 16 or more; default: all. */
+  readonly block?: number;
 }
+
+/** Rows of W in order that share a scale, at least: fewer would hold more in scales than is saved. */
+const LEAST_BLOCK = 16;
 
 const LAYER: Fields<Layer> = {
   W: true,
@@ -37,6 +42,7 @@ const LAYER: Fields<Layer> = {
   groupSize: true,
   free: true,
   gone: true,
+  block: true,
 };
 
 /** How layers are solved, whichever they are. */
@@ -46,8 +52,8 @@ export interface LayerRecipe
   /** λ; left out, each layer's is chosen by its held-out samples. */
   readonly damping?: number;
   /**
-   * Weights become whole multiples of a scale for each output, by so much at most, each rounded so as to make up for those before it
-   * (GPTQ, arXiv 2210.17323). Of methods that re-solve weights.
+   * Weights become whole multiples of scales, by so much at most, each rounded so as to make up for those before it (GPTQ, arXiv
+   * 2210.17323). Of methods that re-solve weights.
    */
   readonly steps?: number;
 }
@@ -116,7 +122,8 @@ export function solveLayers(
   const solved = damped.map(({ problem, damping }, i) => {
     const rows = rowsLeft(problem.p, layers[i], kept);
     const isWhole = chosen && problems.length === 1 && problems[0] === problem && !steps;
-    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method, steps);
+    const onto = steps === undefined ? undefined : { most: steps, block: layers[i].block };
+    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method, onto);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
@@ -142,7 +149,7 @@ export function checkLayers(
   if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
   for (const [i, layer] of layers.entries()) {
     expectFields(operation, `layers[${i}]`, layer, LAYER);
-    const { fit, heldOut } = layer;
+    const { fit, heldOut, block } = layer;
     expectObject(operation, 'fit', fit);
     if (heldOut) expectObject(operation, 'heldOut', heldOut);
     for (const name of ['free', 'gone'] as const) {
@@ -150,6 +157,7 @@ export function checkLayers(
       if (rows !== undefined && !(rows instanceof Int32Array && rows.every((row) => row >= 0 && row < fit.p)))
         throw new InputError(`${operation}: "${name}" expected an Int32Array of rows of ${fit.p}`);
     }
+    expectOptions(operation, { block }, { block: wholeFrom(LEAST_BLOCK) });
   }
 }
 
@@ -158,9 +166,9 @@ function weightsOn(
   problem: LayerProblem,
   rows: Int32Array,
   method: Method,
-  steps?: number,
+  steps?: Steps,
 ): Float64Array {
-  if (steps !== undefined) return roundedRows(kernels, problem, rows, steps);
+  if (steps) return roundedRows(kernels, problem, rows, steps);
   return method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows).W;
 }
 

@@ -46,6 +46,14 @@ export function refitBytes(k: f64, m: f64): f64 {
   return lines(8 * k * k) + lines(8 * k * m);
 }
 
+/** Outputs whose weights are put on steps at a time. */
+export const ROUNDED_OUTPUTS: f64 = 256;
+
+/** And of one whose weights are put on steps: four numbers of each of their scales, at a time. */
+export function roundedBytes(k: f64, m: f64, blocks: f64): f64 {
+  return refitBytes(k, m) + 4 * lines(8 * blocks * Math.min(m, ROUNDED_OUTPUTS));
+}
+
 /** What the objective of weights on k rows takes: these, and their products with each other by blocks. */
 export function objectiveBytes(k: f64, m: f64): f64 {
   return lines(8 * k * m) + lines(8 * Math.min(k, UNPACKED_ROWS) * k);

@@ -4,7 +4,14 @@ import { InputError } from '../errors.ts';
 import { expectObject, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { triangle } from './triangle.ts';
-import { expectKernels, expectProblem, type LayerProblem, type Refit, Workspace } from './workspace.ts';
+import {
+  expectKernels,
+  expectProblem,
+  type LayerProblem,
+  type Refit,
+  type Steps,
+  Workspace,
+} from './workspace.ts';
 
 /**
  * @param kept  group numbers, ascending
@@ -40,14 +47,14 @@ export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Ar
 }
 
 /**
- * Weights on these rows that are whole multiples of a scale for each output, by `steps` at most: 7 for four bits. Rows whose inputs are
- * largest are rounded first, and the others make up for them.
+ * Weights on these rows that are whole multiples of scales. Rows whose inputs are largest are rounded first, and the others make up for
+ * them.
  */
 export function roundedRows(
   kernels: Kernels,
   problem: LayerProblem,
   rows: Int32Array,
-  steps: number,
+  steps: Steps,
 ): Float64Array {
   const variance = (row: number) => problem.H[triangle(row) + row];
   const ordered = rows.toSorted((a, b) => variance(a) - variance(b));

@@ -5,7 +5,15 @@ import { expectMethods, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Abi, Kernels } from '../kernel/index.ts';
 import { expectFields, type Fields } from '../options.ts';
-import { formBytes, lines, objectiveBytes, problemBytes, refitBytes, tiledProblemBytes } from './memory';
+import {
+  formBytes,
+  lines,
+  objectiveBytes,
+  problemBytes,
+  refitBytes,
+  roundedBytes,
+  tiledProblemBytes,
+} from './memory';
 import { triangle } from './triangle.ts';
 
 /** A layer's quadratic problem. Matrices are row-major. */
@@ -52,6 +60,14 @@ export interface Refit {
   readonly objective: number;
   /** What of that is damping. */
   readonly damping: number;
+}
+
+/** What weights can be put on: whole multiples of scales. */
+export interface Steps {
+  /** The largest multiple. */
+  readonly most: number;
+  /** Rows of W in order that share a scale for each output, 16 or more; default: all. */
+  readonly block?: number;
 }
 
 /** What a problem is made of, beside what is written. */
@@ -152,19 +168,21 @@ export class Workspace {
   /**
    * The best weights on some rows, solved in f64.
    *
-   * @param steps  those that are whole multiples of a scale for each output, by so much at most; the last row is rounded first. The
-   * objective is that of the best ones all the same
+   * @param steps  those that are whole multiples of scales; the last row is rounded first. The objective is that of the best ones all
+   * the same
    * @throws {NotPositiveDefiniteError}
    */
-  refit(rows: Int32Array, steps?: number): Refit {
+  refit(rows: Int32Array, steps?: Steps): Refit {
     const { abi } = this.kernels;
-    const { m } = this.#shape;
+    const { p, m } = this.#shape;
     const k = rows.length;
-    return this.working(refitBytes(k, m) + 5 * lines(8 * m), () => {
+    const block = steps?.block ?? p;
+    const bytes = steps ? roundedBytes(k, m, Math.ceil(p / block)) : refitBytes(k, m);
+    return this.working(bytes, () => {
       this.#part('Rows', Int32Array, k).set(rows);
       expectDefinite('refit', abi.factor(this.state, k));
-      if (steps === undefined) abi.solve(this.state, k);
-      else abi.solveRounded(this.state, k, steps);
+      if (steps) abi.solveRounded(this.state, k, steps.most, block);
+      else abi.solve(this.state, k);
       return this.refitted(k);
     });
   }

@@ -200,7 +200,7 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     { ...layers(), bais: 1 },
   ],
   [
-    'solveLayers: "layers[0]" has no field "outputs"; expected W, fit, heldOut, bias, groupSize, free, gone',
+    'solveLayers: "layers[0]" has no field "outputs"; expected W, fit, heldOut, bias, groupSize, free, gone, block',
     (it) => solveLayers(kernels, [it], recipe, 2),
     { ...layers(), outputs: 1 },
   ],
@@ -226,6 +226,11 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     'solveLayers: "steps" is for methods that re-solve weights, which magnitude does not',
     (it) => session.solveLayers([layer({})], it, 2),
     { ...recipe, method: 'magnitude', steps: 7 },
+  ],
+  [
+    'solveLayers: "block" expected a whole number from 16 on, got 8',
+    (it) => solveLayers(kernels, [it], recipe, 2),
+    { ...layers(), block: 8 },
   ],
   [
     'solveTiled: "memory" expected bytes, a number from 0 on, got "8GiB"',

@@ -23,13 +23,18 @@ function inverse(H: Float64Array, p: number): Float64Array {
   });
 }
 
-/** As published: what is left of the inverse of H after a row says how all later ones make up for its rounding. */
+/**
+ * As published: what is left of the inverse of H after a row says how all later ones make up for its rounding.
+ *
+ * @param scaleOf  which of the scales a row and an output have
+ */
 function roundedBy(
   { H, p, m }: LayerProblem,
   best: Float64Array,
   rows: readonly number[],
   scales: readonly number[],
-): Float64Array {
+  scaleOf: (row: number, output: number) => number,
+): { W: Float64Array; losses: number[] } {
   const full = unpacked(H, p);
   const order = rows.toSorted((a, b) => full[b * p + b] - full[a * p + a]);
   const k = order.length;
@@ -38,36 +43,49 @@ function roundedBy(
     k,
   );
   const W = best.slice();
+  const losses = scales.map(() => 0);
   for (const [c, row] of order.entries()) {
     for (let j = 0; j < m; j++) {
       const before = W[row * m + j];
-      W[row * m + j] = nearest(before, scales[j]);
+      W[row * m + j] = nearest(before, scales[scaleOf(row, j)]);
       const error = (before - W[row * m + j]) / T[c * k + c];
+      losses[scaleOf(row, j)] += (error * error * T[c * k + c]) / 2;
       for (let d = c + 1; d < k; d++) W[order[d] * m + j] -= error * T[d * k + c];
     }
     for (let a = c + 1; a < k; a++)
       for (let b = c + 1; b < k; b++) T[a * k + b] -= (T[a * k + c] * T[c * k + b]) / T[c * k + c];
   }
-  return W;
+  return { W, losses };
 }
 
-/** The same, of the scales that lose least: an output's largest weight is the largest step, or is cut off. */
-function gptq(problem: LayerProblem, best: Float64Array, rows: readonly number[]): Float64Array {
+/** The same, of the scales that lose least: the largest weight that has one is the largest step, or is cut off. */
+function gptq(
+  problem: LayerProblem,
+  best: Float64Array,
+  rows: readonly number[],
+  block = problem.p,
+): Float64Array {
   const { m } = problem;
+  const scaleOf = (row: number, output: number) => Math.floor(row / block) * m + output;
+  const largest = largestOf(best, m, block);
   const tried = [1, 0.85, 0.7].map((part) => {
-    const scales = largestOf(best, m).map((largest) => (part * largest) / STEPS);
-    const W = roundedBy(problem, best, rows, scales);
-    return { W, losses: lossesOf(problem, W, best) };
+    const scales = largest.map((value) => (part * value) / STEPS);
+    return { scales, losses: roundedBy(problem, best, rows, scales, scaleOf).losses };
   });
-  const chosen = Array.from({ length: m }, (_, j) =>
-    tried.reduce((a, b) => (b.losses[j] < a.losses[j] ? b : a)),
-  );
-  return best.map((_, at) => chosen[at % m].W[at]);
+  const scales = largest.map((_, i) => tried.reduce((a, b) => (b.losses[i] < a.losses[i] ? b : a)).scales[i]);
+  return roundedBy(problem, best, rows, scales, scaleOf).W;
 }
 
-/** Of each output. */
-const largestOf = (W: Float64Array, m: number) =>
-  Array.from({ length: m }, (_, j) => Math.max(...W.filter((_, at) => at % m === j).map(Math.abs)));
+/** Of each output in each block of rows. */
+function largestOf(W: Float64Array, m: number, block = W.length / m): number[] {
+  const largest = new Array<number>(Math.ceil(W.length / m / block) * m).fill(0);
+  W.forEach((w, at) => {
+    const i = Math.floor(at / m / block) * m + (at % m);
+    largest[i] = Math.max(largest[i], Math.abs(w));
+  });
+  return largest;
+}
+
 const nearest = (w: number, scale: number) =>
   Math.max(-STEPS, Math.min(STEPS, Math.round(w / scale))) * scale;
 
@@ -102,6 +120,25 @@ describe('weights on whole steps', () => {
     const alone = best.map((w, at) => nearest(w, largest[at % m] / STEPS));
     const [lost, others] = [W, alone].map((it) => lossesOf(problem, it, best).reduce((a, b) => a + b));
     expect(lost).toBeLessThan(p > 5 ? 0.4 * others : others * 1.001);
+  });
+
+  it.each([
+    [40, 3, 16],
+    [70, 300, 32],
+  ])('of a layer of %i × %i whose scales are of %i rows are those of GPTQ in groups', (p, m, block) => {
+    const own = { ...layer(p, m), block };
+    const problem = layerProblem(kernels, own.fit, own.W, { groupSize: 1, damping: 1e-2 });
+    const best = refit(kernels, problem, all(p)).W;
+    const solved = (layer: Parameters<typeof solveLayers>[1][0]) =>
+      solveLayers(kernels, [layer], { damping: 1e-2, steps: STEPS }).layers[0].W;
+    const W = solved(own);
+    const expected = gptq(problem, best, all(p), block);
+    expect(W.map((w, i) => w - expected[i]).every((difference) => Math.abs(difference) < 1e-9)).toBe(true);
+    // More scales lose less.
+    const [lost, others] = [W, solved({ ...own, block: undefined })].map((it) =>
+      lossesOf(problem, it, best).reduce((a, b) => a + b),
+    );
+    expect(lost).toBeLessThan(others);
   });
 
   it('of rows that have gone are zero, and the others make up for each other alone', () => {
