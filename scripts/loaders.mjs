@@ -27,11 +27,11 @@ for (const [model, [calibration, prompt]] of Object.entries(models)) {
   rmSync(output, { recursive: true, force: true });
   const { report } = await prune(model, {
     ...{ calibration, samples: 16, seqlen: 128, params: 0.8 },
-    ...{ format: 'transformers.js', output },
+    ...{ format: 'transformers.js', weights: 'int4', output },
   });
   env.localModelPath = `${dirname(output)}/`;
   const texts = [];
-  for (const dtype of [undefined, 'fp16']) {
+  for (const dtype of [undefined, 'fp16', 'fp32']) {
     const generate = await pipeline('text-generation', 'small', dtype && { dtype });
     const [{ generated_text: text }] = await generate(prompt, { max_new_tokens: 24 });
     await generate.dispose();

@@ -1,6 +1,7 @@
 // Sizes: parameters and multiply-adds, of a model as it is and as functions of how much of its structures stays.
 
 import { InputError } from '../errors.ts';
+import { blockOf } from './blocks.ts';
 import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
@@ -94,6 +95,7 @@ export function sizeTerms(
   const weights = numbers.flatMap((tensor) => of(tensor, elements));
   const biases = newBiases(model, structures, shapes);
   const onSteps = new Set(isFitted(stored) ? steppedMaps(model, shapes).map(({ weight }) => weight) : []);
+  const hasPairs = Array.from(onSteps).some((name) => !blockOf(model, model.tensors.get(name)!));
   const storedAs = (tensor: Tensor) => stored && typeOf(tensor, stored, onSteps);
   return {
     macs: merged(macs),
@@ -102,7 +104,7 @@ export function sizeTerms(
     bytes: merged([
       ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, storedAs(tensor)))),
       ...biases.map(({ value, size, of }) => ({ value: value * size, of })),
-      ...(onSteps.size > 0 ? [{ value: TABLE_BYTES, of: [] }] : []),
+      ...(hasPairs ? [{ value: TABLE_BYTES, of: [] }] : []),
     ]),
   };
 }

@@ -1,6 +1,7 @@
 // ONNX models: read, analyse, shrink, write. Knows nothing of how channels are chosen, runs nothing, touches no file.
 
 export { type AnalysisOptions, analyse, channelCounts } from './analyse.ts';
+export { blockOf } from './blocks.ts';
 export { ifsOf, takeBranches } from './branches.ts';
 export { GraphBuilder } from './build.ts';
 export { computedWeights, withConstants } from './constant.ts';

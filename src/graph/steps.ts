@@ -1,5 +1,6 @@
 // Weights as whole numbers of steps: of which layers, along which axis, and which numbers they are.
 
+import { blockOf, packBlocks, scaleIn } from './blocks.ts';
 import { type LinearMap, linearMaps, type Shapes, usesOf } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard } from './node.ts';
@@ -8,13 +9,16 @@ import { elements, type Tensor, toFloat32 } from './tensor.ts';
 /** The largest of int8 and int4 whose negative there is too. */
 export const STEPS = { int8: 127, int4: 7 };
 
-/** A weight as whole numbers from −7 to 7 and a scale for each output. */
+/** A weight as whole numbers from −7 to 7 and scales. */
 export interface Packed {
-  /** Two numbers in each, the first in the low bits, 8 above what they are. */
+  /** Two numbers in each, the first in the low bits, 8 above what they are: in the weight's order, or in blocks. */
   readonly bytes: Uint8Array;
-  /** The last number where there are odd many. */
+  /** The last number where there are odd many in the weight's order. */
   readonly last?: number;
+  /** For each output, and in blocks for each of its blocks. */
   readonly scales: Float32Array;
+  /** Inputs of a block, where it is in blocks. */
+  readonly block?: number;
 }
 
 /** Weights on whole steps, by their names: int4 is for these, what else there is becomes int8. */
@@ -83,29 +87,36 @@ export function onSteps(model: Model, maps: readonly LinearMap[]): OnSteps {
   return new Map(
     Array.from(new Set(maps.map(({ weight }) => weight)), (weight) => {
       const tensor = model.tensors.get(weight)!;
-      const [values, axis] = [toFloat32(tensor), scaledAxis(model, tensor)!];
-      const channelOf = channelIn(tensor.dims, along(tensor.dims, axis));
-      const scales = stepScales(values, channelOf, tensor.dims[axis]);
-      const steps = nearestSteps(values, scales, channelOf, STEPS.int4);
-      const pairs = Math.floor(steps.length / 2);
-      const pairAt = (i: number) => (steps[2 * i] + 8) | ((steps[2 * i + 1] + 8) << 4);
-      const bytes = Uint8Array.from({ length: pairs }, (_, i) => pairAt(i));
-      return [weight, { bytes, scales, last: steps.length > 2 * pairs ? steps[2 * pairs] : undefined }];
+      return [weight, packed(tensor, scaledAxis(model, tensor)!, blockOf(model, tensor))];
     }),
   );
 }
 
-/** For each channel, the largest scale of which all its weights are whole multiples, 7 at most; without one, the largest weight over 7. */
-function stepScales(values: Float32Array, channelOf: (i: number) => number, channels: number): Float32Array {
-  const largest = largestOf(values, channelOf, channels);
-  const counts = new Uint8Array(channels);
-  for (let count = 1; count <= STEPS.int4; count++) {
-    const isOff = new Uint8Array(channels);
+function packed(tensor: Tensor, axis: number, block?: number): Packed {
+  const { dims } = tensor;
+  const values = toFloat32(tensor);
+  const scaleOf = block ? scaleIn(dims, block) : channelIn(dims, along(dims, axis));
+  const blocks = block ? Math.ceil(dims[0] / block) : 1;
+  const scales = stepScales(values, scaleOf, dims[axis] * blocks);
+  const steps = nearestSteps(values, scales, scaleOf, STEPS.int4);
+  if (block) return { bytes: packBlocks(steps, dims, block), scales, block };
+  const pairs = Math.floor(steps.length / 2);
+  const pairAt = (i: number) => (steps[2 * i] + 8) | ((steps[2 * i + 1] + 8) << 4);
+  const bytes = Uint8Array.from({ length: pairs }, (_, i) => pairAt(i));
+  return { bytes, scales, last: steps.length > 2 * pairs ? steps[2 * pairs] : undefined };
+}
+
+/** The largest scales of which all that have them are whole multiples, 7 at most; without one, the largest weight over 7. */
+function stepScales(values: Float32Array, scaleOf: (i: number) => number, count: number): Float32Array {
+  const largest = largestOf(values, scaleOf, count);
+  const multiples = new Uint8Array(count);
+  for (let multiple = 1; multiple <= STEPS.int4; multiple++) {
+    const isOff = new Uint8Array(count);
     for (let i = 0; i < values.length; i++) {
-      const steps = (values[i] * count) / largest[channelOf(i)];
-      if (Math.abs(steps - Math.round(steps)) > ON_STEP) isOff[channelOf(i)] = 1;
+      const steps = (values[i] * multiple) / largest[scaleOf(i)];
+      if (Math.abs(steps - Math.round(steps)) > ON_STEP) isOff[scaleOf(i)] = 1;
     }
-    for (let c = 0; c < channels; c++) if (!counts[c] && !isOff[c]) counts[c] = count;
+    for (let c = 0; c < count; c++) if (!multiples[c] && !isOff[c]) multiples[c] = multiple;
   }
-  return largest.map((value, c) => value / (counts[c] || STEPS.int4) || 1);
+  return largest.map((value, c) => value / (multiples[c] || STEPS.int4) || 1);
 }

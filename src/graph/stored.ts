@@ -1,14 +1,15 @@
-// The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with a scale for each output, and made float32
-// where they are read, which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever
-// runs the one runs the other.
+// The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with scales, and made float32 where they are read,
+// which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever runs the one runs the
+// other. Only a MatMul of int4 is another operator, that multiplies with what is stored: it is what language models are made of.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
+import { BLOCK, blockOf, unpackBlocks } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeOf, isStandard } from './node.ts';
-import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
 import {
@@ -29,15 +30,18 @@ export type StoredType = (typeof STORED_TYPES)[number];
 /** Whether weights that are stored so are fitted to the calibration samples for it, in a pass of its own. */
 export const isFitted = (type?: StoredType): boolean => type === 'int4';
 
+const MICROSOFT = 'com.microsoft';
 /** The largest number of float16. */
 const LARGEST = 65504;
 /** What the nodes of a stored weight take of the file, at most: its name is in them eight times. */
 const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 8 * name.length;
 /** Of int4, in which the name is six times. */
 const int4Bytes = ({ name, dims }: Tensor) => 320 + 6 * name.length + 8 * dims.length;
+/** Of int4 in blocks: attributes of a MatMulNBits, and the name three times. */
+const blocksBytes = ({ name }: Tensor) => 192 + 3 * name.length;
 /** And of an odd number of them. */
 const LAST_BYTES = 256;
-/** What all of int4 share. */
+/** What all of int4 share that are not in blocks. */
 export const TABLE_BYTES = 2 ** 11 + 2 ** 6;
 
 /** A weight in its smaller form. */
@@ -103,11 +107,13 @@ function store(
   onSteps: OnSteps = new Map(),
 ): ReadonlyMap<string, Stored> {
   const stored = new Map<string, Stored>();
-  const table = isFitted(type) && onSteps.size > 0 ? addTable(model) : '';
+  const hasPairs = Array.from(onSteps.values()).some(({ block }) => block === undefined);
+  const table = isFitted(type) && hasPairs ? addTable(model) : '';
   for (const tensor of [...model.tensors.values()]) {
     const own = typeOf(tensor, type, onSteps);
     if (!isWeight(tensor) || storedBytes(model, tensor, own) === undefined) continue;
-    const it = FORMS[own](model, tensor, table);
+    const block = own === 'int4' && onSteps.get(tensor.name)?.block;
+    const it = block ? asBlocks(model, tensor, block) : FORMS[own](model, tensor, table);
     model.tensors.delete(tensor.name);
     for (const part of it.parts) model.tensors.set(part.name, { ...part, bytes: new Uint8Array() });
     stored.set(tensor.name, it);
@@ -136,11 +142,18 @@ export function storedBytes(
   if (tensor.type !== 'float32' || tensor.dims.length < 2) return undefined;
   const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
+  const floats = byteLength(tensor.type, elements(tensor.dims));
+  if (type === 'int4' && blockOf(model, tensor)) {
+    // A budget goes by what grows evenly: with a last block that is nearly empty.
+    const bytes = ([inputs, outputs]: readonly number[]) =>
+      outputs * ((inputs + BLOCK - 1) / BLOCK) * (BLOCK / 2 + 4) + blocksBytes(tensor);
+    return bytes(tensor.dims) < floats ? bytes : undefined;
+  }
   const nodes = type === 'int4' ? int4Bytes(tensor) : nodeBytes(tensor);
   const last = (dims: readonly number[]) => (type === 'int4' && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
     byteLength(type, elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
-  return bytes(tensor.dims) < byteLength(tensor.type, elements(tensor.dims)) ? bytes : undefined;
+  return bytes(tensor.dims) < floats ? bytes : undefined;
 }
 
 function asHalf(model: Model, { name, dims }: Tensor): Stored {
@@ -191,6 +204,31 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
     nodeOf(model, 'Mul', [steps, scale.name], name),
   );
   return { parts, nodes };
+}
+
+/** Those that read the weight multiply with what is stored. */
+function asBlocks(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number): Stored {
+  const blocks = Math.ceil(inputs / block);
+  const numbers = {
+    name: model.fresh(`${name}.int4`),
+    type: 'uint8',
+    dims: [outputs, blocks, block / 2],
+  } as const;
+  const scale = { name: model.fresh(`${name}.scale`), type: 'float32', dims: [outputs, blocks] } as const;
+  const attributes = { K: inputs, N: outputs, bits: 4, block_size: block };
+  const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
+  for (const { node } of model.uses(name)) {
+    const input = [node.input[0], numbers.name, scale.name];
+    Object.assign(node, { opType: 'MatMulNBits', domain: MICROSOFT, input, attribute });
+  }
+  importMicrosoft(model);
+  return { parts: [numbers, scale], nodes: [] };
+}
+
+function importMicrosoft({ proto }: Model): void {
+  if (proto.opsetImport.some(({ domain }) => domain === MICROSOFT)) return;
+  const set = create(OperatorSetIdProtoSchema, { domain: MICROSOFT, version: 1n });
+  proto.opsetImport = [...proto.opsetImport, set];
 }
 
 function addIntegers(model: Model, base: string, values: readonly number[]): string {
@@ -245,22 +283,56 @@ function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Store
   ];
 }
 
-/** The model with float32 weights in the place of int8 and int4 and their scales. */
+/** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */
 export function floatWeights(model: Model): Model {
   const floats = new Map<NodeProto, Tensor>();
   for (const node of model.nodes) {
     const tensor = scaled(model, node);
     if (tensor) floats.set(node, tensor);
   }
-  if (floats.size === 0) return model;
   const copy = model.clone();
+  const products = plainProducts(copy);
+  if (floats.size + products.length === 0) return model;
   copy.remove(new Set(Array.from(floats.keys(), ({ name }) => copy.node(name)!)));
   removeUnread(
     copy,
     Array.from(floats.keys(), ({ input }) => input[0]),
   );
+  copy.removeUnused(products);
   for (const tensor of floats.values()) copy.tensors.set(tensor.name, tensor);
   return copy;
+}
+
+/** Makes MatMulNBits a MatMul, and an Add of its bias. @returns constants that it had */
+function plainProducts(model: Model): string[] {
+  const weights = new Map<string, string>();
+  const constants: string[] = [];
+  model.graph.node = model.nodes.flatMap((node) => {
+    if (node.opType !== 'MatMulNBits' || node.domain !== MICROSOFT) return [node];
+    const [x, ...own] = node.input;
+    const key = JSON.stringify(own.slice(0, 3));
+    const weight = weights.get(key) ?? model.fresh(own[0].replace(/\.int4$/, ''));
+    if (!weights.has(key)) {
+      const tensor = unpackBlocks(model, node, weight);
+      if (!tensor) return [node];
+      model.tensors.set(weight, tensor);
+      weights.set(key, weight);
+    }
+    constants.push(...own.slice(0, 3));
+    const [, , , , bias] = own;
+    const [output] = node.output;
+    const product = bias ? model.fresh(`${output}.product`) : output;
+    Object.assign(node, {
+      opType: 'MatMul',
+      domain: '',
+      input: [x, weight],
+      output: [product],
+      attribute: [],
+    });
+    return bias ? [node, nodeOf(model, 'Add', [product, bias], output)] : [node];
+  });
+  model.edited();
+  return constants;
 }
 
 /** What a Mul makes of whole numbers and of scales along one axis. */

@@ -44,7 +44,7 @@ export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   /** Entries for the metadata of written ONNX models. */
   readonly metadata?: Readonly<Record<string, string>>;
   /**
-   * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with a scale for each output, of which the latter are fitted
+   * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with scales, of which the latter are fitted
    * to the calibration samples once more. Values are computed in float32 all the same. Default: as they are.
    */
   readonly weights?: StoredType;

@@ -169,6 +169,7 @@ export async function openParsed(
 ): Promise<OpenedModel> {
   const { engine, size, inputs, dims, name = source.name } = options;
   let branches: readonly Branch[] = [];
+  let floats = source;
   if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
     throw new UnsupportedModelError(
       `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
@@ -179,7 +180,7 @@ export async function openParsed(
   try {
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;
-    const floats = floatWeights(decided.model);
+    floats = floatWeights(decided.model);
     const plain = foldConstants(unfuse(floats));
     // Weights of a graph that was built here go back to where they came from: they stay as they are.
     const fold = (it: Model) =>
@@ -215,10 +216,10 @@ export async function openParsed(
       isCustom: options.operators !== undefined,
       parameters: countParameters(floats),
       macs: countMacs(model, info.shapes),
-      quantized: quantizedLayers(source),
+      quantized: quantizedLayers(floats),
     };
   } catch (error) {
-    const quantized = quantizedText(quantizedLayers(source));
+    const quantized = quantizedText(quantizedLayers(floats));
     const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
     // Most likely what the engine stumbled over.
     if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;

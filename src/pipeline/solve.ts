@@ -2,6 +2,7 @@
 
 import { InputError, NotPositiveDefiniteError } from '../errors.ts';
 import {
+  blockOf,
   type LinearMap,
   layerKey,
   type Model,
@@ -113,6 +114,7 @@ export function layersOf(
       ...sums[i],
       free,
       gone: removed && Int32Array.from(removed),
+      block: blockOf(model, model.tensors.get(map.weight)!),
     } as AnyLayer;
   });
 }

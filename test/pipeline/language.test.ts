@@ -135,6 +135,9 @@ describe('a folder', () => {
       engine,
       size: [LENGTH],
     });
+    expect(graph.quantized).toEqual([]);
+    const products = graph.source.nodes.filter(({ opType }) => opType === 'MatMulNBits');
+    expect(products).toHaveLength(weights === 'int4' ? 6 * opened.language.blocks : 0);
     const perplexity = await evaluate(graph, evaluation, { engine });
     expect(perplexity!.value / report.metric.after).toBeLessThan(loss);
     expect(report.stored).toMatchObject({ weights, file: 'model.onnx', bytes: size });

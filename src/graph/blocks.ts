@@ -1,0 +1,84 @@
+// Weights of a few bits in blocks of inputs that share a scale, as MatMulNBits has them: runtimes multiply with them as they are stored.
+// https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
+
+import { isFloat } from './dtype.ts';
+import type { Graph } from './graph.ts';
+import type { Model } from './model.ts';
+import { attributeInt, isStandard } from './node.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+
+/** Inputs of a block: as few as are usual, which all runtimes have. */
+export const BLOCK = 32;
+
+/** How many inputs of a weight as int4 share a scale for each output: those of a block, where MatMuls alone read it, or else all. */
+export function blockOf(model: Model, { name, dims }: Tensor): number | undefined {
+  const isProduct = (node: NodeProto) => node.opType === 'MatMul' && isStandard(node);
+  const uses = model.uses(name);
+  const areProducts = uses.length > 0 && uses.every(({ node, index }) => isProduct(node) && index === 1);
+  return dims.length === 2 && areProducts ? BLOCK : undefined;
+}
+
+/** Of a weight of inputs × outputs, which of the scales, outputs × blocks, the i-th number has. */
+export function scaleIn([inputs, outputs]: readonly number[], block: number): (i: number) => number {
+  const blocks = Math.ceil(inputs / block);
+  return (i) => (i % outputs) * blocks + Math.floor(Math.floor(i / outputs) / block);
+}
+
+/** Numbers of −8 to 7, inputs × outputs, as outputs × blocks × 16 bytes; what is over in a last block is 0. */
+export function packBlocks(
+  steps: Int8Array,
+  [inputs, outputs]: readonly number[],
+  block: number,
+): Uint8Array<ArrayBuffer> {
+  const line = (Math.ceil(inputs / block) * block) / 2;
+  const bytes = new Uint8Array(outputs * line).fill(0x88);
+  steps.forEach((step, i) => {
+    const input = Math.floor(i / outputs);
+    bytes[(i % outputs) * line + (input >> 1)] ^= (step & 15) << (4 * (input & 1));
+  });
+  return bytes;
+}
+
+/** The weight of a MatMulNBits, inputs × outputs, as floats; undefined where it is not a constant, or in an order of its own. */
+export function unpackBlocks(model: Graph, node: NodeProto, name: string): Tensor | undefined {
+  const [inputs, outputs, block] = ['K', 'N', 'block_size'].map((key) => attributeInt(node, key, 0));
+  const bits = attributeInt(node, 'bits', 4);
+  const [numbers, scale, zero] = [1, 2, 3].map((index) => model.tensors.get(node.input[index] ?? ''));
+  const isOrdered = Boolean(node.input[4]) || attributeInt(node, 'weight_prepacked', 0) !== 0;
+  const isShaped = [2, 4, 8].includes(bits) && inputs > 0 && outputs > 0 && block >= 16;
+  if (isOrdered || !isShaped || numbers?.type !== 'uint8' || !scale || !isFloat(scale.type)) return undefined;
+  const blocks = Math.ceil(inputs / block);
+  const line = (blocks * block * bits) / 8;
+  if (numbers.bytes.length !== outputs * line || elements(scale.dims) !== outputs * blocks) return undefined;
+  const zeros = zero
+    ? zerosOf(zero, outputs, blocks, bits)
+    : new Float32Array(outputs * blocks).fill(2 ** (bits - 1));
+  if (!zeros || (node.input[3] && !zero)) return undefined;
+  const scales = toFloat32(scale);
+  const values = new Float32Array(inputs * outputs);
+  for (let output = 0; output < outputs; output++) {
+    const own = numbers.bytes.subarray(output * line, (output + 1) * line);
+    for (let input = 0; input < inputs; input++) {
+      const at = output * blocks + Math.floor(input / block);
+      values[input * outputs + output] = (bitsAt(own, input, bits) - zeros[at]) * scales[at];
+    }
+  }
+  return fromFloat32(values, [inputs, outputs], { name, type: scale.type });
+}
+
+/** Outputs × blocks: floats, or numbers of as many bits as the weights, each output in whole bytes. */
+function zerosOf(zero: Tensor, outputs: number, blocks: number, bits: number): Float32Array | undefined {
+  if (isFloat(zero.type)) return elements(zero.dims) === outputs * blocks ? toFloat32(zero) : undefined;
+  const line = Math.ceil((blocks * bits) / 8);
+  if (zero.type !== 'uint8' || zero.bytes.length !== outputs * line) return undefined;
+  return Float32Array.from({ length: outputs * blocks }, (_, i) =>
+    bitsAt(zero.bytes.subarray(Math.floor(i / blocks) * line), i % blocks, bits),
+  );
+}
+
+/** The i-th of numbers of so many bits, the first in the low bits of a byte. */
+function bitsAt(bytes: Uint8Array, i: number, bits: number): number {
+  const place = i * bits;
+  return (bytes[place >> 3] >> (place & 7)) & (2 ** bits - 1);
+}

@@ -1,0 +1,182 @@
+import { create } from '@bufbuild/protobuf';
+import { describe, expect, test } from 'vitest';
+import {
+  elements,
+  floatWeights,
+  fromFloat32,
+  GraphBuilder,
+  type Model,
+  onSteps,
+  quantizedLayers,
+  readModel,
+  steppedMaps,
+  storedBytes,
+  storeWeights,
+  type Tensor,
+  toFloat32,
+  writeModel,
+} from '../../src/graph/index.ts';
+import { OperatorSetIdProtoSchema } from '../../src/graph/onnx_pb.ts';
+import { difference, randomValue, runModel, shapesOf } from './running.ts';
+
+const CHANNELS = 70; // two blocks and a part of one
+
+/** Two MatMuls, and no operators but those of the standard. */
+function network(): Model {
+  const g = new GraphBuilder();
+  const x = g.input('x', 'float32', ['n', 5, CHANNELS]);
+  const W = (name: string, dims: number[]) => g.floats(name, randomValue(dims, elements(dims)).data, dims);
+  const y = g.node('Relu', [g.node('MatMul', [x, W('first', [CHANNELS, 40])], {}, 'one')]);
+  g.output(g.node('MatMul', [y, W('second', [40, 9])], {}, 'two'), 'y', 'float32', ['n', 5, 9]);
+  return g.build('network');
+}
+
+const input = randomValue([2, 5, CHANNELS]);
+const mapsOf = async (model: Model) => steppedMaps(model, await shapesOf(model, input));
+const scaleAt = (row: number, output: number, outputs: number) =>
+  0.01 * (1 + output + outputs * Math.floor(row / 32));
+
+describe('a MatMul as int4', () => {
+  test('is one of blocks of 32 inputs, with the numbers that the weights are on', async () => {
+    const model = network();
+    for (const tensor of [...model.tensors.values()]) {
+      const [, outputs] = tensor.dims;
+      const values = Float32Array.from({ length: elements(tensor.dims) }, (_, i) => {
+        const step = ((i * 7919) % 15) - 7;
+        return step * scaleAt(Math.floor(i / outputs), i % outputs, outputs);
+      });
+      model.tensors.set(tensor.name, fromFloat32(values, tensor.dims, tensor));
+    }
+    const stored = storeWeights(model, 'int4', onSteps(model, await mapsOf(model)));
+    expect(stored.nodes.map(({ opType, domain }) => `${domain}:${opType}`)).toEqual([
+      'com.microsoft:MatMulNBits',
+      ':Relu',
+      'com.microsoft:MatMulNBits',
+    ]);
+    expect([...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`)).toEqual([
+      'uint8 40,3,16',
+      'float32 40,3',
+      'uint8 9,2,16',
+      'float32 9,2',
+    ]);
+    const floats = floatWeights(await readModel(writeModel(stored).model));
+    expect(floats.nodes.map(({ opType, domain, name }) => [opType, domain, name])).toEqual(
+      model.nodes.map(({ opType, domain, name }) => [opType, domain, name]),
+    );
+    expect([...floats.tensors.keys()].sort()).toEqual(['first', 'second']);
+    for (const [name, tensor] of model.tensors) expectClose(toFloat32(floats.tensors.get(name)!), tensor);
+    expect(difference(await runModel(stored, input), await runModel(model, input))).toBeLessThan(1e-5);
+  });
+
+  test('is the nearest steps of each block where weights are on none', async () => {
+    const model = network();
+    const floats = floatWeights(storeWeights(model, 'int4', onSteps(model, await mapsOf(model))));
+    for (const { name, dims } of model.tensors.values()) {
+      const [own, found] = [model, floats].map(({ tensors }) => toFloat32(tensors.get(name)!));
+      const block = (i: number) => `${Math.floor(Math.floor(i / dims[1]) / 32)} ${i % dims[1]}`;
+      const largest = new Map<string, number>();
+      own.forEach((value, i) => {
+        largest.set(block(i), Math.max(largest.get(block(i)) ?? 0, Math.abs(value)));
+      });
+      const isFar = own.filter((value, i) => Math.abs(found[i] - value) > largest.get(block(i))! / 13.99);
+      expect(isFar).toHaveLength(0);
+      expect(found).not.toEqual(own);
+    }
+  });
+
+  test('takes as many bytes as was said, or fewer', async () => {
+    const model = network();
+    const stored = storeWeights(model, 'int4', onSteps(model, await mapsOf(model)));
+    const said = [...model.tensors.values()].map((tensor) =>
+      storedBytes(model, tensor, 'int4')!(tensor.dims),
+    );
+    const numbers = [...model.tensors.values()].map(({ bytes }) => bytes.length);
+    const sum = (list: number[]) => list.reduce((a, b) => a + b);
+    const [before, after] = [model, stored].map((it) => writeModel(it).model.length);
+    expect(after - before + sum(numbers)).toBeLessThanOrEqual(sum(said) + 32); // of the operator set
+    // And with fewer inputs, of which a last block may hold one.
+    const saidOf = storedBytes(model, model.tensors.get('first')!, 'int4')!;
+    for (let inputs = 1; inputs <= CHANNELS; inputs++)
+      expect(saidOf([inputs, 40])).toBeGreaterThanOrEqual(40 * Math.ceil(inputs / 32) * (16 + 4));
+  });
+});
+
+describe('a MatMulNBits of others', () => {
+  interface Form {
+    bits: number;
+    block: number;
+    zeros?: 'packed' | 'floats';
+    bias?: boolean;
+    order?: boolean;
+  }
+
+  /** 3 × 70 numbers of so many bits. */
+  function quantized({ bits, block, zeros, bias, order }: Form): Model {
+    const N = 3;
+    const blocks = Math.ceil(CHANNELS / block);
+    const g = new GraphBuilder();
+    const numbers = (name: string, dims: number[], seed: number) => {
+      const bytes = Uint8Array.from(randomValue([elements(dims)], seed).data, (x) => 128 + 127 * x);
+      return g.tensor({ name, type: 'uint8', dims, bytes });
+    };
+    const floats = (name: string, dims: number[], seed: number) =>
+      g.floats(
+        name,
+        randomValue(dims, seed).data.map((x) => 3 + x),
+        dims,
+      );
+    const zerosOf = {
+      packed: () => numbers('zeros', [N, Math.ceil((blocks * bits) / 8)], 3),
+      floats: () => floats('zeros', [N, blocks], 3),
+    };
+    const codes = numbers('codes', [N, blocks, (block * bits) / 8], 1);
+    const scales = floats('scales', [N * blocks], 2);
+    const others = [
+      zeros ? zerosOf[zeros]() : '',
+      order ? g.integers(Array(CHANNELS).fill(0)) : '',
+      bias ? floats('bias', [N], 4) : '',
+    ];
+    const x = g.input('x', 'float32', ['n', 5, CHANNELS]);
+    const attributes = { K: CHANNELS, N, bits, block_size: block };
+    const y = g.node('MatMulNBits', [x, codes, scales, ...others], attributes);
+    g.output(g.node('Relu', [y]), 'y', 'float32', ['n', 5, N]);
+    const model = g.build('quantized');
+    model.nodes[0].domain = 'com.microsoft';
+    model.proto.opsetImport.push(create(OperatorSetIdProtoSchema, { domain: 'com.microsoft', version: 1n }));
+    return model;
+  }
+
+  test.each<[string, Form]>([
+    ['four bits', { bits: 4, block: 16 }],
+    ['zeros of their own', { bits: 4, block: 16, zeros: 'packed' }],
+    ['zeros between whole numbers', { bits: 4, block: 32, zeros: 'floats' }],
+    ['a bias', { bits: 4, block: 128, bias: true }],
+    ['a byte', { bits: 8, block: 32, zeros: 'packed', bias: true }],
+  ])('with %s is a layer with float weights', async (_, form) => {
+    const model = quantized(form);
+    const floats = floatWeights(model);
+    expect(floats.nodes.map(({ opType }) => opType)).toEqual([
+      'MatMul',
+      ...(form.bias ? ['Add'] : []),
+      'Relu',
+    ]);
+    expect(floats.tensors.size).toBe(form.bias ? 2 : 1);
+    expect(quantizedLayers(floats)).toEqual([]);
+    expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(1e-4);
+  });
+
+  test('that is laid out in another way stays, and is told of', () => {
+    const model = quantized({ bits: 4, block: 16, order: true });
+    expect(floatWeights(model)).toBe(model);
+    expect(quantizedLayers(model)).toHaveLength(1);
+    const cut = quantized({ bits: 4, block: 16 });
+    const codes = cut.tensors.get('codes')!;
+    cut.tensors.set('codes', { ...codes, bytes: codes.bytes.slice(1) });
+    expect(floatWeights(cut)).toBe(cut);
+  });
+});
+
+function expectClose(found: Float32Array, tensor: Tensor) {
+  const far = toFloat32(tensor).filter((value, i) => Math.abs(found[i] - value) > 1e-6 * Math.abs(value));
+  expect(far).toHaveLength(0);
+}
