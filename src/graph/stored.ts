@@ -8,7 +8,7 @@ import { BLOCK, blockOf, unpackBlocks } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { attributeOf, isStandard } from './node.ts';
+import { attributeInt, attributeOf, isStandard } from './node.ts';
 import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
@@ -17,6 +17,7 @@ import {
   elements,
   fromFloat32,
   fromIntegers,
+  sum,
   type Tensor,
   toFloat32,
   toIntegers,
@@ -35,6 +36,8 @@ const MICROSOFT = 'com.microsoft';
 const LARGEST = 65504;
 /** What the nodes of a stored weight take of the file, at most: its name is in them eight times. */
 const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 8 * name.length;
+/** What makes floats of rows takes besides, by the name of their value. */
+const rowsBytes = (value: string) => 2 ** 8 + 12 * value.length;
 /** Of int4, in which the name is six times. */
 const int4Bytes = ({ name, dims }: Tensor) => 320 + 6 * name.length + 8 * dims.length;
 /** Of int4 in blocks: attributes of a MatMulNBits, and the name three times. */
@@ -149,7 +152,9 @@ export function storedBytes(
       outputs * ((inputs + BLOCK - 1) / BLOCK) * (BLOCK / 2 + 4) + blocksBytes(tensor);
     return bytes(tensor.dims) < floats ? bytes : undefined;
   }
-  const nodes = type === 'int4' ? int4Bytes(tensor) : nodeBytes(tensor);
+  const readers = type === 'int8' && axis === 0 ? rowReaders(model, tensor.name) : [];
+  const rows = readers.map(({ output: [value] }) => rowsBytes(value));
+  const nodes = (type === 'int4' ? int4Bytes(tensor) : nodeBytes(tensor)) + sum(rows);
   const last = (dims: readonly number[]) => (type === 'int4' && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
     byteLength(type, elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
@@ -161,15 +166,43 @@ function asHalf(model: Model, { name, dims }: Tensor): Stored {
   return { parts: [half], nodes: [cast(model, half.name, name)] };
 }
 
+/** Of a table that rows are read of, these alone become floats, each time, and of what else there is the whole of it. */
 function asIntegers(model: Model, tensor: Tensor): Stored {
   const { name, dims } = tensor;
   const axis = scaledAxis(model, tensor);
   const integers = { name: model.fresh(`${name}.int8`), type: 'int8', dims } as const;
   const scale = scaleOf(model, tensor, axis);
+  const parts = [integers, scale];
+  if (axis === 0)
+    for (const node of rowReaders(model, name)) readRows(model, node, integers.name, scale.name);
+  if (model.uses(name).length === 0) return { parts, nodes: [] };
   const floats = model.fresh(`${name}.steps`);
   // DequantizeLinear would do the same in newer files alone, and in every run.
   const nodes = [cast(model, integers.name, floats), nodeOf(model, 'Mul', [floats, scale.name], name)];
-  return { parts: [integers, scale], nodes };
+  return { parts, nodes };
+}
+
+function rowReaders(model: Model, table: string): NodeProto[] {
+  return model.uses(table).flatMap(({ node, index }) => (index === 0 && readsRows(node) ? [node] : []));
+}
+
+function readsRows(node: NodeProto): boolean {
+  return node.opType === 'Gather' && isStandard(node) && attributeInt(node, 'axis', 0) === 0;
+}
+
+/** Makes floats of the rows that a Gather reads. */
+function readRows(model: Model, gather: NodeProto, integers: string, scale: string): void {
+  const [, places] = gather.input;
+  const [value] = gather.output;
+  const [rows, floats, scales] = ['int8', 'steps', 'scale'].map((what) => model.fresh(`${value}.${what}`));
+  const after = [
+    cast(model, rows, floats),
+    nodeOf(model, 'Gather', [scale, places], scales),
+    nodeOf(model, 'Mul', [floats, scales], value),
+  ];
+  Object.assign(gather, { input: [integers, places], output: [rows] });
+  model.graph.node = model.nodes.flatMap((node) => (node === gather ? [node, ...after] : [node]));
+  model.edited();
 }
 
 function scaleOf(model: Model, { name, dims }: Tensor, axis: number | undefined) {
@@ -285,15 +318,16 @@ function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Store
 
 /** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */
 export function floatWeights(model: Model): Model {
+  const copy = model.clone();
+  wholeTables(copy);
   const floats = new Map<NodeProto, Tensor>();
-  for (const node of model.nodes) {
-    const tensor = scaled(model, node);
+  for (const node of copy.nodes) {
+    const tensor = scaled(copy, node);
     if (tensor) floats.set(node, tensor);
   }
-  const copy = model.clone();
   const products = plainProducts(copy);
   if (floats.size + products.length === 0) return model;
-  copy.remove(new Set(Array.from(floats.keys(), ({ name }) => copy.node(name)!)));
+  copy.remove(new Set(floats.keys()));
   removeUnread(
     copy,
     Array.from(floats.keys(), ({ input }) => input[0]),
@@ -303,6 +337,51 @@ export function floatWeights(model: Model): Model {
   return copy;
 }
 
+/** Reads rows of a table that is made floats as a whole, where `readRows` makes floats of them. */
+function wholeTables(model: Model): void {
+  const keyOf = (numbers: string, scale: string) => JSON.stringify([numbers, scale]);
+  const tables = new Map<string, string>();
+  for (const { opType, input, output } of model.nodes) {
+    const numbers = opType === 'Mul' ? castAt(model, input[0]) : undefined;
+    if (numbers) tables.set(keyOf(numbers.name, input[1]), output[0]);
+  }
+  const made: NodeProto[] = [];
+  const unread: string[] = [];
+  for (const node of model.nodes) {
+    const [gather, scales] = rowsAt(model, node) ?? [];
+    if (!gather || !scales) continue;
+    const [[numbers, places], [scale]] = [gather.input, scales.input];
+    const key = keyOf(numbers, scale);
+    let table = tables.get(key);
+    if (table === undefined) {
+      table = model.fresh(numbers.replace(/\.int8$/, ''));
+      const floats = model.fresh(`${table}.steps`);
+      made.push(cast(model, numbers, floats), nodeOf(model, 'Mul', [floats, scale], table));
+      tables.set(key, table);
+    }
+    unread.push(...node.input);
+    const { name, attribute } = gather;
+    gather.name = node.name;
+    Object.assign(node, { name, opType: 'Gather', input: [table, places], attribute });
+  }
+  if (unread.length === 0) return;
+  model.graph.node = [...made, ...model.nodes];
+  model.edited();
+  removeUnread(model, unread);
+}
+
+/** The two Gathers that a Mul multiplies, of int8 and of their scales, at the same places. */
+function rowsAt(model: Model, node: NodeProto): [NodeProto, NodeProto] | undefined {
+  const floats = node.opType === 'Mul' && isStandard(node) && producerOf(model, node.input[0], 'Cast');
+  const gather = floats && producerOf(model, floats.input[0], 'Gather');
+  const scales = gather && producerOf(model, node.input[1], 'Gather');
+  if (!scales || gather.input[1] !== scales.input[1] || !readsRows(gather) || !readsRows(scales))
+    return undefined;
+  const [numbers, scale] = [gather, scales].map(({ input }) => model.tensors.get(input[0]));
+  const isScaled = numbers?.dims.length === scale?.dims.length && numbers?.dims[0] === scale?.dims[0];
+  return numbers?.type === 'int8' && scale && isScaled ? [gather, scales] : undefined;
+}
+
 /** Makes MatMulNBits a MatMul, and an Add of its bias. @returns constants that it had */
 function plainProducts(model: Model): string[] {
   const weights = new Map<string, string>();
@@ -310,8 +389,9 @@ function plainProducts(model: Model): string[] {
   model.graph.node = model.nodes.flatMap((node) => {
     if (node.opType !== 'MatMulNBits' || node.domain !== MICROSOFT) return [node];
     const [x, ...own] = node.input;
-    const key = JSON.stringify(own.slice(0, 3));
-    const weight = weights.get(key) ?? model.fresh(own[0].replace(/\.int4$/, ''));
+    const shape = ['K', 'N', 'bits', 'block_size'].map((name) => attributeInt(node, name, 0));
+    const key = JSON.stringify([...own.slice(0, 3), shape]);
+    const weight = weights.get(key) ?? model.fresh((own[0] ?? '').replace(/\.int4$/, ''));
     if (!weights.has(key)) {
       const tensor = unpackBlocks(model, node, weight);
       if (!tensor) return [node];

@@ -219,22 +219,63 @@ test('an output without weights stays so', async () => {
   expect(rounded.subarray(64).some((value) => value !== 0)).toBe(true);
 });
 
-test('a table that scores are made of too has a scale for each of its rows', async () => {
-  const b = new OnnxBuilder();
-  const ids = b.feed('ids', [1, 'tokens'], 'int64');
-  const table = b.weight([50, 24], 1);
-  const x = b.node('Gather', [table, ids]);
-  const scores = b.node('MatMul', [x, b.node('Transpose', [table], { perm: [1, 0] })]);
-  const model = await readModel(b.output(scores).build());
-  const stored = storeWeights(model, 'int8');
-  expect([...stored.tensors.values()].map(({ type, dims }) => [type, dims])).toEqual([
-    ['int8', [50, 24]],
-    ['float32', [50, 1]],
-  ]);
-  const feeds = { ids: randomTokens([1, 7], 50) };
-  const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
-  const [a, c] = [await outputsOf(stored), await outputsOf(floatWeights(stored))];
-  expect(difference(a, c)).toBeLessThan(1e-5);
+describe('a table as int8', () => {
+  /** Rows of a table, and of another that nothing else reads. @param isTied  scores are made of the first too */
+  async function network(isTied: boolean, opset = 17) {
+    const b = new OnnxBuilder({ opset });
+    const ids = b.feed('ids', [1, 'tokens'], 'int64');
+    const table = b.weight([50, 24], 1);
+    const x = b.add(
+      b.node('Gather', [table, ids]),
+      b.node('Gather', [b.weight([50, 24], 1), ids], { axis: 0 }),
+    );
+    const head = isTied ? b.node('Transpose', [table], { perm: [1, 0] }) : b.weight([24, 50], 1);
+    const scores = b.node('MatMul', [x, head]);
+    return { model: await readModel(b.output(scores).build()), scores };
+  }
+
+  test.each([
+    [true, 9],
+    [false, 17],
+  ])(
+    'is read by rows, of which each has a scale (scores are made of it: %o, opset %i)',
+    async (isTied, opset) => {
+      const { model, scores } = await network(isTied, opset);
+      const stored = storeWeights(model, 'int8');
+      const constants = [...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`);
+      const rows = ['int8 50,24', 'float32 50,1'];
+      expect(constants).toEqual([...rows, ...rows, ...(isTied ? [] : ['int8 24,50', 'float32 1,50'])]);
+      // Nothing makes floats of a whole table but for the scores.
+      const casts = stored.nodes.filter(
+        ({ opType, input }) => opType === 'Cast' && stored.tensors.has(input[0]),
+      );
+      expect(casts).toHaveLength(1);
+      const floats = floatWeights(await readModel(writeModel(stored).model));
+      expect(floats.nodes.map(({ name, opType }) => `${opType} ${name}`)).toEqual(
+        model.nodes.map(({ name, opType }) => `${opType} ${name}`),
+      );
+      expect([...floats.tensors.keys()].sort()).toEqual([...model.tensors.keys()].sort());
+      const feeds = { ids: randomTokens([1, 7], 50) };
+      const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
+      const [own, of, before] = [await outputsOf(stored), await outputsOf(floats), await outputsOf(model)];
+      expect(difference(own, of)).toBeLessThan(1e-5);
+      expect(difference(own, before)).toBeLessThan(0.05);
+      const said = [...model.tensors.values()].map((tensor) =>
+        storedBytes(model, tensor, 'int8')!(tensor.dims),
+      );
+      const added = writeModel(stored).model.length - writeModel(model).model.length;
+      expect(added).toBeLessThanOrEqual(said.reduce((a, b) => a + b) - bytesIn(model.tensors.values()));
+    },
+  );
+
+  test('is left to the engine where its scales are of other rows', async () => {
+    const { model } = await network(false);
+    const stored = storeWeights(model, 'int8');
+    const before = floatWeights(stored).nodes.length;
+    const scale = [...stored.tensors.values()].find(({ dims }) => String(dims) === '50,1')!;
+    stored.tensors.set(scale.name, fromFloat32(new Float32Array(51), [51, 1], scale));
+    expect(floatWeights(stored).nodes).toHaveLength(before + 3);
+  });
 });
 
 test('weights that something else reads too are not put on steps', async () => {
