@@ -46,6 +46,13 @@ export function whiten(b: i32, L: usize, M: usize): f64 {
   return trace;
 }
 
+/** M ← ½L⁻¹·M·L⁻ᵀ, as `whiten`, both triangles on return. */
+export function halfWhiten(b: i32, L: usize, M: usize): void {
+  whiten(b, L, M);
+  mirror(b, M);
+  scaleRow<f64>(b * b, 0.5, M);
+}
+
 /** Mirrors the lower triangle of a b × b block. */
 export function mirror(b: i32, M: usize): void {
   for (let r = 0; r < b; r++) {

@@ -9,7 +9,7 @@ import { LINE, triangle } from '../src/solve/memory';
 import { KC } from './gemm';
 import { packEdge, packRows } from './pack';
 import { S, dot } from './rows';
-import { at } from './simd';
+import { at, whole } from './simd';
 import { MR, NR, ukr } from './ukr';
 
 /** Squares of sums, channels × channels: 13 shifts of whole images; 3 along their first row, and last; along columns likewise; corners. */
@@ -69,12 +69,6 @@ export class Correlation {
 
 const HEAD: usize = <usize>(8 * LINE);
 const PANELS: usize = <usize>LINE;
-
-/** n in whole panels. */
-@inline
-function whole(n: i32, W: i32): i32 {
-  return (n + W - 1) / W * W;
-}
 
 /** @param m  rows of y */
 export function correlationBytes(channels: i32, m: i32): f64 {

@@ -3,7 +3,7 @@
 import { packColumns, packRows } from './pack';
 import { scale } from './rows';
 import { OPERATION_BYTES, membersFor, shareGemm } from './share';
-import { LANES, at } from './simd';
+import { LANES, at, whole } from './simd';
 import { transpose } from './transpose';
 import { blockBytes } from './triangle';
 import { MR, NR, ukr } from './ukr';
@@ -44,7 +44,7 @@ const TILE_BYTES: usize = MR * 32 + 256;
 
 @inline
 function packedBytes<T>(k: i32, w: i32, W: i32): usize {
-  return <usize>min(k, KC<T>()) * <usize>((w + W - 1) / W * W) * sizeof<T>();
+  return <usize>min(k, KC<T>()) * <usize>whole(w, W) * sizeof<T>();
 }
 
 /** Scratch of every product, solve and factorisation, in either type, of matrices none of whose sizes is beyond p and m. */
@@ -129,7 +129,7 @@ function fewRows<T, U>(
 ): void {
   const turned = work + MR * 32;
   const packed = work + TILE_BYTES;
-  const width = (m + NR<T>() - 1) / NR<T>() * NR<T>();
+  const width = whole(m, NR<T>());
   for (let p0 = 0; p0 < k; p0 += KC<T>()) {
     const kc = min(KC<T>(), k - p0);
     const block = at<T>(packed, width, p0, 0);

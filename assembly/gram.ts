@@ -2,10 +2,9 @@
 // in f32 at full speed, those sums are added up in f64 (1.2e-7 relative error on whole Gram matrices); of flat rows
 // all is summed in f64.
 import { CHUNK_ROWS, WIDE_ROWS } from '../src/solve/constants';
-import { Triangle, gemm, product, workBytes } from './gemm';
-import { dot } from './rows';
+import { Triangle, multiply, product, workBytes } from './gemm';
+import { dot, widen } from './rows';
 import { LANES, at } from './simd';
-import { syrk } from './syrk';
 
 /** Scratch of `gram`: columns in f64, m of B where it is not A, and that of products. */
 export function gramBytes(n: i32, m: i32): f64 {
@@ -28,15 +27,12 @@ export function gram(
   }
   const a = scratch;
   const b = at<f64>(a, n, WIDE_ROWS, 0);
+  const work = lower ? b : at<f64>(b, m, WIDE_ROWS, 0);
   for (let row = 0; row < rows; row += WIDE_ROWS) {
     const k = min(rows - row, WIDE_ROWS);
     widen(k, n, at<f32>(A, lda, row, 0), lda, a, n);
-    if (lower) {
-      syrk<f64>(true, n, k, 1, a, n, 1, C, ldc, b);
-      continue;
-    }
-    widen(k, m, at<f32>(B, ldb, row, 0), ldb, b, m);
-    gemm<f64>(true, false, n, m, k, 1, a, n, b, m, 1, C, ldc, at<f64>(b, m, WIDE_ROWS, 0));
+    if (!lower) widen(k, m, at<f32>(B, ldb, row, 0), ldb, b, m);
+    multiply<f64>(lower, true, false, n, m, k, 1, a, n, lower ? a : b, m, 1, C, ldc, work);
   }
 }
 
@@ -95,11 +91,4 @@ export function isFlatImages(count: i32, channels: i32, n: i32, images: usize, o
 @inline
 function total(v: v128): f64 {
   return <f64>f32x4.extract_lane(v, 0) + f32x4.extract_lane(v, 1) + f32x4.extract_lane(v, 2) + f32x4.extract_lane(v, 3);
-}
-
-/** B ← A, as f64; both rows × columns. */
-export function widen(rows: i32, columns: i32, A: usize, lda: i32, B: usize, ldb: i32): void {
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < columns; j++) store<f64>(at<f64>(B, ldb, i, j), load<f32>(at<f32>(A, lda, i, j)));
-  }
 }

@@ -24,14 +24,13 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
     while (below >= row) below -= row++;
     return block<T>(op, row, below, work);
   }
-  const right = op.kernel == Kernel.Trsm && op.first;
+  const right = op.first;
   const first = index * op.edge;
-  const end = min(first + op.edge, op.n);
+  const width = min(op.edge, (right ? op.m : op.n) - first);
   if (op.kernel == Kernel.Scan) {
     const s = changetype<Tableau>(op.A);
-    return scan(s, first, end, work, work + 8 * <usize>s.kept);
+    return scan(s, first, first + width, work, work + 8 * <usize>(s.kept + 1));
   }
-  const width = min(op.edge, (right ? op.m : op.n) - first);
   const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
   if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);
   const m = right ? width : op.m;

@@ -2,7 +2,7 @@
 // W = L⁻¹, then A⁻¹ = WᵀW, both by halving.
 import { Triangle, gemm, product } from './gemm';
 import { at } from './simd';
-import { membersFor, shareTrmm } from './share';
+import { Kernel, membersFor, shareStrips } from './share';
 import { syrk } from './syrk';
 import { NB, TB, blockBytes, blockLd, copyTriangle, half, invertBlock, pasteTriangle } from './triangle';
 import { trsm } from './trsm';
@@ -53,7 +53,7 @@ export function lauum<T>(n: i32, W: usize, ldw: i32, work: usize): void {
 /** B ← LᵀB (BLAS `trmm`); L lower n × n, B n × w. */
 export function trmm<T>(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize): void {
   const members = membersFor<T>(<f64>n * n * w);
-  if (members > 1) return shareTrmm<T>(members, n, w, L, ldl, B, ldb, work);
+  if (members > 1) return shareStrips<T>(Kernel.Trmm, members, false, false, n, w, <T>1, L, ldl, B, ldb, work);
   if (n <= TB) {
     const ld = blockLd(n);
     copyTriangle<T>(n, L, ldl, work, ld);

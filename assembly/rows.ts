@@ -158,6 +158,13 @@ export function narrow<T>(n: i32, x: usize, y: usize): void {
   }
 }
 
+/** B ← A, f32 as f64; both rows × columns, ld in elements. */
+export function widen(rows: i32, columns: i32, A: usize, lda: i32, B: usize, ldb: i32): void {
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < columns; j++) store<f64>(at<f64>(B, ldb, i, j), load<f32>(at<f32>(A, lda, i, j)));
+  }
+}
+
 function swapScalars<T>(a: usize, b: usize): void {
   const t = load<T>(a);
   store<T>(a, load<T>(b));

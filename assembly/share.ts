@@ -74,26 +74,20 @@ export function shareGemm<T>(
   publish(op, lower ? rows * (rows + 1) / 2 : rows * blocks(n, op.edge));
 }
 
-/** `trsm`, by strips of B that each take all of the triangle. */
-export function shareTrsm<T>(
-  members: i32, right: bool, trans: bool, m: i32, n: i32, alpha: T, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
+/** `trsm` or `trmm`, by strips of B that each take all of the triangle. */
+export function shareStrips<T>(
+  kernel: Kernel, members: i32, right: bool, trans: bool, m: i32, n: i32,
+  alpha: T, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
 ): void {
-  const op = operation<T>(Kernel.Trsm, right, trans, m, n, 0, alpha, L, ldl, B, ldb, <T>0, 0, 0, work);
-  publishStrips(op, members, right ? m : n);
-}
-
-/** `trmm`, by strips of B. */
-export function shareTrmm<T>(
-  members: i32, n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, work: usize,
-): void {
-  const op = operation<T>(Kernel.Trmm, false, false, n, w, 0, <T>1, L, ldl, B, ldb, <T>0, 0, 0, work);
-  publishStrips(op, members, w);
+  const op = operation<T>(kernel, right, trans, m, n, 0, alpha, L, ldl, B, ldb, <T>0, 0, 0, work);
+  const length = right ? m : n;
+  op.edge = max(EDGE / 5, 4 * blocks(length, 8 * members));
+  publish(op, blocks(length, op.edge));
 }
 
 /** The scan of all swaps on a tableau, by removed groups. */
 export function shareScan(members: i32, tableau: usize, removed: i32, work: usize): void {
-  const op = operation<f64>(Kernel.Scan, false, false, 0, removed, 0, 0, tableau, 0, 0, 0, 0, 0, 0, work);
-  publishStrips(op, members, removed);
+  shareStrips<f64>(Kernel.Scan, members, false, false, 0, removed, 0, tableau, 0, 0, 0, work);
 }
 
 function operation<T>(
@@ -117,11 +111,6 @@ function operation<T>(
   op.B = B;
   op.C = C;
   return op;
-}
-
-function publishStrips(op: Operation, members: i32, n: i32): void {
-  op.edge = max(EDGE / 5, 4 * blocks(n, 8 * members));
-  publish(op, blocks(n, op.edge));
 }
 
 function publish(op: Operation, parts: i32): void {

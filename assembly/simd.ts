@@ -1,4 +1,4 @@
-// What every kernel shares: addresses in row-major matrices, vectors, fused or plain multiply-add.
+// What every kernel shares: addresses in row-major matrices, vectors, whole blocks, fused or plain multiply-add.
 
 /** Address of element (i, j) of a row-major matrix; ld in elements. */
 @inline
@@ -10,6 +10,12 @@ export function at<T>(A: usize, ld: i32, i: i32, j: i32): usize {
 @inline
 export function LANES<T>(): i32 {
   return 16 / <i32>sizeof<T>();
+}
+
+/** The least multiple of W from n on. */
+@inline
+export function whole(n: i32, W: i32): i32 {
+  return (n + W - 1) / W * W;
 }
 
 /** c + a·b. Relaxed: whatever the machine does best, mostly one rounding. Baseline: two roundings everywhere. */

@@ -1,6 +1,6 @@
 // Lower triangular blocks small enough for plain loops, and how larger ones are halved to get there.
 import { TILE, lastTile } from '../src/solve/constants';
-import { at, fma, LANES } from './simd';
+import { LANES, at, fma, whole } from './simd';
 
 /**
  * Order at and below which the recursions stop, a multiple of the chunks below. With 64, Cholesky in f32 falls from
@@ -17,7 +17,7 @@ export const TB: i32 = 128;
 /** Leading dimension of a block of order n that stands alone. */
 @inline
 export function blockLd(n: i32): i32 {
-  return (n + NB - 1) / NB * NB;
+  return whole(n, NB);
 }
 
 /** Bytes of the largest block that stands alone, of a triangle of order n. */
@@ -30,7 +30,7 @@ export function blockBytes<T>(n: i32): usize {
 /** Where to halve a triangle of order n > NB: a multiple of NB. One of several tiles loses its last one. */
 export function half(n: i32): i32 {
   const last = lastTile(n, TILE);
-  return last > 0 ? last : (n / 2 + NB - 1) / NB * NB;
+  return last > 0 ? last : whole(n / 2, NB);
 }
 
 /** D ← lower triangle of L, zeros above; n × n, rows of D ldd ≥ blockLd(n) apart. */

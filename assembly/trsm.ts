@@ -2,7 +2,7 @@
 import { TILE, lastTile } from '../src/solve/constants';
 import { Triangle, gemm, product } from './gemm';
 import { scale } from './rows';
-import { membersFor, shareTrsm } from './share';
+import { Kernel, membersFor, shareStrips } from './share';
 import { at } from './simd';
 import { NB, TB, blockBytes, blockLd, half, invertBlock } from './triangle';
 
@@ -17,7 +17,7 @@ export function trsm<T>(
 ): void {
   const order = right ? n : m;
   const members = membersFor<T>(<f64>order * m * n);
-  if (members > 1) return shareTrsm<T>(members, right, trans, m, n, alpha, L, ldl, B, ldb, work);
+  if (members > 1) return shareStrips<T>(Kernel.Trsm, members, right, trans, m, n, alpha, L, ldl, B, ldb, work);
   scale<T>(false, m, n, alpha, B, ldb);
   solve<T>(0, right, trans, order, right ? m : n, L, ldl, B, ldb, work);
 }
@@ -31,21 +31,18 @@ function solve<T>(
   if (whole == 0 && lastTile(n, TILE) == 0) whole = n < 8 * TB ? NB : TB;
   if (n <= whole) return solveWhole<T>(right, trans, n, w, L, ldl, B, ldb, work);
   const n1 = half(n);
-  const n2 = n - n1;
   const L21 = at<T>(L, ldl, n1, 0);
   const L22 = at<T>(L, ldl, n1, n1);
   const B2 = right ? at<T>(B, ldb, 0, n1) : at<T>(B, ldb, n1, 0);
-  if (right == trans) {
-    solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
-    if (right) gemm<T>(false, true, w, n2, n1, <T>-1, B, ldb, L21, ldl, <T>1, B2, ldb, work);
-    else gemm<T>(false, false, n2, w, n1, <T>-1, L21, ldl, B, ldb, <T>1, B2, ldb, work);
-    solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
-  } else {
-    solve<T>(whole, right, trans, n2, w, L22, ldl, B2, ldb, work);
-    if (right) gemm<T>(false, false, w, n1, n2, <T>-1, B2, ldb, L21, ldl, <T>1, B, ldb, work);
-    else gemm<T>(true, false, n1, w, n2, <T>-1, L21, ldl, B2, ldb, <T>1, B, ldb, work);
-    solve<T>(whole, right, trans, n1, w, L, ldl, B, ldb, work);
-  }
+  // One half of B is found by its own triangle, then taken from the other, which is next.
+  const downwards = right == trans;
+  const found = downwards ? n1 : n - n1;
+  const X = downwards ? B : B2;
+  const Y = downwards ? B2 : B;
+  solve<T>(whole, right, trans, found, w, downwards ? L : L22, ldl, X, ldb, work);
+  if (right) gemm<T>(false, trans, w, n - found, found, <T>-1, X, ldb, L21, ldl, <T>1, Y, ldb, work);
+  else gemm<T>(trans, false, n - found, w, found, <T>-1, L21, ldl, X, ldb, <T>1, Y, ldb, work);
+  solve<T>(whole, right, trans, n - found, w, downwards ? L22 : L, ldl, Y, ldb, work);
 }
 
 /** The bottom of the recursion: inverts the triangle, so that the solve is one product, in place. */

@@ -8,7 +8,7 @@
 import { GREEDY, SWAP, THOROUGH, swapsAtMost } from '../../src/solve/constants';
 import { formBytes, lines, problemBytes, pruneBytes, refitBytes, tableauBytes } from '../../src/solve/memory';
 import { workBytes } from '../gemm';
-import { widen } from '../gram';
+import { widen } from '../rows';
 import { enter, entry, put, value } from '../solve/array';
 import { greedy, select } from '../solve/greedy';
 import { Problem, createProblem, formProblem, rowOfH, workIn } from '../solve/problem';

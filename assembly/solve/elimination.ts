@@ -18,9 +18,9 @@
 // nearly equal numbers, are always f64.
 import { CAPACITY, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/constants';
 import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
-import { diagonalBlock, mirror, quadraticCost, smallPotrf, smallTrsm, whiten } from '../block';
+import { diagonalBlock, halfWhiten, mirror, quadraticCost, smallPotrf, smallTrsm } from '../block';
 import { gemm } from '../gemm';
-import { S, dot, narrow, scaleRow, subtractRows, swapColumnGroups, swapRowGroups, swapRows } from '../rows';
+import { S, dot, narrow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, widen } from '../rows';
 import { at } from '../simd';
 import { symmetrize, transpose } from '../transpose';
 import { after, enter, entry, put, value } from './array';
@@ -83,12 +83,9 @@ export class Elimination extends OnProblem {
  */
 export function createElimination<T>(problem: Problem, dearest: bool): Elimination {
   const s = changetype<Elimination>(problem.workspace);
-  const p = problem.p;
-  const m = problem.m;
-  const b = problem.b;
-  const groups = problem.groups;
-  const bb = b * b;
   s.problem = problem;
+  const p = problem.p;
+  const b = problem.b;
   s.otherwise = dearest ? -Infinity : Infinity;
   s.panel = <i32>panelRows(b);
   s.capacity = <i32>CAPACITY * s.panel;
@@ -102,22 +99,22 @@ export function createElimination<T>(problem: Problem, dearest: bool): Eliminati
     next = after<T>(next, rows, p);
   }
   s.W = next;
-  s.V = next = after<T>(next, rows, m);
+  s.V = next = after<T>(next, rows, s.m);
   s.C = next = after<T>(next, s.panel, p);
   next = after<T>(next, s.capacity, p);
   s.R = next;
   s.K = next = after<T>(next, s.panel, p);
   s.E = next = after<T>(next, s.capacity, p);
-  next = after<f64>(next, groups, bb);
+  next = after<f64>(next, s.groups, b * b);
   s.U = next;
-  s.D = next = after<T>(next, s.panel, m);
-  s.cost = next = after<f64>(next, groups, bb);
-  s.work = next = after<f64>(next, groups, 1);
-  s.order = next = after<f64>(next, 5, bb);
-  s.chosen = next = after<i32>(next, groups, 1);
-  s.taken = next = after<i32>(next, groups, 1);
-  next = after<u8>(next, groups, 1);
-  if (<f64>(next - problem.workspace) > eliminationBytes(p, m, b, sizeof<T>(), rows)) unreachable();
+  s.D = next = after<T>(next, s.panel, s.m);
+  s.cost = next = after<f64>(next, s.groups, b * b);
+  s.work = next = after<f64>(next, s.groups, 1);
+  s.order = next = after<f64>(next, 5, b * b);
+  s.chosen = next = after<i32>(next, s.groups, 1);
+  s.taken = next = after<i32>(next, s.groups, 1);
+  next = after<u8>(next, s.groups, 1);
+  if (<f64>(next - problem.workspace) > eliminationBytes(p, s.m, b, sizeof<T>(), rows)) unreachable();
   return s;
 }
 
@@ -222,21 +219,14 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
   const info = smallPotrf(b, L);
   if (info != 0) return info;
 
-  // The rows of V since the panel began lie behind those that are formed now.
-  const owed = used(s);
   const V = at<T>(s.V, p, panelRow(s, last), 0);
-  const before = V + <usize>b * lt;
-  const staged = at<T>(s.C, p, stagedRow(s, last), 0);
-  for (let r = 0; r < b; r++) {
-    const row = V + <usize>r * lt;
-    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
-    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, before, lt, row);
-  }
+  memory.copy(V, at<T>(s.C, p, stagedRow(s, last), 0), <usize>b * lt);
+  subtractOwed<T>(s, base, V, V, base, p, V);
   const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
   smallTrsm<T>(b, base, factor, V, lt);
 
   const R = at<T>(s.R, p, panelRow(s, last), 0);
-  formR<T>(s, last, V, R, owed, L, factor);
+  formR<T>(s, last, V, R, L, factor);
   if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
   else updateBlocks<T>(s, last, V, R);
   s.live--;
@@ -375,39 +365,42 @@ function swapParts<T>(s: Elimination, a: i32, z: i32, panel: usize, staged: usiz
   swapRowGroups<f64>(b, b, a, z, blocks, b);
 }
 
+/**
+ * Subtracts AᵀB from b rows of n of a removal: what those before it in the panel, whose rows of A and B lie behind its own, owe them.
+ * @param ld  of B, in elements, and of the rows
+ */
+function subtractOwed<T>(s: Elimination, base: i32, A: usize, B: usize, n: i32, ld: i32, rows: usize): void {
+  const b = s.b;
+  const line = <usize>ld * sizeof<T>();
+  const before = at<T>(B, ld, b, 0);
+  for (let r = 0; r < b; r++) {
+    subtractRows<T>(used(s), n, at<T>(A, s.p, b, base + r), <usize>s.p * sizeof<T>(), before, line, rows + <usize>r * line);
+  }
+}
+
 /** The rows of R, and of U, that belong to the V of a removal. */
-function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: usize, factor: usize): void {
+function formR<T>(s: Elimination, last: i32, V: usize, R: usize, L: usize, factor: usize): void {
   const p = s.p;
   const m = s.m;
   const b = s.b;
   const lt = <usize>p * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
-  const before = V + <usize>b * lt;
-  const beforeR = R + <usize>b * lt;
-  const staged = at<T>(s.K, p, stagedRow(s, last), 0);
-  for (let r = 0; r < b; r++) {
-    const row = R + <usize>r * lt;
-    memory.copy(row, staged + <usize>r * lt, <usize>base * sizeof<T>());
-    subtractRows<T>(owed, base, at<T>(before, p, 0, base + r), lt, beforeR, lt, row);
-    subtractRows<T>(owed, base, at<T>(beforeR, p, 0, base + r), lt, before, lt, row);
-  }
+  memory.copy(R, at<T>(s.K, p, stagedRow(s, last), 0), <usize>b * lt);
+  subtractOwed<T>(s, base, V, R, base, p, R);
+  subtractOwed<T>(s, base, R, V, base, p, R);
   smallTrsm<T>(b, base, factor, R, lt);
   const lw = <usize>m * sizeof<T>();
   const U = at<T>(s.U, m, panelRow(s, last), 0);
   if (isTiled(s.problem)) tiles(Event.Remove, base, b, U, 0);
   else memory.copy(U, at<T>(s.W, m, base, 0), <usize>b * lw);
-  for (let r = 0; r < b; r++) {
-    subtractRows<T>(owed, m, at<T>(before, p, 0, base + r), lt, U + <usize>b * lw, lw, U + <usize>r * lw);
-  }
+  subtractOwed<T>(s, base, V, U, m, m, U);
   smallTrsm<T>(b, m, factor, U, lw);
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
   const M = s.work;
   memory.copy(M, s.E + <usize>last * bb, bb);
-  whiten(b, L, M);
-  mirror(b, M);
-  scaleRow<f64>(b * b, 0.5, M);
+  halfWhiten(b, L, M);
   const half = narrowed<T>(b * b, M, factor);
   for (let r = 0; r < b; r++) subtractRows<T>(b, base, at<T>(half, b, r, 0), sizeof<T>(), V, lt, R + <usize>r * lt);
 }
@@ -415,13 +408,12 @@ function formR<T>(s: Elimination, last: i32, V: usize, R: usize, owed: i32, L: u
 /** For b > 1: D ← D − vᵀv, E ← E − vᵀr − rᵀv, and the costs. */
 function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
   const b = s.b;
-  const lt = <usize>s.p * sizeof<T>();
   const bb = <usize>(b * b) * S;
-  const wide = sizeof<T>() == 8 ? lt : <usize>b * S;
+  const wide = <usize>(sizeof<T>() == 8 ? s.p : b) * S;
   const cross = s.work + 2 * bb;
   for (let g = 0; g < n; g++) {
-    const v = widened<T>(b, at<T>(V, 0, 0, g * b), lt, s.work);
-    const r = widened<T>(b, at<T>(R, 0, 0, g * b), lt, s.work + bb);
+    const v = widened<T>(b, at<T>(V, 0, 0, g * b), s.p, s.work);
+    const r = widened<T>(b, at<T>(R, 0, 0, g * b), s.p, s.work + bb);
     const e = s.E + <usize>g * bb;
     subtractProduct(b, v, v, wide, s.D + <usize>g * bb);
     memory.fill(cross, 0, bb);
@@ -463,13 +455,10 @@ function narrowed<T>(n: i32, from: usize, to: usize): usize {
   return to;
 }
 
-/** A b × b part of a matrix as doubles, ld in bytes: in place, or copied to ld = b doubles. */
-function widened<T>(b: i32, from: usize, ld: usize, to: usize): usize {
+/** A b × b part of a matrix as doubles: in place, or copied to ld = b. */
+function widened<T>(b: i32, from: usize, ld: i32, to: usize): usize {
   if (sizeof<T>() == 8) return from;
-  for (let r = 0; r < b; r++) {
-    for (let c = 0; c < b; c++) store<f64>(at<f64>(to, b, r, c), <f64>load<T>(from + <usize>c * sizeof<T>()));
-    from += ld;
-  }
+  widen(b, b, from, ld, to, b);
   return to;
 }
 

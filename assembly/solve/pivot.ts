@@ -8,7 +8,7 @@
 //   T ← T − T_B:ᵀ t     K ← K − tᵀq − qᵀt                                  (all other rows and columns)
 //   T_B: ← σt           K_B: ← σΠ(K_B: − K_BB t)     T_BB ← −σΠσ     K_BB ← σΠK_BBΠσ
 // σ = −1 for rows that leave, +1 for rows that enter. B may hold both: one pass then does a swap.
-import { diagonalBlock, mirror, smallPotrf, smallTrsm, whiten } from '../block';
+import { diagonalBlock, halfWhiten, mirror, smallPotrf, smallTrsm, whiten } from '../block';
 import { gemm, multiply } from '../gemm';
 import { S, dot, scaleRow, subtractRows } from '../rows';
 import { put, value } from './array';
@@ -129,7 +129,7 @@ function invertSigned(w: i32, positive: i32, A: usize): bool {
  * Exact: the quadratic form on the joint 2b × 2b pivot.
  *
  * @param D, E  kept × b × b; for b = 1 the diagonals of T and K, else what `tableauPrepare` left there
- * @param work  8·b·b doubles
+ * @param out  kept values, and room for one more; @param work  8·b·b doubles
  */
 export function tableauChanges(
   j: i32, kept: i32, b: i32, p: i32, T: usize, K: usize, D: usize, E: usize, out: usize, work: usize,
@@ -141,13 +141,12 @@ export function tableauChanges(
   else blockChanges(j, kept, b, row, trow, krow, D, E, out, work);
 }
 
-/** ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. */
+/** ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. By pairs, the last perhaps beyond n. */
 function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E: usize, out: usize): void {
   const tjv = f64x2.splat(tj);
   const kjv = f64x2.splat(kj);
   const half = f64x2.splat(0.5);
-  let i = 0;
-  for (; i + 2 <= n; i += 2) {
+  for (let i = 0; i < n; i += 2) {
     const tij = v128.load(t);
     const d = v128.load(D);
     const cross = f64x2.mul(v128.load(k), tij);
@@ -161,12 +160,6 @@ function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E
     D += 16;
     E += 16;
     out += 16;
-  }
-  if (i < n) {
-    const tij = load<f64>(t);
-    const d = load<f64>(D);
-    const above = 0.5 * (load<f64>(E) * tj + kj * d) - load<f64>(k) * tij;
-    store<f64>(out, above / (d * tj - tij * tij));
   }
 }
 
@@ -189,9 +182,7 @@ export function tableauPrepare(
       store<f64>(E, Infinity);
     } else {
       smallTrsm<f64>(b, b, work, D, <usize>b * S);
-      whiten(b, work, E);
-      mirror(b, E);
-      scaleRow<f64>(b * b, 0.5, E);
+      halfWhiten(b, work, E);
     }
     D += bb;
     E += bb;
@@ -253,15 +244,13 @@ function blockChanges(
   }
 }
 
-/** NaN is never the least. */
+/** NaN is never the least. @param x  n values, and room for one more */
 export function minimum(n: i32, x: usize): f64 {
+  put(x, n, Infinity);
   let m = f64x2.splat(Infinity);
-  let i = 0;
-  for (; i + 2 <= n; i += 2) {
+  for (let i = 0; i < n; i += 2) {
     m = f64x2.pmin(m, v128.load(x));
     x += 16;
   }
-  let least = min<f64>(f64x2.extract_lane(m, 0), f64x2.extract_lane(m, 1));
-  if (i < n && load<f64>(x) < least) least = load<f64>(x);
-  return least;
+  return min<f64>(f64x2.extract_lane(m, 0), f64x2.extract_lane(m, 1));
 }

@@ -181,8 +181,7 @@ export function keepLargest(s: Problem, keep: i32): void {
     let norm: f64 = 0;
     for (let i = g * size; i < (g + 1) * size; i++) norm += abs(value(s.W0, i));
     put(norms, g, load<u8>(s.isProtected + g) ? Infinity : norm);
-    enter(s.order, g, g);
   }
   memory.fill(s.kept, 0, s.groups); // ranking marks what it has taken
-  rank(s.groups, norms, s.order, keep, -1, s.kept, s.rows);
+  rank(s.groups, norms, 0, keep, -1, s.kept, s.rows);
 }

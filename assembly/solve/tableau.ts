@@ -55,29 +55,26 @@ export class Tableau extends OnProblem {
 /** Lays a tableau out over the problem's workspace, `tableauBytes`, to be built. */
 export function createTableau(problem: Problem): Tableau {
   const s = changetype<Tableau>(problem.workspace);
-  const p = problem.p;
-  const m = problem.m;
-  const b = problem.b;
-  const groups = problem.groups;
-  const bb = b * b;
   s.problem = problem;
+  const p = problem.p;
+  const b = problem.b;
   s.failures = 0;
   let next = problem.workspace + <usize>HEAD_BYTES;
   s.T = next;
   s.K = next = after<f64>(next, p, p);
   s.R = next = after<f64>(next, p, p);
-  s.D = next += <usize>lines(max(8 * <f64>p * m, pivotBytes(p, b)));
-  s.E = next = after<f64>(next, groups, bb);
-  s.row = next = after<f64>(next, groups, bb);
-  s.minima = next = after<f64>(next, groups, 1);
-  s.small = next = after<f64>(next, groups, 1);
-  s.order = next = after<f64>(next, 8, bb);
-  s.position = next = after<i32>(next, groups, 1);
-  s.list = next = after<i32>(next, groups, 1);
-  s.wasKept = next = after<i32>(next, groups, 1);
-  s.taken = next = after<u8>(next, groups, 1);
-  next = after<u8>(next, groups, 1);
-  if (<f64>(next - problem.workspace) > tableauBytes(p, m, b)) unreachable();
+  s.D = next += <usize>lines(max(8 * <f64>p * s.m, pivotBytes(p, b)));
+  s.E = next = after<f64>(next, s.groups, b * b);
+  s.row = next = after<f64>(next, s.groups, b * b);
+  s.minima = next = after<f64>(next, s.groups, 1);
+  s.small = next = after<f64>(next, s.groups, 1);
+  s.order = next = after<f64>(next, 8, b * b);
+  s.position = next = after<i32>(next, s.groups, 1);
+  s.list = next = after<i32>(next, s.groups, 1);
+  s.wasKept = next = after<i32>(next, s.groups, 1);
+  s.taken = next = after<u8>(next, s.groups, 1);
+  next = after<u8>(next, s.groups, 1);
+  if (<f64>(next - problem.workspace) > tableauBytes(p, s.m, b)) unreachable();
   return s;
 }
 
@@ -171,7 +168,7 @@ export function bestSwap(s: Tableau): bool {
   for (let i = 0; i < kept; i++) if (load<u8>(s.problem.isProtected + entry(s.order, i))) put(s.E, i * b * b, Infinity);
   const removed = s.groups - kept;
   const members = membersFor<f64>(<f64>kept * removed * (b == 1 ? 10 : 9 * <f64>b * b * b));
-  const bytes = 8 * <f64>kept + 64 * <f64>b * b; // of each member's scratch
+  const bytes = 8 * <f64>(kept + 1) + 64 * <f64>b * b; // of each member's scratch
   if (members > 1 && bytes + OPERATION_BYTES <= workBytes(p, s.m)) {
     shareScan(members, changetype<usize>(s), removed, s.problem.products);
   } else scan(s, 0, removed, s.row, s.small);
@@ -188,7 +185,7 @@ export function bestSwap(s: Tableau): bool {
 
 /**
  * minima_j ← the least change by a swap for the removed group at position kept + j, for j from first to end − 1.
- * @param row  kept doubles; @param work  8·b·b
+ * @param row  kept + 1 doubles; @param work  8·b·b
  */
 export function scan(s: Tableau, first: i32, end: i32, row: usize, work: usize): void {
   for (let j = first; j < end; j++) {
