@@ -12,6 +12,7 @@ import {
   type LayerStatistics,
   type Panel,
   pruneLayer,
+  type Sized,
   type SolvedLayers,
   StatisticsAccumulator,
   solveLayers,
@@ -89,14 +90,8 @@ export class Calculator {
   }
 
   /** @param part  of the sums: a panel of their rows, or some rows of their tiles */
-  open(
-    id: number,
-    p: number,
-    m: number,
-    hasTarget: boolean,
-    part: Panel | TilingOptions,
-    convolution?: Convolution,
-  ): void {
+  open(id: number, sized: Sized, part: Panel | TilingOptions, convolution?: Convolution): void {
+    const { p, m, hasTarget } = sized;
     const shape = [this.#kernels, p, m, hasTarget] as const;
     const open = () => {
       if (!('first' in part)) return new TiledAccumulator(...shape, part);

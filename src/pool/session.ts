@@ -151,9 +151,9 @@ export class Session {
    * the sums take less than half of the time
    */
   statistics(p: number, m: number, hasTarget: boolean, convolution?: Convolution): SessionStatistics {
-    expectSizes({ p, m, hasTarget });
-    const division = byPanels(p, hasTarget ? m : 0);
-    return new SessionStatistics(this.#executor, p, m, hasTarget, division, convolution);
+    const sized = { p, m, hasTarget };
+    expectSizes(sized);
+    return new SessionStatistics(this.#executor, sized, byPanels(sized), convolution);
   }
 
   /**
@@ -166,8 +166,9 @@ export class Session {
     hasTarget: boolean,
     edge: number = TILE,
   ): SessionStatistics<TiledStatistics> {
-    expectSizes({ p, m, hasTarget });
-    return new SessionStatistics(this.#executor, p, m, hasTarget, byTiles(p, hasTarget ? m : 0, edge));
+    const sized = { p, m, hasTarget };
+    expectSizes(sized);
+    return new SessionStatistics(this.#executor, sized, byTiles(sized, edge));
   }
 
   /**

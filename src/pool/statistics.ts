@@ -4,7 +4,7 @@
 import { InputError, ShapeError, WorkerLostError } from '../errors.ts';
 import { expectObject, expectObjects } from '../expect.ts';
 import type { ConvGeometry } from '../kernel/index.ts';
-import { type Convolution, type Image, type LayerStatistics, type Panel, triangle } from '../solve/index.ts';
+import type { Convolution, Image, LayerStatistics, Panel } from '../solve/index.ts';
 import { countRows, expectTargets, type Sized } from '../solve/statistics.ts';
 import { assembleTiles, sharesOf, type TiledStatistics, type TilingOptions } from '../tiles/statistics.ts';
 import { tileStarts } from '../tiles/storage.ts';
@@ -29,8 +29,9 @@ interface Division<S> {
   join(sums: readonly S[], shared: boolean): S;
 }
 
-/** Rows of XᵀX by panels, in the memories of the threads. @param targets  columns of Y, where rows come with it */
-export function byPanels(p: number, targets: number): Division<LayerStatistics> {
+/** Rows of XᵀX by panels, in the memories of the threads. */
+export function byPanels({ p, m, hasTarget }: Sized): Division<LayerStatistics> {
+  const targets = hasTarget ? m : 0;
   return {
     most: Math.max(1, Math.floor(p / PANEL_ROWS)),
     divide: (threads) => panelsOf(p, targets, threads),
@@ -39,7 +40,8 @@ export function byPanels(p: number, targets: number): Division<LayerStatistics> 
 }
 
 /** Rows of tiles, in arrays of the threads. */
-export function byTiles(p: number, targets: number, edge: number): Division<TiledStatistics> {
+export function byTiles({ p, m, hasTarget }: Sized, edge: number): Division<TiledStatistics> {
+  const targets = hasTarget ? m : 0;
   return {
     most: tileStarts(p, edge).length - 1,
     divide: (threads) => sharesOf(p, targets, edge, threads).map((rows) => ({ edge, rows })),
@@ -60,15 +62,8 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
   #last: Promise<unknown>;
 
   /** @internal */
-  constructor(
-    executor: Executor,
-    p: number,
-    m: number,
-    hasTarget: boolean,
-    division: Division<S>,
-    convolution?: Convolution,
-  ) {
-    this.#sized = { p, m, hasTarget };
+  constructor(executor: Executor, sized: Sized, division: Division<S>, convolution?: Convolution) {
+    this.#sized = sized;
     this.#executor = executor;
     this.#members = executor.members(division.most);
     if (this.#members.length === 0) {
@@ -76,7 +71,7 @@ export class SessionStatistics<S extends LayerStatistics | TiledStatistics = Lay
     }
     this.#division = division;
     const parts = division.divide(this.#members.length);
-    this.#last = this.#each((ask, part) => ask('open', this.#id, p, m, hasTarget, parts[part], convolution));
+    this.#last = this.#each((ask, part) => ask('open', this.#id, sized, parts[part], convolution));
     this.#last.catch(() => {}); // reported by the calls that follow
   }
 
@@ -205,20 +200,19 @@ function panelsOf(p: number, m: number, count: number): Panel[] {
   return ends.map((end, i) => ({ first: i === 0 ? 0 : ends[i - 1], end }));
 }
 
-/** The whole of panels, in their order. */
+/** The whole of panels, in their order: each has its rows of all but Σy. */
 function assemble(parts: readonly LayerStatistics[], shared: boolean): LayerStatistics {
-  const { p, m, n, target } = parts[0];
-  const array = (length: number) =>
-    shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);
-  const XtX = array(triangle(p));
-  const sumX = new Float64Array(p);
-  const XtY = target && array(p * m);
-  let first = 0;
-  for (const part of parts) {
-    XtX.set(part.XtX, triangle(first));
-    sumX.set(part.sumX, first);
-    if (part.target) XtY?.set(part.target.XtY, first * m);
-    first += part.sumX.length;
-  }
-  return { p, m, n, XtX, sumX, ...(target && XtY && { target: { XtY, sumY: target.sumY } }) };
+  const { target, ...sums } = parts[0];
+  const joined = (of: (part: LayerStatistics) => Float64Array) => {
+    const length = parts.reduce((sum, part) => sum + of(part).length, 0);
+    const whole = shared ? new Float64Array(new SharedArrayBuffer(8 * length)) : new Float64Array(length);
+    let at = 0;
+    for (const part of parts) {
+      whole.set(of(part), at);
+      at += of(part).length;
+    }
+    return whole;
+  };
+  const whole = { ...sums, XtX: joined(({ XtX }) => XtX), sumX: joined(({ sumX }) => sumX) };
+  return target ? { ...whole, target: { ...target, XtY: joined((part) => part.target!.XtY) } } : whole;
 }

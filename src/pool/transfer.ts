@@ -3,6 +3,7 @@
 // Arrays on shared memory go as they are.
 
 import { transfer } from 'comlink';
+import { lines } from '../solve/memory';
 
 type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
 
@@ -14,9 +15,8 @@ type TypedArray = Float32Array | Float64Array | Int32Array | Uint8Array;
  */
 export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
   const copies = new Map<unknown, unknown>(given && [[given, given]]);
-  const lineUp = (bytes: number) => Math.ceil(bytes / LINE) * LINE;
   if (stage) {
-    const needed = arraysIn(value, given).reduce((sum, { byteLength }) => sum + lineUp(byteLength), 0);
+    const needed = arraysIn(value, given).reduce((sum, { byteLength }) => sum + lines(byteLength), 0);
     const bytes = Math.min(needed, STAGE_BYTES);
     if ((stage.buffer?.byteLength ?? 0) < bytes) stage.buffer = new SharedArrayBuffer(bytes);
   }
@@ -27,7 +27,7 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
     if (!stage?.buffer || end > stage.buffer.byteLength) return array.slice();
     const copy = new (array.constructor as Float64ArrayConstructor)(stage.buffer, top, array.length);
     copy.set(array);
-    top = lineUp(end);
+    top = lines(end);
     return copy;
   };
   const copyOne = (value: unknown): unknown => {
@@ -43,8 +43,6 @@ export function copyOf<T>(value: T, stage?: Stage, given?: object): T {
   return copyOne(value) as T;
 }
 
-/** A cache line. */
-const LINE = 64;
 /** What a stage holds of a job at most. */
 const STAGE_BYTES = 2 ** 28;
 

@@ -2,6 +2,7 @@
 
 import { expose } from 'comlink';
 import { type Abi, instance, Kernels, type Simd } from '../kernel/index.ts';
+import { lines } from '../solve/memory';
 import { type Arguments, answer, Calculator, type Request } from './calculator.ts';
 import { installErrorTransfer } from './errors.ts';
 import { platform } from './platform.ts';
@@ -49,7 +50,7 @@ export class Service {
 
 /** Where a member's scratch lies in the memory of whom it helps. */
 function scratchOf(abi: Abi, member: number): number {
-  return (abi.heapBase() >>> 0) + member * Math.ceil(scratchBytes(abi) / 64) * 64;
+  return (abi.heapBase() >>> 0) + member * lines(scratchBytes(abi));
 }
 
 installErrorTransfer();

@@ -36,13 +36,7 @@ export class ConvolutionAccumulator extends Accumulator<LayerStatistics> {
   #positions = 0;
 
   /** @param panel  the inputs to sum for; by default all */
-  constructor(
-    kernels: Kernels,
-    p: number,
-    m: number,
-    hasTarget: boolean,
-    panel: Panel = { first: 0, end: p },
-  ) {
+  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean, panel = { first: 0, end: p }) {
     super(kernels, p, m, hasTarget);
     const { abi } = kernels;
     this.#panel = panel;

@@ -122,17 +122,11 @@ function byGroup(space: Workspace, { p, m, groupSize }: LayerProblem, keep: numb
 
 /**
  * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
- * the lower number. Protected groups come first. Data-free, the baseline of the field.
+ * the lower number. Data-free, the baseline of the field.
  */
-export function magnitudeSupport(
-  kernels: Kernels,
-  problem: LayerProblem,
-  keep: number,
-  protect: readonly number[] = [],
-): number[] {
+export function magnitudeSupport(kernels: Kernels, problem: LayerProblem, keep: number): number[] {
   return kernels.scoped(() => {
     const space = Workspace.of(kernels, problem);
-    space.protect(protect);
     kernels.abi.keepLargest(space.state, keep);
     return space.kept;
   });

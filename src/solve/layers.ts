@@ -14,7 +14,7 @@ import {
   type ProblemOptions,
 } from './problem.ts';
 import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
-import { refitBias, refitRows, roundedRows } from './refit.ts';
+import { refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
 import { denseOn, expectKernels, type LayerProblem, type Steps } from './workspace.ts';
@@ -119,11 +119,12 @@ export function solveLayers(
   const chosen =
     keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...choosing, keep });
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
+  const weightsOn = (problem: LayerProblem, rows: Int32Array, onto?: Steps) =>
+    method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows, onto).W;
   const solved = damped.map(({ problem, damping }, i) => {
-    const rows = rowsLeft(problem.p, layers[i], kept);
     const isWhole = chosen && problems.length === 1 && problems[0] === problem && !steps;
     const onto = steps === undefined ? undefined : { most: steps, block: layers[i].block };
-    const W = isWhole ? chosen.W : weightsOn(kernels, problem, rows, method, onto);
+    const W = isWhole ? chosen.W : weightsOn(problem, rowsLeft(problem.p, layers[i], kept), onto);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };
@@ -159,17 +160,6 @@ export function checkLayers(
     }
     expectOptions(operation, { block }, { block: wholeFrom(LEAST_BLOCK) });
   }
-}
-
-function weightsOn(
-  kernels: Kernels,
-  problem: LayerProblem,
-  rows: Int32Array,
-  method: Method,
-  steps?: Steps,
-): Float64Array {
-  if (steps) return roundedRows(kernels, problem, rows, steps);
-  return method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows).W;
 }
 
 /** A layer's problem on all samples, damped as holds best on the held-out ones. */

@@ -126,7 +126,11 @@ export function layerProblem(
   const [{ p, m, target }] = parts;
   const { groupSize, bias, blend = target ? 1 : 0, damping = DEFAULT_DAMPING, dampDead = false } = options;
   const { H = new Float64Array(triangle(p)) } = options;
-  checkProblem(parts, W0, H, groupSize, blend, bias);
+  requireLength('H', H, triangle(p));
+  requireLength('W0', W0, p * m);
+  if (bias) requireLength('bias', bias, m);
+  requireGroups(p, groupSize);
+  requireSums(parts, blend);
   const dense = new Float64Array(W0);
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
@@ -167,29 +171,19 @@ function addUp<T>(to: Float64Array, [first, ...others]: readonly T[], of: (part:
 
 /** @throws {InputError} where these are no sums, but what makes them say */
 function expectSums(parts: readonly LayerStatistics[]): void {
-  const isSum = (part: LayerStatistics) =>
-    [part.p, part.m, part.n].every((size) => Number.isInteger(size) && size >= 0) && !('tiles' in part);
-  const other = parts.find((part) => !isSum(part));
-  if (other === undefined) {
-    for (const part of parts) expectFields('layerProblem', 'statistics', part, STATISTICS);
-    return;
+  for (const part of parts) {
+    const hint = 'tiles' in part ? '; those in tiles are for `solveTiled`' : '';
+    if (hint || ![part.p, part.m, part.n].every((size) => Number.isInteger(size) && size >= 0))
+      throw new InputError(
+        `layerProblem: "statistics" expected sums (what \`finish\` gives), got ${said(part)}${hint}`,
+      );
+    expectFields('layerProblem', 'statistics', part, STATISTICS);
   }
-  const hint = 'tiles' in other ? '; those in tiles are for `solveTiled`' : '';
-  throw new InputError(
-    `layerProblem: "statistics" expected sums (what \`finish\` gives), got ${said(other)}${hint}`,
-  );
 }
 
-function checkProblem(
-  parts: readonly LayerStatistics[],
-  W0: Float32Array | Float64Array,
-  H: Float64Array,
-  groupSize: number,
-  blend: number,
-  bias: ProblemOptions['bias'],
-): void {
+/** @throws {ShapeError} where parts of the statistics contradict the first of them */
+function requireSums(parts: readonly LayerStatistics[], blend: number): void {
   const [{ p, m }] = parts;
-  requireLength('H', H, triangle(p));
   for (const { XtX, sumX, target } of parts) {
     requireLength('XtX', XtX, triangle(p));
     requireLength('sumX', sumX, p);
@@ -197,9 +191,6 @@ function checkProblem(
     requireLength('XtY', target.XtY, p * m);
     requireLength('sumY', target.sumY, m);
   }
-  requireLength('W0', W0, p * m);
-  if (bias) requireLength('bias', bias, m);
-  requireGroups(p, groupSize);
   expectRows(parts, blend);
 }
 

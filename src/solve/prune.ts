@@ -144,10 +144,10 @@ function byOthers(
   const dense: Refit = solution
     ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
     : refit(kernels, problem, [...Array(groups).keys()]);
-  const result = (kept: number[], W: Float64Array, objective?: number) => {
-    const f = objective ?? objectiveOf(kernels, problem, W, groupRows(kept, groupSize));
-    const weights = { W, objective: f, damping: dampingOf(problem, W) };
-    return resultOf(problem, kept, weights, dataOf(dense.objective, dense.damping));
+  const denseData = dataOf(dense.objective, dense.damping);
+  const result = (kept: number[], W: Float64Array) => {
+    const objective = objectiveOf(kernels, problem, W, groupRows(kept, groupSize));
+    return resultOf(problem, kept, { W, objective, damping: dampingOf(problem, W) }, denseData);
   };
   if (method === 'ziplm') {
     // ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
@@ -159,8 +159,7 @@ function byOthers(
   }
   const kept = magnitudeSupport(kernels, problem, keep);
   if (method === 'magnitude') return result(kept, denseOn(problem, groupRows(kept, groupSize)));
-  const { W, objective } = refit(kernels, problem, kept);
-  return result(kept, W, objective);
+  return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
 }
 
 /** Names of the supports that a search starts from, in the order of their objectives in a report. */
@@ -184,18 +183,13 @@ function osscar(space: Workspace, problem: LayerProblem, options: LayerOptions, 
     const bounds = [maxSwaps, Math.min(Math.round(swapGroups), groups)] as const;
     expectDefinite('pruneLayer', space.kernels.abi.prune(space.state, ...elimination, way, ...bounds));
     const { dense, denseDamping, swaps, optimal, remaining, start, starts } = space.report;
-    const curve = space.curve.slice();
-    const result = resultOf(
-      problem,
-      space.kept,
-      space.refitted(keep * groupSize),
-      dataOf(dense, denseDamping),
-    );
-    if (Number.isNaN(swaps)) return { ...result, curve };
+    const weights = space.refitted(keep * groupSize);
+    const found = resultOf(problem, space.kept, weights, dataOf(dense, denseDamping));
+    const result = { ...found, curve: space.curve.slice() };
+    if (Number.isNaN(swaps)) return result;
     const known = STARTS.map((name, i) => [name, starts[i]] as const).filter(([, f]) => !Number.isNaN(f));
     return {
       ...result,
-      curve,
       search: {
         steps: swaps,
         swapOptimal: optimal === 1,

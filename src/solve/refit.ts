@@ -41,24 +41,14 @@ export function areGroups(given: readonly number[], groups: number): boolean {
   return Array.isArray(given) && given.every(isNext);
 }
 
-/** As `refit`, of rows instead of groups. */
-export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Array): Refit {
-  return kernels.scoped(() => Workspace.of(kernels, problem).refit(rows));
-}
-
 /**
- * Weights on these rows that are whole multiples of scales. Rows whose inputs are largest are rounded first, and the others make up for
- * them.
+ * As `refit`, of rows instead of groups.
+ * @param steps  weights are whole multiples of scales. Rows whose inputs are largest are rounded first, and the others make up for them
  */
-export function roundedRows(
-  kernels: Kernels,
-  problem: LayerProblem,
-  rows: Int32Array,
-  steps: Steps,
-): Float64Array {
+export function refitRows(kernels: Kernels, problem: LayerProblem, rows: Int32Array, steps?: Steps): Refit {
   const variance = (row: number) => problem.H[triangle(row) + row];
-  const ordered = rows.toSorted((a, b) => variance(a) - variance(b));
-  return kernels.scoped(() => Workspace.of(kernels, problem).refit(ordered, steps)).W;
+  const ordered = steps === undefined ? rows : rows.toSorted((a, b) => variance(a) - variance(b));
+  return kernels.scoped(() => Workspace.of(kernels, problem).refit(ordered, steps));
 }
 
 /** f(S, W) of any weights W (p × m) that vanish outside these rows. k²m flops. */

@@ -151,27 +151,26 @@ export abstract class RowAccumulator<S> extends Accumulator<S> {
   /** Adds what has not been added yet. @returns rows seen */
   protected flush(): number {
     const { kernels, X } = this;
-    const chunks: Chunk[] = [];
-    for (let first = 0; first < this.#filled; first += CHUNK_ROWS) {
+    const { abi } = kernels;
+    // Products of a chunk are summed in f32, or in f64 where its rows are flat.
+    const chunks = Array.from({ length: Math.ceil(this.#filled / CHUNK_ROWS) }, (_, i) => {
+      const first = i * CHUNK_ROWS;
       const rows = Math.min(CHUNK_ROWS, this.#filled - first);
-      const isFlat = kernels.abi.isFlat(rows, X.cols, addressOf(X, first), X.ld) !== 0;
-      chunks.push({ first, rows, isFlat });
-    }
-    if (this.#filled > 0) for (const sum of this.#sums) kernels.scoped(() => this.#add(sum, chunks));
+      return { first, rows, isFlat: abi.isFlat(rows, X.cols, addressOf(X, first), X.ld) !== 0 };
+    });
+    const add = ({ A, B, C }: Sum) => {
+      const [n, m] = [A.cols, B.cols];
+      const sum = C instanceof Float64Array ? kernels.matrix(n, m, 'f64', C) : C;
+      const scratch = kernels.allocate(abi.gramBytes(n, A === B ? 0 : m));
+      for (const { first, rows, isFlat } of chunks) {
+        const [a, b] = [addressOf(A, first), addressOf(B, first)];
+        abi.gram(isFlat, rows, n, m, a, A.ld, b, B.ld, sum.ptr, sum.ld, scratch);
+      }
+      if (C instanceof Float64Array) C.set(kernels.view(sum));
+    };
+    if (this.#filled > 0) for (const sum of this.#sums) kernels.scoped(() => add(sum));
     this.#filled = 0;
     return this.#rows;
-  }
-
-  #add({ A, B, C }: Sum, chunks: readonly Chunk[]): void {
-    const { abi } = this.kernels;
-    const [n, m] = [A.cols, B.cols];
-    const sum = C instanceof Float64Array ? this.kernels.matrix(n, m, 'f64', C) : C;
-    const scratch = this.kernels.allocate(abi.gramBytes(n, A === B ? 0 : m));
-    for (const { first, rows, isFlat } of chunks) {
-      const [a, b] = [addressOf(A, first), addressOf(B, first)];
-      abi.gram(isFlat, rows, n, m, a, A.ld, b, B.ld, sum.ptr, sum.ld, scratch);
-    }
-    if (C instanceof Float64Array) C.set(this.kernels.view(sum));
   }
 
   /** Has n rows filled in, as many at a time as there is room for. @param fill  given the number of the first */
@@ -237,13 +236,6 @@ export function countRows({ p, m, hasTarget }: Sized, X: ArrayLike<number>, Y?: 
   return n;
 }
 
-/** Rows of a batch whose products are summed in f32, or in f64 where they are flat. */
-interface Chunk {
-  readonly first: number;
-  readonly rows: number;
-  readonly isFlat: boolean;
-}
-
 function isZero(values: Float32Array, from: number, end: number): boolean {
   let i = from;
   while (i < end && values[i] === 0) i++;
@@ -270,14 +262,9 @@ export class StatisticsAccumulator extends RowAccumulator<LayerStatistics> {
    * @param hasTarget  whether rows come with a target
    * @param panel  the inputs to sum for; by default all
    */
-  constructor(
-    kernels: Kernels,
-    p: number,
-    m: number,
-    hasTarget: boolean,
-    { first, end }: Panel = { first: 0, end: p },
-  ) {
+  constructor(kernels: Kernels, p: number, m: number, hasTarget: boolean, panel = { first: 0, end: p }) {
     expectSizes({ p, m, hasTarget }); // before the panel, which is one of p inputs
+    const { first, end } = panel;
     const rows = end - first;
     if (!(first >= 0 && rows >= 0 && end <= p)) {
       throw new ShapeError(`statistics: "panel" expected inputs of ${p}, got ${first} to ${end}`);
@@ -293,11 +280,11 @@ export class StatisticsAccumulator extends RowAccumulator<LayerStatistics> {
     this.#XtY = zeros(rows, Y.cols);
     this.#sumX = zeros(rows, 1);
     this.#sumY = zeros(Y.cols, 1);
-    const panel = this.columns(first, end);
-    this.sum(panel, this.columns(0, first), kernels.submatrix(this.#XtX, 0, 0, rows, first));
-    this.sum(panel, panel, kernels.submatrix(this.#XtX, 0, first, rows, rows));
-    this.sum(panel, ones, this.#sumX);
-    this.sum(panel, Y, this.#XtY);
+    const X = this.columns(first, end);
+    this.sum(X, this.columns(0, first), kernels.submatrix(this.#XtX, 0, 0, rows, first));
+    this.sum(X, X, kernels.submatrix(this.#XtX, 0, first, rows, rows));
+    this.sum(X, ones, this.#sumX);
+    this.sum(X, Y, this.#XtY);
     this.sum(Y, ones, this.#sumY);
   }
 
