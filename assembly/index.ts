@@ -93,21 +93,19 @@ export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, wo
 }
 
 // The elimination itself, from a support and in a precision that are the host's business: created, then given `report.dense`, the
-// diagonal blocks of T, at `tiledBlocks`, and those of WWᵀ by `gramBlocks`, and run.
-export function screateTiled(s: Problem): void { createElimination<f32>(s, false); }
-export function dcreateTiled(s: Problem): void { createElimination<f64>(s, false); }
+// diagonal blocks of T, at `tiledBlocks`, and those of WWᵀ by `tiledGramBlocks`, and run.
+export function createTiled(s: Problem, isSingle: bool): void {
+  s.isSingle = isSingle;
+  if (isSingle) createElimination<f32>(s, false);
+  else createElimination<f64>(s, false);
+}
 export function tiledBlocks(s: Problem): usize { return eliminationOf(s).D; }
-export function sgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
-  gramBlocks<f32>(eliminationOf(s), first, end, W);
+export function tiledGramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
+  if (s.isSingle) gramBlocks<f32>(eliminationOf(s), first, end, W);
+  else gramBlocks<f64>(eliminationOf(s), first, end, W);
 }
-export function dgramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
-  gramBlocks<f64>(eliminationOf(s), first, end, W);
-}
-export function seliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
-  return removeGroups<f32>(s, keep, groupsPerStep, wholeCurve);
-}
-export function deliminateTiled(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
-  return removeGroups<f64>(s, keep, groupsPerStep, wholeCurve);
+export function eliminateTiled(s: Problem, keep: i32, step: i32, wholeCurve: bool): i32 {
+  return s.isSingle ? removeGroups<f32>(s, keep, step, wholeCurve) : removeGroups<f64>(s, keep, step, wholeCurve);
 }
 
 // What a host writes of a problem, and reads.

@@ -141,7 +141,10 @@ export function tableauChanges(
   else blockChanges(j, kept, b, row, trow, krow, D, E, out, work);
 }
 
-/** ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. By pairs, the last perhaps beyond n. */
+/**
+ * ½(K_ii T_jj + K_jj T_ii − 2K_ij T_ij) / (T_ii T_jj − T_ij²); the denominator is a sum of two negative terms. By pairs: of an odd n
+ * one more is written, which says nothing.
+ */
 function scalarChanges(n: i32, tj: f64, kj: f64, t: usize, k: usize, D: usize, E: usize, out: usize): void {
   const tjv = f64x2.splat(tj);
   const kjv = f64x2.splat(kj);

@@ -51,14 +51,14 @@ export function eliminateTiles<T extends ElementType>(
     const space = new Workspace(kernels, { p, m, groupSize: b }, true);
     space.protect(protect);
     return space.working(eliminationBytes(p, m, b, elementBytes(type), 0), () => {
-      abi[`${prefixOf(type)}createTiled`](space.state);
+      abi.createTiled(space.state, type === 'f32');
       const host = new Host(kernels, space, T, W, search);
       host.begin();
       space.matrix(abi.problemReport(space.state), 8, 1)[1] = dense;
       abi.host.tiles = (...event) => host.answer(...event);
       try {
         const step = Math.min(groupsPerStep, groups);
-        const info = abi[`${prefixOf(type)}eliminateTiled`](space.state, keep, step, wholeCurve);
+        const info = abi.eliminateTiled(space.state, keep, step, wholeCurve);
         if (info) return info;
         const removed = Array.from(space.order.subarray(keep)).reverse();
         const { objective } = space.report;
@@ -224,7 +224,10 @@ class Host {
       const first = g - (g % b);
       for (let h = first; h < first + b; h++) D[g * b + (h - first)] = this.#T.element(g, h);
     }
-    this.#W.each(p, false, (i, rows, W) => this.#gramBlocks(i, rows, W));
+    this.#W.each(p, false, (i, rows, W) => {
+      const first = this.#W.starts[i] / b;
+      abi.tiledGramBlocks(this.#space.state, first, first + rows / b, W);
+    });
   }
 
   answer(event: number, a: number, z: number, x: number, y: number): void {
@@ -308,13 +311,6 @@ class Host {
   #bring(from: Positions, first: number, count: number, width: number): void {
     const to = this.#floats(this.#staged, count * width);
     for (let r = 0; r < count; r++) to.set(from.row(first + r, width), r * width);
-  }
-
-  #gramBlocks(i: number, rows: number, W: number): void {
-    const b = this.#search.groupSize;
-    const first = this.#W.starts[i] / b;
-    const { abi } = this.#kernels;
-    abi[`${prefixOf(this.#T.type)}gramBlocks`](this.#space.state, first, first + rows / b, W);
   }
 
   #floats(address: number, length: number): Floats {
