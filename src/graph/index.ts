@@ -9,6 +9,7 @@ export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Ter
 export { type DescribedValue, describeValue } from './describe.ts';
 export { type DataType, type FloatType, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
+export { floatWeights } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
@@ -50,7 +51,6 @@ export { shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
 export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';
 export {
-  floatWeights,
   isFitted,
   STORED_TYPES,
   type StoredType,
