@@ -16,7 +16,8 @@ import {
   toFloat32,
   writeModel,
 } from '../../src/graph/index.ts';
-import { OperatorSetIdProtoSchema } from '../../src/graph/onnx_pb.ts';
+import { attributeOf } from '../../src/graph/node.ts';
+import { NodeProtoSchema, OperatorSetIdProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { difference, randomValue, runModel, shapesOf } from './running.ts';
 
 const CHANNELS = 70; // two blocks and a part of one
@@ -173,6 +174,23 @@ describe('a MatMulNBits of others', () => {
     const codes = cut.tensors.get('codes')!;
     cut.tensors.set('codes', { ...codes, bytes: codes.bytes.slice(1) });
     expect(floatWeights(cut)).toBe(cut);
+    cut.nodes[0].input = ['x'];
+    cut.edited();
+    expect(floatWeights(cut)).toBe(cut);
+  });
+
+  test('whose numbers another reads in another shape has its own floats', () => {
+    const model = quantized({ bits: 4, block: 16 });
+    const [product] = model.nodes;
+    const others = product.attribute.map((it) => attributeOf(it.name, it.name === 'K' ? 66 : Number(it.i)));
+    const other = create(NodeProtoSchema, { ...product, name: 'other', output: ['z'], attribute: others });
+    model.graph.node = [...model.nodes, other];
+    model.edited();
+    const { tensors } = floatWeights(model);
+    expect([...tensors.values()].map(({ dims }) => dims)).toEqual([
+      [70, 3],
+      [66, 3],
+    ]);
   });
 });
 
