@@ -37,7 +37,7 @@ export interface Limits {
   npyHeaderBytes: number;
   /** Bytes of the arrays in a .npz file, inflated. */
   npzBytes: number;
-  /** Values of one sample, of an image while it is resized, and of the batch with which a model is probed. */
+  /** Values of one sample, of an image while it is resized, of the batch with which a model is probed, and of its sparse tensors. */
   sampleValues: number;
   /** Lines of a .csv, a .jsonl, or a text of which each is a sample, that are not empty. */
   textLines: number;

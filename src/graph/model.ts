@@ -69,9 +69,6 @@ export function checkGraph(model: Model): void {
       throw fail(`${by} defines "${value}", which is no name for a value here; rename it`);
     known.add(value);
   };
-  for (const sparse of model.graph.sparseInitializer) {
-    if (sparse.values?.name) define(sparse.values.name, 'a sparse initialiser');
-  }
   for (const input of model.inputs) {
     if (input.name === '') throw fail(`a graph input has no name`);
     define(input.name, 'a graph input');

@@ -5,7 +5,7 @@ import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, OsscarError } from '../errors.ts';
 import { expectBytes } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
-import { limits } from '../limits.ts';
+import { checkValues, limits } from '../limits.ts';
 import { brokenField } from './broken.ts';
 import { replaceConstants } from './fold.ts';
 import { untaken } from './graph.ts';
@@ -16,12 +16,13 @@ import {
   type GraphProto,
   ModelProtoSchema,
   type NodeProto,
+  type SparseTensorProto,
   type TensorProto,
   type ValueInfoProto,
 } from './onnx_pb.ts';
 import type { Operator } from './propagation.ts';
-import { fromFloat32, fromIntegers, type Tensor, toSafe } from './tensor.ts';
-import { decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
+import { elements, fromFloat32, fromIntegers, sum, type Tensor, toSafe } from './tensor.ts';
+import { decodeSparse, decodeTensor, loadExternal, type ReadExternal } from './wire.ts';
 
 export interface ReadOptions {
   /** What to call the model in messages; default "model". */
@@ -37,7 +38,7 @@ export interface ReadOptions {
  *
  * Some forms of the same thing are made one: Constant nodes, and Identity nodes of constants, become
  * initialisers; initialisers are no graph inputs (as in IR version 4), so they can no longer be overridden;
- * typed data becomes raw data; calls of functions become what these consist of; nodes are sorted and get unique names; extents of inputs and outputs that are declared
+ * sparse tensors have their zeros; typed data becomes raw data; calls of functions become what these consist of; nodes are sorted and get unique names; extents of inputs and outputs that are declared
  * as 0 or less are left open. Everything else is kept as it is, known or not.
  *
  * @throws {FormatError} if the bytes are no ONNX model or a malformed one
@@ -81,6 +82,9 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   checkNames(graph, name);
   inlineFunctions(proto, graph, name);
   await loadExternal(allTensors(graph), name, external);
+  // A few bytes could otherwise take any amount of memory.
+  const dense = sum(Array.from(sparseTensors(graph), ({ dims }) => Math.abs(elements(dims.map(Number)))));
+  checkValues([dense], `${name}: all that its sparse tensors have`);
 
   const tensors = new Map<string, Tensor>();
   const add = (tensor: Tensor) => {
@@ -91,7 +95,9 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   };
   const constants = constantsOf(graph, new Set(graph.output.map((output) => output.name)), name);
   for (const tensor of constants.tensors) add(tensor);
+  for (const sparse of graph.sparseInitializer) add(decodeSparse(sparse, name));
   graph.initializer = [];
+  graph.sparseInitializer = [];
   graph.input = graph.input.filter((input) => !tensors.has(input.name));
   if (proto.irVersion < 4n) proto.irVersion = 4n; // before, initialisers had to be inputs
   graph.node = constants.nodes;
@@ -147,12 +153,14 @@ function openExtents({ type }: ValueInfoProto): void {
   }
 }
 
-/** The tensor that a Constant node holds; undefined for other nodes, strings and sparse tensors. */
+/** The tensor that a Constant node holds; undefined for other nodes and strings. */
 function constantOf(node: NodeProto, file: string): Tensor | undefined {
   if (node.opType !== 'Constant' || !isStandard(node)) return undefined;
   const name = node.output[0];
   const value = attribute(node, 'value')?.t;
   if (value) return { ...decodeTensor(value, `${file}: constant "${name}"`), name };
+  const sparse = attribute(node, 'sparse_value')?.sparseTensor;
+  if (sparse) return { ...decodeSparse(sparse, `${file}: constant "${name}"`), name };
   const one = attribute(node, 'value_int');
   if (one) return fromIntegers(name, [toSafe(one.i)], []);
   const many = attribute(node, 'value_ints');
@@ -180,16 +188,29 @@ export function nameNodes(nodes: readonly NodeProto[]): void {
 }
 
 function* allTensors(graph: GraphProto): Generator<TensorProto> {
-  yield* graph.initializer;
-  for (const sparse of graph.sparseInitializer) {
-    if (sparse.values) yield sparse.values;
-    if (sparse.indices) yield sparse.indices;
-  }
-  for (const node of graph.node) {
-    for (const a of node.attribute) {
-      if (a.t) yield a.t;
-      yield* a.tensors;
+  for (const it of graphsOf(graph)) {
+    yield* it.initializer;
+    for (const { t, tensors } of it.node.flatMap(({ attribute }) => attribute)) {
+      if (t) yield t;
+      yield* tensors;
     }
-    for (const inner of subgraphs(node)) yield* allTensors(inner);
   }
+  for (const { values, indices } of sparseTensors(graph)) {
+    if (values) yield values;
+    if (indices) yield indices;
+  }
+}
+
+function* sparseTensors(graph: GraphProto): Generator<SparseTensorProto> {
+  for (const it of graphsOf(graph)) {
+    yield* it.sparseInitializer;
+    for (const { sparseTensor } of it.node.flatMap(({ attribute }) => attribute))
+      if (sparseTensor) yield sparseTensor;
+  }
+}
+
+/** A graph and those inside its nodes. */
+function* graphsOf(graph: GraphProto): Generator<GraphProto> {
+  yield graph;
+  for (const node of graph.node) for (const inner of subgraphs(node)) yield* graphsOf(inner);
 }

@@ -3,10 +3,15 @@
 
 import { clearField, create } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
-import { type DataType, typeCode, typeFromCode } from './dtype.ts';
+import { bitsOf, type DataType, typeCode, typeFromCode } from './dtype.ts';
 import { copyMessage } from './node.ts';
-import { type TensorProto, TensorProto_DataLocation, TensorProtoSchema } from './onnx_pb.ts';
-import { byteLength, elements, groupBy, sum, type Tensor } from './tensor.ts';
+import {
+  type SparseTensorProto,
+  type TensorProto,
+  TensorProto_DataLocation,
+  TensorProtoSchema,
+} from './onnx_pb.ts';
+import { byteLength, elements, groupBy, sum, type Tensor, toIntegers } from './tensor.ts';
 
 const { EXTERNAL } = TensorProto_DataLocation;
 const { field } = TensorProtoSchema;
@@ -64,6 +69,38 @@ export function decodeTensor(proto: TensorProto, where: string): Tensor {
     throw new FormatError(`${where}: expected ${expected} bytes for ${type} [${dims}], got ${bytes.length}`);
   }
   return { name: proto.name, type, dims, bytes, source };
+}
+
+/**
+ * A sparse tensor, with its zeros. Its numbers lie at places of the whole, or at places on each axis.
+ *
+ * @throws {FormatError} if they do not
+ */
+export function decodeSparse({ values, indices, dims: extents }: SparseTensorProto, file: string): Tensor {
+  const where = `${file}: sparse tensor "${values?.name ?? ''}"`;
+  if (!values || !indices) throw new FormatError(`${where}: it has no ${values ? 'places' : 'numbers'}`);
+  const given = decodeTensor(values, where);
+  const list = decodeTensor(indices, `${where}: its places`);
+  const size = bitsOf(given.type) / 8;
+  if (!(size >= 1) || list.type !== 'int64')
+    throw new FormatError(`${where}: its numbers are ${given.type}, its places ${list.type}`);
+  const shape = create(TensorProtoSchema, { dataType: values.dataType, dims: extents });
+  const { type, dims, bytes: length } = describe(shape, where);
+  const places = toIntegers(list);
+  const steps = list.dims.length > 1 ? dims.map((_, axis) => elements(dims.slice(axis + 1))) : [1];
+  const ends = list.dims.length > 1 ? dims : [elements(dims)];
+  const count = elements(given.dims);
+  if (places.length !== count * steps.length)
+    throw new FormatError(`${where}: it has ${count} numbers, and places [${list.dims}] for them`);
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < count; i++) {
+    const own = places.slice(i * steps.length, (i + 1) * steps.length);
+    if (own.some((place, axis) => place < 0 || place >= ends[axis]))
+      throw new FormatError(`${where}: the place ${own} is outside [${dims}]`);
+    const at = sum(own.map((place, axis) => place * steps[axis]));
+    bytes.set(given.bytes.subarray(i * size, (i + 1) * size), at * size);
+  }
+  return { name: given.name, type, dims, bytes };
 }
 
 /** The message of a tensor, with raw data, or without data where `external` says in which file it is. */

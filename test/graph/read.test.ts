@@ -12,6 +12,7 @@ import {
   type ModelProto,
   ModelProtoSchema,
   NodeProtoSchema,
+  SparseTensorProtoSchema,
   StringStringEntryProtoSchema,
   TensorProtoSchema,
   ValueInfoProtoSchema,
@@ -67,6 +68,44 @@ describe('readModel', () => {
     expect(proto.graph!.initializer.map((tensor) => tensor.docString)).toContain('behind the data');
     proto.graph!.initializer = Array.from(model.tensors.values(), (tensor) => encodeTensor(tensor));
     expect(same(writeModel(model).model, toBinary(ModelProtoSchema, proto))).toBe(true);
+  });
+
+  it('gives sparse tensors their zeros', async () => {
+    const bytes = edited((graph) => {
+      for (const [i, dims] of [[3n], [3n, 2n]].entries()) {
+        const indices = { dataType: 7, dims, int64Data: i ? [0n, 1n, 1n, 0n, 1n, 2n] : [1n, 3n, 5n] };
+        const values = { name: `sparse ${i}`, dataType: 1, dims: [3n], floatData: [1, -2, 3] };
+        const sparse = create(SparseTensorProtoSchema, { values, indices, dims: [2n, 3n] });
+        graph.sparseInitializer.push(sparse);
+        const value = { name: 'sparse_value', type: Kind.SPARSE_TENSOR, sparseTensor: sparse };
+        const constant = { opType: 'Constant', output: [`constant ${i}`], attribute: [value] };
+        graph.node.unshift(create(NodeProtoSchema, constant));
+      }
+    });
+    const { tensors } = await readModel(bytes);
+    for (const name of ['sparse 0', 'sparse 1', 'constant 0', 'constant 1']) {
+      expect(tensors.get(name)!.dims).toEqual([2, 3]);
+      expect([...toFloat32(tensors.get(name)!)]).toEqual([0, 1, 0, -2, 0, 3]);
+    }
+  });
+
+  it.each([
+    ['a place beyond its end', [2n, 3n], [6n], 'the place 6 is outside [2,3]'],
+    ['a place before it', [2n, 3n], [-1n], 'the place -1 is outside [2,3]'],
+    ['more places than numbers', [2n, 3n], [1n, 2n], 'it has 1 numbers, and places [2] for them'],
+    [
+      'more zeros than there may be',
+      [2n ** 20n, 2n ** 20n],
+      [1n],
+      '1099511627776 values, more than 268435456',
+    ],
+  ])('refuses a sparse tensor with %s', async (_, dims, int64Data, message) => {
+    const bytes = edited((graph) => {
+      const indices = { dataType: 7, dims: [BigInt(int64Data.length)], int64Data };
+      const values = { name: 'sparse', dataType: 1, dims: [1n], floatData: [1] };
+      graph.sparseInitializer = [create(SparseTensorProtoSchema, { values, indices, dims })];
+    });
+    await expect(readModel(bytes)).rejects.toThrow(message);
   });
 
   it('changes nothing that a model computes', async () => {
