@@ -9,7 +9,7 @@ import { attribute, attributeInt, attributeOf, captured, isStandard, subgraphs }
 import type { GraphProto, NodeProto, ValueInfoProto } from './onnx_pb.ts';
 import { wrapAxis } from './propagation.ts';
 import { constantsOf, nameNodes } from './read.ts';
-import { fromIntegers, toIntegers } from './tensor.ts';
+import { fromIntegers, sum, toIntegers } from './tensor.ts';
 
 /** Graphs grow by what a Loop does each time. */
 const MOST_ROUNDS = 8;
@@ -141,12 +141,16 @@ const isSequence = ({ opType }: NodeProto) => opType.includes('Sequence');
 /** Lets nodes read the tensors of sequences that are known. @returns what need not be made any more, where nothing else reads it */
 function takeApart(model: Model): string[] {
   const lists = new Map<string, readonly string[]>();
+  const splits = new Map<string, NodeProto>();
   for (const node of model.nodes) {
     const [first, second, third] = node.input;
     const [output] = node.output;
     const list = lists.get(first);
     if (!isStandard(node)) continue;
+    const split = splits.get(first);
     if (node.opType === 'SequenceEmpty') lists.set(output, []);
+    else if (node.opType === 'SplitToSequence') splits.set(output, node);
+    else if (node.opType === 'SequenceAt' && split) cutOut(model, node, split);
     else if (node.opType === 'SequenceConstruct') lists.set(output, [...node.input]);
     else if (!list || list.length >= LONGEST) continue;
     else if (node.opType === 'Identity') lists.set(output, list);
@@ -164,8 +168,37 @@ function takeApart(model: Model): string[] {
       model.edited();
     }
   }
+  model.edited();
   return [
+    ...splits.keys(),
     ...lists.keys(),
     ...model.nodes.flatMap(({ opType, output }) => (opType === 'SequenceAt' ? output : [])),
   ];
+}
+
+/** Has a SequenceAt take its piece out of what a SplitToSequence splits, where constants say which it is. */
+function cutOut(model: Model, node: NodeProto, whole: NodeProto): void {
+  const [value, split] = whole.input;
+  const sizes = split ? model.tensors.get(split) : fromIntegers('', [1], []);
+  const place = integerOf(model, node.input[1]);
+  if (!sizes || place === undefined) return;
+  const all = toIntegers(sizes);
+  const isListed = sizes.dims.length > 0;
+  const at = isListed ? wrapAxis(place, all.length) : place;
+  const size = isListed ? all[at] : all[0];
+  if (at < 0 || size === undefined) return; // how many there are of one size is not known
+  const start = isListed ? sum(all.slice(0, at)) : at * size;
+  const axis = attributeInt(whole, 'axis', 0);
+  const constant = (base: string, integer: number, dims: readonly number[] = [1]) => {
+    const name = model.fresh(`${node.name}.${base}`);
+    model.tensors.set(name, fromIntegers(name, [integer], dims));
+    return name;
+  };
+  if (!split && attributeInt(whole, 'keepdims', 1) === 0) {
+    Object.assign(node, { opType: 'Gather', input: [value, constant('place', at, [])] });
+    node.attribute = [attributeOf('axis', axis)];
+  } else {
+    const bounds = [constant('start', start), constant('end', start + size), constant('axis', axis)];
+    Object.assign(node, { opType: 'Slice', input: [value, ...bounds], attribute: [] });
+  }
 }

@@ -148,6 +148,42 @@ describe('Loops', () => {
     ]);
   });
 
+  it('gives the pieces of a value that is split', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const split = (axis: number, inputs: readonly string[], channels: number, keepdims = 1) => {
+      const list = b.node('SplitToSequence', [x, ...inputs], { axis, keepdims });
+      return (place: number) => b.node('SequenceAt', [list, b.index(place)], {}, { channels });
+    };
+    const listed = split(2, [b.integers([2, 4])], 4);
+    const alike = split(-1, [b.index(4)], 2);
+    const [kept, single] = [split(1, [], WIDTH), split(1, [], WIDTH, 0)];
+    const values = [listed(-1), alike(1), kept(2), single(3)];
+    for (const value of values) b.output(b.matmul(value, 2));
+    const { operators } = await unrolled(b);
+    expect(operators.filter((it) => /Sequence|Slice|Gather/.test(it))).toEqual([
+      'Slice',
+      'Slice',
+      'Slice',
+      'Gather',
+    ]);
+  });
+
+  it('leaves pieces whose place is computed, or counted from an end that is not known', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const list = b.node('SplitToSequence', [x, b.index(2)], { axis: 2 });
+    const computed = b.node('ReduceMin', [b.node('Shape', [x])], { keepdims: 0 });
+    for (const place of [b.index(-1), b.node('Mod', [computed, b.index(2)])])
+      b.output(b.matmul(b.node('SequenceAt', [list, place], {}, { channels: 2 }), 2));
+    const { operators } = await unrolled(b);
+    expect(operators.filter((it) => it.includes('Sequence'))).toEqual([
+      'SplitToSequence',
+      'SequenceAt',
+      'SequenceAt',
+    ]);
+  });
+
   it('leaves long sequences as they are', async () => {
     const b = new OnnxBuilder();
     const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
