@@ -128,13 +128,16 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
   return plain;
 }
 
+/** The axes of an ellipsis. */
+const REST = '_';
+
 /**
  * X·W of an Einsum as a MatMul: axes of X that are summed over become one behind the others, and those that W adds come behind them.
  *
  * @param weights  as of `product`
  */
 function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
-  const { operands: [left, right] = [], result } = termsOf(node) ?? {};
+  const { operands: [left, right] = [], result } = termsOf(node, REST) ?? {};
   const place = node.input.findIndex((name) => model.tensors.has(name));
   const tensor = model.tensors.get(node.input[place] ?? '');
   if (!tensor || !isFloat(tensor.type) || node.input.length !== 2 || !left || !right || !result)
@@ -151,6 +154,10 @@ function written(model: Model, node: NodeProto, weights: Map<string, string>): N
     [...rows, ...added].sort().join('') === [...result].sort().join('') &&
     model.uses(tensor.name).every((use) => use.node.opType === 'Einsum');
   if (!isProduct || W.length !== tensor.dims.length) return [node];
+  // How many axes an ellipsis stands for is not known: they stay where they are.
+  const isInPlace = x.endsWith(summed.join('')) && result.endsWith(added.join('')) && !W.includes(REST);
+  const isOne = summed.length === 1 && added.length === 1;
+  if (rows.includes(REST) && !(isInPlace && isOne)) return [node];
   const order = [...summed, ...added].map((letter) => W.indexOf(letter));
   const dims = order.map((axis) => tensor.dims[axis]);
   const [p, m] = [dims.slice(0, summed.length), dims.slice(summed.length)].map(elements);

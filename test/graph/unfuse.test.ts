@@ -93,6 +93,8 @@ describe('unfuse', () => {
     ['acb,dc->abd', [2, 6, 3], [5, 6]],
     ['abc,c->ab', [2, 3, 6], [6]],
     ['acbd,ce->aebd', [2, 6, 3, 2], [6, 5]],
+    ['...c,cd->...d', [2, 3, 6], [6, 5]],
+    ['a...c,dc -> a...d', [2, 3, 2, 6], [5, 6]],
   ])('makes a product of matrices of Einsum %s', async (equation, dims, weight) => {
     const b = new OnnxBuilder();
     const x = b.feed('input', ['n', ...dims.slice(1)]);
@@ -109,7 +111,7 @@ describe('unfuse', () => {
     expect(result.tensors.has(W)).toBe(false);
   });
 
-  it.each(['abc,abd->acd', 'abc,bcd->abd', 'abc,cd->abc'])(
+  it.each(['abc,abd->acd', 'abc,bcd->abd', 'abc,cd->abc', '...c,cab->...ab', 'c...,cdb->b...d'])(
     'leaves Einsum %s, which is no product of rows and weights',
     async (equation) => {
       const b = new OnnxBuilder();

@@ -119,12 +119,20 @@ function attentionOf(
   return reason;
 }
 
-/** The letters of the operands and of the result, where all are named and none is twice in one. */
-export function termsOf(node: NodeProto): { operands: readonly string[]; result: string } | undefined {
-  const [inputs, result = '.'] = attributeString(node, 'equation', '').replaceAll(' ', '').split('->');
+/**
+ * The letters of the operands and of the result, where all are named and none is twice in one.
+ *
+ * @param ellipsis  what stands for the axes of an ellipsis; left out: an equation with one has no terms
+ */
+export function termsOf(
+  node: NodeProto,
+  ellipsis = '.',
+): { operands: readonly string[]; result: string } | undefined {
+  const equation = attributeString(node, 'equation', '').replaceAll(' ', '').replaceAll('...', ellipsis);
+  const [inputs, result = '.'] = equation.split('->');
   const operands = inputs.split(',');
   const isPlain = [...operands, result].every(
-    (term) => /^[a-zA-Z]*$/.test(term) && new Set(term).size === term.length,
+    (term) => /^[a-zA-Z_]*$/.test(term) && new Set(term).size === term.length,
   );
   return isPlain && operands.length === node.input.length ? { operands, result } : undefined;
 }
