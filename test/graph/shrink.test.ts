@@ -1103,6 +1103,19 @@ const GRAPHS: Record<
       return head(b, b.relu(b.conv(b.reshape(sources, [-1, 3, 8, 8], 3), 4, 3)));
     },
   },
+  'two sources of one layer that are scaled before they are taken one by one': {
+    prunable: 3,
+    build: (b) => {
+      const y = b.reshape(b.conv(b.relu(b.conv(image(b), 5, 3)), 12, 1), [-1, 2, 6, 8, 8], 6);
+      const sources = b.mul(b.node('Sigmoid', [y]), b.floats([0.5, 2], [2, 1, 1, 1]));
+      const W = b.weight([4, 6, 1, 1], 0.4);
+      const decoded = [0, 1].map((place) => {
+        const source = b.node('Gather', [sources, b.index(place)], { axis: 1 }, { channels: 6 });
+        return b.node('Conv', [source, W], {}, { channels: 4 });
+      });
+      return head(b, b.node('Concat', decoded, { axis: 1 }, { channels: 8 }));
+    },
+  },
   'a number of channels that is a computed constant, beside one that is inferred and one of another axis': {
     prunable: 1,
     build: (b) => {

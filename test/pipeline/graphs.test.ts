@@ -114,6 +114,14 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
         return head(b, b.relu(b.conv(x, 6, 3)));
       },
     },
+    'what a convolution gives in two groups, weighed and summed over these': {
+      groups: [4, 4, 6],
+      build: (b) => {
+        const x = b.relu(b.conv(b.relu(b.conv(image(b), 8, 3)), 12, 3, { group: 2 }));
+        const weighed = b.mul(b.reshape(x, [-1, 2, 6, 8, 8], 6), b.floats([0.5, 2], [2, 1, 1, 1]));
+        return head(b, b.node('ReduceSum', [weighed, b.integers([1])], { keepdims: 0 }));
+      },
+    },
     'squeeze and excitation': {
       groups: [8, 4, 6],
       build: (b) => {

@@ -6,7 +6,7 @@ import { attributeInt, attributeInts, attributeString, reads, transposeOrder } f
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, Propagation, type Rule, type Size, wrapAxis } from '../propagation.ts';
 import { follows, pinCounted, sizesOf } from '../sizes.ts';
-import { elements } from '../tensor.ts';
+import { elements, sum } from '../tensor.ts';
 import { carry } from './elementwise.ts';
 import { PRODUCTS } from './features.ts';
 import { softmax } from './normalization.ts';
@@ -186,8 +186,8 @@ const AHEAD = 16;
 const AHEAD_OF_HEADS = 64;
 
 /**
- * Whether a shorter axis than the labelled one is computed over before a layer reads it: as the branches of an attention over
- * branches, or masks of several sources that are cut out of one signal.
+ * Whether a shorter axis than the labelled one is computed over or taken apart before a layer reads it: as the branches of an attention
+ * over branches, or masks of several sources that are cut out of one signal.
  *
  * @param asHeads  whether heads are such an axis: each of them has all features
  */
@@ -201,7 +201,7 @@ function isMixed(
   const extent = axis.extent / outer;
   // heads that go where the batch is are heads; of others it cannot be told
   if ((outer > 1 && !asHeads) || !Number.isInteger(extent)) return false;
-  if (extent >= axis.label.leaves().length * axis.label.root().groups) return false;
+  if (extent >= sum(axis.label.leaves().map(({ groups }) => groups))) return false;
   const { model } = state;
   const scratch = new Propagation(model, state.shapes); // other labels do not matter to what computes over this one
   const own = scratch.free(extent);
@@ -226,7 +226,11 @@ function isMixed(
       return true;
     if (asHeads && own.label.root().isHead) return true;
     if (outer > 1 && own.label.pins.length > 0) return false;
-    if (own.label.pins.length > 0) return hasWeights || operator.rule === softmax || operator.rule === reduce;
+    if (own.label.pins.length > 0) {
+      const [value] = use.node.input;
+      const isPicked = isPick(state, { value, place: scratch.axes(value).findIndex(Boolean) }, use);
+      return isPicked || hasWeights || operator.rule === softmax || operator.rule === reduce;
+    }
     if (own.label.consumers.length > 0) return false;
     for (const value of use.node.output) {
       if (!scratch.isLabelled(value)) continue;
