@@ -17,6 +17,7 @@ import {
   type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
+  type OtherInput,
   openLanguageModel,
   openModel,
   type Preprocessing,
@@ -245,15 +246,14 @@ function lengthOfText({ positions }: SideFiles, options: ModelOptions): number[]
   return positions === undefined ? undefined : [lengthFor(positions, options)];
 }
 
-/** Inputs with open dimensions that no convention fills. */
-function openInputs({ others }: ModelInput) {
-  const isOpen = (dim: number | string) => !(typeof dim === 'number' && dim > 0);
-  return others.filter(({ dims, fill }) => !fill && dims.slice(1).some(isOpen));
-}
+/** Whether more than its batch is open. */
+const isOpen = ({ dims }: OtherInput) => dims.slice(1).some((dim) => !(typeof dim === 'number' && dim > 0));
 
 /** Those of other ranks than the samples, which then say nothing of them: any length shows what can be pruned. */
 function someDims(input: ModelInput): InputDims {
-  const others = openInputs(input).filter(({ dims }) => dims.length !== input.shape.length + 1);
+  const others = input.others.filter(
+    (other) => !other.fill && isOpen(other) && other.dims.length !== input.shape.length + 1,
+  );
   return Object.fromEntries(others.map(({ name, dims }) => [name, dims.slice(1).map(() => FEW)]));
 }
 
@@ -276,7 +276,8 @@ async function dataFor(
   const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
   if (isSaid) refuseMultiple(options);
   if (data === undefined) return { dims: someDims(input) };
-  if (isSaid && openInputs(input).length === 0) return {};
+  // A convention holds where the data says nothing else.
+  if (isSaid && !input.others.some(isOpen)) return {};
   if (/\.npy$/i.test(data.path) && (await isFile(data))) {
     const { shape } = decodeNpy(await data.read(), data.path);
     if (!isSaid && shape.length === input.shape.length + 1) return { size: shape.slice(1) };

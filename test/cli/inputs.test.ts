@@ -4,6 +4,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
+import { elements } from '../../src/graph/index.ts';
 import { randomValue, run } from '../graph/running.ts';
 import { byRate } from '../support/branches.ts';
 import { encoder } from '../support/encoder.ts';
@@ -67,6 +68,23 @@ test('arrays by input name come from an .npz, and what is the same for all from 
   await refused(['prune', model, ...flags], /no values for the input "scale", and no convention/);
   const report = await osscarJson('prune', model, ...flags, '--input', 'scale=0.5');
   expect(report.samples).toBe(16);
+  expect(report.maxDifference).toBeLessThan(1e-5);
+});
+
+test('a cache that the data gives has its extents of the data', async () => {
+  const b = new OnnxBuilder();
+  const x = b.node('Gemm', [b.feed('input', ['n', 6]), b.weight([6, 12], 1)], {}, { channels: 12 });
+  const keys = b.feed('past_key_values.0.encoder.key', ['n', 's', 6]);
+  const mean = b.node('ReduceMean', [keys], { axes: [1], keepdims: 0 }, { channels: 6 });
+  const model = join(folder, 'cache.onnx');
+  writeFileSync(model, b.output(b.gemm(b.relu(b.add(x, b.gemm(mean, 12))), 3)).build());
+  const next = random(4);
+  const array = (...dims: number[]) => npy(dims, Float32Array.from({ length: elements(dims) }, next));
+  const data = join(folder, 'cache.npz');
+  const keysOf = { name: 'past_key_values.0.encoder.key.npy', bytes: array(16, 5, 6) };
+  writeFileSync(data, writeZip([{ name: 'input.npy', bytes: array(16, 6) }, keysOf]));
+  const out = join(folder, 'cache-out.onnx');
+  const report = await osscarJson('prune', model, '--calibrate', data, '-o', out, ...QUICK);
   expect(report.maxDifference).toBeLessThan(1e-5);
 });
 
