@@ -65,6 +65,7 @@ export function analyse(
 function settled(model: Model, shapes: Shapes, narrows: Propagation['narrows']): Propagation {
   const state = propagated(model, shapes, narrows);
   for (const { name } of model.outputs) output(state, name);
+  for (const { name } of model.inputs) foreignHeads(state, name);
   settle(state);
   return state;
 }
@@ -196,6 +197,16 @@ function cachedHeads(state: Propagation, input: string): void {
   heads.label.isHead = true;
   state.edit(heads, { kind: 'dim', value: input, index: 1 }, input);
   state.mark(input, 1, heads);
+}
+
+/** A cache that does not go on as an output, as those of an encoder, is made by another model, which goes on giving all heads. */
+function foreignHeads(state: Propagation, input: string): void {
+  for (const [place, axis] of state.labelled(input)) {
+    const goesOn = state.model.outputs.some(
+      ({ name }) => isCache(name) && state.axes(name)[place]?.label.root() === axis.label.root(),
+    );
+    if (!goesOn) state.pin(axis, `another model makes the graph input "${input}"`);
+  }
 }
 
 function output(state: Propagation, name: string): void {

@@ -18,6 +18,7 @@ export interface Pinned {
 const HELP: readonly (readonly [RegExp, string])[] = [
   [/^residual stream$/, 'residual streams are left whole by default: --residual'],
   [/graph output/, 'nothing: what the model gives keeps its size'],
+  [/another model makes/, 'nothing: the model that gives these values keeps their size'],
   [/quantized weights/, 'float weights: prune that model, then quantise it'],
   [
     /not constant floating-point/,

@@ -336,13 +336,25 @@ describe('attention', () => {
           return project(b, b.node('MultiHeadAttention', [q, x, x], { num_heads: 6 }, MICROSOFT));
         },
       ],
+      'a cache that another model makes': [
+        /another model makes the graph input "past"/,
+        (b) => {
+          const q = split(b, linear(b, b.sequence(WIDTH), WIDTH), 6);
+          const cache = b.feed('past', ['n', 6, 'past', SIZE]);
+          return project(b, merge(b, attend(b, q, cache, cache), WIDTH));
+        },
+      ],
     };
     for (const [which, [message, build]] of Object.entries(pinned)) {
       it(which, async () => {
         const model = await readModel(build(new OnnxBuilder({ seed: 4 })).build());
         const mask = randomValue([1, 6, 11, 11]);
         const { data, dims } = randomValue([2, 11, WIDTH]);
-        const feeds: Record<string, Feed> = { input: { data, dims }, mask };
+        const feeds: Record<string, Feed> = {
+          input: { data, dims },
+          mask,
+          past: randomValue([2, 6, 5, SIZE]),
+        };
         const given = Object.fromEntries(model.inputs.map(({ name }) => [name, feeds[name]]));
         const { structures } = analyse(model, await shapesOfFeeds(model, given));
         expect(structures.filter((s) => s.prunable)).toEqual([]);
