@@ -4,7 +4,7 @@
 // does. Stored entries, all that torch.save writes, are then read in place; deflated ones are inflated from their
 // beginning by the platform's DecompressionStream. No workers, no evaluated code.
 
-import { type FileEntry, type Reader, ZipReader } from '@zip.js/zip.js/lib/zip-core-reader.js';
+import type { FileEntry, Reader } from '@zip.js/zip.js/lib/zip-core-reader.js';
 import { FormatError, OsscarError } from '../errors.ts';
 
 import { limits } from '../limits.ts';
@@ -39,6 +39,8 @@ export async function openZip(folder: Folder, file: string): Promise<Map<string,
   const archive = new Archive(pathIn(folder, file), await folder.size(file), read);
   const entries = new Map<string, ZipEntry>();
   let count = 0;
+  // Only where there is an archive does anybody wait for its modules.
+  const { ZipReader } = await import('@zip.js/zip.js/lib/zip-core-reader.js');
   try {
     const reader = new ZipReader(archive.source(), { useWebWorkers: false });
     for await (const entry of reader.getEntriesGenerator()) {

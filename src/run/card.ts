@@ -1,6 +1,5 @@
 // README.md of a pruned model's folder: the front matter that Hugging Face reads, and what a person should know.
 
-import { parse, stringify } from 'yaml';
 import type { Folder } from '../checkpoint/index.ts';
 import { isObject } from '../expect.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
@@ -25,8 +24,9 @@ const TAGS = ['pruned', 'osscar'];
  * @param loader  the library that the folder is for
  */
 export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
+  const yaml = await import('yaml'); // of 72 modules, which only runs that write a card wait for
   const { card, config } = await filesOf(source);
-  const of = frontMatter(card);
+  const of = frontMatter(yaml, card);
   const base = baseModel(source, config);
   const { metric } = report;
   const type = isText(of.pipeline_tag) ? of.pipeline_tag : taskOf(report);
@@ -41,7 +41,7 @@ export async function modelCard(source: Place, report: Report, loader: string): 
     tags: [...new Set(tags)],
     ...(metric && type && { 'model-index': [{ name, results: [resultOf(report, type)] }] }),
   };
-  return `---\n${stringify(fields)}---\n\n${text(name, base, report)}`;
+  return `---\n${yaml.stringify(fields)}---\n\n${text(name, base, report)}`;
 }
 
 /** What Hugging Face calls that which is measured; of ONNX files without a metric nobody can know. */
@@ -80,10 +80,10 @@ async function startOf(folder: Folder, file: string, most: number): Promise<Uint
 const YAML = { logLevel: 'error', prettyErrors: false, uniqueKeys: false } as const;
 
 /** Between the first lines of dashes. */
-function frontMatter(card?: Uint8Array): JsonObject {
-  const [, yaml] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
+function frontMatter({ parse }: typeof import('yaml'), card?: Uint8Array): JsonObject {
+  const [, text] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
   try {
-    const front: unknown = yaml === undefined ? undefined : parse(yaml, YAML);
+    const front: unknown = text === undefined ? undefined : parse(text, YAML);
     return isObject(front) ? front : {};
   } catch {
     return {};
