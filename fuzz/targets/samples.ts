@@ -22,16 +22,8 @@ import { encoder, oddLines, type Targets } from './target.ts';
 
 export const npyOf = (header: string, data: Uint8Array) => {
   const text = `${header.padEnd(54)}\n`;
-  return Uint8Array.from([
-    0x93,
-    ...encoder.encode('NUMPY'),
-    1,
-    0,
-    text.length & 255,
-    text.length >> 8,
-    ...encoder.encode(text),
-    ...data,
-  ]);
+  const start = [0x93, ...encoder.encode('NUMPY'), 1, 0, text.length & 255, text.length >> 8];
+  return new Uint8Array(Buffer.concat([Uint8Array.from(start), encoder.encode(text), data]));
 };
 const NPY = ['<f4', '<f2', '<f8', '<i8', '|u1'].map((type) =>
   npyOf(
