@@ -43,10 +43,16 @@ export default defineConfig({
     testTimeout: 600_000,
     hookTimeout: 600_000,
     pool: 'forks',
+    // The files of a worker share its modules: a half of what short ones take is to load these and onnxruntime once more.
+    isolate: false,
     sequence: { sequencer: LongFirst },
     // Vitest leaves a core free; of two that is half of the machine.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    // Node 20 keeps relaxed SIMD behind this flag; newer versions accept and ignore it.
-    execArgv: ['--experimental-wasm-relaxed-simd'],
+    // As the command sets them (src/cli/main.ts); what newer versions of Node have anyway they accept.
+    execArgv: [
+      '--experimental-wasm-relaxed-simd',
+      '--wasm-tiering-budget=13000000',
+      '--no-incremental-marking',
+    ],
   },
 });
