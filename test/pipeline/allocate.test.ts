@@ -7,6 +7,7 @@ import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/
 import { analyze, memoryStore, type PruneOptions } from '../../src/pipeline/index.ts';
 import { isBetter } from '../../src/pipeline/split.ts';
 import { openSession } from '../../src/pool/index.ts';
+import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { engine, fashion, fixtureBytes, noise, openFixture, prune } from './fixtures.ts';
@@ -212,6 +213,9 @@ describe('prune within a budget', () => {
   const run = (more: Partial<PruneOptions>) =>
     prune(bytes, images, { keep: undefined, ...options, store, ...more });
 
+  const onOneThread = () => openSession({ threads: 1, simd: 'baseline' });
+  const fresh = once(async () => run({ macs: 0.5, session: await onOneThread(), store: undefined }));
+
   test.each(['macs', 'params', 'bytes'] as const)('stays below it, and close to it: %s', async (kind) => {
     const { report } = await run({ [kind]: 0.6 });
     const { before, after } = report[kind === 'params' ? 'parameters' : kind]!;
@@ -234,13 +238,10 @@ describe('prune within a budget', () => {
 
   test('gives every thread count the same model', async () => {
     const two = await openSession({ threads: 2, simd: 'baseline' });
-    const one = await openSession({ threads: 1, simd: 'baseline' });
     try {
-      const models = await Promise.all(
-        [one, two].map((it) => run({ macs: 0.5, session: it, store: undefined })),
-      );
-      expect(models[0].report.allocation).toEqual(models[1].report.allocation);
-      expect(models[0].written.model).toEqual(models[1].written.model);
+      const [one, other] = [await fresh(), await run({ macs: 0.5, session: two, store: undefined })];
+      expect(one.report.allocation).toEqual(other.report.allocation);
+      expect(one.written.model).toEqual(other.written.model);
     } finally {
       await two.close();
     }
@@ -248,10 +249,10 @@ describe('prune within a budget', () => {
 
   test('analyses once for all budgets of a store', async () => {
     const store = memoryStore();
-    const first = await run({ macs: 0.7, store });
+    const watched = await onOneThread();
+    const first = await run({ macs: 0.7, store, session: watched });
     const found = await store.list('alone/');
     expect(found).toHaveLength(1);
-    const watched = await openSession({ threads: 1 });
     const solved: number[] = [];
     const solve = watched.solveLayers.bind(watched);
     watched.solveLayers = (...args) => {
@@ -260,8 +261,7 @@ describe('prune within a budget', () => {
     };
     const second = await run({ macs: 0.5, store, session: watched });
     expect(await store.list('alone/')).toEqual(found);
-    const fresh = await run({ macs: 0.5, store: undefined });
-    expect(second.written.model).toEqual(fresh.written.model);
+    expect(second.written.model).toEqual((await fresh()).written.model);
     expect(second.written.model).not.toEqual(first.written.model);
     // Two trials, the final pass, and no more.
     const { structures } = (await openFixture(NETWORK)).analysis;

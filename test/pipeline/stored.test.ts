@@ -4,6 +4,7 @@ import { onSteps, STORED_TYPES, steppedMaps, storeWeights, writeModel } from '..
 import {
   compareMethods,
   evaluate,
+  memoryStore,
   openModel,
   type PruneOptions,
   plan,
@@ -17,10 +18,15 @@ const NETWORK = 'fashion-mobilenet';
 const bytes = fixtureBytes(NETWORK);
 const calibration = await fashion('calib', 128);
 const evaluation = await fashion('test', 256);
+const few = await fashion('calib', 32);
 const how = { evaluation, target: 'self', search: 'greedy' } as const;
 const pruned = (options: Partial<PruneOptions>) => prune(bytes, calibration, { ...how, ...options });
 const float = once(() => pruned({}));
-const fourBits = once(() => pruned({ weights: 'int4' }));
+const as = {
+  float16: once(() => pruned({ weights: 'float16' })),
+  int8: once(() => pruned({ weights: 'int8' })),
+  int4: once(() => pruned({ weights: 'int4' })),
+};
 const kept = ({ layers }: { layers: readonly { kept: readonly number[] }[] }) => layers.map((it) => it.kept);
 
 describe('a file with weights as', () => {
@@ -30,7 +36,7 @@ describe('a file with weights as', () => {
     ['int4', 0.45, 0.03],
   ] as const)('%s is the same network with fewer bytes', async (weights, share, loss) => {
     const whole = await float();
-    const { report, written } = await (weights === 'int4' ? fourBits() : pruned({ weights }));
+    const { report, written } = await as[weights]();
     expect(kept(report)).toEqual(kept(whole.report));
     expect(report.parameters).toEqual(whole.report.parameters);
     expect(report.bytes).toEqual({ before: bytes.length, after: written.model.length });
@@ -40,7 +46,7 @@ describe('a file with weights as', () => {
   });
 
   test.each(STORED_TYPES)('%s is measured, and pruned again, as any other', async (weights) => {
-    const { report, written } = await (weights === 'int4' ? fourBits() : pruned({ weights }));
+    const { report, written } = await as[weights]();
     const again = await openModel(written.model, { engine });
     expect(again.quantized).toEqual([]);
     expect(again.parameters).toBe(report.parameters.after);
@@ -55,7 +61,7 @@ describe('a file with weights as', () => {
 
   test('int4 is fitted to what the network gives, and much nearer to it than the nearest steps', async () => {
     const whole = await float();
-    const { written, report } = await fourBits();
+    const { written, report } = await as.int4();
     const { model, info } = await openModel(whole.written.model, { engine });
     const nearest = writeModel(storeWeights(model, 'int4', onSteps(model, steppedMaps(model, info.shapes))));
     const expected = await outputs(whole.written.model, evaluation);
@@ -66,13 +72,14 @@ describe('a file with weights as', () => {
     expect(report.stages.map(({ stage }) => stage)).toContain('rounding');
   });
 
+  const budget = { keep: undefined, bytes: 0.16, effort: 'low', store: memoryStore() } as const;
+  const withinBytes = once(() => pruned(budget));
   test.each([
     ['int8', 2],
     ['int4', 2.4],
   ] as const)('%s keeps more within a budget of bytes, which comes true', async (weights, times) => {
     const limit = 0.16 * bytes.length;
-    const budget = { keep: undefined, bytes: 0.16, effort: 'low' } as const;
-    const plain = await pruned(budget);
+    const plain = await withinBytes();
     const small = await pruned({ ...budget, weights });
     for (const { written } of [plain, small]) expect(written.model.length).toBeLessThanOrEqual(limit);
     expect(small.written.model.length).toBeGreaterThan(0.8 * limit);
@@ -101,7 +108,7 @@ describe('a file with weights as', () => {
   test('int8 is what other methods are compared in', async () => {
     const opened = await openFixture(NETWORK);
     const options = { engine, session, calibration, keep: 0.5, weights: 'int8', ...how } as const;
-    const { report } = await pruneModel(opened, options);
+    const { report } = await as.int8();
     const [same] = await compareMethods(opened, report, ['osscar'], options);
     expect(same.metric).toEqual(report.metric);
   });
@@ -143,7 +150,8 @@ describe('the proof', () => {
       },
     };
     const opened = await openFixture(NETWORK);
-    return pruneModel(opened, { engine: off, session, calibration, keep: 0.5, weights: 'int8', ...how });
+    const options = { ...how, evaluation: undefined, calibration: few, weights: 'int8' } as const;
+    return pruneModel(opened, { engine: off, session, keep: 0.5, ...options });
   };
 
   test('has the graph compared before its weights are rounded', async () => {
