@@ -261,8 +261,8 @@ test('of a trained network more is kept than with half of the heads, at the same
       all: 1,
       layers: Object.fromEntries([0, 1, 2, 3].map((block) => [`${block}.heads`, 0.25])),
     };
-    const how = { engine, session, calibration, evaluation, keep, output: memoryOutput('vit') };
-    return (await prune(opened, how)).report;
+    const how = { engine, session, calibration, evaluation, keep, target: 'residual' } as const;
+    return (await prune(opened, { ...how, output: memoryOutput('vit') })).report;
   };
   const [fewer, narrow] = [await pruned('fewer'), await pruned('narrow')];
   await folder.close();

@@ -71,8 +71,12 @@ describe('the targets, on a residual network', () => {
   const pruneTo = (
     data: Dataset,
     target: PruneOptions['target'],
-    options?: Pick<PruneOptions, 'search' | 'producers'>,
-  ) => pruneModel(opened, { engine, session, calibration: data, keep: 0.5, target, ...options });
+    options?: Pick<PruneOptions, 'producers'>,
+  ) =>
+    pruneModel(opened, {
+      ...{ engine, session, calibration: data, keep: 0.5, target, search: 'greedy' },
+      ...options,
+    });
   beforeAll(async () => {
     opened = await openFixture('fashion-resnet-bn');
     calibration = await fashion('calib', 24);
@@ -111,7 +115,7 @@ describe('the targets, on a residual network', () => {
     const dense = await outputs(bytes, heldOut);
     for (const { kind, blend, error: expected } of [candidates[0], candidates.at(-1)!]) {
       // Candidates are compared without the local search, and with producers as they were.
-      const { written } = await pruneTo(fit, { kind, blend }, { search: 'greedy', producers: false });
+      const { written } = await pruneTo(fit, { kind, blend }, { producers: false });
       const error = relativeError(dense, await outputs(written.model, heldOut));
       expect(error / expected).toBeCloseTo(1, 2);
     }
