@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import { disk } from '../../src/disk/host.ts';
@@ -23,8 +23,10 @@ import {
   tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
+import { host } from '../../src/run/host.ts';
 import { prune as pruneIn, serving, setHost } from '../../src/run/index.ts';
 import { DINOV2, encoderWeights } from '../architectures/encoders.ts';
+import { OPT as SMALL, tinyWeights, uniformSizes } from '../architectures/tiny.ts';
 import { engine, fashion, fixtureBytes, folderOf, noise } from '../pipeline/fixtures.ts';
 
 const OPTIONS = { target: 'residual', search: 'greedy', keep: 0.5 } as const;
@@ -88,9 +90,12 @@ async function bytesOfFile(options: Partial<PruneOptions>): Promise<Uint8Array> 
   } as PruneOptions);
   return written.model;
 }
-const bytesOfFolder = (options: Partial<PruneOptions>) => bytesOfLanguage(options, language);
+const small = await folderOf(SMALL, tinyWeights(SMALL, uniformSizes(SMALL)));
+const ids = Int32Array.from({ length: 480 }, (_, i) => (i * i) % 40);
+const texts = tokenWindows(ids, { samples: 40, seqlen: 12 });
+const bytesOfFolder = (options: Partial<PruneOptions>) => bytesOfLanguage(options, small, texts);
 const bytesOfNarrow = async (options: Partial<PruneOptions>) =>
-  bytesOfLanguage(options, await openLanguageModel(folder, { heads: 'narrow' }));
+  bytesOfLanguage(options, await openLanguageModel(small.folder, { heads: 'narrow' }), texts);
 const wide = { ...DINOV2, image_size: 27 };
 const wideFolder = (await folderOf(wide, encoderWeights(wide))).folder;
 const bytesOfImages = async (options: Partial<PruneOptions>) =>
@@ -98,7 +103,7 @@ const bytesOfImages = async (options: Partial<PruneOptions>) =>
 async function bytesOfLanguage(
   options: Partial<PruneOptions>,
   model: OpenedLanguageModel,
-  calibration: Dataset = windows,
+  calibration: Dataset,
 ): Promise<Uint8Array> {
   const output = memoryOutput();
   await prune(model, { engine, calibration, ...OPTIONS, ...options, output } as PruneOptions & {
@@ -126,6 +131,8 @@ test('of a queue a report has no address, in which may be a password', async () 
   const store = memoryStore();
   await withServers(store, 1, async (servers) => {
     const queue = new ListQueue(servers);
+    const before = host;
+    onTestFinished(() => setHost(before)); // of all files that this process runs
     setHost({ ...disk, queue: async () => Object.assign(queue, { close() {} }) });
     const { report } = await pruneIn(join(OPT, '../fashion-mobilenet.onnx'), {
       ...{ ...OPTIONS, engine, calibration: images, shards: 2 },
