@@ -35,9 +35,6 @@ describe('resnet20-cifar10', () => {
     expect(after).toBeGreaterThanOrEqual(atLeast);
     expect(report.layers).toHaveLength(9);
     expect(report.maxDifference).toBeLessThan(1e-3);
-    // The command measures the file alone as the run did, and needs no flags for it.
-    if (keep === 0.5)
-      expect(await osscar('eval', file, ...data)).toEqual({ metric: 'accuracy', value: after, samples });
   });
 });
 
@@ -72,6 +69,8 @@ describe('mobilenet-v1-imagenet', () => {
     expect(statSync(file).size).toBeLessThan(16_909_367 * (keep ** 2 + 0.15));
     expect(statSync(file).size).toBe(report.bytes.after);
     expect(report.macs.after).toBeLessThan(keep * report.macs.before);
-    expect(await osscar('eval', file, '--data', data, '--labels', labels)).toMatchObject({ value: after });
+    // The command measures the file alone as the run did, and needs no flags for it.
+    const evaluated = await osscar('eval', file, '--data', data, '--labels', labels);
+    expect(evaluated).toMatchObject({ metric: 'accuracy', value: after, samples });
   });
 });
