@@ -32,6 +32,33 @@ export function expectBytes(operation: string, bytes: unknown): void {
     throw new InputError(`${operation}: "bytes" expected a Uint8Array, got ${said(bytes)}`);
 }
 
+/** Whether its buffer was handed to another thread: what is left looks like an empty array. */
+function isDetached({ buffer, byteLength }: ArrayBufferView): boolean {
+  if (byteLength > 0) return false;
+  try {
+    new Uint8Array(buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
+/** @throws {InputError} where nothing is left of its buffer */
+export function expectAttached(operation: string, name: string, values: ArrayBufferView): void {
+  if (isDetached(values))
+    throw new InputError(
+      `${operation}: "${name}" is empty, as its buffer was transferred to another thread; give a copy`,
+    );
+}
+
+/** @throws {InputError} where it is no typed array of numbers, or nothing is left of it */
+export function expectNumbers(operation: string, name: string, values: unknown): void {
+  const isOther = values instanceof DataView || /^Big/.test(Object(values).constructor?.name);
+  if (!ArrayBuffer.isView(values) || isOther)
+    throw new InputError(`${operation}: "${name}" expected a Float32Array, got ${said(values)}`);
+  expectAttached(operation, name, values);
+}
+
 /** @throws {InputError} where it is something else than text */
 export function expectText(operation: string, name: string, value: unknown): void {
   if (typeof value !== 'string')

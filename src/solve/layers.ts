@@ -1,7 +1,7 @@
 // From the statistics of layers to their new weights, in one operation: damping, problem, support, refit and bias.
 
 import { InputError, ShapeError } from '../errors.ts';
-import { expectObject, expectObjects } from '../expect.ts';
+import { expectNumbers, expectObject, expectObjects } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { expectFields, expectOptions, type Fields, type Options, wholeFrom } from '../options.ts';
 import { chooseDamping } from './damping.ts';
@@ -134,7 +134,7 @@ export function solveLayers(
 export function checkLayers(
   operation: string,
   layers: readonly (Omit<Layer, 'fit' | 'heldOut'> & {
-    readonly fit: { readonly p: number };
+    readonly fit: { readonly p: number; readonly m: number };
     readonly heldOut?: object;
   })[],
   recipe: LayerRecipe,
@@ -153,6 +153,7 @@ export function checkLayers(
     const { fit, heldOut, block } = layer;
     expectObject(operation, 'fit', fit);
     if (heldOut) expectObject(operation, 'heldOut', heldOut);
+    expectWeights(operation, layer.W, fit);
     for (const name of ['free', 'gone'] as const) {
       const rows = layer[name];
       if (rows !== undefined && !(rows instanceof Int32Array && rows.every((row) => row >= 0 && row < fit.p)))
@@ -160,6 +161,15 @@ export function checkLayers(
     }
     expectOptions(operation, { block }, { block: wholeFrom(LEAST_BLOCK) });
   }
+}
+
+/** @throws {InputError} where they are no weights of a layer with these sums, which are judged where they are added up */
+function expectWeights(operation: string, W: Layer['W'], { p, m }: { p: number; m: number }): void {
+  if (ArrayBuffer.isView(W)) expectNumbers(operation, 'W', W);
+  if (Number.isInteger(p * m) && W?.length !== p * m)
+    throw new ShapeError(
+      `${operation}: "W" expected ${p}×${m} values (inputs × outputs), got ${W?.length ?? W}`,
+    );
 }
 
 /** A layer's problem on all samples, damped as holds best on the held-out ones. */

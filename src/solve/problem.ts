@@ -102,7 +102,7 @@ const NOTHING = 1e-12;
  * @param statistics  of all samples, or of parts of them that add up to all
  * @param W0  dense weights, p × m
  * @throws {ShapeError} where sizes contradict each other
- * @throws {InputError} where the statistics hold NaN or infinite values
+ * @throws {InputError} where the statistics or weights hold NaN or infinite values
  *
  * Costs 2p²m flops for the product H·W0 (none at a = 1); of wasm memory `problemBytes` and `formBytes`.
  *
@@ -132,6 +132,8 @@ export function layerProblem(
   requireGroups(p, groupSize);
   requireSums(parts, blend);
   const dense = new Float64Array(W0);
+  if (nonFiniteAt(dense) >= 0)
+    throw new InputError('layerProblem: the dense weights hold NaN or infinite values');
   return kernels.scoped(() => {
     const space = new Workspace(kernels, { p, m, groupSize });
     const [sumX, sumY] = [p, m].map((length) => kernels.matrix(1, length, 'f64'));

@@ -2,7 +2,7 @@
 // convolution is unfolded a chunk at a time, never whole.
 
 import { InputError, ShapeError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { expectNumbers } from '../expect.ts';
 import type { ConvGeometry, Kernels, Matrix } from '../kernel/index.ts';
 import { COUNT, expectOptions, required, SWITCH, wholeFrom } from '../options.ts';
 import { CHUNK_ROWS, WIDE_ROWS } from './constants';
@@ -222,15 +222,15 @@ export function expectImage(name: string, channels: number, positions: number, i
 /**
  * Rows of X, n × p, and of Y, n × m, where there is one.
  * @throws {ShapeError} where sizes contradict each other
- * @throws {InputError} where X is no typed array
+ * @throws {InputError} where one is no typed array of numbers
  */
 export function countRows({ p, m, hasTarget }: Sized, X: ArrayLike<number>, Y?: ArrayLike<number>): number {
-  if (!ArrayBuffer.isView(X) || X instanceof DataView)
-    throw new InputError(`statistics: "X" expected a Float32Array, got ${said(X)}`);
+  expectNumbers('statistics', 'X', X);
   const n = X.length / p;
   if (!Number.isInteger(n))
     throw new ShapeError(`statistics: "X" expected rows of ${p}, got ${X.length} values`);
   expectTargets('Y', hasTarget, Y);
+  if (hasTarget && Y) expectNumbers('statistics', 'Y', Y);
   if (hasTarget && Y?.length !== n * m)
     throw new ShapeError(`statistics: "Y" expected ${n}×${m}, got ${Y?.length ?? 0} values`);
   return n;

@@ -49,6 +49,8 @@ export function tiledProblem(
       `problem: expected ${p} rows of weights in groups of ${groupSize}, got ${W0.length} values`,
     );
   }
+  if (nonFiniteAt(W0) >= 0)
+    throw new InputError('layerProblem: the dense weights hold NaN or infinite values');
   expectRows([statistics], blend);
   const H = new SymmetricTiles(p, 'f64', edge, given(tiles));
   const x = bias ? sumX.map((sum) => sum / n) : new Float64Array(p);

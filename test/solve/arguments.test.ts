@@ -49,6 +49,13 @@ afterAll(() => session.close());
 // biome-ignore lint/suspicious/noExplicitAny: all that types would not let pass
 type Call = (it: any) => unknown;
 const layer = (changes: object) => ({ W, fit, groupSize: 1, ...changes });
+const GONE = 'is empty, as its buffer was transferred to another thread; give a copy';
+/** What a caller is left with who has handed a copy of it to a worker. */
+function transferred(values: Float32Array): Float32Array {
+  const copy = values.slice();
+  structuredClone(copy, { transfer: [copy.buffer] });
+  return copy;
+}
 const sums = () => session.statistics(p, m, false);
 
 /** By what the error names. */
@@ -82,8 +89,8 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
   },
   problems: { combine: (it) => combineProblems(it), 'a single one': (it) => combineProblems([problem, it]) },
   statistics: { 'of a problem': (it) => layerProblem(kernels, it, W, { groupSize: 1 }) },
+  W: { solveLayers: (it) => session.solveLayers([layer({ W: it })], recipe, 2) },
   W0: {
-    solveLayers: (it) => session.solveLayers([layer({ W: it })], recipe, 2),
     'of a problem': (it) => pruneLayer(kernels, { ...problem, W0: it }, { keep: 2 }),
   },
   G: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, G: it }, { keep: 2 }) },
@@ -292,6 +299,31 @@ describe('what would be read or written beside an array is refused:', () => {
     expect(() => layerProblem(kernels, Promise.resolve(fit) as never, W, options)).toThrow(
       'got a promise; await it',
     );
+  });
+
+  test.each<[string, unknown, string]>([
+    ['of another size', new Float32Array(p * m - 1), '"W" expected 4×2 values (inputs × outputs), got 7'],
+    ['that are missing', undefined, '"W" expected 4×2 values (inputs × outputs), got undefined'],
+    ['of whole numbers that are none of JavaScript', new BigInt64Array(p * m), '"W" expected a Float32Array'],
+    ['that were transferred', transferred(W), `"W" ${GONE}`],
+    ['that are no number somewhere', W.with(3, Number.NaN), 'layerProblem: the dense weights hold NaN'],
+  ])('weights %s', async (_, weights, message) => {
+    const changed = layer({ W: weights }) as never;
+    expect(() => solveLayers(kernels, [changed], recipe, 2)).toThrow(message);
+    await expect(session.solveLayers([changed], recipe, 2)).rejects.toThrow(message);
+  });
+
+  test.each<[string, unknown, string]>([
+    ['in a list', [...Y], 'expected a Float32Array, got ['],
+    ['of whole numbers that are none of JavaScript', new BigInt64Array(n * m), 'expected a Float32Array'],
+    ['that were transferred', transferred(Y), GONE],
+  ])('rows %s', async (_, rows, message) => {
+    const accumulator = new StatisticsAccumulator(kernels, p, m, true);
+    const [x, y] = [`statistics: "X" ${message}`, `statistics: "Y" ${message}`];
+    expect(() => accumulator.addRows(rows as never, Y)).toThrow(x);
+    expect(() => accumulator.addRows(X, rows as never)).toThrow(y);
+    await expect(sums().addRows(rows as never)).rejects.toThrow(x);
+    await expect(session.statistics(p, m, true).addRows(X, rows as never)).rejects.toThrow(y);
   });
 
   test.each(['H', 'G', 'W0'] as const)('a problem whose %s is no number somewhere', (name) => {
