@@ -32,9 +32,9 @@ export function expectBytes(operation: string, bytes: unknown): void {
     throw new InputError(`${operation}: "bytes" expected a Uint8Array, got ${said(bytes)}`);
 }
 
-/** Whether its buffer was handed to another thread: what is left looks like an empty array. */
-function isDetached({ buffer, byteLength }: ArrayBufferView): boolean {
-  if (byteLength > 0) return false;
+/** Whether it was handed to another thread: arrays on it look like empty ones. */
+export function isDetached(buffer: ArrayBufferLike): boolean {
+  if (buffer.byteLength > 0) return false;
   try {
     new Uint8Array(buffer);
     return false;
@@ -43,20 +43,15 @@ function isDetached({ buffer, byteLength }: ArrayBufferView): boolean {
   }
 }
 
-/** @throws {InputError} where nothing is left of its buffer */
-export function expectAttached(operation: string, name: string, values: ArrayBufferView): void {
-  if (isDetached(values))
-    throw new InputError(
-      `${operation}: "${name}" is empty, as its buffer was transferred to another thread; give a copy`,
-    );
-}
+/** Of what is detached. */
+export const GONE = 'is empty, as its buffer was transferred to another thread; give a copy';
 
 /** @throws {InputError} where it is no typed array of numbers, or nothing is left of it */
 export function expectNumbers(operation: string, name: string, values: unknown): void {
   const isOther = values instanceof DataView || /^Big/.test(Object(values).constructor?.name);
   if (!ArrayBuffer.isView(values) || isOther)
     throw new InputError(`${operation}: "${name}" expected a Float32Array, got ${said(values)}`);
-  expectAttached(operation, name, values);
+  if (isDetached(values.buffer)) throw new InputError(`${operation}: "${name}" ${GONE}`);
 }
 
 /** @throws {InputError} where it is something else than text */

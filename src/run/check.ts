@@ -25,7 +25,7 @@ import {
 import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS } from '../pipeline/index.ts';
 import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
-import { meantBy } from './names.ts';
+import { INSTEAD, meantBy } from './names.ts';
 import {
   type AnalyzeSettings,
   ENGINES,
@@ -151,6 +151,7 @@ function unknownText(call: keyof typeof CALLS, name: string): string {
   const last = others.pop();
   if (last !== undefined)
     return `\`${name}\` is an option of ${[others.join(', '), last].filter(Boolean).join(' and ')}, and says nothing to ${call}; leave it out`;
+  if (Object.hasOwn(INSTEAD, name)) return `\`${name}\`: there is no option of that name; ${INSTEAD[name]}`;
   const meant = meantBy(name, [CALLS[call], ...Object.values(CALLS)].flatMap(Object.keys));
   return `\`${name}\`: there is no option of that name${meant === undefined ? '' : `; is \`${meant}\` meant?`}`;
 }

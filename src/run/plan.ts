@@ -2,6 +2,7 @@
 
 import { openKernels } from '../kernel/index.ts';
 import {
+  expectBound,
   type MachinesPlan,
   measureRates,
   memoryLimit,
@@ -50,6 +51,7 @@ export interface Planned extends Plan {
 export async function plan(model: Source, settings: PlanSettings): Promise<Planned> {
   checkOptions('plan', settings);
   const recipe = recipeOf(settings);
+  expectBound(recipe.spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {

@@ -2,7 +2,7 @@
 
 import { blobFolder, type Folder } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
-import { hasMethods, said } from '../expect.ts';
+import { GONE, hasMethods, isDetached, said } from '../expect.ts';
 import { limits } from '../limits.ts';
 import { host } from './host.ts';
 import { refuseHubName } from './hub.ts';
@@ -34,7 +34,13 @@ export type Source =
 export const MODEL_NAME = 'model.onnx';
 
 /** What is no path: a kind of address, and where. */
-export const ADDRESS = /^[a-z][a-z0-9+.-]*:\/\//i;
+export const ADDRESS = /^([a-z][a-z0-9+.-]*:\/\/|(data|blob):)/i;
+
+/** Of an address in messages: data: has all of a file in it. */
+const MOST_SHOWN = 100;
+/** No system has longer paths. */
+const LONGEST_PATH = 2 ** 15;
+const shown = (text: string) => (text.length > MOST_SHOWN ? `${text.slice(0, MOST_SHOWN)}…` : text);
 
 function urlOf(text: string): URL {
   try {
@@ -47,8 +53,10 @@ function urlOf(text: string): URL {
 function behind(url: URL, signal?: AbortSignal): Place | Promise<Place> {
   if (url.protocol === 'file:') return host.place(url);
   if (/^https?:$/.test(url.protocol)) return fetched(url, signal);
+  const isInside = /^(data|blob):$/.test(url.protocol);
+  const instead = isInside ? 'give its bytes, or the blob' : 'download it, and give its path (or https://…)';
   throw new InputError(
-    `"${url}": nothing is read from ${url.protocol}// addresses; download it, and give its path (or https://…)`,
+    `"${shown(url.href)}": nothing is read from ${url.protocol}${isInside ? '' : '//'} addresses; ${instead}`,
   );
 }
 
@@ -59,6 +67,10 @@ function behind(url: URL, signal?: AbortSignal): Place | Promise<Place> {
  */
 export async function placeOf(source: Source, name: string, signal?: AbortSignal): Promise<Place> {
   if (typeof source === 'string') {
+    if (source.length > LONGEST_PATH && !ADDRESS.test(source))
+      throw new InputError(
+        `"${shown(source)}": expected a path as the ${wordFor(name)}; text itself is given in a file: new File([text], 'a.txt')`,
+      );
     const place = ADDRESS.test(source) ? undefined : host.place(source);
     await refuseHubName(source, name === MODEL_NAME, place);
     return place ?? behind(urlOf(source), signal);
@@ -66,17 +78,18 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
   if (source instanceof URL) return behind(source, signal);
   if (isContent(source)) {
     const file = 'name' in source ? String(source.name) : name;
-    return within(new Map([[file, blobOf(source)]]), file);
+    return within(new Map([[file, blobOf(source, file)]]), file);
   }
   if (isDirectory(source)) {
     const blobs = new Map<string, Blob>();
     await gather(source, `${source.name}/`, blobs);
     return within(blobs, source.name);
   }
-  if (Symbol.iterator in Object(source)) {
+  // Numbers can be iterated over too.
+  if (Symbol.iterator in Object(source) && !ArrayBuffer.isView(source)) {
     const blobs = new Map<string, Blob>();
     for (const it of source as Iterable<File | URL | readonly [string, Content]>) {
-      const [path, blob] = await entryOf(it, signal);
+      const [path, blob] = await entryOf(it, name, signal);
       if (blobs.has(path)) throw new InputError(`"${path}": two files are called that`);
       blobs.set(path, blob);
     }
@@ -84,30 +97,44 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
     return within(new Map(Array.from(blobs, ([path, blob]) => [`${name}/${path}`, blob])), name);
   }
   throw new InputError(
-    `expected a path, an address, a file, its bytes (Uint8Array) or several files as the ${wordFor(name)}, got ${said(source)}${streamHint(source)}`,
+    `expected a path, an address, a file, its bytes (Uint8Array) or several files as the ${wordFor(name)}, got ${said(source)}${hintOf(source)}`,
   );
 }
 
 /** Of `model.onnx` the model. */
 const wordFor = (name: string) => name.replace(/\..*/, '');
 
-/** What can be read once is to be read by whoever has it. */
-function streamHint(source: unknown): string {
+/** How what else has a file in it is given. */
+function hintOf(source: unknown): string {
+  // What can be read once is to be read by whoever has it.
   if (hasMethods(source, 'blob')) return '; give what its `blob()` gives';
-  return hasMethods(source, Symbol.asyncIterator) ? '; read it first: await new Response(stream).blob()' : '';
+  if (hasMethods(source, Symbol.asyncIterator)) return '; read it first: await new Response(stream).blob()';
+  if (Object(source).files instanceof Map) return '; give its `files`';
+  // Of another realm, or of a kind that this one does not know.
+  if (/ArrayBuffer|DataView/.test(said(source))) return '; give a Uint8Array of it';
+  return ArrayBuffer.isView(source) ? '; numbers are given as a file: .npy' : '';
 }
 
 const isContent = (it: unknown): it is Content =>
   it instanceof Uint8Array || it instanceof Blob || it instanceof ArrayBuffer;
 
-const blobOf = (content: Content) =>
-  content instanceof Blob ? content : new Blob([content as Uint8Array<ArrayBuffer> | ArrayBuffer]);
+/** @throws {InputError} where nothing is left of the bytes */
+function blobOf(content: Content, name: string): Blob {
+  if (content instanceof Blob) return content;
+  if (isDetached(content instanceof ArrayBuffer ? content : content.buffer))
+    throw new InputError(`"${name}": ${GONE}`);
+  return new Blob([content as Uint8Array<ArrayBuffer> | ArrayBuffer]);
+}
 
 async function entryOf(
   it: File | URL | readonly [string, Content],
+  source: string,
   signal?: AbortSignal,
 ): Promise<[string, Blob]> {
-  if (it instanceof URL) return [fileName(it), blobOf(await (await behind(it, signal)).read())];
+  if (it instanceof URL) {
+    const name = fileName(it);
+    return [name, blobOf(await (await behind(it, signal)).read(), name)];
+  }
   if (it instanceof Blob) {
     // Of a folder that was picked, without the folder itself.
     const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
@@ -115,11 +142,11 @@ async function entryOf(
   }
   if (Array.isArray(it)) {
     const [path, content] = it as readonly unknown[];
-    if (typeof path === 'string' && isContent(content)) return [path, blobOf(content)];
+    if (typeof path === 'string' && isContent(content)) return [path, blobOf(content, path)];
   }
   const hint = typeof it === 'string' ? '; of paths, give that of the folder' : '';
   throw new InputError(
-    `expected files, addresses (URL), or pairs of a name and bytes, got ${said(it)}${hint}`,
+    `expected files, addresses (URL), or pairs of a name and bytes as the ${wordFor(source)}, got ${said(it)}${hint}`,
   );
 }
 

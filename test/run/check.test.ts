@@ -155,6 +155,20 @@ test.each([
   );
 });
 
+test('a plan is refused a budget that bounds nothing, as a run is', async () => {
+  for (const call of [CALLS.plan, CALLS.prune])
+    await expect(call({ keep: undefined, macs: '100%' })).rejects.toThrow(
+      '`macs`: 1 is all of the dense model',
+    );
+});
+
+test.each([
+  ['dryRun', '`plan` says what a run takes'],
+  ['report', 'reportHtml of osscar-wasm/report makes the page of what `prune` gives'],
+])('of the flag `%s`, which is no option, it is said what there is instead', (name, instead) => {
+  expect(() => checkOptions({ [name]: true })).toThrow(`there is no option of that name; ${instead}`);
+});
+
 test('nothing is meant by what is like no option', () => {
   expect(() => checkOptions({ verbose: true })).toThrow(/`verbose`: there is no option of that name$/);
   expect(() => checkOptions({ x: true })).toThrow(/`x`: there is no option of that name$/);

@@ -178,7 +178,7 @@ describe('prune', () => {
     [
       'files that are none',
       { calibration: [['a.png', 5]] },
-      'or pairs of a name and bytes, got ["a.png", 5]',
+      'or pairs of a name and bytes as the calibration, got ["a.png", 5]',
     ],
     ['paths', { calibration: ['a.png'] }, 'got "a.png"; of paths, give that of the folder'],
     ['a queue whose run lies nowhere', { queue: 'redis://a' }, 'where the workers find the run is missing'],
@@ -306,6 +306,12 @@ describe('places', () => {
     expect(samples).toBe(4);
   });
 
+  function transferred(): ArrayBuffer {
+    const bytes = buffer();
+    structuredClone(bytes, { transfer: [bytes] });
+    return bytes;
+  }
+
   test.each<readonly [source: unknown, message: string]>([
     [[], 'the list of files for the model is empty'],
     [new Map(), 'the list of files for the model is empty'],
@@ -316,7 +322,23 @@ describe('places', () => {
     ],
     [Promise.resolve(new Blob()), 'got a promise; await it'],
     [[new URL('ftp://a/b.onnx')], 'nothing is read from ftp:// addresses'],
+    [new URL('blob:nodedata:1'), 'nothing is read from blob: addresses; give its bytes, or the blob'],
+    [new Float32Array(4), 'as the model, got an object of Float32Array; numbers are given as a file: .npy'],
+    [new SharedArrayBuffer(4), 'an object of SharedArrayBuffer; give a Uint8Array of it'],
+    [[new Float32Array(4)], 'pairs of a name and bytes as the model, got an object of Float32Array'],
+    [{ files: new Map() }, 'got an object; give its `files`'],
+    [transferred(), '"model.onnx": is empty, as its buffer was transferred to another thread; give a copy'],
+    [[['a.onnx', transferred()]], '"a.onnx": is empty, as its buffer was transferred'],
   ])('%o is no model', async (source, message) => {
     await expect(inspect(source as never)).rejects.toThrow(message);
+  });
+
+  test('what a file holds is no path, and not all of it is repeated', async () => {
+    await expect(inspect(`data:;base64,${'A'.repeat(1000)}`)).rejects.toThrow(
+      /^"data:;base64,A{87}…": nothing is read from data: addresses; give its bytes/,
+    );
+    await expect(inspect('In the beginning '.repeat(5000))).rejects.toThrow(
+      /^"[^"]{100}…": expected a path as the model; text itself is given in a file: new File\(\[text\]/,
+    );
   });
 });
