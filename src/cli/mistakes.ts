@@ -75,10 +75,13 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   images: ['calibrate', 'data'],
   dataset: ['calibrate', 'data'],
   calibrate: ['data'],
+  c: ['calibrate'],
+  d: ['data'],
   eval: ['data'],
   test: ['data'],
   flops: ['macs'],
   speedup: ['latency'],
+  layers: ['keep-layer'],
   quantize: ['weights'],
   quantization: ['weights'],
   dtype: ['weights'],
@@ -98,11 +101,17 @@ const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
   'seq-length': ['seqlen'],
   save: ['output'],
   yes: ['overwrite'],
+  y: ['overwrite'],
+  'force-overwrite': ['overwrite'],
 };
+
+const MODEL = 'the model is given without a flag';
 
 /** Flags of others that have nothing to correspond to. */
 const NONE: Readonly<Record<string, string>> = {
-  model: 'the model is given without a flag',
+  model: MODEL,
+  m: MODEL,
+  i: MODEL,
   device: 'it runs on the CPU',
   gpu: 'it runs on the CPU',
   epochs: 'nothing is trained',
@@ -113,6 +122,7 @@ export function withHint(text: string, program: Command, given: readonly string[
   const called = program.commands.find((it) => it.name() === given[0]);
   const meant = meantIn(text, called, program);
   const [message, suggested] = text.split('(Did you mean');
+  if (text.includes("'--input <")) return `${message.trim()} (${MODEL})`;
   if (meant !== undefined) return `${message.trim()} (${meant})`;
   if (called && text.includes('too many arguments')) return tooMany(called, given, program);
   const taking = called?.options.find((it) => it.variadic && given.includes(it.long!));
@@ -193,19 +203,20 @@ function whereToLook(text: string, program: Command, called: Command | undefined
 
 /** What is meant by a flag that a command does not have: a longer or a shorter one, or that of another command. */
 function meantBy(flag: string, called: Command | undefined, program: Command): string | undefined {
-  const flagsOf = (command: Command) => command.options.map(({ long }) => long!.slice(2));
+  const flagsOf = (command: Command) =>
+    command.options.flatMap(({ long, short }) => [long, short].flatMap((it) => it?.replace(/^-+/, '') ?? []));
   const others = program.commands.filter((command) => flagsOf(command).includes(flag));
   if (!called) return others.length > 0 ? `a command comes first, as osscar ${others[0].name()}` : undefined;
   const own = flagsOf(called);
   const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
-  const near = [
-    flag,
-    ...(SYNONYMS[flag] ?? []),
-    own.find((it) => it.startsWith(flag)),
-    own.findLast((it) => flag.startsWith(it)),
-  ].find(isOwn);
   if (flag in NONE) return NONE[flag];
-  if (near !== undefined) return `Did you mean --${near}?`;
-  if (others.length === 0) return undefined;
-  return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
+  const same = [flag, ...(SYNONYMS[flag] ?? [])].find(isOwn);
+  if (same === undefined && others.length > 0)
+    return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
+  const begun = [
+    own.find((it) => it.startsWith(flag)),
+    own.findLast((it) => it.length > 1 && flag.startsWith(it)),
+  ];
+  const near = same ?? begun.find(isOwn);
+  return near && `Did you mean ${near.length === 1 ? '-' : '--'}${near}?`;
 }
