@@ -12,6 +12,7 @@ import {
   realPlace,
   unlessMissing,
   writeAtomically,
+  writeTogether,
 } from '../disk/files.ts';
 import { InputError } from '../errors.ts';
 import { parseJsonObject } from '../json.ts';
@@ -58,8 +59,10 @@ export async function keepReport(
   if (work !== undefined) await writeAtomically(join(work, REPORT_FILE), encode(json));
   if (page === undefined) return;
   for (const path of [page, besides(page)]) await checkReplacing(path, replacing);
-  await writeAtomically(besides(page), encode(json));
-  await writeAtomically(page, encode(await reportHtml(report)));
+  await writeTogether([
+    [page, encode(await reportHtml(report))],
+    [besides(page), encode(json)],
+  ]);
 }
 
 /** @throws {InputError} where the folder has none, or one of a later version */

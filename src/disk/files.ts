@@ -302,35 +302,47 @@ export async function syncFolder(path: string): Promise<void> {
   await handle?.close().catch(() => {});
 }
 
+type Parts = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
+
 /**
  * Writes the parts one after the other, so that `path` is the old file or the whole new one at every moment:
  * a temporary file in the same folder, flushed to the disk, renamed. It is removed if anything fails.
  *
  * @throws {InputError} naming the path
  */
-export async function writeAtomically(
-  path: string,
-  parts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+export function writeAtomically(path: string, parts: Parts): Promise<void> {
+  return writeTogether([[path, parts]]);
+}
+
+/** The same of files that belong together: all are on the disk before the first has its name. */
+export async function writeTogether(
+  files: readonly (readonly [path: string, parts: Parts])[],
 ): Promise<void> {
-  const folder = dirname(resolve(path));
-  const temporary = temporaryName(folder);
+  const written = files.map(([path]) => ({ path, temporary: temporaryName(dirname(resolve(path))) }));
+  let at = '';
   try {
-    const file = await open(temporary, 'wx');
-    try {
-      for await (const part of parts) await file.appendFile(part);
-      await file.sync();
-    } finally {
-      await file.close();
+    for (const [i, [path, parts]] of files.entries()) {
+      at = path;
+      const file = await open(written[i].temporary, 'wx');
+      try {
+        for await (const part of parts) await file.appendFile(part);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
     }
-    await rename(temporary, path);
+    for (const { path, temporary } of written) {
+      at = path;
+      await rename(temporary, path);
+    }
   } catch (cause) {
-    await rm(temporary, { force: true }).catch(() => {});
+    for (const { temporary } of written) await rm(temporary, { force: true }).catch(() => {});
     // What the parts' own iterator throws stays as it is.
     throw (cause as NodeJS.ErrnoException).code?.startsWith('E') && 'syscall' in (cause as object)
-      ? inputError(path, cause)
+      ? inputError(at, cause)
       : cause;
   }
-  await syncFolder(folder);
+  for (const folder of new Set(files.map(([path]) => dirname(resolve(path))))) await syncFolder(folder);
 }
 
 /**

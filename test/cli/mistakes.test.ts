@@ -724,7 +724,7 @@ test('of a flag that is given again it is said which one counts, unless it is th
   );
 });
 
-test('a report that finds its disk full does not take the results along', async () => {
+test('a report that finds its disk full does not take the results along, and leaves no part of itself', async () => {
   const out = newFolder('out');
   const isPage = "String(to).endsWith('r.html')";
   const full = `import fs from 'node:fs/promises';
@@ -740,4 +740,5 @@ test('a report that finds its disk full does not take the results along', async 
   );
   expect([code, JSON.parse(stdout).model.path]).toEqual([2, join(out, 'a.onnx')]);
   expect(stderr).toMatch(/r\.html": no space left\n$/);
+  expect(listing(out)).toEqual(['a.onnx']);
 });
