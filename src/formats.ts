@@ -27,13 +27,31 @@ const FORMATS: readonly Format[] = [
   { magic: '\x93NUMPY', what: `a .npy file; ${MODEL}` },
   { magic: '\x89PNG', what: `a PNG image; ${MODEL}` },
   { magic: '\xff\xd8\xff', what: `a JPEG image; ${MODEL}` },
-  { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
-  { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
   { magic: '{', what: 'JSON; give the folder that it is in, where that is a Hugging Face model' },
 ];
 
-/** What downloads leave in the place of a file, of whatever kind that is. */
+/** Models whose first bytes say nothing. */
+const ENDINGS: readonly (readonly [name: RegExp, what: string])[] = [
+  [/\.mlmodel$/i, 'a Core ML model; export what it was made of to ONNX'],
+  [/\.pb$/i, 'a graph of TensorFlow; convert it with tf2onnx'],
+  [/\.pdmodel$/i, 'a model of PaddlePaddle; convert it with paddle2onnx'],
+  [/\.(engine|plan|trt)$/i, 'a TensorRT engine; give the ONNX file that it was built from'],
+  [/\.xml$/i, 'a model of OpenVINO; give the ONNX file that it was converted from'],
+];
+
+/** What is taken for text. */
+const DOCUMENTS: readonly Format[] = [
+  { magic: 'PAR1', what: 'a Parquet file; write its texts to .txt or .jsonl' },
+  { magic: '%PDF', what: 'a PDF file; take the text out of it' },
+  { magic: 'PK\x03\x04', what: 'a zip archive, as .docx is; take the text out of it' },
+  { magic: '\xff\xfe', what: 'UTF-16 text; save it as UTF-8' },
+  { magic: '\xfe\xff', what: 'UTF-16 text; save it as UTF-8' },
+];
+
+/** What downloads leave in the place of a file, of whatever kind that is, and what it may be packed into. */
 const PLACEHOLDERS: readonly Format[] = [
+  { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
+  { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
   { magic: 'version https://git-lfs', what: 'a pointer of Git LFS; fetch the file with git lfs pull' },
   { magic: '<', what: 'a web page or XML; download the file itself' },
 ];
@@ -50,8 +68,13 @@ function whichOf(formats: readonly Format[], bytes: Uint8Array): string | undefi
 export const placeholder = (bytes: Uint8Array): string | undefined =>
   bytes.length === 0 ? 'an empty file' : whichOf(PLACEHOLDERS, bytes);
 
-/** The format that the first bytes tell, where it is not ONNX. */
-export function otherFormat(bytes: Uint8Array): string | undefined {
+/** The same of what is no UTF-8. */
+export const otherDocument = (bytes: Uint8Array): string | undefined =>
+  placeholder(bytes) ?? whichOf(DOCUMENTS, bytes);
+
+/** The format that a name or the first bytes tell, where it is not ONNX. */
+export function otherFormat(bytes: Uint8Array, name: string): string | undefined {
   const isText = /^[\t\n\r -~]{8,}$/.test(String.fromCharCode(...bytes.subarray(0, 64)));
-  return whichOf([...PLACEHOLDERS, ...FORMATS], bytes) ?? (isText ? `text; ${MODEL}` : undefined);
+  const [, named] = ENDINGS.find(([ending]) => ending.test(name)) ?? [];
+  return named ?? whichOf([...PLACEHOLDERS, ...FORMATS], bytes) ?? (isText ? `text; ${MODEL}` : undefined);
 }

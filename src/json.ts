@@ -2,7 +2,7 @@
 
 import { FormatError, InputError } from './errors.ts';
 import { isObject, said } from './expect.ts';
-import { placeholder, TELLING } from './formats.ts';
+import { otherDocument, placeholder, TELLING } from './formats.ts';
 import { limits } from './limits.ts';
 
 export type JsonObject = Record<string, unknown>;
@@ -73,8 +73,12 @@ export function decodeUtf8(bytes: Uint8Array, where: string): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
-    if (cause instanceof TypeError)
-      throw new FormatError(`${where}: not UTF-8 text; save it as UTF-8`, { cause });
+    if (cause instanceof TypeError) {
+      const other = otherDocument(bytes.subarray(0, TELLING));
+      throw new FormatError(`${where}: ${other ? `it is ${other}` : 'not UTF-8 text; save it as UTF-8'}`, {
+        cause,
+      });
+    }
     throw new FormatError(
       `${where}: ${bytes.length} bytes are more than one text may have; give a part of it`,
       {

@@ -1,17 +1,20 @@
 // What stands in the place of a download is said, of whatever kind the file was to be.
 
 import { expect, test } from 'vitest';
+import { readConfig } from '../src/checkpoint/checkpoint.ts';
 import { blobFolder } from '../src/checkpoint/folder.ts';
 import { readSafetensors } from '../src/checkpoint/safetensors.ts';
 import { readTorch } from '../src/checkpoint/torch.ts';
 import { readModel } from '../src/graph/read.ts';
-import { parseJsonObject } from '../src/json.ts';
+import { decodeUtf8, parseJsonObject } from '../src/json.ts';
 import { decodeImage } from '../src/pipeline/data/image.ts';
 import { decodeNpy } from '../src/pipeline/data/npy.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const LFS = bytes(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 1345\n`);
 const PAGE = bytes('<!doctype html><title>Sign in</title>');
+const GZIP = Uint8Array.of(0x1f, 0x8b, 8, ...new Uint8Array(40));
+const latin1 = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 const folderOf = (file: string, content: Uint8Array) =>
   blobFolder([[file, new Blob([content as BlobPart])]], 'm');
 
@@ -24,18 +27,51 @@ const READERS: readonly [string, (content: Uint8Array) => unknown][] = [
   ['a.png', (content) => decodeImage(content, 'a.png')],
 ];
 
-test.each(READERS)('a pointer of Git LFS, or a page, instead of %s', async (name, read) => {
-  await expect(read(LFS)).rejects.toThrow(
-    new RegExp(`${name.replace('.', '[.]')}.*a pointer of Git LFS; fetch the file with git lfs pull$`),
-  );
-  await expect(read(PAGE)).rejects.toThrow(/a web page or XML; download the file itself$/);
-});
+test.each(READERS)(
+  'a pointer of Git LFS, a page or what is compressed, instead of %s',
+  async (name, read) => {
+    await expect(read(LFS)).rejects.toThrow(
+      new RegExp(`${name.replace('.', '[.]')}.*a pointer of Git LFS; fetch the file with git lfs pull$`),
+    );
+    await expect(read(PAGE)).rejects.toThrow(/a web page or XML; download the file itself$/);
+    await expect(read(GZIP)).rejects.toThrow(/compressed by gzip; unpack it$/);
+  },
+);
 
 test.each([
   ['PK\x03\x04', 'a zip archive; unpack it, or where it is a .pt file of PyTorch, export it'],
   ['\x93NUMPY', 'a .npy file; a model is an ONNX file, or a Hugging Face folder'],
   ['In the beginning', 'text; a model is an ONNX file, or a Hugging Face folder'],
 ])('other files instead of a model: %s', async (content, what) => {
-  const latin1 = Uint8Array.from(content, (char) => char.charCodeAt(0));
-  await expect(readModel(latin1, { name: 'm.onnx' })).rejects.toThrow(`it is ${what}`);
+  await expect(readModel(latin1(content), { name: 'm.onnx' })).rejects.toThrow(`it is ${what}`);
+});
+
+test.each([
+  ['m.mlmodel', 'a Core ML model'],
+  ['saved_model.pb', 'a graph of TensorFlow; convert it with tf2onnx'],
+  ['m.engine', 'a TensorRT engine; give the ONNX file'],
+  ['m.xml', 'a model of OpenVINO'],
+])('other models, whose bytes say nothing: %s', async (name, what) => {
+  await expect(readModel(bytes('<net/>'), { name })).rejects.toThrow(
+    `${name}: no readable ONNX model: it is ${what}`,
+  );
+  // A known field, and no graph.
+  await expect(readModel(Uint8Array.of(8, 7), { name })).rejects.toThrow(`it is ${what}`);
+});
+
+test.each([
+  ['PAR1\x15\xff', 'a Parquet file; write its texts to .txt or .jsonl'],
+  ['%PDF-1.4\xff', 'a PDF file; take the text out of it'],
+  ['\xff\xfeI\0n\0', 'UTF-16 text; save it as UTF-8'],
+])('other files instead of text: %j', (content, what) => {
+  expect(() => decodeUtf8(latin1(content), '"a.txt"')).toThrow(`"a.txt": it is ${what}`);
+});
+
+test.each([
+  ['adapter_config.json', 'it is an adapter (LoRA): merge it into its model first'],
+  ['Manifest.json', 'it is a Core ML package'],
+])('folders of other kinds: with %s', async (file, what) => {
+  await expect(readConfig(folderOf(file, bytes('{}')))).rejects.toThrow(
+    `"m": there is no config.json in it; ${what}`,
+  );
 });

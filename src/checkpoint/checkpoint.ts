@@ -116,11 +116,19 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
 export async function readConfig(folder: Folder): Promise<JsonObject> {
   const files = await folder.list();
   if (files.includes(CONFIG_FILE)) return readJson(folder, CONFIG_FILE, limits.jsonBytes);
-  const hint = files.includes('saved_model.pb')
-    ? '; it is a SavedModel of TensorFlow, which tf2onnx converts'
-    : '; expected an ONNX file, or the folder of a Hugging Face model';
-  throw new InputError(`"${folder.name}": there is no config.json in it${hint}`);
+  const file = Object.keys(OTHER_FOLDERS).find((name) => files.includes(name));
+  const hint = file ? OTHER_FOLDERS[file] : 'expected an ONNX file, or the folder of a Hugging Face model';
+  throw new InputError(`"${folder.name}": there is no config.json in it; ${hint}`);
 }
+
+/** By a file that they have. */
+const OTHER_FOLDERS: Readonly<Record<string, string>> = {
+  'saved_model.pb': 'it is a SavedModel of TensorFlow, which tf2onnx converts',
+  'adapter_config.json':
+    'it is an adapter (LoRA): merge it into its model first (merge_and_unload), and save that',
+  'model_index.json': 'it is a pipeline of diffusers; give the ONNX file of one of its models',
+  'Manifest.json': 'it is a Core ML package; export what it was made of to ONNX',
+};
 
 /**
  * Opens a folder as Hugging Face's libraries write it: config.json beside model.safetensors or pytorch_model.bin,

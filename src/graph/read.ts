@@ -57,7 +57,7 @@ export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): P
     // what protobuf throws on broken bytes: end of input, wrong wire type, too deep, …
     const message =
       error instanceof Error && !(error instanceof RangeError) ? error.message : 'it is damaged';
-    const other = otherFormat(bytes);
+    const other = otherFormat(bytes, name);
     const reason = other ? `it is ${other}` : (brokenField(bytes) ?? message);
     throw new FormatError(`${name}: no readable ONNX model: ${reason}`, { cause: error });
   }
@@ -73,7 +73,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   );
   const graph = proto.graph;
   if (!graph) {
-    const other = otherFormat(bytes);
+    const other = otherFormat(bytes, name);
     throw new FormatError(`${name}: no ONNX model: it ${other ? `is ${other}` : 'has no graph'}`);
   }
   if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {

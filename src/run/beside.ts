@@ -23,8 +23,9 @@ const VARIANT = /_(fp16|q4|q4f16|q8|int8|uint8|bnb4|quantized)\.onnx$/i;
 export async function modelFile(place: Place): Promise<Place | undefined> {
   const { path } = place;
   if (!(await isFolder(place))) return place;
-  const { files } = await place.list();
+  const { files, folders } = await place.list();
   if (files.some((file) => CHECKPOINT.test(file))) return undefined;
+  if (folders.includes('snapshots')) throw await cacheError(place.at('snapshots'));
   for (const folder of [place.at('onnx'), place]) {
     if (!(await isFolder(folder))) continue;
     const found = (await folder.list()).files.filter((file) => ONNX.test(file) && !VARIANT.test(file));
@@ -36,6 +37,14 @@ export async function modelFile(place: Place): Promise<Place | undefined> {
       );
   }
   return undefined;
+}
+
+/** Where Hugging Face's libraries download to. */
+async function cacheError(snapshots: Place): Promise<InputError> {
+  const versions = (await snapshots.list()).folders.map((version) => `"${snapshots.at(version).path}"`);
+  return new InputError(
+    `"${snapshots.parent().path}": is a cache of downloads; give the version: ${versions.join(', ')}`,
+  );
 }
 
 /** The folder that says how a model's inputs are made: that of the file, or the one above `onnx/`. */

@@ -83,6 +83,10 @@ async function readText(place: Place): Promise<Uint8Array> {
     throw new InputError(
       `"${place.path}": is ${other}; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
     );
+  if (/\.json$/i.test(place.path))
+    throw new InputError(
+      `"${place.path}": is JSON; expected text, or objects with a "text", one a line (.jsonl)`,
+    );
   return place.read();
 }
 

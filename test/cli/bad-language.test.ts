@@ -66,6 +66,10 @@ describe.concurrent('a text', () => {
     );
     const image = file('photo.png', Buffer.alloc(8));
     await pruneRefused(/photo\.png": is an image; expected a file of text/m, { text: image });
+    const json = file('documents.json', '[{"text": "And God said"}]');
+    await pruneRefused(/documents\.json": is JSON; expected text, or objects with a "text", one a line/m, {
+      text: json,
+    });
   });
 
   test('is refused: a line of a .jsonl that is not JSON, or has no text', async () => {

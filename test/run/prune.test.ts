@@ -326,6 +326,10 @@ describe('places', () => {
     [new Float32Array(4), 'as the model, got an object of Float32Array; numbers are given as a file: .npy'],
     [new SharedArrayBuffer(4), 'an object of SharedArrayBuffer; give a Uint8Array of it'],
     [[new Float32Array(4)], 'pairs of a name and bytes as the model, got an object of Float32Array'],
+    [
+      [['snapshots/1a2b/config.json', new Blob(['{}'])]],
+      '"model.onnx": is a cache of downloads; give the version: "model.onnx/snapshots/1a2b"',
+    ],
     [{ files: new Map() }, 'got an object; give its `files`'],
     [transferred(), '"model.onnx": is empty, as its buffer was transferred to another thread; give a copy'],
     [[['a.onnx', transferred()]], '"a.onnx": is empty, as its buffer was transferred'],
