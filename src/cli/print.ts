@@ -21,6 +21,7 @@ import {
   type WholeHeads,
 } from '../pipeline/index.ts';
 import { counted, printable } from '../printable.ts';
+import { targetText, weightsText } from '../report/markup.ts';
 import type { Inspected, Planned } from '../run/index.ts';
 import { flagged } from './flags.ts';
 
@@ -173,7 +174,7 @@ const storedText = ({ file, weights, bytes }: NonNullable<PruneReport['stored']>
 
 /** @param columns  of the terminal, which the layers are shown on; without one they are left out */
 export function pruneText(
-  report: PruneReport & Pick<SavedReport, 'comparison'>,
+  report: PruneReport & Partial<Pick<SavedReport, 'comparison' | 'settings'>>,
   output: string,
   columns?: number,
 ): string {
@@ -257,15 +258,13 @@ function bar(part: number): string {
 
 const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
 
-function headline(report: PruneReport): string {
+function headline(report: PruneReport & Partial<Pick<SavedReport, 'settings'>>): string {
   const { recipe, target, layers, samples, sample } = report;
   const data = isText(report)
     ? `${counted(samples, 'window')} of ${sample} tokens`
     : counted(samples, 'sample');
-  const { kind, blend } = target.chosen;
-  const blended = blend > 0 && blend < 1 ? ` ${blend}` : '';
-  const fitted = `, fitted to: ${kind}${blended}${recipe.target === 'auto' ? ' (auto)' : ''}`;
-  return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${counted(layers.length, 'structure')}, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
+  const fitted = `, fitted to: ${targetText(target)}${recipe.target === 'auto' ? ' (auto)' : ''}`;
+  return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${counted(layers.length, 'structure')}${weightsText(report)}, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
 }
 
 function stagesText({ stages }: PruneReport): string {

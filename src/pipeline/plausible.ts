@@ -71,7 +71,7 @@ export function fewSamples({ steps }: Pick<Profile, 'steps'>, samples: number): 
   const short = layers.filter((layer) => hasFewRows(layer, samples));
   if (short.length === 0) return undefined;
   const needed = Math.max(...short.map(samplesFor));
-  const text = `${samples === 1 ? '1 calibration sample is' : `${samples} calibration samples are`} few: ${short.length} of ${layers.length} layers have fewer rows than inputs; ${needed} samples or more fit better`;
+  const text = `${samples === 1 ? '1 calibration sample is' : `${samples} calibration samples are`} few: ${short.length} of ${counted(layers.length, 'layer')} ${short.length === 1 ? 'has' : 'have'} fewer rows than inputs; ${needed} samples or more fit better`;
   return { kind: 'few-samples', text };
 }
 

@@ -65,9 +65,19 @@ function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[
   );
 }
 
-function summary({ recipe, samples, target, layers, seconds }: SavedReport): string {
-  const { kind, blend } = target.chosen;
-  return `${recipe.method}, ${counted(layers.length, 'structure')}, ${counted(samples, 'calibration sample')}, fitted to ${kind} ${blend}, in ${seconds.toFixed(1)} s.`;
+function summary(report: SavedReport): string {
+  const { recipe, samples, target, layers, seconds } = report;
+  return `${recipe.method}, ${counted(layers.length, 'structure')}${weightsText(report)}, ${counted(samples, 'calibration sample')}, fitted to ${targetText(target)}, in ${seconds.toFixed(1)} s.`;
+}
+
+/** What layers were fitted to. */
+export function targetText({ chosen: { kind, blend } }: SavedReport['target']): string {
+  return blend > 0 && blend < 1 ? `${kind} ${blend}` : kind;
+}
+
+/** What weights are stored as, where that was asked for; behind something else. */
+export function weightsText({ settings }: Partial<Pick<SavedReport, 'settings'>>): string {
+  return settings?.weights === undefined ? '' : `, weights as ${settings.weights}`;
 }
 
 const whole = (value: number) => Math.round(value).toLocaleString('en');

@@ -55,6 +55,19 @@ describe('prune --report', () => {
     }
   });
 
+  test('says what weights are stored as, in the text as on the page', async () => {
+    const work = path('stored');
+    mkdirSync(work);
+    const stored = { ...report, settings: { ...report.settings, weights: 'int8' } };
+    writeFileSync(join(work, 'report.json'), JSON.stringify(stored));
+    const { stdout } = await osscar('report', work, '--report', path('stored.html'));
+    expect(stdout).toMatch(/^osscar, macs .* structures, weights as int8, 40 samples, fitted to: self$/m);
+    expect(readFileSync(path('stored.html'), 'utf8')).toMatch(
+      /structures, weights as int8, 40 calibration samples, fitted to self, in /,
+    );
+    expect(page).toMatch(/structures, 40 calibration samples, fitted to self, in /);
+  });
+
   test('writes a page whose policy allows its own script and style and nothing else', () => {
     const policy = /content="(default-src[^"]+)"/.exec(page)![1];
     expect(policy).toMatch(/^default-src 'none'; /);
