@@ -159,10 +159,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
         throw new UnsupportedModelError(
           `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; the format "onnx" is for other loaders`,
         );
-      if (options.weights && !options.onnx)
-        throw new InputError(
-          `${folder.name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
-        );
+      expectStored(folder.name, options);
       if (options.loadable && heads === 'narrow')
         throw new InputError(
           `${folder.name}: config.json has no field for narrower heads; leave out \`loadable\`, or \`heads: 'narrow'\``,
@@ -178,6 +175,14 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     },
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
+}
+
+/** @throws {InputError} where weights are to be stored otherwise, and no file is written that has them so */
+export function expectStored(name: string, { weights, onnx }: FolderOptions): void {
+  if (weights && !onnx)
+    throw new InputError(
+      `${name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
+    );
 }
 
 /** Whether heads have fewer features than config.json says, or are about to lose some. */

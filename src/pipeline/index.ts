@@ -34,7 +34,7 @@ export { losesFeatures } from './described.ts';
 export type { Metric } from './evaluate.ts';
 export type { Fidelity } from './fidelity.ts';
 export { engineKind, Findings } from './findings.ts';
-export { describeFolder, type FolderOptions, inputOf, openLanguageModel } from './folder.ts';
+export { describeFolder, expectStored, type FolderOptions, inputOf, openLanguageModel } from './folder.ts';
 export {
   type InputDims,
   type InputValues,

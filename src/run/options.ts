@@ -7,6 +7,7 @@ import type { SimdChoice } from '../kernel/index.ts';
 import type {
   BudgetKind,
   Dataset,
+  FolderOptions,
   InputValues,
   LatencyTable,
   Machines,
@@ -153,6 +154,10 @@ export type Format = (typeof FORMATS)[number];
 /** transformers.js sizes the caches of all blocks by config.json. */
 export const isLoadable = ({ loadable, format }: Pick<PruneSettings, 'format' | 'loadable'>) =>
   loadable || format === 'transformers.js';
+
+/** What a folder of safetensors has beside them. */
+export const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>
+  format === 'onnx' ? 'beside' : format === 'transformers.js' ? format : undefined;
 
 /** The same where all that lies somewhere is found. */
 export interface Drawn {

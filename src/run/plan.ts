@@ -3,6 +3,7 @@
 import { openKernels } from '../kernel/index.ts';
 import {
   expectBound,
+  expectStored,
   type MachinesPlan,
   measureRates,
   memoryLimit,
@@ -17,8 +18,8 @@ import { checkOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
 import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
-import { isLoadable, type PlanSettings, type RunSettings } from './options.ts';
-import type { Place } from './place.ts';
+import { isLoadable, onnxOf, type PlanSettings, type RunSettings } from './options.ts';
+import { baseName, type Place } from './place.ts';
 import { calibrationOf, labelsOf, samplesPlace } from './samples.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
@@ -95,8 +96,9 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
   });
 }
 
-async function describedFolder(place: Place, options: Partial<RunSettings>, opened: Opened) {
+async function describedFolder(place: Place, options: Partial<PlanSettings>, opened: Opened) {
   await samplesPlace(options.calibration, 'calibration', options.signal);
+  expectStored(baseName(place), { weights: options.weights, onnx: onnxOf(options.format) });
   const { language: model, length: seqlen } = await describeInPlace(place, options, opened);
   return { model, seqlen, engine: await engineFor(options), given: undefined };
 }

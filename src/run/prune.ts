@@ -4,7 +4,6 @@ import { InputError } from '../errors.ts';
 import {
   compareMethods,
   expectBound,
-  type FolderOptions,
   type OpenedModel,
   type PruneReport,
   prune as pruneModel,
@@ -17,7 +16,7 @@ import { modelCard } from './card.ts';
 import { checkOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { host } from './host.ts';
-import { isLoadable, type PruneSettings } from './options.ts';
+import { isLoadable, onnxOf, type PruneSettings } from './options.ts';
 import { heldFolder, keptOutput, type Output, type Replacing } from './output.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { openRun } from './run.ts';
@@ -108,9 +107,6 @@ async function outputFor(place: Place, settings: PruneSettings): Promise<Output>
 
 /** What people call files of models, and what they pack folders into. */
 const FILE_NAME = /\.(onnx|safetensors|bin|pt|pth|gguf|zip|tar|gz|tgz)$/i;
-
-const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>
-  format === 'onnx' ? 'beside' : format === 'transformers.js' ? format : undefined;
 
 /** The library that a written folder is for. */
 function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings): string {

@@ -374,6 +374,11 @@ describe.concurrent('a flag', () => {
       '--weights is of ONNX files, and safetensors are written; --format onnx adds one',
     ],
     [
+      'the same, before a dry run',
+      [...text, '--weights', 'int4', '--dry-run'],
+      'opt-kjv: --weights is of ONNX files, and safetensors are written; --format onnx adds one',
+    ],
+    [
       'speeds of machines that are not asked about',
       [...images, '--dry-run', '--network', '10'],
       '--network is of --machines, which is missing; give both',
