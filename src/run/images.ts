@@ -106,13 +106,16 @@ type Listed = Awaited<ReturnType<typeof listImages>>;
 
 const linksText = (dangling: number) => `${counted(dangling, 'link')} to what is not there`;
 
+/** Of kinds that are not read. */
+const PICTURE = /\.(gif|bmp|tiff?|hei[cf]|jp2|jxl|p[bgnp]m|svg|dng|nef|cr2)$/i;
+
 /** What a folder without a single image holds instead. */
 function noImages(folder: Place, { others, deeper: [below], dangling }: Listed): InputError {
   const hint =
     below !== undefined
       ? `; its sub-folders hold folders: is "${folder.at(below.split('/')[0]).path}" meant?`
       : others.length > 0
-        ? `, but ${kindsOf(others)}: convert them`
+        ? `, but ${kindsOf(others)}${others.some((it) => PICTURE.test(it)) ? ': convert them' : ''}`
         : dangling > 0
           ? `, but ${linksText(dangling)}`
           : '';
@@ -143,7 +146,7 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
       const reason =
         found.length > 1
           ? `"${name}" is in several folders`
-          : `there is no image "${name}" in "${folder.path}"`;
+          : `there is no image "${name}" in "${folder.path}"${hintFor(name, byName)}`;
       throw new InputError(`${at}: ${reason}`);
     }
     if (file.label !== undefined && file.label !== label) {
@@ -154,6 +157,13 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
   const missing = labeled.find(({ label }) => label === undefined);
   if (missing) throw new InputError(`"${csv.path}": no label for "${missing.path}"`);
   return labeled;
+}
+
+/** Of a name with folders before it, or without its ending. */
+function hintFor(name: string, byName: ReadonlyMap<string, unknown>): string {
+  const last = baseName({ path: name });
+  const meant = [...byName.keys()].find((it) => it === last || it.replace(IMAGE, '') === last);
+  return meant === undefined ? '' : `; is "${meant}" meant?`;
 }
 
 async function openArray(

@@ -32,6 +32,7 @@ export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
     const value = unquote(line.slice(comma + 1).trim());
     if (number === 1 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
+    if (IMAGE.test(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
     if (!/^\d{1,9}$/.test(value))
       throw new InputError(`${at}: expected a class number as label, got "${value}"`);
     rows.push({ file, label: Number(value), at });

@@ -303,7 +303,13 @@ describe.concurrent('a folder of images', () => {
     writeFileSync(join(empty, 'a.heic'), '');
     await pruneRefused(
       [MOBILENET, '--calibrate', empty, '--keep', '0.5'],
-      /no PNG, JPEG, WebP or AVIF images in the folder, but 1 \.heic/,
+      /no PNG, JPEG, WebP or AVIF images in the folder, but 1 \.heic: convert them$/m,
+    );
+    const models = newFolder('models');
+    writeFileSync(join(models, 'a.onnx'), '');
+    await pruneRefused(
+      [MOBILENET, '--calibrate', models, '--keep', '0.5'],
+      /images in the folder, but 1 \.onnx$/m,
     );
     const links = newFolder('links');
     symlinkSync(join(links, 'gone'), join(links, 'a.png'));

@@ -175,6 +175,11 @@ describe('openDataset, labels', () => {
 
   test.each([
     ['1.png,1\n2.png,1\n3.png,1', 'line 3: there is no image "3.png" in'],
+    ['1.png,1\nphotos/2.png,1', /line 2: there is no image "photos\/2[.]png" in ".*"; is "2[.]png" meant\?$/],
+    ['/data/1.png,1\n2.png,1', 'is "1.png" meant?'],
+    ['1,1\n2,1', 'line 1: there is no image "1" in'],
+    ['1,1\n2,1', 'is "1.png" meant?'],
+    ['1,1.png\n1,2.png', 'line 1: expected file,label, the file first, got "1,1.png"'],
     ['1.png,1\n2.png,cat', 'line 2: expected a class number as label, got "cat"'],
     ['1.png,1\nfile,label\n2.png,1', 'line 2: expected a class number as label, got "label"'],
     ['1.webp,cat\n2.png,1', 'line 1: expected a class number as label, got "cat"'],
