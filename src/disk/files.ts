@@ -66,7 +66,9 @@ export async function checkParent(path: string): Promise<void> {
   if (path === '-') throw new InputError('"-": nothing goes to standard output; name a file or a folder');
   const folder = dirname(path);
   if (await named(folder, unlessMissing(stat(folder)))) return checkFolder(folder);
-  throw new InputError(`"${folder}": no such file or folder; make it first, then what goes into it`);
+  // Also of ~ alone, which is a folder.
+  const hint = meantBy(`${folder}/`) || '; make it first, then what goes into it';
+  throw new InputError(`"${folder}": no such file or folder${hint}`);
 }
 
 /**

@@ -219,6 +219,7 @@ describe.concurrent('an output that cannot be written', () => {
   test('is refused: in a missing folder, in a file, a folder', async () => {
     const out = mkdtempSync(join(folder, 'out-'));
     await prune(join(out, 'no', 'small.onnx'), /\/no": no such file or folder; make it first/m);
+    await prune('~/small.onnx', /^osscar: "~": no such file or folder; is ".+" meant\?$/m);
     expect(listing(out)).toEqual([]);
     writeFileSync(join(out, 'file'), 'old');
     await prune(join(out, 'file', 'small.onnx'), /\/file": not a folder$/m);
