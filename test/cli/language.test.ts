@@ -87,7 +87,7 @@ describe.concurrent('osscar prune of a folder', () => {
       ...['--threads', '1', '--format', 'onnx', '--weights', 'int4'],
     );
     expect([code, stderr.replace(PROGRESS, '')]).toEqual([0, '']);
-    expect(stdout).toMatch(/^magnitude, keep 0\.5, 8 structures, 2 windows of 16 tokens/);
+    expect(stdout).toMatch(/^magnitude, keep 0\.5, 8 structures, weights as int4, 2 windows of 16 tokens/);
     expect(stdout).toMatch(/parameters +957,440 +562,432 +58\.7 %/);
     expect(stdout).toMatch(/perplexity \(2 calibration windows\) +[\d.]+ +[\d.]+ +[\d.]+ %\n/);
     const { length } = readFileSync(join(path('text'), 'model.onnx'));
