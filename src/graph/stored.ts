@@ -166,7 +166,7 @@ function asIntegers(model: Model, tensor: Tensor): Stored {
   const parts = [integers, scale];
   if (axis === 0)
     for (const node of rowReaders(model, name)) readRows(model, node, integers.name, scale.name);
-  if (model.uses(name).length === 0) return { parts, nodes: [] };
+  if (model.uses(name).length === 0 && !model.isOutput(name)) return { parts, nodes: [] };
   const floats = model.fresh(`${name}.steps`);
   // DequantizeLinear would do the same in newer files alone, and in every run.
   const nodes = [cast(model, integers.name, floats), nodeOf(model, 'Mul', [floats, scale.name], name)];

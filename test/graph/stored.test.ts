@@ -1,3 +1,4 @@
+import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import {
   elements,
@@ -16,6 +17,7 @@ import {
   toFloat32,
   writeModel,
 } from '../../src/graph/index.ts';
+import { ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { TABLE_BYTES } from '../../src/graph/stored.ts';
 import { fromIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -267,6 +269,19 @@ describe('a table as int8', () => {
       expect(added).toBeLessThanOrEqual(said.reduce((a, b) => a + b) - bytesIn(model.tensors.values()));
     },
   );
+
+  test('that the network gives goes on being given', async () => {
+    const { model, scores } = await network(false);
+    const [output] = model.outputs;
+    const [{ name }] = [...model.tensors.values()];
+    model.graph.output = [...model.outputs, create(ValueInfoProtoSchema, { ...output, name })];
+    model.edited();
+    const outputs = await run(writeModel(storeWeights(model, 'int8')).model, {
+      ids: randomTokens([1, 7], 50),
+    });
+    expect(outputs[scores].dims).toEqual([1, 7, 50]);
+    expect(outputs[name].dims).toEqual([50, 24]);
+  });
 
   test('is left to the engine where its scales are of other rows', async () => {
     const { model } = await network(false);
