@@ -9,7 +9,7 @@ import type { NodeProto } from './onnx_pb.ts';
 import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 
 /** Inputs of a block: as few as are usual, which all runtimes have. */
-export const BLOCK = 32;
+const BLOCK = 32;
 
 /** How many inputs of a weight as int4 share a scale for each output: those of a block, where MatMuls alone read it, or else all. */
 export function blockOf(model: Model, { name, dims }: Tensor): number | undefined {

@@ -3,10 +3,10 @@
 import { unpackBlocks } from './blocks.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { attributeInt, isStandard } from './node.ts';
+import { attributeInt, isStandard, MICROSOFT } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
-import { cast, MICROSOFT, nodeOf, readsRows } from './stored.ts';
+import { cast, nodeOf, readsRows } from './stored.ts';
 import { elements, fromFloat32, type Tensor, toFloat32, toIntegers } from './tensor.ts';
 
 /** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */

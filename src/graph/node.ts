@@ -89,6 +89,9 @@ export function removeAttribute(node: NodeProto, name: string): void {
   node.attribute = node.attribute.filter((a) => a.name !== name);
 }
 
+/** The domain of onnxruntime's own operators: what exporters and optimisers make of the standard's. */
+export const MICROSOFT = 'com.microsoft';
+
 /** True for the operators of the ONNX standard itself. */
 export function isStandard(node: NodeProto): boolean {
   return node.domain === '' || node.domain === 'ai.onnx';

@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';
 import type { Shapes } from './linear.ts';
 import type { Model } from './model.ts';
-import { attributeInt, copyMessage } from './node.ts';
+import { attributeInt, copyMessage, MICROSOFT } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { splitEvenly } from './side-by-side.ts';
 
@@ -26,7 +26,7 @@ export function separateProjections(model: Model, shapes: Shapes): Model {
 
 /** The width of queries, keys and values; 0 where there is more to the node than MultiHeadAttention does, as a past. */
 function widthOf(model: Model, shapes: Shapes, node: NodeProto): number {
-  if (node.opType !== 'Attention' || node.domain !== 'com.microsoft') return 0;
+  if (node.opType !== 'Attention' || node.domain !== MICROSOFT) return 0;
   const [x, weight, bias, mask, , scores, ...more] = node.input;
   const W = model.tensors.get(weight);
   const [read, masked, added] = [x, mask, scores].map((value) => shapes.get(value ?? ''));

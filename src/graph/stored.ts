@@ -4,10 +4,10 @@
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
-import { BLOCK, blockOf } from './blocks.ts';
+import { blockOf } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeOf, isStandard } from './node.ts';
+import { attributeInt, attributeOf, isStandard, MICROSOFT } from './node.ts';
 import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
@@ -21,8 +21,6 @@ export type StoredType = (typeof STORED_TYPES)[number];
 /** Whether weights that are stored so are fitted to the calibration samples for it, in a pass of its own. */
 export const isFitted = (type?: StoredType): boolean => type === 'int4';
 
-/** The domain of onnxruntime's own operators. */
-export const MICROSOFT = 'com.microsoft';
 /** The largest number of float16. */
 const LARGEST = 65504;
 /** What the nodes of a stored weight take of the file, at most: its name is in them eight times. */
@@ -137,10 +135,11 @@ export function storedBytes(
   const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
   const floats = byteLength(tensor.type, elements(tensor.dims));
-  if (type === 'int4' && blockOf(model, tensor)) {
+  const block = type === 'int4' && blockOf(model, tensor);
+  if (block) {
     // A budget goes by what grows evenly: with a last block that is nearly empty.
     const bytes = ([inputs, outputs]: readonly number[]) =>
-      outputs * ((inputs + BLOCK - 1) / BLOCK) * (BLOCK / 2 + 4) + blocksBytes(tensor);
+      outputs * ((inputs + block - 1) / block) * (block / 2 + 4) + blocksBytes(tensor);
     return bytes(tensor.dims) < floats ? bytes : undefined;
   }
   const readers = type === 'int8' && axis === 0 ? rowReaders(model, tensor.name) : [];

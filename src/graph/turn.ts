@@ -11,6 +11,7 @@ import {
   attributeOf,
   copyMessage,
   isStandard,
+  MICROSOFT,
   removeAttribute,
   transposeOrder,
 } from './node.ts';
@@ -39,7 +40,7 @@ export function turnProducts(model: Model, shapes: Shapes): Model {
   return copy;
 }
 
-const isFused = ({ opType, domain }: NodeProto) => opType === 'FusedMatMul' && domain === 'com.microsoft';
+const isFused = ({ opType, domain }: NodeProto) => opType === 'FusedMatMul' && domain === MICROSOFT;
 
 /** Whether X is turned before it is multiplied with a constant, and nothing else is done (unfuse.ts). */
 function isTurned(model: Model, node: NodeProto, shapes: Shapes): boolean {

@@ -13,6 +13,7 @@ import {
   attributeString,
   copyMessage,
   isStandard,
+  MICROSOFT,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { termsOf } from './operators/product.ts';
@@ -40,7 +41,7 @@ export function unfuse(model: Model): Model {
   const weights = new Map<string, string>();
   plain.graph.node = plain.nodes.flatMap((node) => {
     if (node.opType === 'Einsum' && isStandard(node)) return written(plain, node, weights);
-    if (node.domain !== 'com.microsoft') return [node];
+    if (node.domain !== MICROSOFT) return [node];
     if (node.opType === 'FusedConv') return apart(plain, node, 'Conv');
     if (node.opType === 'FusedGemm') return apart(plain, node, 'Gemm');
     return [node.opType === 'FusedMatMul' ? product(plain, node, weights) : node];

@@ -3,7 +3,7 @@
 // RotaryEmbedding, of either, turns queries and keys before.
 
 import { type Axis, splitAxis } from '../labels.ts';
-import { attributeInt } from '../node.ts';
+import { attributeInt, MICROSOFT } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
 
@@ -158,7 +158,7 @@ export const rotaryEmbedding: Rule = (state, node) => {
   state.pinOthers(input, place, `${called(node)} depends on it`);
   if (!axis) return;
   const named = attributeInt(node, 'num_heads', 0);
-  const cosines = node.domain === 'com.microsoft' ? 2 : 1;
+  const cosines = node.domain === MICROSOFT ? 2 : 1;
   const half = state.dims(node.input[cosines])?.at(-1) ?? 0;
   const heads = dims.length === 4 ? dims[1] : named || dims[2] / (2 * half);
   if (axis.outer > 1 || axis.label.parts || !Number.isInteger(heads) || axis.label.coarsen(heads) < 2) {

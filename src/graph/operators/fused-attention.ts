@@ -1,14 +1,14 @@
 // https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.Attention
 
 import { isFloat } from '../dtype.ts';
-import { attributeInt, attributeInts } from '../node.ts';
+import { attributeInt, attributeInts, MICROSOFT } from '../node.ts';
 import { called, type Operator } from '../propagation.ts';
 import { projectedAttention } from './macs.ts';
 
 /** Makes queries, keys and values itself, of one matrix (d, 3·h·dh). */
 export const fusedAttention: Operator = {
   name: 'Attention',
-  domain: 'com.microsoft',
+  domain: MICROSOFT,
   kind: 'source',
   layer: { axis: 2, outputAxis: () => 1, bias: 2 },
   macs: projectedAttention,

@@ -1,6 +1,7 @@
 // Every operator that is known; one that is not here cannot be seen through. What they compute is told by
 // https://onnx.ai/onnx/operators/ and https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
 
+import { MICROSOFT } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Operator, type Propagation, type Rule } from '../propagation.ts';
 import { groupQueryAttention, multiHeadAttention, rotaryEmbedding, standardAttention } from './attention.ts';
@@ -58,8 +59,6 @@ import {
   trilu,
 } from './spatial.ts';
 import * as windows from './spatial-gradients.ts';
-
-const MICROSOFT = 'com.microsoft'; // what exporters and optimisers make of the standard's
 
 const OPERATORS: readonly Operator[] = [
   conv,
