@@ -17,6 +17,7 @@ const BENCHES: Record<string, readonly string[]> = {
   swap: [],
   layer: [],
   published: [],
+  stored: [],
   pool: ['--chromium'],
 };
 const README = 'bench/README.md';

@@ -22,12 +22,15 @@ const models = {
   'test/fixtures/opt-kjv': ['test/fixtures/text/kjv-train.txt', 'And the LORD said unto'],
   [`${shared}/models/stories260k`]: [`${shared}/data/text/tinystories-calib.txt`, 'Once upon a time'],
 };
-for (const [model, [calibration, prompt]] of Object.entries(models)) {
+const runs = Object.entries(models).flatMap(([model, of]) =>
+  ['int4', 'q4'].map((weights) => [model, weights, ...of]),
+);
+for (const [model, weights, calibration, prompt] of runs) {
   const output = resolve(FOLDER, 'small');
   rmSync(output, { recursive: true, force: true });
   const { report } = await prune(model, {
     ...{ calibration, samples: 16, seqlen: 128, params: 0.8 },
-    ...{ format: 'transformers.js', weights: 'int4', output },
+    ...{ format: 'transformers.js', weights, output },
   });
   env.localModelPath = `${dirname(output)}/`;
   const texts = [];
@@ -36,9 +39,9 @@ for (const [model, [calibration, prompt]] of Object.entries(models)) {
     const [{ generated_text: text }] = await generate(prompt, { max_new_tokens: 24 });
     await generate.dispose();
     if (!(text.startsWith(prompt) && text.length > prompt.length + 24))
-      throw new Error(`${model}: "${text}"`);
+      throw new Error(`${model} as ${weights}: "${text}"`);
     texts.push(text);
   }
   const { before, after } = report.parameters;
-  console.log(`${model}, ${before} parameters to ${after}: ${JSON.stringify(texts)}`);
+  console.log(`${model} as ${weights}, ${before} parameters to ${after}: ${JSON.stringify(texts)}`);
 }

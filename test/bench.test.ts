@@ -103,6 +103,9 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
       what: ['default search', 'greedy, 1 per step', 'greedy, 10 per step', 'one exchange after it'],
     },
   },
+  stored: {
+    types: { by: ['onnxruntime-web'], type: ['float16', 'int8', 'int4', 'q4'] },
+  },
   layer: {
     layers: {
       method: [

@@ -2,7 +2,7 @@
 // https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
 
 import { isFloat } from './dtype.ts';
-import type { Graph } from './graph.ts';
+import type { Graph, Use } from './graph.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
@@ -11,12 +11,19 @@ import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 /** Inputs of a block: as few as are usual, which all runtimes have. */
 const BLOCK = 32;
 
-/** How many inputs of a weight as int4 share a scale for each output: those of a block, where MatMuls alone read it, or else all. */
+/**
+ * How many inputs of a weight as int4 share a scale for each output: those of a block, where MatMuls alone read it, or else all (and in
+ * files of before opset 10, whose Slice has no inputs).
+ */
 export function blockOf(model: Model, { name, dims }: Tensor): number | undefined {
-  const isProduct = (node: NodeProto) => node.opType === 'MatMul' && isStandard(node);
   const uses = model.uses(name);
-  const areProducts = uses.length > 0 && uses.every(({ node, index }) => isProduct(node) && index === 1);
-  return dims.length === 2 && areProducts ? BLOCK : undefined;
+  const areFactors = uses.length > 0 && uses.every(isFactor);
+  return dims.length === 2 && areFactors && model.opset >= 10 ? BLOCK : undefined;
+}
+
+/** Whether a MatMul multiplies with what it reads here. */
+export function isFactor({ node, index }: Use): boolean {
+  return node.opType === 'MatMul' && isStandard(node) && index === 1;
 }
 
 /** Of a weight of inputs × outputs, which of the scales, outputs × blocks, the i-th number has. */

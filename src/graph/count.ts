@@ -6,7 +6,7 @@ import { linearMaps, type Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { reads } from './node.ts';
 import { steppedMaps } from './steps.ts';
-import { isFitted, type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
+import { hasTable, isFitted, type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
 import type { Analysis, Slice, Structure } from './structure.ts';
 import { elements, sum, type Tensor } from './tensor.ts';
 
@@ -95,8 +95,10 @@ export function sizeTerms(
   const weights = numbers.flatMap((tensor) => of(tensor, elements));
   const biases = newBiases(model, structures, shapes);
   const onSteps = new Set(isFitted(stored) ? steppedMaps(model, shapes).map(({ weight }) => weight) : []);
-  const hasPairs = Array.from(onSteps).some((name) => !blockOf(model, model.tensors.get(name)!));
-  const storedAs = (tensor: Tensor) => stored && typeOf(tensor, stored, onSteps);
+  const isUnpacked = Array.from(onSteps).some((name) =>
+    hasTable(stored!, blockOf(model, model.tensors.get(name)!)),
+  );
+  const storedAs = (tensor: Tensor) => stored && typeOf(model, tensor, stored, onSteps);
   return {
     macs: merged(macs),
     weights: merged(weights),
@@ -104,13 +106,17 @@ export function sizeTerms(
     bytes: merged([
       ...tensors.flatMap((tensor) => of(tensor, bytesOf(model, tensor, storedAs(tensor)))),
       ...biases.map(({ value, size, of }) => ({ value: value * size, of })),
-      ...(hasPairs ? [{ value: TABLE_BYTES, of: [] }] : []),
+      ...(isUnpacked ? [{ value: TABLE_BYTES, of: [] }] : []),
     ]),
   };
 }
 
 /** Bytes that a constant takes at other dims. */
-function bytesOf(model: Model, tensor: Tensor, stored?: StoredType): (dims: readonly number[]) => number {
+function bytesOf(
+  model: Model,
+  tensor: Tensor,
+  stored?: ReturnType<typeof typeOf>,
+): (dims: readonly number[]) => number {
   const size = tensor.bytes.byteLength / Math.max(1, elements(tensor.dims));
   return (stored && storedBytes(model, tensor, stored)) ?? ((dims) => elements(dims) * size);
 }

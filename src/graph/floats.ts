@@ -3,7 +3,7 @@
 import { unpackBlocks } from './blocks.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { attributeInt, isStandard, MICROSOFT } from './node.ts';
+import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
 import { cast, nodeOf, readsRows } from './stored.ts';
@@ -15,7 +15,7 @@ export function floatWeights(model: Model): Model {
   wholeTables(copy);
   const floats = new Map<NodeProto, Tensor>();
   for (const node of copy.nodes) {
-    const tensor = scaled(copy, node);
+    const tensor = scaled(copy, node) ?? turned(copy, node);
     if (tensor) floats.set(node, tensor);
   }
   const products = plainProducts(copy);
@@ -30,49 +30,72 @@ export function floatWeights(model: Model): Model {
   return copy;
 }
 
-/** Reads rows of a table that is made floats as a whole, where `readRows` makes floats of them. */
+/** Reads rows of a table that is made floats as a whole, where `readRows` makes floats of them, and makes scores with it. */
 function wholeTables(model: Model): void {
-  const keyOf = (numbers: string, scale: string) => JSON.stringify([numbers, scale]);
   const tables = new Map<string, string>();
-  for (const { opType, input, output } of model.nodes) {
-    const numbers = opType === 'Mul' ? castAt(model, input[0]) : undefined;
-    if (numbers) tables.set(keyOf(numbers.name, input[1]), output[0]);
-  }
   const made: NodeProto[] = [];
+  for (const { opType, input, output } of model.nodes) {
+    const numbers = opType === 'Mul' ? numbersAt(model, input[0]) : undefined;
+    if (numbers && model.tensors.has(numbers.name)) tables.set(keyOf(numbers.name, input[1]), output[0]);
+  }
   const unread: string[] = [];
   for (const node of model.nodes) {
-    const [gather, scales] = rowsAt(model, node) ?? [];
-    if (!gather || !scales) continue;
-    const [[numbers, places], [scale]] = [gather.input, scales.input];
+    const rows = rowsAt(model, node);
+    if (!rows) continue;
+    const { gather, numbers, scale, zero } = rows;
     const key = keyOf(numbers, scale);
     let table = tables.get(key);
     if (table === undefined) {
-      table = model.fresh(numbers.replace(/\.int8$/, ''));
-      const floats = model.fresh(`${table}.steps`);
-      made.push(cast(model, numbers, floats), nodeOf(model, 'Mul', [floats, scale], table));
+      table = model.fresh(numbers.replace(/\.u?int8$/, ''));
+      const [floats, steps] = ['steps', 'whole'].map((what) => model.fresh(`${table}.${what}`));
+      const less = zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : [];
+      const all = nodeOf(model, 'Mul', [zero ? steps : floats, scale], table);
+      made.push(cast(model, numbers, floats), ...less, all);
       tables.set(key, table);
     }
     unread.push(...node.input);
-    const { name, attribute } = gather;
+    const { name, attribute, input } = gather;
     gather.name = node.name;
-    Object.assign(node, { name, opType: 'Gather', input: [table, places], attribute });
+    Object.assign(node, { name, opType: 'Gather', input: [table, input[1]], attribute });
   }
   if (unread.length === 0) return;
+  for (const node of model.nodes) {
+    const table = tables.get(scoresAt(model, node) ?? '');
+    if (table === undefined) continue;
+    unread.push(...node.input.slice(1));
+    const turned = model.fresh(`${table}.turned`);
+    const transpose = nodeOf(model, 'Transpose', [table], turned);
+    transpose.attribute = [attributeOf('perm', [1, 0])];
+    made.push(transpose);
+    asMatMul(node, turned);
+  }
   model.graph.node = [...made, ...model.nodes];
   model.edited();
   removeUnread(model, unread);
 }
 
-/** The two Gathers that a Mul multiplies, of int8 and of their scales, at the same places. */
-function rowsAt(model: Model, node: NodeProto): [NodeProto, NodeProto] | undefined {
-  const floats = node.opType === 'Mul' && isStandard(node) && producerOf(model, node.input[0], 'Cast');
-  const gather = floats && producerOf(model, floats.input[0], 'Gather');
+const keyOf = (numbers: string, scale: string) => JSON.stringify([numbers, scale]);
+
+/** What a Mul multiplies that gives rows of a table: what Gathers read of its numbers and of their scales at the same places. */
+function rowsAt(model: Model, node: NodeProto) {
+  const rows = node.opType === 'Mul' && isStandard(node) && numbersAt(model, node.input[0]);
+  const gather = rows && producerOf(model, rows.name, 'Gather');
   const scales = gather && producerOf(model, node.input[1], 'Gather');
   if (!scales || gather.input[1] !== scales.input[1] || !readsRows(gather) || !readsRows(scales))
     return undefined;
   const [numbers, scale] = [gather, scales].map(({ input }) => model.tensors.get(input[0]));
   const isScaled = numbers?.dims.length === scale?.dims.length && numbers?.dims[0] === scale?.dims[0];
-  return numbers?.type === 'int8' && scale && isScaled ? [gather, scales] : undefined;
+  if (!isScaled || !numbers || !scale || !isWhole(numbers, rows.zero)) return undefined;
+  return { gather, numbers: numbers.name, scale: scale.name, zero: rows.zero?.name };
+}
+
+/** The key of the table that a MatMulNBits makes scores with (`asScores`). */
+function scoresAt(model: Model, node: NodeProto): string | undefined {
+  if (node.opType !== 'MatMulNBits' || node.domain !== MICROSOFT) return undefined;
+  const reshape = producerOf(model, node.input[1], 'Reshape');
+  const expand = producerOf(model, node.input[2], 'Expand');
+  const isOrdered = node.input.slice(3).some(Boolean) || attributeInt(node, 'bits', 4) !== 8;
+  return reshape && expand && !isOrdered ? keyOf(reshape.input[0], expand.input[0]) : undefined;
 }
 
 /** Makes MatMulNBits a MatMul, and an Add of its bias. @returns constants that it had */
@@ -81,7 +104,7 @@ function plainProducts(model: Model): string[] {
   const constants: string[] = [];
   model.graph.node = model.nodes.flatMap((node) => {
     if (node.opType !== 'MatMulNBits' || node.domain !== MICROSOFT) return [node];
-    const [x, ...own] = node.input;
+    const [, ...own] = node.input;
     const shape = ['K', 'N', 'bits', 'block_size'].map((name) => attributeInt(node, name, 0));
     const key = JSON.stringify([...own.slice(0, 3), shape]);
     const weight = weights.get(key) ?? model.fresh((own[0] ?? '').replace(/\.int4$/, ''));
@@ -95,17 +118,16 @@ function plainProducts(model: Model): string[] {
     const [, , , , bias] = own;
     const [output] = node.output;
     const product = bias ? model.fresh(`${output}.product`) : output;
-    Object.assign(node, {
-      opType: 'MatMul',
-      domain: '',
-      input: [x, weight],
-      output: [product],
-      attribute: [],
-    });
+    asMatMul(node, weight);
+    node.output = [product];
     return bias ? [node, nodeOf(model, 'Add', [product, bias], output)] : [node];
   });
   model.edited();
   return constants;
+}
+
+function asMatMul(node: NodeProto, weight: string): void {
+  Object.assign(node, { opType: 'MatMul', domain: '', input: [node.input[0], weight], attribute: [] });
 }
 
 /** What a Mul makes of whole numbers and of scales along one axis. */
@@ -130,37 +152,95 @@ interface Steps {
   readonly steps: Iterable<number> & ArrayLike<number>;
 }
 
-/** A Cast of int8. */
+/** A constant of int8 as floats, or of uint8 less what it is above. */
 function integersAt(model: Model, value: string): Steps | undefined {
-  const integers = castAt(model, value);
-  if (integers?.type !== 'int8') return undefined;
-  const { bytes, dims } = integers;
-  return { dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+  const numbers = numbersAt(model, value);
+  const integers = model.tensors.get(numbers?.name ?? '');
+  if (!integers || !isWhole(integers, numbers!.zero)) return undefined;
+  const { bytes, dims, type } = integers;
+  if (type === 'int8') return { dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+  const [zero] = toFloat32(numbers!.zero!);
+  return { dims, steps: Float32Array.from(bytes, (byte) => byte - zero) };
 }
+
+/** What is made floats, and the constant that is then taken away. */
+function numbersAt(model: Model, value: string): { name: string; zero?: Tensor } | undefined {
+  const less = producerOf(model, value, 'Sub');
+  const zero = model.tensors.get(less?.input[1] ?? '');
+  const cast = producerOf(model, less?.input[0] ?? value, 'Cast');
+  return cast && (zero || !less) ? { name: cast.input[0], zero } : undefined;
+}
+
+const isWhole = ({ type }: Tensor, zero: Tensor | undefined) =>
+  zero ? type === 'uint8' && zero.type === 'float32' && elements(zero.dims) === 1 : type === 'int8';
 
 /** What `asPairs` makes. */
 function pairsAt(model: Model, value: string): Steps | undefined {
   const reshape = producerOf(model, value, 'Reshape');
   const joined = reshape && producerOf(model, reshape.input[0], 'Concat');
   const line = joined?.input.length === 2 ? producerOf(model, joined.input[0], 'Reshape') : reshape;
-  const gather = line && producerOf(model, line.input[0], 'Gather');
-  const constantAt = (node: NodeProto | undefined, index: number) =>
-    model.tensors.get(node?.input[index] ?? '');
-  const [bytes, table] = [gather && castAt(model, gather.input[1]), constantAt(gather, 0)];
-  const [shape, last] = [constantAt(reshape, 1), constantAt(joined, 1)];
-  const isPair = bytes?.type === 'uint8' && table?.type === 'float32' && String(table.dims) === '256,2';
-  if (!isPair || shape?.type !== 'int64' || (joined && last?.type !== 'float32')) return undefined;
-  const dims = toIntegers(shape);
+  const pairs = line && pickedAt(model, line.input[0]);
+  const dims = reshape && integersIn(model, reshape.input[1]);
+  const last = model.tensors.get(joined?.input[1] ?? '');
+  if (!pairs || !dims || (joined && last?.type !== 'float32')) return undefined;
   const ends = last ? toFloat32(last) : [];
-  const count = 2 * bytes.bytes.length + ends.length;
-  if (dims.some((extent) => extent < 1) || elements(dims) !== count) return undefined;
-  const steps = new Float32Array(count);
+  const steps = new Float32Array(pairs.steps.length + ends.length);
+  steps.set(pairs.steps);
+  steps.set(ends, pairs.steps.length);
+  return dims.every((extent) => extent > 0) && elements(dims) === steps.length ? { dims, steps } : undefined;
+}
+
+/** What `asBlocks` makes. */
+function turned(model: Model, node: NodeProto): Tensor | undefined {
+  if (node.opType !== 'Transpose' || !isStandard(node) || model.isOutput(node.output[0])) return undefined;
+  const cut = producerOf(model, node.input[0], 'Slice');
+  const reshape = producerOf(model, (cut ?? node).input[0], 'Reshape');
+  const product = reshape && producerOf(model, reshape.input[0], 'Mul');
+  const pairs = product && pickedAt(model, product.input[0]);
+  if (pairs?.dims.length !== 4) return undefined;
+  const [outputs, blocks, bytes] = pairs.dims;
+  const line = blocks * bytes * 2;
+  const scale = model.tensors.get(product!.input[1]);
+  const bounds = cut?.input.slice(1).flatMap((it) => integersIn(model, it) ?? []) ?? [0, line, 1];
+  const [, inputs] = bounds;
+  const found = [integersIn(model, reshape!.input[1]), scale?.dims, bounds, transposeOrder(node, 2)];
+  const made = [
+    [outputs, line],
+    [outputs, blocks, 1, 1],
+    [0, inputs, 1],
+    [1, 0],
+  ];
+  const isMade = JSON.stringify(found) === JSON.stringify(made) && inputs > 0 && inputs <= line;
+  if (!isMade || scale?.type !== 'float32') return undefined;
+  const scales = toFloat32(scale);
+  const values = new Float32Array(inputs * outputs);
+  for (let output = 0; output < outputs; output++)
+    for (let input = 0; input < inputs; input++) {
+      const at = output * line + input;
+      values[input * outputs + output] = pairs.steps[at] * scales[Math.floor(at / (2 * bytes))];
+    }
+  return fromFloat32(values, [inputs, outputs], { name: node.output[0], type: 'float32' });
+}
+
+/** What a Gather picks from a table of pairs, one for each byte. */
+function pickedAt(model: Model, value: string): { dims: readonly number[]; steps: Float32Array } | undefined {
+  const gather = producerOf(model, value, 'Gather');
+  const bytes = gather && castAt(model, gather.input[1]);
+  const table = model.tensors.get(gather?.input[0] ?? '');
+  const isPair = bytes?.type === 'uint8' && table?.type === 'float32' && String(table.dims) === '256,2';
+  if (!isPair || attributeInt(gather!, 'axis', 0) !== 0) return undefined;
   const all = toFloat32(table);
+  const steps = new Float32Array(2 * bytes.bytes.length);
   bytes.bytes.forEach((byte, i) => {
     steps.set(all.subarray(2 * byte, 2 * byte + 2), 2 * i);
   });
-  steps.set(ends, count - ends.length);
-  return { dims, steps };
+  return { dims: [...bytes.dims, 2], steps };
+}
+
+/** The numbers of a constant of int64. */
+function integersIn(model: Model, name: string): number[] | undefined {
+  const tensor = model.tensors.get(name);
+  return tensor?.type === 'int64' ? toIntegers(tensor) : undefined;
 }
 
 /** The constant that a Cast reads. */

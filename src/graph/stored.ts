@@ -1,25 +1,25 @@
 // The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with scales, and made float32 where they are read,
 // which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever runs the one runs the
-// other. Only a MatMul of int4 is another operator, that multiplies with what is stored: it is what language models are made of.
+// other. Only q4 has another operator, that multiplies with what is stored, for those runtimes that are made for it.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
-import { blockOf } from './blocks.ts';
+import { blockOf, isFactor } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeOf, isStandard, MICROSOFT } from './node.ts';
+import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
 import { byteLength, elements, fromFloat32, fromIntegers, sum, type Tensor, toFloat32 } from './tensor.ts';
 
-/** What weights can be stored as. */
-export const STORED_TYPES = ['float16', 'int8', 'int4'] as const;
+/** What weights can be stored as: q4 is int4 whose MatMuls are computed in four bits. */
+export const STORED_TYPES = ['float16', 'int8', 'int4', 'q4'] as const;
 /** One of {@link STORED_TYPES}. */
 export type StoredType = (typeof STORED_TYPES)[number];
 
-/** Whether weights that are stored so are fitted to the calibration samples for it, in a pass of its own. */
-export const isFitted = (type?: StoredType): boolean => type === 'int4';
+/** Whether weights that are stored so have four bits, and are fitted to the calibration samples for it, in a pass of its own. */
+export const isFitted = (type?: string): type is 'int4' | 'q4' => type === 'int4' || type === 'q4';
 
 /** The largest number of float16. */
 const LARGEST = 65504;
@@ -29,11 +29,14 @@ const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 8 * name.length;
 const rowsBytes = (value: string) => 2 ** 8 + 12 * value.length;
 /** Of int4, in which the name is six times. */
 const int4Bytes = ({ name, dims }: Tensor) => 320 + 6 * name.length + 8 * dims.length;
-/** Of int4 in blocks: attributes of a MatMulNBits, and the name three times. */
-const blocksBytes = ({ name }: Tensor) => 192 + 3 * name.length;
+/** In blocks, of int4; of q4 attributes of a MatMulNBits, and the name three times. */
+const blocksBytes = ({ name }: Tensor, type: StoredType) =>
+  type === 'q4' ? 224 + 3 * name.length : 640 + 6 * name.length;
+/** What makes scores with a table, besides. */
+const SCORES_BYTES = 512;
 /** And of an odd number of them. */
 const LAST_BYTES = 256;
-/** What all of int4 share that are not in blocks. */
+/** What all share that are unpacked. */
 export const TABLE_BYTES = 2 ** 11 + 2 ** 6;
 
 /** A weight in its smaller form. */
@@ -82,13 +85,18 @@ async function* eachSmaller(
   }
 }
 
-/** What one of the weights is stored as. @param onSteps  the names of those that int4 is for */
+/** What one of the weights is stored as: uint8 is a table of q4 that scores are made with too. */
+type OwnType = StoredType | 'uint8';
+
+/** @param onSteps  the names of those that four bits are for */
 export function typeOf(
-  { name }: Tensor,
+  model: Model,
+  tensor: Tensor,
   type: StoredType,
   onSteps: Pick<ReadonlySet<string>, 'has'>,
-): StoredType {
-  return isFitted(type) && !onSteps.has(name) ? 'int8' : type;
+): OwnType {
+  if (!isFitted(type) || onSteps.has(tensor.name)) return type;
+  return type === 'q4' && scoresOf(model, tensor) ? 'uint8' : 'int8';
 }
 
 /** Puts the smaller forms, whose bytes are still to come, in the place of weights. */
@@ -99,13 +107,12 @@ function store(
   onSteps: OnSteps = new Map(),
 ): ReadonlyMap<string, Stored> {
   const stored = new Map<string, Stored>();
-  const hasPairs = Array.from(onSteps.values()).some(({ block }) => block === undefined);
-  const table = isFitted(type) && hasPairs ? addTable(model) : '';
+  const isUnpacked = Array.from(onSteps.values()).some(({ block }) => hasTable(type, block));
+  const table = isUnpacked ? addTable(model) : '';
   for (const tensor of [...model.tensors.values()]) {
-    const own = typeOf(tensor, type, onSteps);
+    const own = typeOf(model, tensor, type, onSteps);
     if (!isWeight(tensor) || storedBytes(model, tensor, own) === undefined) continue;
-    const block = own === 'int4' && onSteps.get(tensor.name)?.block;
-    const it = block ? asBlocks(model, tensor, block) : FORMS[own](model, tensor, table);
+    const it = FORMS[own](model, tensor, table, onSteps.get(tensor.name)?.block);
     model.tensors.delete(tensor.name);
     for (const part of it.parts) model.tensors.set(part.name, { ...part, bytes: new Uint8Array() });
     stored.set(tensor.name, it);
@@ -116,10 +123,21 @@ function store(
   return stored;
 }
 
-const FORMS: Readonly<Record<StoredType, (model: Model, tensor: Tensor, table: string) => Stored>> = {
+/** Whether what is stored so is looked up in the table of pairs. */
+export const hasTable = (type: StoredType, block?: number): boolean =>
+  type === 'int4' || (type === 'q4' && block === undefined);
+
+/** @param table  the name of that of pairs; @param block  of weights in blocks */
+type Form = (model: Model, tensor: Tensor, table: string, block?: number) => Stored;
+
+const FORMS: Readonly<Record<OwnType, Form>> = {
   float16: asHalf,
   int8: asIntegers,
-  int4: asPairs,
+  uint8: asScores,
+  int4: (model, tensor, table, block) =>
+    block ? asBlocks(model, tensor, table, block) : asPairs(model, tensor, table),
+  q4: (model, tensor, table, block) =>
+    block ? asProduct(model, tensor, block) : asPairs(model, tensor, table),
 };
 
 /**
@@ -129,25 +147,29 @@ const FORMS: Readonly<Record<StoredType, (model: Model, tensor: Tensor, table: s
 export function storedBytes(
   model: Model,
   tensor: Tensor,
-  type: StoredType,
+  type: OwnType,
 ): ((dims: readonly number[]) => number) | undefined {
   if (tensor.type !== 'float32' || tensor.dims.length < 2) return undefined;
   const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
   const floats = byteLength(tensor.type, elements(tensor.dims));
-  const block = type === 'int4' && blockOf(model, tensor);
+  const block = isFitted(type) && blockOf(model, tensor);
   if (block) {
     // A budget goes by what grows evenly: with a last block that is nearly empty.
     const bytes = ([inputs, outputs]: readonly number[]) =>
-      outputs * ((inputs + block - 1) / block) * (block / 2 + 4) + blocksBytes(tensor);
+      outputs * ((inputs + block - 1) / block) * (block / 2 + 4) + blocksBytes(tensor, type);
     return bytes(tensor.dims) < floats ? bytes : undefined;
   }
-  const readers = type === 'int8' && axis === 0 ? rowReaders(model, tensor.name) : [];
+  const readers = /int8/.test(type) && axis === 0 ? rowReaders(model, tensor.name) : [];
   const rows = readers.map(({ output: [value] }) => rowsBytes(value));
-  const nodes = (type === 'int4' ? int4Bytes(tensor) : nodeBytes(tensor)) + sum(rows);
-  const last = (dims: readonly number[]) => (type === 'int4' && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
+  const scores = type === 'uint8' ? SCORES_BYTES : 0;
+  const nodes = (isFitted(type) ? int4Bytes(tensor) : nodeBytes(tensor)) + sum(rows) + scores;
+  const last = (dims: readonly number[]) => (isFitted(type) && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
-    byteLength(type, elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
+    byteLength(isFitted(type) ? 'int4' : type, elements(dims)) +
+    (axis < 0 ? 0 : 4 * dims[axis]) +
+    nodes +
+    last(dims);
   return bytes(tensor.dims) < floats ? bytes : undefined;
 }
 
@@ -181,19 +203,64 @@ export function readsRows(node: NodeProto): boolean {
   return node.opType === 'Gather' && isStandard(node) && attributeInt(node, 'axis', 0) === 0;
 }
 
-/** Makes floats of the rows that a Gather reads. */
-function readRows(model: Model, gather: NodeProto, integers: string, scale: string): void {
+/** Makes floats of the rows that a Gather reads. @param zero  what their numbers are above */
+function readRows(model: Model, gather: NodeProto, integers: string, scale: string, zero = ''): void {
   const [, places] = gather.input;
   const [value] = gather.output;
-  const [rows, floats, scales] = ['int8', 'steps', 'scale'].map((what) => model.fresh(`${value}.${what}`));
+  const named = (what: string) => model.fresh(`${value}.${what}`);
+  const [rows, floats, scales] = ['int8', 'steps', 'scale'].map(named);
+  const steps = zero ? named('whole') : floats;
   const after = [
     cast(model, rows, floats),
+    ...(zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : []),
     nodeOf(model, 'Gather', [scale, places], scales),
-    nodeOf(model, 'Mul', [floats, scales], value),
+    nodeOf(model, 'Mul', [steps, scales], value),
   ];
   Object.assign(gather, { input: [integers, places], output: [rows] });
   model.graph.node = model.nodes.flatMap((node) => (node === gather ? [node, ...after] : [node]));
   model.edited();
+}
+
+/** Inputs of a block of eight bits, which nothing gains by being few. */
+const SCORE_BLOCKS = [128, 64, 32];
+
+/**
+ * Where rows are read of a table and scores are made with it, and nothing else (the embedding that a language model's head is tied to):
+ * the Transposes of it, and the MatMuls that read these.
+ */
+function scoresOf(model: Model, { name, dims }: Tensor) {
+  const block = SCORE_BLOCKS.find((size) => dims.length === 2 && dims[1] % size === 0);
+  const turned = model.uses(name).flatMap(({ node }) => (readsRows(node) ? [] : [node]));
+  const isTurned = (node: NodeProto) =>
+    node.opType === 'Transpose' && isStandard(node) && String(transposeOrder(node, 2)) === '1,0';
+  if (!block || turned.length === 0 || model.isOutput(name) || !turned.every(isTurned)) return undefined;
+  const uses = turned.flatMap(({ output }) => model.uses(output[0]));
+  const isTaken = turned.some(({ output }) => model.isOutput(output[0]));
+  return !isTaken && uses.every(isFactor)
+    ? { block, turned, products: uses.map(({ node }) => node) }
+    : undefined;
+}
+
+/** The rows and the scores are of the same bytes, 128 above what they are. */
+function asScores(model: Model, tensor: Tensor): Stored {
+  const { name, dims } = tensor;
+  const [rows, width] = dims;
+  const { block, turned, products } = scoresOf(model, tensor)!;
+  const numbers = { name: model.fresh(`${name}.uint8`), type: 'uint8', dims } as const;
+  const scale = scaleOf(model, tensor, 0);
+  const zero = fromFloat32(Float32Array.of(128), [], { name: model.fresh(`${name}.zero`), type: 'float32' });
+  model.tensors.set(zero.name, zero);
+  for (const node of rowReaders(model, name)) readRows(model, node, numbers.name, scale.name, zero.name);
+  const [blocks, scales] = ['blocks', 'scales'].map((what) => model.fresh(`${name}.${what}`));
+  const shape = [rows, width / block];
+  const nodes = [
+    nodeOf(model, 'Reshape', [numbers.name, addIntegers(model, 'dims', [...shape, block])], blocks),
+    nodeOf(model, 'Expand', [scale.name, addIntegers(model, 'dims', shape)], scales),
+  ];
+  const attributes = { K: width, N: rows, bits: 8, block_size: block };
+  for (const node of products) multiply(model, node, [blocks, scales], attributes);
+  model.remove(new Set(turned));
+  return { parts: [numbers, scale], nodes };
 }
 
 function scaleOf(model: Model, { name, dims }: Tensor, axis: number | undefined) {
@@ -230,23 +297,65 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
   return { parts, nodes };
 }
 
-/** Those that read the weight multiply with what is stored. */
-function asBlocks(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number): Stored {
-  const blocks = Math.ceil(inputs / block);
-  const numbers = {
-    name: model.fresh(`${name}.int4`),
-    type: 'uint8',
-    dims: [outputs, blocks, block / 2],
-  } as const;
-  const scale = { name: model.fresh(`${name}.scale`), type: 'float32', dims: [outputs, blocks] } as const;
-  const attributes = { K: inputs, N: outputs, bits: 4, block_size: block };
-  const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
-  for (const { node } of model.uses(name)) {
-    const input = [node.input[0], numbers.name, scale.name];
-    Object.assign(node, { opType: 'MatMulNBits', domain: MICROSOFT, input, attribute });
+/** What both forms of a weight in blocks store: outputs × blocks × bytes, and scales. */
+function blocksOf(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number) {
+  const dims = [outputs, Math.ceil(inputs / block)];
+  const numbers = { name: model.fresh(`${name}.int4`), type: 'uint8', dims: [...dims, block / 2] } as const;
+  return { numbers, scale: { name: model.fresh(`${name}.scale`), type: 'float32', dims } as const };
+}
+
+/** Blocks that are unpacked: outputs × blocks × pairs, of which the inputs that there are are taken and turned. */
+function asBlocks(model: Model, tensor: Tensor, table: string, block: number): Stored {
+  const {
+    name,
+    dims: [inputs, outputs],
+  } = tensor;
+  const { numbers, scale: flat } = blocksOf(model, tensor, block);
+  const scale = { ...flat, dims: [...flat.dims, 1, 1] };
+  const line = flat.dims[1] * block;
+  const shape = addIntegers(model, 'dims', [outputs, line]);
+  const [places, pairs, steps, lines, whole] = ['places', 'pairs', 'steps', 'lines', 'whole'].map((value) =>
+    model.fresh(`${shape}.${value}`),
+  );
+  const nodes = [
+    cast(model, numbers.name, places, 'int32'),
+    nodeOf(model, 'Gather', [table, places], pairs),
+    nodeOf(model, 'Mul', [pairs, scale.name], steps),
+    nodeOf(model, 'Reshape', [steps, shape], lines),
+  ];
+  if (line > inputs) {
+    const bounds = [0, inputs, 1].map((number) => addIntegers(model, `${shape}.bound`, [number]));
+    nodes.push(nodeOf(model, 'Slice', [lines, ...bounds], whole));
   }
-  importMicrosoft(model);
+  const turned = nodeOf(model, 'Transpose', [line > inputs ? whole : lines], name);
+  turned.attribute = [attributeOf('perm', [1, 0])];
+  return { parts: [numbers, scale], nodes: [...nodes, turned] };
+}
+
+/** Those that read the weight multiply with what is stored. */
+function asProduct(model: Model, tensor: Tensor, block: number): Stored {
+  const { numbers, scale } = blocksOf(model, tensor, block);
+  const [inputs, outputs] = tensor.dims;
+  const attributes = { K: inputs, N: outputs, bits: 4, block_size: block };
+  for (const { node } of model.uses(tensor.name))
+    multiply(model, node, [numbers.name, scale.name], attributes);
   return { parts: [numbers, scale], nodes: [] };
+}
+
+/** Makes a MatMul one of numbers in blocks and their scales. */
+function multiply(
+  model: Model,
+  node: NodeProto,
+  by: readonly string[],
+  attributes: Readonly<Record<string, number>>,
+): void {
+  // At level 4 runtimes may have the other operand as int8 with a scale for each block: a third of the time in onnxruntime.
+  const attribute = Object.entries({ ...attributes, accuracy_level: 4 }).map(([key, value]) =>
+    attributeOf(key, value),
+  );
+  Object.assign(node, { opType: 'MatMulNBits', domain: MICROSOFT, input: [node.input[0], ...by], attribute });
+  importMicrosoft(model);
+  model.edited();
 }
 
 function importMicrosoft({ proto }: Model): void {
@@ -302,8 +411,9 @@ function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Store
   const most = STEPS.int8;
   const scales = largestOf(values, channelOf, elements(scale.dims)).map((largest) => largest / most || 1);
   const steps = nearestSteps(values, scales, channelOf, most);
+  const zero = numbers.type === 'uint8' ? 128 : 0;
   return [
-    { ...numbers, bytes: new Uint8Array(steps.buffer) },
+    { ...numbers, bytes: Uint8Array.from(steps, (step) => step + zero) },
     fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' }),
   ];
 }

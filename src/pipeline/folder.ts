@@ -68,7 +68,7 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'>
   /**
    * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
    * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 `onnx/model_quantized.onnx`, of
-   * int4 `onnx/model_q4.onnx`.
+   * int4 or q4 `onnx/model_q4.onnx`.
    */
   readonly onnx?: OnnxLayout;
   /** Whether sizes are such that config.json can say them: stock loaders then read the folder. */

@@ -71,6 +71,7 @@ const NAMES: Readonly<Record<StoredType, { readonly dtype: string; readonly suff
   float16: { dtype: 'fp16', suffix: 'fp16' },
   int8: { dtype: 'q8', suffix: 'quantized' },
   int4: { dtype: 'q4', suffix: 'q4' },
+  q4: { dtype: 'q4', suffix: 'q4' },
 };
 
 /** Beside the ONNX file, where its weights do not fit into one. */

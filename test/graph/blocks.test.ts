@@ -18,6 +18,7 @@ import {
 } from '../../src/graph/index.ts';
 import { attributeOf } from '../../src/graph/node.ts';
 import { NodeProtoSchema, OperatorSetIdProtoSchema } from '../../src/graph/onnx_pb.ts';
+import { TABLE_BYTES } from '../../src/graph/stored.ts';
 import { difference, randomValue, runModel, shapesOf } from './running.ts';
 
 const CHANNELS = 70; // two blocks and a part of one
@@ -27,8 +28,8 @@ function network(): Model {
   const g = new GraphBuilder();
   const x = g.input('x', 'float32', ['n', 5, CHANNELS]);
   const W = (name: string, dims: number[]) => g.floats(name, randomValue(dims, elements(dims)).data, dims);
-  const y = g.node('Relu', [g.node('MatMul', [x, W('first', [CHANNELS, 40])], {}, 'one')]);
-  g.output(g.node('MatMul', [y, W('second', [40, 9])], {}, 'two'), 'y', 'float32', ['n', 5, 9]);
+  const y = g.node('Relu', [g.node('MatMul', [x, W('first', [CHANNELS, 64])], {}, 'one')]);
+  g.output(g.node('MatMul', [y, W('second', [64, 9])], {}, 'two'), 'y', 'float32', ['n', 5, 9]);
   return g.build('network');
 }
 
@@ -37,7 +38,7 @@ const mapsOf = async (model: Model) => steppedMaps(model, await shapesOf(model, 
 const scaleAt = (row: number, output: number, outputs: number) =>
   0.01 * (1 + output + outputs * Math.floor(row / 32));
 
-describe('a MatMul as int4', () => {
+describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
   test('is one of blocks of 32 inputs, with the numbers that the weights are on', async () => {
     const model = network();
     for (const tensor of [...model.tensors.values()]) {
@@ -48,17 +49,17 @@ describe('a MatMul as int4', () => {
       });
       model.tensors.set(tensor.name, fromFloat32(values, tensor.dims, tensor));
     }
-    const stored = storeWeights(model, 'int4', onSteps(model, await mapsOf(model)));
-    expect(stored.nodes.map(({ opType, domain }) => `${domain}:${opType}`)).toEqual([
-      'com.microsoft:MatMulNBits',
-      ':Relu',
-      'com.microsoft:MatMulNBits',
-    ]);
-    expect([...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`)).toEqual([
-      'uint8 40,3,16',
-      'float32 40,3',
+    const stored = storeWeights(model, type, onSteps(model, await mapsOf(model)));
+    const products = stored.nodes.filter(({ opType }) => opType.startsWith('MatMul'));
+    const operator = { int4: ':MatMul', q4: 'com.microsoft:MatMulNBits' }[type];
+    expect(products.map(({ opType, domain }) => `${domain}:${opType}`)).toEqual([operator, operator]);
+    const tensors = [...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`);
+    const ends = { int4: ',1,1', q4: '' }[type];
+    expect(tensors.filter((it) => /uint8|float/.test(it) && it !== 'float32 256,2')).toEqual([
+      'uint8 64,3,16',
+      `float32 64,3${ends}`,
       'uint8 9,2,16',
-      'float32 9,2',
+      `float32 9,2${ends}`,
     ]);
     const floats = floatWeights(await readModel(writeModel(stored).model));
     expect(floats.nodes.map(({ opType, domain, name }) => [opType, domain, name])).toEqual(
@@ -71,7 +72,7 @@ describe('a MatMul as int4', () => {
 
   test('is the nearest steps of each block where weights are on none', async () => {
     const model = network();
-    const floats = floatWeights(storeWeights(model, 'int4', onSteps(model, await mapsOf(model))));
+    const floats = floatWeights(storeWeights(model, type, onSteps(model, await mapsOf(model))));
     for (const { name, dims } of model.tensors.values()) {
       const [own, found] = [model, floats].map(({ tensors }) => toFloat32(tensors.get(name)!));
       const block = (i: number) => `${Math.floor(Math.floor(i / dims[1]) / 32)} ${i % dims[1]}`;
@@ -87,18 +88,17 @@ describe('a MatMul as int4', () => {
 
   test('takes as many bytes as was said, or fewer', async () => {
     const model = network();
-    const stored = storeWeights(model, 'int4', onSteps(model, await mapsOf(model)));
-    const said = [...model.tensors.values()].map((tensor) =>
-      storedBytes(model, tensor, 'int4')!(tensor.dims),
-    );
+    const stored = storeWeights(model, type, onSteps(model, await mapsOf(model)));
+    const said = [...model.tensors.values()].map((tensor) => storedBytes(model, tensor, type)!(tensor.dims));
     const numbers = [...model.tensors.values()].map(({ bytes }) => bytes.length);
     const sum = (list: number[]) => list.reduce((a, b) => a + b);
     const [before, after] = [model, stored].map((it) => writeModel(it).model.length);
-    expect(after - before + sum(numbers)).toBeLessThanOrEqual(sum(said) + 32); // of the operator set
+    const shared = type === 'int4' ? TABLE_BYTES : 32; // of the operator set
+    expect(after - before + sum(numbers)).toBeLessThanOrEqual(sum(said) + shared);
     // And with fewer inputs, of which a last block may hold one.
-    const saidOf = storedBytes(model, model.tensors.get('first')!, 'int4')!;
+    const saidOf = storedBytes(model, model.tensors.get('first')!, type)!;
     for (let inputs = 1; inputs <= CHANNELS; inputs++)
-      expect(saidOf([inputs, 40])).toBeGreaterThanOrEqual(40 * Math.ceil(inputs / 32) * (16 + 4));
+      expect(saidOf([inputs, 64])).toBeGreaterThanOrEqual(64 * Math.ceil(inputs / 32) * (16 + 4));
   });
 });
 

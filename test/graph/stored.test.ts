@@ -5,6 +5,7 @@ import {
   floatWeights,
   foldConstants,
   fromFloat32,
+  isFitted,
   type Model,
   type NodeProto,
   onSteps,
@@ -18,7 +19,7 @@ import {
   writeModel,
 } from '../../src/graph/index.ts';
 import { ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
-import { TABLE_BYTES } from '../../src/graph/stored.ts';
+import { TABLE_BYTES, typeOf } from '../../src/graph/stored.ts';
 import { fromIntegers } from '../../src/graph/tensor.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { difference, randomTokens, randomValue, run, runModel, shapesOf, shapesOfFeeds } from './running.ts';
@@ -49,7 +50,7 @@ function spread(tensor: Tensor): Tensor {
 
 const bytesIn = (tensors: Iterable<Tensor>) => [...tensors].reduce((sum, { bytes }) => sum + bytes.length, 0);
 
-describe.each(STORED_TYPES.filter((it) => it !== 'int4'))('weights as %s', (type) => {
+describe.each(STORED_TYPES.filter((it) => !isFitted(it)))('weights as %s', (type) => {
   test.each([9, 17])('are those that the engine computes with, in files of opset %i', async (opset) => {
     const model = await network(opset);
     const before = bytesIn(model.tensors.values());
@@ -221,28 +222,44 @@ test('an output without weights stays so', async () => {
   expect(rounded.subarray(64).some((value) => value !== 0)).toBe(true);
 });
 
-describe('a table as int8', () => {
-  /** Rows of a table, and of another that nothing else reads. @param isTied  scores are made of the first too */
-  async function network(isTied: boolean, opset = 17) {
-    const b = new OnnxBuilder({ opset });
-    const ids = b.feed('ids', [1, 'tokens'], 'int64');
-    const table = b.weight([50, 24], 1);
-    const x = b.add(
-      b.node('Gather', [table, ids]),
-      b.node('Gather', [b.weight([50, 24], 1), ids], { axis: 0 }),
-    );
-    const head = isTied ? b.node('Transpose', [table], { perm: [1, 0] }) : b.weight([24, 50], 1);
-    const scores = b.node('MatMul', [x, head]);
-    return { model: await readModel(b.output(scores).build()), scores };
-  }
+/** Rows of a table, and of another that nothing else reads. @param isTied  scores are made of the first too */
+async function tables(isTied: boolean, { opset = 17, width = 24 } = {}) {
+  const b = new OnnxBuilder({ opset });
+  const ids = b.feed('ids', [1, 'tokens'], 'int64');
+  const table = b.weight([50, width], 1);
+  const x = b.add(
+    b.node('Gather', [table, ids]),
+    b.node('Gather', [b.weight([50, width], 1), ids], { axis: 0 }),
+  );
+  const head = isTied ? b.node('Transpose', [table], { perm: [1, 0] }) : b.weight([width, 50], 1);
+  const scores = b.node('MatMul', [x, head]);
+  return { model: await readModel(b.output(scores).build()), scores };
+}
 
+/** Has the stored model and its floats compared with it, and its bytes with what was said of them. */
+async function expectTables({ model, scores }: Awaited<ReturnType<typeof tables>>, stored: Model) {
+  const floats = floatWeights(await readModel(writeModel(stored).model));
+  const isTurn = ({ opType }: NodeProto) => opType === 'Transpose'; // it has another name and place
+  const told = ({ nodes }: Model) =>
+    nodes.map((it) => (isTurn(it) ? it.opType : `${it.opType} ${it.name}`)).sort();
+  expect(told(floats)).toEqual(told(model));
+  expect([...floats.tensors.keys()].sort()).toEqual([...model.tensors.keys()].sort());
+  const feeds = { ids: randomTokens([1, 7], 50) };
+  const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
+  const [own, of, before] = [await outputsOf(stored), await outputsOf(floats), await outputsOf(model)];
+  expect(difference(own, of)).toBeLessThan(1e-5);
+  expect(difference(own, before)).toBeLessThan(0.05);
+}
+
+describe('a table as int8', () => {
   test.each([
     [true, 9],
     [false, 17],
   ])(
     'is read by rows, of which each has a scale (scores are made of it: %o, opset %i)',
     async (isTied, opset) => {
-      const { model, scores } = await network(isTied, opset);
+      const network = await tables(isTied, { opset });
+      const { model } = network;
       const stored = storeWeights(model, 'int8');
       const constants = [...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`);
       const rows = ['int8 50,24', 'float32 50,1'];
@@ -252,16 +269,7 @@ describe('a table as int8', () => {
         ({ opType, input }) => opType === 'Cast' && stored.tensors.has(input[0]),
       );
       expect(casts).toHaveLength(1);
-      const floats = floatWeights(await readModel(writeModel(stored).model));
-      expect(floats.nodes.map(({ name, opType }) => `${opType} ${name}`)).toEqual(
-        model.nodes.map(({ name, opType }) => `${opType} ${name}`),
-      );
-      expect([...floats.tensors.keys()].sort()).toEqual([...model.tensors.keys()].sort());
-      const feeds = { ids: randomTokens([1, 7], 50) };
-      const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
-      const [own, of, before] = [await outputsOf(stored), await outputsOf(floats), await outputsOf(model)];
-      expect(difference(own, of)).toBeLessThan(1e-5);
-      expect(difference(own, before)).toBeLessThan(0.05);
+      await expectTables(network, stored);
       const said = [...model.tensors.values()].map((tensor) =>
         storedBytes(model, tensor, 'int8')!(tensor.dims),
       );
@@ -271,7 +279,7 @@ describe('a table as int8', () => {
   );
 
   test('that the network gives goes on being given', async () => {
-    const { model, scores } = await network(false);
+    const { model, scores } = await tables(false);
     const [output] = model.outputs;
     const [{ name }] = [...model.tensors.values()];
     model.graph.output = [...model.outputs, create(ValueInfoProtoSchema, { ...output, name })];
@@ -284,12 +292,54 @@ describe('a table as int8', () => {
   });
 
   test('is left to the engine where its scales are of other rows', async () => {
-    const { model } = await network(false);
+    const { model } = await tables(false);
     const stored = storeWeights(model, 'int8');
     const before = floatWeights(stored).nodes.length;
     const scale = [...stored.tensors.values()].find(({ dims }) => String(dims) === '50,1')!;
     stored.tensors.set(scale.name, fromFloat32(new Float32Array(51), [51, 1], scale));
     expect(floatWeights(stored).nodes).toHaveLength(before + 3);
+  });
+});
+
+describe('a table as q4', () => {
+  test.each([9, 17])(
+    'makes scores with the bytes that its rows are of, in files of opset %i',
+    async (opset) => {
+      const network = await tables(true, { opset, width: 96 });
+      const { model } = network;
+      const stored = storeWeights(model, 'q4');
+      const weights = [...stored.tensors.values()].filter(({ dims }) => dims.length > 1);
+      const [tied, other] = [
+        ['uint8 50,96', 'float32 50,1'],
+        ['int8 50,96', 'float32 50,1'],
+      ];
+      expect(weights.map(({ type, dims }) => `${type} ${dims}`)).toEqual([...tied, ...other]);
+      expect(stored.nodes.map(({ opType }) => opType)).toContain('MatMulNBits');
+      expect(stored.nodes.map(({ opType }) => opType)).not.toContain('Transpose');
+      await expectTables(network, stored);
+      const said = [...model.tensors.values()].map((tensor) =>
+        storedBytes(model, tensor, typeOf(model, tensor, 'q4', new Set()))!(tensor.dims),
+      );
+      const added = writeModel(stored).model.length - writeModel(model).model.length;
+      expect(added).toBeLessThanOrEqual(said.reduce((a, b) => a + b) - bytesIn(model.tensors.values()));
+    },
+  );
+
+  test('is of int8 where its width is no whole number of blocks, or something else reads it turned', async () => {
+    const narrow = await tables(true);
+    await expectTables(narrow, storeWeights(narrow.model, 'q4'));
+    const read = await tables(true, { width: 96 });
+    const { model } = read;
+    const turned = model.nodes.find(({ opType }) => opType === 'Transpose')!;
+    const [output] = model.outputs;
+    model.graph.output = [
+      ...model.outputs,
+      create(ValueInfoProtoSchema, { ...output, name: turned.output[0] }),
+    ];
+    model.edited();
+    await expectTables(read, storeWeights(model, 'q4'));
+    for (const { tensors } of [narrow.model, model].map((it) => storeWeights(it, 'q4')))
+      expect([...tensors.values()].map(({ type }) => type)).not.toContain('uint8');
   });
 });
 
