@@ -23,15 +23,15 @@ export const isFitted = (type?: string): type is 'int4' | 'q4' => type === 'int4
 
 /** The largest number of float16. */
 const LARGEST = 65504;
-/** What the nodes of a stored weight take of the file, at most: its name is in them eight times. */
-const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 8 * name.length;
+/** What the nodes of a stored weight take of the file, at most: its name is in them six times. */
+const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 6 * name.length;
 /** What makes floats of rows takes besides, by the name of their value. */
 const rowsBytes = (value: string) => 2 ** 8 + 12 * value.length;
-/** Of int4, in which the name is six times. */
-const int4Bytes = ({ name, dims }: Tensor) => 320 + 6 * name.length + 8 * dims.length;
+/** Of int4, in which the name is five times. */
+const int4Bytes = ({ name, dims }: Tensor) => 240 + 5 * name.length + 8 * dims.length;
 /** In blocks, of int4; of q4 attributes of a MatMulNBits, and the name three times. */
 const blocksBytes = ({ name }: Tensor, type: StoredType) =>
-  type === 'q4' ? 224 + 3 * name.length : 640 + 6 * name.length;
+  type === 'q4' ? 192 + 3 * name.length : 512 + 5 * name.length;
 /** What makes scores with a table, besides. */
 const SCORES_BYTES = 512;
 /** And of an odd number of them. */
@@ -117,8 +117,9 @@ function store(
     for (const part of it.parts) model.tensors.set(part.name, { ...part, bytes: new Uint8Array() });
     stored.set(tensor.name, it);
   }
-  const nodes = Array.from(stored.values(), (it) => it.nodes);
-  model.graph.node = [...nodes.flat(), ...model.nodes];
+  const nodes = Array.from(stored.values(), (it) => it.nodes).flat();
+  for (const node of nodes) node.name = ''; // of a small model's file they would be a twentieth
+  model.graph.node = [...nodes, ...model.nodes];
   model.edited();
   return stored;
 }
@@ -324,7 +325,7 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
     nodeOf(model, 'Reshape', [steps, shape], lines),
   ];
   if (line > inputs) {
-    const bounds = [0, inputs, 1].map((number) => addIntegers(model, `${shape}.bound`, [number]));
+    const bounds = [0, inputs, 1].map((number) => addIntegers(model, `${shape}.cut`, [number]));
     nodes.push(nodeOf(model, 'Slice', [lines, ...bounds], whole));
   }
   const turned = nodeOf(model, 'Transpose', [line > inputs ? whole : lines], name);

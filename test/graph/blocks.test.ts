@@ -21,15 +21,15 @@ import { NodeProtoSchema, OperatorSetIdProtoSchema } from '../../src/graph/onnx_
 import { TABLE_BYTES } from '../../src/graph/stored.ts';
 import { difference, randomValue, runModel, shapesOf } from './running.ts';
 
-const CHANNELS = 70; // two blocks and a part of one
+const CHANNELS = 65; // two blocks and one of another
 
 /** Two MatMuls, and no operators but those of the standard. */
-function network(): Model {
+function network(width = 64): Model {
   const g = new GraphBuilder();
   const x = g.input('x', 'float32', ['n', 5, CHANNELS]);
   const W = (name: string, dims: number[]) => g.floats(name, randomValue(dims, elements(dims)).data, dims);
-  const y = g.node('Relu', [g.node('MatMul', [x, W('first', [CHANNELS, 64])], {}, 'one')]);
-  g.output(g.node('MatMul', [y, W('second', [64, 9])], {}, 'two'), 'y', 'float32', ['n', 5, 9]);
+  const y = g.node('Relu', [g.node('MatMul', [x, W('first', [CHANNELS, width])], {}, 'one')]);
+  g.output(g.node('MatMul', [y, W('second', [width, 9])], {}, 'two'), 'y', 'float32', ['n', 5, 9]);
   return g.build('network');
 }
 
@@ -87,7 +87,7 @@ describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
   });
 
   test('takes as many bytes as was said, or fewer', async () => {
-    const model = network();
+    const model = network(CHANNELS);
     const stored = storeWeights(model, type, onSteps(model, await mapsOf(model)));
     const said = [...model.tensors.values()].map((tensor) => storedBytes(model, tensor, type)!(tensor.dims));
     const numbers = [...model.tensors.values()].map(({ bytes }) => bytes.length);
@@ -98,7 +98,7 @@ describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
     // And with fewer inputs, of which a last block may hold one.
     const saidOf = storedBytes(model, model.tensors.get('first')!, type)!;
     for (let inputs = 1; inputs <= CHANNELS; inputs++)
-      expect(saidOf([inputs, 64])).toBeGreaterThanOrEqual(64 * Math.ceil(inputs / 32) * (16 + 4));
+      expect(saidOf([inputs, CHANNELS])).toBeGreaterThanOrEqual(CHANNELS * Math.ceil(inputs / 32) * (16 + 4));
   });
 });
 
@@ -111,7 +111,7 @@ describe('a MatMulNBits of others', () => {
     order?: boolean;
   }
 
-  /** 3 × 70 numbers of so many bits. */
+  /** 3 × 65 numbers of so many bits. */
   function quantized({ bits, block, zeros, bias, order }: Form): Model {
     const N = 3;
     const blocks = Math.ceil(CHANNELS / block);
@@ -188,7 +188,7 @@ describe('a MatMulNBits of others', () => {
     model.edited();
     const { tensors } = floatWeights(model);
     expect([...tensors.values()].map(({ dims }) => dims)).toEqual([
-      [70, 3],
+      [CHANNELS, 3],
       [66, 3],
     ]);
   });
