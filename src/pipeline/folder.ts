@@ -48,6 +48,7 @@ import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts';
 import { shrunk } from './pruned.ts';
+import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
 import { NARROW_HEADS, PRUNING, provenanceText, type Round, type Subject, type Writer } from './subject.ts';
@@ -169,10 +170,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     },
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(opened),
-    shipment: async () => {
-      const { image } = opened;
-      return { kind: 'folder', name: folder.name, folder, files: await filesOf(opened), heads, image };
-    },
+    shipment: () => shipmentOf(opened),
     writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
   };
 }
@@ -307,6 +305,15 @@ function bytesOf({ tensors }: Checkpoint): number {
 async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<string[]> {
   const own = new Set([...checkpoint.files, SIZES_FILE, ...(await sideFilesOf(folder))]);
   return (await folder.list()).filter((file) => own.has(file));
+}
+
+async function shipmentOf(opened: OpenedLanguageModel): Promise<Shipment> {
+  const { folder, heads, image } = opened;
+  const files = (await filesOf(opened)).map(async (name) => {
+    const read = (at: number, length: number) => folder.read(name, at, length);
+    return { name, size: await folder.size(name), read };
+  });
+  return { kind: 'folder', name: folder.name, files: await Promise.all(files), heads, image };
 }
 
 async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {

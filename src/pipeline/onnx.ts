@@ -138,8 +138,11 @@ function shipmentOf(opened: OpenedModel): Shipment {
   const { name, source, size, smallest, inputs, dims, residual, heads, isCustom } = opened;
   if (isCustom) throw new InputError(`${name}: operators of one's own cannot be sent to workers`);
   const { model, external = [] } = writeModel(source);
-  const how = { size, smallest, inputs, dims, residual, heads };
-  return { kind: 'file', name, contents: [model, ...external], how };
+  const files = [model, ...external].map((content, i) => {
+    const read = async (at: number, length: number) => content.subarray(at, at + length);
+    return { name: String(i), size: content.length, read };
+  });
+  return { kind: 'file', name, files, how: { size, smallest, inputs, dims, residual, heads } };
 }
 
 function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes, weights?: StoredType): Profile {

@@ -3,6 +3,9 @@
 import { type Dataset, joinSamples, pickRows } from './data/dataset.ts';
 import { imageOf, type Positions } from './split.ts';
 
+/** Samples that are read at a time to be taken apart. */
+export const READ_AT_ONCE = 64;
+
 /** Positions of samples, the end not among them. */
 export interface Range {
   readonly first: number;
@@ -35,5 +38,3 @@ export function sliceOf(samples: Dataset, { first, end }: Range): Dataset {
     },
   };
 }
-
-const READ_AT_ONCE = 64;

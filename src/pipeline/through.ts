@@ -21,7 +21,7 @@ import {
   StoredSamples,
 } from './samples.ts';
 import { shardRange } from './shards.ts';
-import { type At, type History, hereWork, shardOf, type Work } from './work.ts';
+import { type At, type History, hereWork, START, shardOf, type Work } from './work.ts';
 
 /** A part and the samples before it. */
 export interface Place {
@@ -72,9 +72,6 @@ interface Through {
   /** Where to begin, what lies before having been done before. */
   readonly at?: At;
 }
-
-/** At the first part, in the dense network. */
-const START: At = { part: 0, history: { name: '', isDense: true } };
 
 /**
  * Takes samples to the last part. `visit` sees every part before its samples move on.

@@ -17,6 +17,9 @@ export interface At {
   readonly history: History;
 }
 
+/** At the first part, in the dense network. */
+export const START: At = { part: 0, history: { name: '', isDense: true } };
+
 /** Of every shard what `Work.each` was told to make of it. */
 export interface Pieces<T> {
   read(shard: number): Promise<T>;

@@ -76,19 +76,21 @@ test('what lies under its hash is what was put there, or named', async () => {
 
 test('chunks and samples that were cut, altered or swapped are named', async () => {
   const store = memoryStore();
-  const contents = [new Uint8Array(100).fill(7)] as const;
+  const content = new Uint8Array(100).fill(7);
+  const read = async (at: number, length: number) => content.subarray(at, at + length);
+  const files = [{ name: '0', size: content.length, read }];
   const rows = npyDataset({ shape: [4, 1], data: Float32Array.of(1, 2, 3, 4) }, [1], 'rows');
-  const shipment = { kind: 'file', name: 'm.onnx', contents, how: {} } as const;
+  const shipment = { kind: 'file', name: 'm.onnx', files, how: {} } as const;
   const { model, samples } = await ship(store, shipment, rows, 2);
   const [chunk] = model.files[0].chunks;
-  await store.write(chunk.key, contents[0].subarray(0, 50));
+  await store.write(chunk.key, content.subarray(0, 50));
   await expect(storedFile(store, model.files)).rejects.toThrow(`"${chunk.key}" is damaged`);
-  await store.write(chunk.key, contents[0].with(50, 8));
+  await store.write(chunk.key, content.with(50, 8));
   await expect(storedFile(store, model.files)).rejects.toThrow(`"${chunk.key}" is damaged`);
   const [first, second] = samples.shards;
   await store.write(first, (await store.read(second))!);
-  const read = async () => {
+  const readAll = async () => {
     for await (const _ of storedSamples(store, samples).batches(4));
   };
-  await expect(read()).rejects.toThrow(`"${first}" is damaged`);
+  await expect(readAll()).rejects.toThrow(`"${first}" is damaged`);
 });

@@ -6,7 +6,7 @@ import { version } from '../../version.ts';
 import type { Findings } from '../findings.ts';
 import type { Pass } from '../recipe.ts';
 import { holds, type RunStore } from '../store/store.ts';
-import type { At, PieceOptions, Pieces, Work } from '../work.ts';
+import { type At, type PieceOptions, type Pieces, START, type Work } from '../work.ts';
 import { type Job, KINDS, keyOf, pieceOf, type Queue } from './queue.ts';
 import { type PassSnapshot, writeDescription } from './snapshot.ts';
 import { readArtefact, removeArtefact } from './volumes.ts';
@@ -27,7 +27,7 @@ export class QueuedWork implements Work {
   readonly shards: number;
   readonly #asked: Asked;
   readonly #pass: string;
-  #at: At = { part: 0, history: { name: '', isDense: true } };
+  #at = START;
   #states: Pieces<unknown> | undefined;
   /** Pieces that nobody needs once what they were made for is kept. */
   #passing: string[] = [];
@@ -39,17 +39,8 @@ export class QueuedWork implements Work {
   }
 
   async of(pass: Pass): Promise<Work> {
-    const { sizes, supports, search, wholeCurve, target, samples, isThin, refitsProducers } = pass;
-    const told: PassSnapshot = {
-      search,
-      wholeCurve,
-      target,
-      samples,
-      isThin,
-      refitsProducers,
-      sizes: [...sizes],
-      supports: supports && [...supports],
-    };
+    const { label: _, sizes, supports, ...rest } = pass;
+    const told: PassSnapshot = { ...rest, sizes: [...sizes], supports: supports && [...supports] };
     return new QueuedWork(this.#asked, await writeDescription(this.#asked.store, 'passes', told));
   }
 

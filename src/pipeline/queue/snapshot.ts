@@ -8,7 +8,7 @@ import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
 import type { Pass, Recipe } from '../recipe.ts';
-import { shardRange, sliceOf } from '../shards.ts';
+import { READ_AT_ONCE, shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import { holds, type RunStore } from '../store/store.ts';
@@ -20,41 +20,26 @@ interface ShippedFile {
   readonly chunks: readonly { readonly key: string; readonly bytes: number }[];
 }
 
-/** A model on its way to a store: its files, and what opens it. */
-export type Shipment =
-  | {
-      readonly kind: 'folder';
-      readonly name: string;
-      readonly folder: Folder;
-      /** Those of its files that are the model. */
-      readonly files: readonly string[];
-      readonly heads?: HeadsMode;
-      readonly image?: number;
-    }
-  | {
-      readonly kind: 'file';
-      readonly name: string;
-      /** The file and its external data. */
-      readonly contents: readonly [model: Uint8Array, ...external: Uint8Array[]];
-      readonly how: Reopening;
-    };
+/** A model as it is opened elsewhere, out of files that are in this form. */
+type Opening<File> = { readonly name: string; readonly files: readonly File[] } & (
+  | { readonly kind: 'folder'; readonly heads?: HeadsMode; readonly image?: number }
+  /** Of the files the first is the model, the others are its external data. */
+  | { readonly kind: 'file'; readonly how: Reopening }
+);
+
+/** A file on its way to a store. */
+interface FileToShip {
+  readonly name: string;
+  readonly size: number;
+  read(at: number, length: number): Promise<Uint8Array>;
+}
+
+/** A model on its way to a store. */
+export type Shipment = Opening<FileToShip>;
 
 /** A run as workers are told of it. */
 export interface Snapshot {
-  readonly model:
-    | {
-        readonly kind: 'folder';
-        readonly name: string;
-        readonly files: readonly ShippedFile[];
-        readonly heads?: HeadsMode;
-        readonly image?: number;
-      }
-    | {
-        readonly kind: 'file';
-        readonly name: string;
-        readonly files: readonly ShippedFile[];
-        readonly how: Reopening;
-      };
+  readonly model: Opening<ShippedFile>;
   readonly samples: Omit<Dataset, 'batches' | 'slice'> & { readonly shards: readonly string[] };
   readonly recipe: Recipe;
   readonly simd: string;
@@ -65,8 +50,7 @@ export interface Snapshot {
 }
 
 /** A pass as workers are told of it. */
-export interface PassSnapshot
-  extends Pick<Pass, 'search' | 'wholeCurve' | 'target' | 'samples' | 'isThin' | 'refitsProducers'> {
+export interface PassSnapshot extends Omit<Pass, 'label' | 'sizes' | 'supports'> {
   readonly sizes: readonly (readonly [string, number])[];
   readonly supports?: readonly (readonly [string, readonly number[]])[];
 }
@@ -101,11 +85,7 @@ class Shipper {
     return key;
   }
 
-  async file(
-    name: string,
-    size: number,
-    read: (at: number, length: number) => Promise<Uint8Array> | Uint8Array,
-  ): Promise<ShippedFile> {
+  async file({ name, size, read }: FileToShip): Promise<ShippedFile> {
     const chunks: ShippedFile['chunks'][number][] = [];
     for (let at = 0; at < size; at += CHUNK_BYTES) {
       const bytes = await read(at, Math.min(CHUNK_BYTES, size - at));
@@ -121,8 +101,6 @@ class Shipper {
   }
 }
 
-const READ_AT_ONCE = 64;
-
 /** Puts a model and samples where workers find them. */
 export async function ship(
   store: RunStore,
@@ -131,30 +109,15 @@ export async function ship(
   shards: number,
 ): Promise<Pick<Snapshot, 'model' | 'samples'>> {
   const shipper = new Shipper(store, [...(await store.list('chunks/')), ...(await store.list('samples/'))]);
-  const { kind, name } = shipment;
   const files: ShippedFile[] = [];
-  if (kind === 'folder') {
-    const { folder } = shipment;
-    for (const file of shipment.files)
-      files.push(
-        await shipper.file(file, await folder.size(file), (at, length) => folder.read(file, at, length)),
-      );
-  } else {
-    for (const [i, content] of shipment.contents.entries())
-      files.push(
-        await shipper.file(String(i), content.length, (at, length) => content.subarray(at, at + length)),
-      );
-  }
+  for (const file of shipment.files) files.push(await shipper.file(file));
   const keys: string[] = [];
   for (let shard = 0; shard < shards; shard++)
     keys.push(await shipper.samples(sliceOf(samples, shardRange(samples, shards, shard))));
-  const { size, shape, smallest, views, constants, name: from } = samples;
+  const { name, size, shape, smallest, views, constants } = samples;
   return {
-    model:
-      kind === 'folder'
-        ? { kind, name, files, heads: shipment.heads, image: shipment.image }
-        : { kind, name, files, how: shipment.how },
-    samples: { name: from, size, shape, smallest, views, constants, shards: keys },
+    model: { ...shipment, files },
+    samples: { name, size, shape, smallest, views, constants, shards: keys },
   };
 }
 
