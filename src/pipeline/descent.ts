@@ -18,6 +18,7 @@ import { type Evaluated, minimize } from './lbfgs.ts';
 import { withSessions } from './load.ts';
 import type { OpenedModel } from './open.ts';
 import type { Run } from './run.ts';
+import type { Gone } from './solve.ts';
 import { inputSums } from './statistics.ts';
 
 /** Steps downhill: OPT's perplexity at keep 0.3 was 35.1 without, 31.1 after 8 and 30.8 after 15 (measured). */
@@ -49,8 +50,8 @@ export interface Surroundings {
   readonly weighted: Model;
   /** The layers, with all their outputs. */
   readonly producers: readonly LinearMap[];
-  /** Rows of the layers' weights that went with structures before this one, and stay zero. */
-  readonly gone: ReadonlyMap<string, readonly number[]>;
+  /** With structures before this one: these rows stay zero. */
+  readonly gone: Gone;
 }
 
 /** The mean of a layer's inputs (zero without a bias, which could not make up for it) and the inverse of their covariance. */

@@ -17,6 +17,7 @@ import { eigen } from './eigen.ts';
 import { type FeatureMaps, featureValues } from './features.ts';
 import type { Frontier, Values } from './frontier.ts';
 import type { OpenedModel } from './open.ts';
+import { writeLayers } from './solve.ts';
 import { picked, placeIn } from './statistics.ts';
 
 /** A layer's weights, as `readWeights` gives them. */
@@ -183,7 +184,7 @@ export function narrow(
 
 /** Puts them in place of the layers' own. */
 export function writeNarrowed(model: Model, maps: FeatureMaps, { makers, reader }: Narrowed): void {
-  for (const [i, map] of maps.makers.entries()) writeWeights(model, map, makers[i].W, makers[i].bias);
+  writeLayers(model, maps.makers, makers);
   writeWeights(model, maps.reader, reader);
 }
 

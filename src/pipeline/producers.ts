@@ -26,6 +26,7 @@ import type { Frontier, Values } from './frontier.ts';
 import type { Frontiers } from './frontiers.ts';
 import type { OpenedModel } from './open.ts';
 import type { Target } from './recipe.ts';
+import { writeLayers } from './solve.ts';
 import { canSplit, imageOf, isHeldOut } from './split.ts';
 import { picked, placedAs, placeIn, valuesFor, wantedName, wantedOf } from './statistics.ts';
 import { type PlannedStep, rowsThatStay } from './steps.ts';
@@ -206,7 +207,7 @@ function derivedOf(
   solved: SolvedLayers['layers'],
 ): Derived | undefined {
   const whole = weighted.clone();
-  for (const [i, map] of readers.entries()) writeWeights(whole, map, solved[i].W, solved[i].bias);
+  writeLayers(whole, readers, solved);
   for (const map of producers) {
     const { W, bias } = readWeights(whole, map);
     writeWeights(whole, map, W, bias); // factors go into the weights

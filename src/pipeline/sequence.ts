@@ -7,8 +7,6 @@ import {
   layerKey,
   type Model,
   onSteps,
-  removedOf,
-  rowsOf,
   type Structure,
   steppedMaps,
   sum,
@@ -24,12 +22,12 @@ import { producersOf, type Refit, refitProducers } from './producers.ts';
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
 import type { Pass } from './recipe.ts';
 import type { Run } from './run.ts';
-import { layersOf, solveEach, solveTogether } from './solve.ts';
+import { type Gone, goneWith, layersOf, solveEach, solveTogether, writeLayers } from './solve.ts';
 import { collect, valuesFor } from './statistics.ts';
 import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
 import { addSums, type Sums } from './sums.ts';
 import type { PartOutputs, Place } from './through.ts';
-import { type History, inOrder, type Pieces, shardOf } from './work.ts';
+import { type History, inOrder, shardOf } from './work.ts';
 
 /** What comes of pruning a part. */
 interface Pruning {
@@ -52,8 +50,8 @@ interface Walk {
   /** What has become of the part so far. */
   readonly weighted: Model;
   readonly layers: PrunedLayer[];
-  /** Rows of the layers' weights that went with structures that are solved. */
-  readonly gone: Map<string, number[]>;
+  /** With structures that are solved. */
+  gone: Gone;
   history: History;
 }
 
@@ -166,28 +164,20 @@ interface SolvedStep extends Pick<SolvedLayers, 'layers'>, Pick<Refit, 'refused'
 }
 
 /** What of a step is known once it is solved. */
-function writeStep({ place, weighted, gone, layers }: Walk, step: Step, solved: SolvedStep): void {
+function writeStep(walk: Walk, step: Step, solved: SolvedStep): void {
+  const { place, weighted, layers } = walk;
   writeSolved(weighted, step, solved);
   const { refused, cuts } = solved;
   for (const [i, { structure }] of step.cuts.entries()) {
-    removeRows(gone, structure, cuts[i].kept);
+    walk.gone = goneWith(walk.gone, structure, cuts[i].kept);
     layers.push({ ...place.part.named(structure), structure, ...cuts[i], refused });
   }
 }
 
 function writeSolved(weighted: Model, { maps, producers = [], turned = [] }: Step, solved: SolvedStep): void {
-  for (const [at, map] of maps.entries())
-    writeWeights(weighted, map, solved.layers[at].W, solved.layers[at].bias);
+  writeLayers(weighted, maps, solved.layers);
   for (const { node, W, bias } of solved.producers ?? [])
     writeWeights(weighted, [...producers, ...turned].find((map) => map.node === node)!, W, bias);
-}
-
-function removeRows(gone: Map<string, number[]>, structure: Structure, kept: readonly number[]): void {
-  const removed = removedOf(structure, kept);
-  for (const reader of structure.consumers) {
-    const key = layerKey(reader);
-    gone.set(key, [...(gone.get(key) ?? []), ...rowsOf(reader, removed)]);
-  }
 }
 
 async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
@@ -195,11 +185,14 @@ async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<S
   if (step.turned?.length) return refitBoth(walk, step, about, await narrowStep(walk, step, about));
   const { isThin } = pass;
   // Before anything is pruned its sums depend on neither ratio nor blend.
-  const isKept = history.isDense && sumsBytes(step) <= KEPT_BYTES;
+  const isShared = history.isDense && sumsBytes(step) <= KEPT_BYTES;
   const { kind: target } = pass.target;
   const dense = { part: place.at.part, layers: namesOf(step), target, samples: pass.samples, isThin };
-  const sums = await sumStep(walk, step, isKept ? dense : about, isThin, isKept);
-  const chosen = await sums.solve(about, (total) => run.clock.time('solve', () => choose(walk, step, total)));
+  const solve = (sums: readonly Sums[]) => run.clock.time('solve', () => choose(walk, step, sums));
+  const chosen = await solveBySums(walk, step, about, solve, {
+    isThin,
+    shared: isShared ? dense : undefined,
+  });
   return refitBoth(walk, step, about, chosen);
 }
 
@@ -223,46 +216,43 @@ async function narrowStep(walk: Walk, step: PlacedStep, about: object): Promise<
   const { makers, curve } = narrowed;
   writeNarrowed(weighted, around, narrowed);
   const kept = Array.from({ length: keep }, (_, i) => i);
-  const removed = new Map(gone);
-  removeRows(removed, structure, kept);
-  const { layers } = await solveReaders(walk, step, { ...about, features: true }, removed);
+  const features = { ...about, features: true };
+  const { layers } = await solveReaders(walk, step, features, goneWith(gone, structure, kept));
   const damping = layers.map((layer) => layer.damping);
   const producers = turned.map(({ node }, i) => ({ node, ...makers[i] }));
   return { layers, producers, cuts: [{ kept, relativeError: curve[keep], curve, damping }] };
 }
 
-/** Solves what reads channels that are chosen, by what reaches it in the network as it is. @param removed  its rows that are gone */
+/** Solves what reads channels that are chosen, by what reaches it in the network as it is. @param gone  its rows */
 async function solveReaders(
   walk: Walk,
   step: PlacedStep,
   about: object,
-  removed: ReadonlyMap<string, number[]>,
+  gone: Gone,
 ): Promise<Pick<SolvedLayers, 'layers'>> {
   const { run, pass, opened, weighted } = walk;
   const { maps } = step;
-  const sums = await sumStep(walk, step, about, true);
-  return sums.solve(about, async (total) => ({
-    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, total, removed)),
-  }));
+  const solve = async (sums: readonly Sums[]) => ({
+    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, sums, gone)),
+  });
+  return solveBySums(walk, step, about, solve, { isThin: true });
 }
 
-/** What a step's layers are solved by, of all samples. */
-interface StepSums {
-  /** Wherever they lie. */
-  solve<T extends object>(about: object, how: (sums: readonly Sums[]) => Promise<T>): Promise<T>;
-}
-
-/** @param isKept  whether other passes of the run, or other runs, ask for the same */
-async function sumStep(
+/**
+ * Solves a step's layers by sums over all samples, wherever these lie.
+ *
+ * @param shared  all that the sums depend on, where other passes of the run, or other runs, ask for the same
+ */
+async function solveBySums<T extends object>(
   { run, pass, frontiers }: Walk,
   step: PlacedStep,
   about: object,
-  isThin: boolean | undefined,
-  isKept = false,
-): Promise<StepSums> {
+  solve: (sums: readonly Sums[]) => Promise<T>,
+  { isThin, shared }: Pick<Pass, 'isThin'> & { readonly shared?: object },
+): Promise<T> {
   const { work, findings } = run;
   const make = (shard: number) => collect(frontiers.of(shard), run, step, pass.target, isThin);
-  const pieces: Pieces<Sums[]> = await work.each('sums', about, make, { isShared: isKept });
+  const pieces = await work.each('sums', shared ?? about, make, { isShared: shared !== undefined });
   const add = async () => {
     let total: Sums[] | undefined;
     for await (const sums of inOrder(pieces, work)) total = addSums(total, sums);
@@ -270,8 +260,8 @@ async function sumStep(
   };
   // Elsewhere the pieces themselves are kept.
   const find = () =>
-    isKept && work.isHere ? findings.once('statistics', { ...about, ...shardOf(work) }, add) : add();
-  return { solve: (about, how) => work.one('solve', about, async () => how((await find()).sums), [pieces]) };
+    shared && work.isHere ? findings.once('statistics', { ...shared, ...shardOf(work) }, add) : add();
+  return work.one('solve', about, async () => solve((await find()).sums), [pieces]);
 }
 
 function sumsBytes({ maps }: Step): number {
@@ -294,7 +284,7 @@ async function choose(
 ): Promise<SolvedStep> {
   if (cuts.length === 0)
     return { cuts: [], layers: await solveEach(run, pass, name, maps, layersOf(model, maps, sums, gone)) };
-  const removed = new Map(gone);
+  let removed = gone;
   const chosen: SolvedCut[] = [];
   let solved: SolvedLayers['layers'] = [];
   // What went with a structure is zero in the layers, though not in the sums: the next one is chosen as if it had been removed before.
@@ -302,7 +292,7 @@ async function choose(
     const { structure } = cut;
     const layers = layersOf(model, maps, sums, removed, structure);
     const { layers: own, ...rest } = await solveTogether(run, pass, name, maps, layers, cut);
-    removeRows(removed, structure, rest.kept);
+    removed = goneWith(removed, structure, rest.kept);
     chosen.push({ ...rest, damping: own.map(({ damping }) => damping) });
     solved = own;
   }
@@ -327,8 +317,8 @@ async function refitBoth(
   if (producers.length === 0) return solved;
   const site = { ...walk, target: pass.target, readers: maps, producers };
   const cuts = new Map(step.cuts.map(({ structure }, i) => [structure, first.cuts[i].kept]));
-  const removed = new Map(gone);
-  for (const [structure, kept] of cuts) removeRows(removed, structure, kept);
+  let removed = gone;
+  for (const [structure, kept] of cuts) removed = goneWith(removed, structure, kept);
   for (let round = 1; round <= ROUNDS; round++) {
     const now = { ...about, round };
     const { refitted, refused, left = 1 } = await refitProducers(site, cuts, solved.layers, now);

@@ -8,8 +8,10 @@ import {
   type Model,
   type Reader,
   readWeights,
+  removedOf,
   rowsOf,
   type Structure,
+  writeWeights,
 } from '../graph/index.ts';
 import { counted } from '../printable.ts';
 import type { Layer, SolvedLayers } from '../solve/index.ts';
@@ -87,17 +89,40 @@ function undetermined(
   );
 }
 
+/** Rows of layers' weights that went with structures, by layer. */
+export type Gone = ReadonlyMap<string, readonly number[]>;
+
+/** Those that go with another structure too. */
+export function goneWith(gone: Gone, structure: Structure, kept: readonly number[]): Gone {
+  const removed = removedOf(structure, kept);
+  const all = new Map(gone);
+  for (const reader of structure.consumers) {
+    const key = layerKey(reader);
+    all.set(key, [...(all.get(key) ?? []), ...rowsOf(reader, removed)]);
+  }
+  return all;
+}
+
+/** Puts weights in the place of layers' own. */
+export function writeLayers(
+  model: Model,
+  maps: readonly LinearMap[],
+  layers: readonly Pick<SolvedLayers['layers'][number], 'W' | 'bias'>[],
+): void {
+  for (const [i, map] of maps.entries()) writeWeights(model, map, layers[i].W, layers[i].bias);
+}
+
 /**
  * The layers of a step, with what was seen of their inputs.
  *
- * @param gone  rows of their weights, by layer, that went before
+ * @param gone  what of them went before
  * @param structure  that is to lose channels
  */
 export function layersOf(
   model: Model,
   maps: readonly LinearMap[],
   sums: readonly Sums[],
-  gone: ReadonlyMap<string, readonly number[]>,
+  gone: Gone,
   structure?: Structure,
 ): AnyLayer[] {
   return maps.map((map, i) => {

@@ -5,16 +5,7 @@
 // that was tried before it.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import {
-  elements,
-  layerKey,
-  type Model,
-  maskInner,
-  removedOf,
-  rowsOf,
-  type Structure,
-  writeWeights,
-} from '../../graph/index.ts';
+import { elements, type Model, maskInner, type Structure } from '../../graph/index.ts';
 import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { activationLimit } from '../activations.ts';
@@ -26,7 +17,7 @@ import { FeatureMoments, narrow, writeNarrowed } from '../narrow.ts';
 import type { OpenedModel } from '../open.ts';
 import type { Run } from '../run.ts';
 import { sampleOf, stack } from '../samples.ts';
-import { layersOf, solveEach, solveTogether } from '../solve.ts';
+import { goneWith, layersOf, solveEach, solveTogether, writeLayers } from '../solve.ts';
 import { quarterHeldOut } from '../split.ts';
 import { collect, valuesFor } from '../statistics.ts';
 import { placed, type Step, stepsOf } from '../steps.ts';
@@ -209,9 +200,7 @@ async function narrower(
     const sums = await collect(fit, solver, step, DENSE, true);
     tried.model = opened.model;
     const kept = Array.from({ length: keep }, (_, i) => i);
-    const gone = new Map(
-      step.maps.map((map) => [layerKey(map), rowsOf(structure.consumers[0], removedOf(structure, kept))]),
-    );
+    const gone = goneWith(new Map(), structure, kept);
     const layers = layersOf(model, step.maps, sums, gone);
     const pass = { target: DENSE, search: 'greedy' } as const;
     const solved = await solveEach(solver, pass, opened.name, step.maps, layers);
@@ -231,9 +220,7 @@ function masked(
   { layers, kept }: Pick<SolvedLayers, 'layers' | 'kept'>,
 ): Model {
   const changed = model.clone();
-  maps.forEach((map, at) => {
-    writeWeights(changed, map, layers[at].W, layers[at].bias);
-  });
+  writeLayers(changed, maps, layers);
   return maskInner(changed, new Map([[structure, kept]]));
 }
 
