@@ -8,21 +8,17 @@ import { expectOptions, FUNCTION, LATER, type Options, SIGNAL } from '../options
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
 import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
-import type { RunOptions } from './chain.ts';
 import { type Dataset, expectDataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
 import type { ModelInput } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
 import { expectOpened, type OpenedModel } from './open.ts';
 
-/** Milliseconds since some moment. */
-type Now = () => number;
-
 /** What timing models takes. */
 export interface TimingOptions extends AbortOptions {
   readonly engine: Engine;
-  /** The clock. Default `performance.now`. */
-  readonly now?: Now;
+  /** The clock: milliseconds since some moment. Default `performance.now`. */
+  readonly now?: () => number;
 }
 
 /** Of another kind, engines are told in more words. */
@@ -79,7 +75,7 @@ export async function alternately(
   sessions: readonly EngineSession[],
   sample: Pick<Batch, 'input' | 'others'>,
   { warmUp, most, limitMs }: Rounds,
-  { signal, now = () => performance.now() }: RunOptions & { readonly now?: Now },
+  { signal, now = () => performance.now() }: Pick<TimingOptions, 'signal' | 'now'>,
 ): Promise<number[][]> {
   const feeds = sessions.map((session) =>
     feedsOf(session, { others: fitted(session, sample.others) }, sample.input),

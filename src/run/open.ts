@@ -91,7 +91,7 @@ export async function openInPlace(
     const preprocessing = await preprocessingOfFolder(place, options);
     const image = otherSide(model.language, preprocessing);
     const sized = image === undefined ? model : await openLanguageModel(folder, { heads, image });
-    return { model: sized, engine, ...imagesOfFolder(inputOf(sized), preprocessing, options) };
+    return { model: sized, engine, ...imagesFor(inputOf(sized), preprocessing, options) };
   }
   const length = lengthFor(maxPositions, options);
   const tokenizer =
@@ -131,14 +131,8 @@ async function preprocessingOfFolder(place: Place, options: OpenSettings): Promi
   return preprocessingOf(options, side.preprocessing);
 }
 
-function imagesOfFolder(input: ModelInput, preprocessing: Preprocessing, options: OpenSettings) {
-  const { labelOffset = 0, onNote } = options;
-  const images = imageSamples(input, { preprocessing, given: ofImages(options), labelOffset, onNote });
-  return { preprocessing, inputs: { preprocessing, labelOffset }, ...orFeeds(input, DEFAULT_IMAGES, images) };
-}
-
 /** Tokens per window, where nothing else is said. */
-export function lengthFor(positions: number, { seqlen }: ModelOptions): number {
+function lengthFor(positions: number, { seqlen }: ModelOptions): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
 }
 
@@ -179,7 +173,7 @@ export async function openModelFile(
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)
-    : imagesFor(model, preprocessing, data, options);
+    : imagesOfFile(model, preprocessing, options, data.extents);
   return { model, engine, files, ...samples };
 }
 
@@ -212,27 +206,18 @@ async function tokensFor(model: OpenedModel, side: SideFiles, options: OpenSetti
   return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, text) };
 }
 
-function imagesFor(
+function imagesOfFile(
   { input, source, name }: OpenedModel,
   preprocessing: Preprocessing,
-  data: DataSize,
   options: OpenSettings,
+  extents?: ImageExtents,
 ) {
-  const { labelOffset = storedOffset(source, name), onNote } = options;
-  const images = imageSamples(input, {
-    ...data,
-    preprocessing,
-    given: ofImages(options),
-    labelOffset,
-    onNote,
-  });
+  const { labelOffset = storedOffset(source, name) } = options;
   const made = preprocessingMetadata(preprocessing);
   return {
-    preprocessing,
     isRemembered: Object.entries(made).every(([key, value]) => source.metadata(key) === value),
     metadata: { ...made, [LABEL_OFFSET]: String(labelOffset) },
-    inputs: { preprocessing, labelOffset },
-    ...orFeeds(input, DEFAULT_IMAGES, images),
+    ...imagesFor(input, preprocessing, { ...options, labelOffset }, extents),
   };
 }
 
@@ -317,25 +302,23 @@ function ofImages(options: OpenSettings): string[] {
   return names.filter((name) => options[name] !== undefined);
 }
 
-interface ImageData extends Pick<DataSize, 'extents'> {
-  /** Of {@link ofImages}. */
-  readonly given: readonly string[];
-  readonly preprocessing: Preprocessing;
-  readonly labelOffset: number;
-  readonly onNote?: (text: string) => void;
-}
-
-function imageSamples(
-  { shape, open }: ModelInput,
-  { preprocessing, given, labelOffset, extents, onNote }: ImageData,
-): Samples {
+/** @param extents  where images keep their own sizes */
+function imagesFor(
+  input: ModelInput,
+  preprocessing: Preprocessing,
+  options: OpenSettings,
+  extents?: ImageExtents,
+) {
+  const { labelOffset = 0, onNote } = options;
+  const { shape, open } = input;
   const inputShape = extents ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
-  const dataset = (place: Place, drawn: Drawn) =>
-    openDataset(place, { ...drawn, preprocessing, given, labelOffset, inputShape, extents, onNote });
-  return {
+  const how = { preprocessing, given: ofImages(options), labelOffset, inputShape, extents, onNote };
+  const dataset = (place: Place, drawn: Drawn) => openDataset(place, { ...drawn, ...how });
+  const images = orFeeds(input, DEFAULT_IMAGES, {
     calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
-  };
+  });
+  return { preprocessing, inputs: { preprocessing, labelOffset }, ...images };
 }
 
 /**
