@@ -94,6 +94,7 @@ export {
 } from './subgraph.ts';
 export {
   byteLength,
+  concatenate,
   elements,
   fromFloat32,
   groupBy,

@@ -27,6 +27,20 @@ export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
+/** A copy of all parts, one after the other. */
+export function concatenate<A extends Uint8Array | Float32Array | Int32Array>(
+  Kind: new (length: number) => A,
+  parts: readonly A[],
+): A {
+  const whole = new Kind(sum(parts.map(({ length }) => length)));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
 /** Items by key, both in their order: `Map.groupBy`, which not every engine has. */
 export function groupBy<T>(items: Iterable<T>, keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();

@@ -7,7 +7,7 @@ import { FormatError, InputError } from '../errors.ts';
 import { expectModel, type Model } from './model.ts';
 import { copyMessage } from './node.ts';
 import { GraphProtoSchema, ModelProtoSchema, TensorProtoSchema } from './onnx_pb.ts';
-import { byteLength, elements, sum, type Tensor } from './tensor.ts';
+import { byteLength, concatenate, elements, sum, type Tensor } from './tensor.ts';
 import { encodeTensor, isInside } from './wire.ts';
 
 // Readers refuse messages of 2 GiB; nodes and names need room too.
@@ -97,14 +97,7 @@ const bytesIn = (pieces: readonly Piece[]) => sum(pieces.map(pieceBytes));
 
 /** @returns the part itself, no copy, where there is one only: a vocabulary's matrix need not be there twice */
 export function concat(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0];
-  const whole = new Uint8Array(bytesIn(parts));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return parts.length === 1 ? parts[0] : concatenate(Uint8Array, parts);
 }
 
 const bytesOf = (piece: Piece) => (piece instanceof Uint8Array ? piece : piece.bytes);

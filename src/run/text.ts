@@ -3,6 +3,7 @@
 import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
 import { isObject } from '../expect.ts';
+import { concatenate } from '../graph/index.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
@@ -14,7 +15,6 @@ import {
   type FeedSample,
   feedsDataset,
   isTokenMask,
-  joinedIds,
   type ModelInput,
   npyTokens,
   spreadSamples,
@@ -71,8 +71,9 @@ async function readTokens(
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
     // Together, as they come: each on its own takes more than its tokens.
     const parts: Int32Array[] = [];
-    for await (const ids of encodedFrom(documentsOf(text, path), encode)) parts.push(joinedIds(ids));
-    return joinedIds(parts);
+    for await (const ids of encodedFrom(documentsOf(text, path), encode))
+      parts.push(concatenate(Int32Array, ids));
+    return concatenate(Int32Array, parts);
   });
 }
 

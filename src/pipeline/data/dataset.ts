@@ -7,7 +7,7 @@ import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { expectDims, expectMethods, expectObject, expectObjects, hasMethods, said } from '../../expect.ts';
 import { nonFiniteAt } from '../../finite.ts';
-import { elements } from '../../graph/tensor.ts';
+import { concatenate, elements } from '../../graph/tensor.ts';
 import {
   BYTES,
   COUNT,
@@ -202,16 +202,7 @@ export function datasetOf(
   };
 }
 
-/** A copy of all parts, one after the other. */
-export function concatenated(parts: readonly Float32Array[]): Float32Array {
-  const whole = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
+export const concatenated = (parts: readonly Float32Array[]) => concatenate(Float32Array, parts);
 
 type Others = NonNullable<Batch['others']>;
 

@@ -20,7 +20,6 @@ export type { DecodedImage } from './frame.ts';
 export * from './image.ts';
 export { decodeNpy, type NpyArray } from './npy.ts';
 export { decodeNpz } from './npz.ts';
-export { joinedIds } from './parts.ts';
 export * from './preprocessing.ts';
 export { parsePreprocessorConfig } from './preprocessor-config.ts';
 export { byPath, drawEvenly, extremesOf, type LabeledFile, sampleEvenly } from './sample.ts';

@@ -1,6 +1,8 @@
 // Long texts, tokenised by parts: in one piece a tokenizer takes forty times the text's bytes, and cannot take some at
 // all. What a part ends with is decided by the tokenizer itself: the tokens around a cut have to be the same without it.
 
+import { concatenate } from '../../graph/tensor.ts';
+
 /** A text to token ids. */
 type ToIds = (text: string) => Int32Array;
 
@@ -35,7 +37,7 @@ export function encodeInParts(text: string, { whole, bare }: Encoders): Int32Arr
     parts.push(bare(text.slice(from, cut.end)));
     from = cut.next;
   }
-  return joinedIds([...parts, bare(text.slice(from)), around.after]);
+  return concatenate(Int32Array, [...parts, bare(text.slice(from)), around.after]);
 }
 
 /** Some place behind `at` where the text can be cut; none near its end. */
@@ -62,7 +64,7 @@ function cutAt(text: string, space: number, bare: ToIds): Cut | undefined {
     { end: space, next: space + 1 },
   ];
   return cuts.find(({ end, next }) =>
-    isEqual(uncut, joinedIds([bare(text.slice(first, end)), bare(text.slice(next, last))])),
+    isEqual(uncut, concatenate(Int32Array, [bare(text.slice(first, end)), bare(text.slice(next, last))])),
   );
 }
 
@@ -79,15 +81,4 @@ function specialsAround(text: string, { whole, bare }: Encoders) {
 
 function isEqual(one: Int32Array, other: Int32Array): boolean {
   return one.length === other.length && one.every((id, i) => id === other[i]);
-}
-
-/** One behind the other. */
-export function joinedIds(parts: readonly Int32Array[]): Int32Array {
-  const ids = new Int32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    ids.set(part, at);
-    at += part.length;
-  }
-  return ids;
 }
