@@ -5,10 +5,7 @@ import { InputError } from '../errors.ts';
 import { elements } from '../graph/index.ts';
 import { type Dataset, expectBatch, pickRows } from './data/dataset.ts';
 import { mulberry32 } from './data/sample.ts';
-import { type ModelInput, otherFeeds, takesTokens } from './inputs.ts';
-
-/** Values of a model's inputs, by name. */
-export type Feeds = Readonly<Record<string, FloatTensor>>;
+import { type Feeds, type ModelInput, otherFeeds, takesTokens } from './inputs.ts';
 
 export interface Batch {
   /** batch × sample dims. A model with a fixed batch gets its size, the surplus repeating the last sample. */

@@ -4,8 +4,7 @@
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { ifsOf, type Model, part, takeBranches, unreachedValues } from '../graph/index.ts';
-import type { Feeds } from './batches.ts';
-import type { InputValues } from './inputs.ts';
+import type { Feeds, InputValues } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
 import { shapesAtLoad } from './shapes.ts';
 

@@ -48,10 +48,17 @@ import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from './open.ts';
 import { shrunk } from './pruned.ts';
-import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
-import { NARROW_HEADS, PRUNING, provenanceText, type Round, type Subject, type Writer } from './subject.ts';
+import {
+  NARROW_HEADS,
+  PRUNING,
+  provenanceText,
+  type Round,
+  type Shipment,
+  type Subject,
+  type Writer,
+} from './subject.ts';
 import {
   type OnnxLayout,
   type OpenedLanguageModel,

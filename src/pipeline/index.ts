@@ -64,9 +64,10 @@ export {
 export type { EvaluateOptions, PruneOptions } from './options.ts';
 export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './pinned.ts';
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
+export { plan, planMachines } from './planning.ts';
 export { doubtOf, type Warning } from './plausible.ts';
 export type { BeforeAfter } from './profile.ts';
-export { analyze, checkRun, evaluate, type PruneResult, plan, planMachines, prune } from './prune.ts';
+export { analyze, checkRun, evaluate, type PruneResult, prune } from './prune.ts';
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
 export { type Snapshot, storedFile, storedFolder, storedSamples } from './queue/snapshot.ts';

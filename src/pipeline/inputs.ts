@@ -7,6 +7,9 @@ import { InputError, UnsupportedModelError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { elements } from '../graph/index.ts';
 
+/** Values of a model's inputs, by name. */
+export type Feeds = Readonly<Record<string, FloatTensor>>;
+
 /** Dims of a model's input, where all is known. */
 type Dims = readonly number[];
 
@@ -278,7 +281,7 @@ function batchOfStates(others: readonly OtherInput[], main: ValueDescription): n
 export function otherFeeds(
   { others }: Pick<ModelInput, 'others'>,
   dims: Dims,
-  given: Readonly<Record<string, FloatTensor>> = {},
+  given: Feeds = {},
 ): Record<string, FloatTensor> {
   return Object.fromEntries(
     others.map(({ name, fill }) => {

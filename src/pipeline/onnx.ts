@@ -33,11 +33,18 @@ import {
 import { pinnedOf } from './pinned.ts';
 import type { Profile } from './profile.ts';
 import { shrunk } from './pruned.ts';
-import type { Shipment } from './queue/snapshot.ts';
 import { type Recipe, roundingOf } from './recipe.ts';
 import { plannedStep, stepsOf } from './steps.ts';
 import type { Hashable } from './store/hash.ts';
-import { NARROW_HEADS, PRUNING, provenanceText, type Round, type Subject, type Writer } from './subject.ts';
+import {
+  NARROW_HEADS,
+  PRUNING,
+  provenanceText,
+  type Round,
+  type Shipment,
+  type Subject,
+  type Writer,
+} from './subject.ts';
 
 /** Of ONNX files. */
 export interface FileOptions extends Pick<WriteOptions, 'externalName'> {

@@ -1,55 +1,28 @@
 // A whole model: choose the target, prune part by part, write, and prove the result by running it.
 
-import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import { expectEngine, isOfEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { expectMethods, isObject, said } from '../expect.ts';
-import { HEADS, type HeadsMode, type WrittenModel } from '../graph/index.ts';
-import { expectOptions, type Options, oneOf, SWITCH } from '../options.ts';
+import { expectMethods } from '../expect.ts';
+import type { WrittenModel } from '../graph/index.ts';
+import { expectOptions } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
-import {
-  allocate,
-  analyzeRun,
-  problemOf,
-  type TradeoffReport,
-  tradeoffFound,
-  uniformSizes,
-} from './allocate/index.ts';
-import { checkBudget, expectBound } from './budget.ts';
+import { allocate, analyzeRun, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
+import { expectBound } from './budget.ts';
 import { type Dataset, expectDataset } from './data/index.ts';
-import { describedSubject } from './described.ts';
 import { type Metric, measure } from './evaluate.ts';
-import { type FolderOptions, folderSubject } from './folder.ts';
-import { sizesOf } from './keep.ts';
-import { loadableRecipe } from './loadable.ts';
-import {
-  MACHINES_OPTIONS,
-  type Machines,
-  type MachinesPlan,
-  planMachines as planOnMachines,
-} from './machines.ts';
-import { type FileOptions, onnxSubject } from './onnx.ts';
+import type { FolderOptions } from './folder.ts';
 import { type OpenedModel, prunableOf } from './open.ts';
 import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
 import { lookedAt, passOver } from './pass.ts';
 import { wholeHeadsTexts } from './pinned.ts';
-import { PLAN_OPTIONS, type Plan, type PlanOptions, planRun, type Rates } from './plan.ts';
 import { doubtOf, flatness } from './plausible.ts';
-import type { Plannable, Profile } from './profile.ts';
 import type { PrunedLayer, PrunedPart } from './pruned.ts';
-import {
-  type Pass,
-  RECIPE_OPTIONS,
-  type Recipe,
-  type RecipeOptions,
-  recipeOf,
-  refitsProducers,
-  type Target,
-} from './recipe.ts';
+import { type Pass, recipeOf, refitsProducers, type Target } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
 import type { Run } from './run.ts';
 import { checkStart, type Started, startRun } from './start.ts';
 import type { Subject } from './subject.ts';
+import { subjectOf } from './subjects.ts';
 import { chooseTarget } from './target.ts';
 import type { OpenedLanguageModel } from './twin.ts';
 import { type Proof, prove, proveGraph } from './verify.ts';
@@ -183,92 +156,6 @@ export async function evaluate(
   return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
 }
 
-interface PlannedOptions extends RecipeOptions, PlanOptions, Pick<FolderOptions, 'loadable'> {
-  /** What goes of attention, of a folder that is only described; others are opened for it. */
-  readonly heads?: HeadsMode;
-}
-const PLANNED_OPTIONS: Options<PlannedOptions> = {
-  ...RECIPE_OPTIONS,
-  ...PLAN_OPTIONS,
-  loadable: SWITCH,
-  heads: oneOf(...HEADS),
-};
-
-/**
- * What pruning will take. Of a folder, its config.json is enough (`describeFolder`).
- *
- * @throws {InputError} for impossible ratios
- *
- * @example
- * const { bytes, parameters } = plan(await describeFolder(folder), { keep: 0.7, samples: 128, sample: [512] });
- * console.log(parameters.after, bytes.total);
- */
-export function plan(
-  model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: PlannedOptions,
-): Plan {
-  expectOptions('plan', options, PLANNED_OPTIONS);
-  const { profile, recipe, most } = profileOf(model, options);
-  return planRun(profile, recipe, options, most);
-}
-
-/**
- * The same on several machines that share a queue and a store.
- *
- * @param rates  of one of them, as from `measureRates`; `kernels` on all of its threads
- * @throws {InputError} for impossible ratios
- *
- * @example
- * const rates = await measureRates(engine, kernels);
- * const { seconds, networkBytes } = planMachines(language, { keep: 0.5, samples: 128, sample: [2048] }, rates, { machines: 8 });
- */
-export function planMachines(
-  model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: PlannedOptions,
-  rates: Rates,
-  machines: Machines,
-): MachinesPlan {
-  expectOptions('planMachines', options, PLANNED_OPTIONS);
-  expectOptions('planMachines', machines, MACHINES_OPTIONS);
-  const { profile, recipe } = profileOf(model, options);
-  return planOnMachines(profile, recipe, options, rates, machines);
-}
-
-/** As much of a model as there is. */
-interface Known extends Plannable, Partial<Pick<Subject, 'file' | 'loadable'>> {
-  /** How many bytes it has is not known before its weights are read. */
-  readonly isDescribed?: boolean;
-}
-
-function plannableOf(
-  model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  { loadable, heads, weights }: Pick<PlannedOptions, 'loadable' | 'heads' | 'weights'>,
-): Known {
-  if (!('architecture' in model)) return subjectOf(model, { weights });
-  const uniform = (recipe: Recipe) => loadableRecipe(model, recipe, () => []);
-  return { ...describedSubject(model, heads), isDescribed: true, ...(loadable && { loadable: uniform }) };
-}
-
-/** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */
-function profileOf(
-  model: OpenedModel | OpenedLanguageModel | LanguageModel,
-  options: PlannedOptions,
-): { readonly profile: Profile; readonly recipe: Recipe; readonly most?: Profile } {
-  const asked = recipeOf(options);
-  const { sample = [] } = options;
-  const subject = plannableOf(model, options);
-  // Within a budget sizes are not known yet.
-  const recipe = (asked.keep !== undefined && subject.loadable?.(asked, sample)) || asked;
-  const { spend } = recipe;
-  checkBudget(spend, subject.file !== undefined);
-  const most = subject.profile(recipe, sizesOf(recipe, subject.structures), sample);
-  const isKnown = spend && spend.of !== 'latency' && spend.maxLoss === undefined;
-  if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && subject.isDescribed))
-    return { profile: most, recipe };
-  const sizes = uniformSizes(problemOf(subject, sample, spend));
-  return { profile: subject.profile(recipe, sizes, sample), recipe, most };
-}
-
 /** @throws {InputError} naming what a run is not given, or is given of another kind */
 function expectPieces(operation: string, options: PruneOptions): void {
   expectOptions(operation, options, PRUNE_OPTIONS);
@@ -278,18 +165,6 @@ function expectPieces(operation: string, options: PruneOptions): void {
   if (evaluation !== undefined) expectDataset(operation, 'evaluation', evaluation);
   if (session !== undefined)
     expectMethods(operation, 'session', session, 'a session (openSession(…))', 'solveLayers');
-}
-
-function subjectOf(
-  model: OpenedModel | OpenedLanguageModel,
-  options: FileOptions & FolderOptions = {},
-): Subject {
-  const isOpened = isObject(model as unknown) && ('language' in model || 'analysis' in model);
-  if (!isOpened)
-    throw new InputError(
-      `expected a model (of openModel(bytes, …) or openLanguageModel(folder)), got ${said(model)}`,
-    );
-  return 'language' in model ? folderSubject(model, options) : onnxSubject(model, options);
 }
 
 async function pruneWith(session: Session, subject: Subject, options: PruneOptions): Promise<PruneResult> {

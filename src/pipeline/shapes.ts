@@ -15,7 +15,7 @@ import {
   shapeReader,
   type ValueInfo,
 } from '../graph/index.ts';
-import type { Feeds } from './batches.ts';
+import type { Feeds } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
 
 /**

@@ -13,10 +13,10 @@ import {
 } from '../graph/index.ts';
 import type { Convolution, LayerStatistics } from '../solve/index.ts';
 import { turn } from '../turn.ts';
-import type { Feeds } from './batches.ts';
 import { concatenated } from './data/dataset.ts';
 import type { Frontier, Values } from './frontier.ts';
 import { dilated, onGrid, outputOf, partOf, planeOf, planes, stacks } from './images.ts';
+import type { Feeds } from './inputs.ts';
 import type { OpenedModel } from './open.ts';
 import type { Target } from './recipe.ts';
 import type { Run } from './run.ts';

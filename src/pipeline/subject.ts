@@ -7,11 +7,10 @@ import { version } from '../version.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { Sizes } from './keep.ts';
-import type { ModelSize, OpenedModel } from './open.ts';
+import type { ModelSize, OpenedModel, Reopening } from './open.ts';
 import type { Pinned } from './pinned.ts';
 import type { Plannable } from './profile.ts';
 import type { PrunedPart } from './pruned.ts';
-import type { Shipment } from './queue/snapshot.ts';
 import type { Recipe, Target } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
 
@@ -41,6 +40,23 @@ export interface Subject extends ModelSize, Plannable {
   shipment(): Promise<Shipment>;
   writer(recipe: Recipe, sizes: Sizes, engine: Engine): Promise<Writer>;
 }
+
+/** A model as it is opened elsewhere, out of files that are in this form. */
+export type Opening<File> = { readonly name: string; readonly files: readonly File[] } & (
+  | { readonly kind: 'folder'; readonly heads?: HeadsMode; readonly image?: number }
+  /** Of the files the first is the model, the others are its external data. */
+  | { readonly kind: 'file'; readonly how: Reopening }
+);
+
+/** A file on its way to a store. */
+export interface FileToShip {
+  readonly name: string;
+  readonly size: number;
+  read(at: number, length: number): Promise<Uint8Array>;
+}
+
+/** A model on its way to a store. */
+export type Shipment = Opening<FileToShip>;
 
 /** Where the smaller model goes, part by part. */
 export interface Writer {

@@ -7,10 +7,10 @@ import { describeValue, elements, isNumeric, type Model, withOutputs } from '../
 import { expectOptions, FUNCTION, LATER, type Options, SIGNAL } from '../options.ts';
 import type { AbortOptions } from '../pool/index.ts';
 import { turn } from '../turn.ts';
-import { type Batch, batchSource, type Feeds, feedsOf } from './batches.ts';
+import { type Batch, batchSource, feedsOf } from './batches.ts';
 import { type Dataset, expectDataset } from './data/index.ts';
 import { mulberry32, shuffle } from './data/sample.ts';
-import type { ModelInput } from './inputs.ts';
+import type { Feeds, ModelInput } from './inputs.ts';
 import { loadModel, withSessions } from './load.ts';
 import { expectOpened, type OpenedModel } from './open.ts';
 

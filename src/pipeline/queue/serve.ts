@@ -5,13 +5,12 @@
 import { InputError } from '../../errors.ts';
 import { Clock } from '../clock.ts';
 import type { Findings } from '../findings.ts';
-import { folderSubject } from '../folder.ts';
-import { onnxSubject } from '../onnx.ts';
 import type { OpenedModel } from '../open.ts';
 import { passOver } from '../pass.ts';
 import type { Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { holds, type RunStore } from '../store/store.ts';
+import { subjectOf } from '../subjects.ts';
 import type { OpenedLanguageModel } from '../twin.ts';
 import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf, pieceOf } from './queue.ts';
@@ -143,7 +142,7 @@ export function storedRun(
     'engine' | 'session' | 'calibration' | 'findings' | 'scratch' | 'activationBytes' | 'layerBytes'
   >,
 ): ServedRun {
-  const subject = 'language' in model ? folderSubject(model) : onnxSubject(model);
+  const subject = subjectOf(model);
   const { engine, calibration } = means;
   const chain = subject.chain(engine, calibration);
   const run = { ...means, subject, chain, recipe, evaluation: calibration, clock: new Clock() };

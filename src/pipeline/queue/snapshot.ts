@@ -3,15 +3,16 @@
 
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
-import { type HeadsMode, sum } from '../../graph/index.ts';
+import { sum } from '../../graph/index.ts';
 import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
-import { externalReader, type OpenOptions, type Reopening } from '../open.ts';
+import { externalReader, type OpenOptions } from '../open.ts';
 import type { Pass, Recipe } from '../recipe.ts';
 import { READ_AT_ONCE, shardRange, sliceOf } from '../shards.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import { holds, type RunStore } from '../store/store.ts';
+import type { FileToShip, Opening, Shipment } from '../subject.ts';
 import { readContent, readDescription } from './volumes.ts';
 
 /** A file in chunks. */
@@ -19,23 +20,6 @@ interface ShippedFile {
   readonly name: string;
   readonly chunks: readonly { readonly key: string; readonly bytes: number }[];
 }
-
-/** A model as it is opened elsewhere, out of files that are in this form. */
-type Opening<File> = { readonly name: string; readonly files: readonly File[] } & (
-  | { readonly kind: 'folder'; readonly heads?: HeadsMode; readonly image?: number }
-  /** Of the files the first is the model, the others are its external data. */
-  | { readonly kind: 'file'; readonly how: Reopening }
-);
-
-/** A file on its way to a store. */
-interface FileToShip {
-  readonly name: string;
-  readonly size: number;
-  read(at: number, length: number): Promise<Uint8Array>;
-}
-
-/** A model on its way to a store. */
-export type Shipment = Opening<FileToShip>;
 
 /** A run as workers are told of it. */
 export interface Snapshot {
