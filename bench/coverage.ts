@@ -19,8 +19,8 @@ import {
   prune,
   takesTokens,
 } from '../src/pipeline/index.ts';
-import { otherFeeds } from '../src/pipeline/inputs.ts';
-import { lost } from '../src/pipeline/shares.ts';
+import { lost } from '../src/pipeline/models/shares.ts';
+import { otherFeeds } from '../src/pipeline/open/inputs.ts';
 import { openSession } from '../src/pool/index.ts';
 import { random } from '../test/support/random.ts';
 

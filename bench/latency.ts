@@ -15,7 +15,7 @@ import {
   parsePreprocessing,
   prune,
 } from '../src/pipeline/index.ts';
-import { alternately, CAREFUL, firstSample, ratioOf } from '../src/pipeline/timing.ts';
+import { alternately, CAREFUL, firstSample, ratioOf } from '../src/pipeline/measure/timing.ts';
 import { openSession } from '../src/pool/index.ts';
 import { random } from '../test/support/random.ts';
 

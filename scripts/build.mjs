@@ -54,7 +54,7 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
 }
 // What src/kernel/abi.ts reads.
 writeFileSync('build/osscar.d.ts', await declarations('assembly/index.ts'));
-// What src/kernel/binary.ts and src/pipeline/data/codecs inline.
+// What src/kernel/binary.ts and src/pipeline/data/images/codecs inline.
 for (const [name, binary] of [
   ['osscar', weave(readFileSync('build/osscar.wasm'), readFileSync('build/osscar.relaxed.wasm'))],
   ['mozjpeg_dec', readFileSync('node_modules/@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm')],
@@ -123,9 +123,10 @@ const pieces = [
   ...['graph/node', 'graph/onnx_pb', 'graph/tensor', 'graph/wire', 'graph/write', 'graph/count'],
   ...['graph/operators/elementwise', 'graph/operators/layer', 'graph/shrink', 'graph/index'],
   ...['checkpoint/zip', 'checkpoint/folder', 'checkpoint/index', 'engine/index', 'guard/index'],
-  ...['pipeline/data/tokenizer', 'pipeline/data/image', 'pipeline/data/npy', 'pipeline/data/index'],
-  ...['pipeline/inputs', 'pipeline/keep', 'pipeline/budget', 'pipeline/recipe', 'pipeline/shares'],
-  ...['pipeline/timing', 'pipeline/latency', 'pipeline/store/opfs', 'run/options'],
+  ...['pipeline/data/text/tokenizer', 'pipeline/data/images/image', 'pipeline/data/npy'],
+  ...['pipeline/data/index', 'pipeline/open/inputs', 'pipeline/keep', 'pipeline/budget'],
+  ...['pipeline/recipe', 'pipeline/models/shares', 'pipeline/store/opfs', 'run/options'],
+  ...['pipeline/measure/timing', 'pipeline/measure/latency'],
 ];
 const library = await build({
   ...options,

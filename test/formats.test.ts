@@ -7,7 +7,7 @@ import { readSafetensors } from '../src/checkpoint/safetensors.ts';
 import { readTorch } from '../src/checkpoint/torch.ts';
 import { readModel } from '../src/graph/read.ts';
 import { decodeUtf8, parseJsonObject } from '../src/json.ts';
-import { decodeImage } from '../src/pipeline/data/image.ts';
+import { decodeImage } from '../src/pipeline/data/images/image.ts';
 import { decodeNpy } from '../src/pipeline/data/npy.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);

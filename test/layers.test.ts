@@ -9,6 +9,8 @@ const LAYERS = [
   ...['', 'kernel', 'solve', 'tiles', 'pool', 'graph', 'checkpoint', 'engine', 'pipeline', 'guard', 'report'],
   ...['run', 'disk', 'cli'],
 ];
+/** The same of the folders in the pipeline; what lies beside its door is for all of them. */
+const PIPELINE = ['store', 'open', 'data', 'pass', 'models', 'measure', 'allocate', 'plan', 'queue'];
 /** Solving knows nothing of models, models nothing of pruning criteria. */
 const FORBIDDEN = [
   ['graph', 'kernel'],
@@ -44,6 +46,25 @@ test('imports point downwards only', () => {
       if (specifier.endsWith('.deflate')) continue;
       expect(LAYERS.indexOf(to), `${file} imports ${specifier}`).toBeLessThanOrEqual(LAYERS.indexOf(from));
       expect(FORBIDDEN, `${file} imports ${specifier}`).not.toContainEqual([from, to]);
+    }
+  }
+  expect(checked).toBeGreaterThan(50);
+});
+
+test('within the pipeline too', () => {
+  let checked = 0;
+  const folderOf = (file: string) => file.split('/').slice(0, -1)[1];
+  for (const file of files.filter((it) => layerOf(it) === 'pipeline' && folderOf(it))) {
+    const from = folderOf(file);
+    expect(PIPELINE).toContain(from);
+    for (const specifier of importsOf(file).filter((name) => name.startsWith('.'))) {
+      const imported = relative(SRC, join(SRC, dirname(file), specifier));
+      const to = layerOf(imported) === 'pipeline' ? folderOf(imported) : undefined;
+      if (to === undefined) continue;
+      checked++;
+      expect(PIPELINE.indexOf(to), `${file} imports ${specifier}`).toBeLessThanOrEqual(
+        PIPELINE.indexOf(from),
+      );
     }
   }
   expect(checked).toBeGreaterThan(50);
@@ -96,7 +117,7 @@ test('only the platforms start workers; who has a script of its own says how, in
 
 /** What they import is built in: uPlot, and the decoders of images. */
 const BUNDLED = files.filter(
-  (file) => file === 'report/chart.ts' || file.startsWith('pipeline/data/codecs/'),
+  (file) => file === 'report/chart.ts' || file.startsWith('pipeline/data/images/codecs/'),
 );
 
 /** What they import is loaded where it is asked for, and installed by whoever asks. */

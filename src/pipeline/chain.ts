@@ -4,10 +4,10 @@
 import type { Engine } from '../engine/index.ts';
 import type { Gain, Model, Structure } from '../graph/index.ts';
 import type { AbortOptions } from '../pool/index.ts';
-import type { ActivationLimits } from './activations.ts';
-import type { ModelInput } from './inputs.ts';
 import type { Named } from './keep.ts';
-import type { OpenedModel } from './open.ts';
+import type { ModelInput } from './open/inputs.ts';
+import type { OpenedModel } from './open/open.ts';
+import type { ActivationLimits } from './store/activations.ts';
 
 export interface Chain {
   /** For messages. */

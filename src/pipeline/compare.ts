@@ -4,11 +4,11 @@ import { memoryOutput } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
 import { expectObject, expectObjects, said } from '../expect.ts';
 import { METHODS, type Method } from '../solve/index.ts';
-import type { OpenedModel } from './open.ts';
+import type { OpenedLanguageModel } from './models/twin.ts';
+import type { OpenedModel } from './open/open.ts';
 import type { PruneOptions } from './options.ts';
 import { prune } from './prune.ts';
 import type { MethodReport, PruneReport } from './report.ts';
-import type { OpenedLanguageModel } from './twin.ts';
 
 /**
  * Prunes again by other methods, to the sizes and towards the targets of a report: what differs is which groups go and what

@@ -3,7 +3,7 @@
 
 import { hasMethods } from '../expect.ts';
 import { sum } from '../graph/index.ts';
-import { TRIALS } from './allocate/effort.ts';
+import { TRIALS } from './effort.ts';
 import type { Recipe } from './recipe.ts';
 
 /** A step of whatever is being done. */

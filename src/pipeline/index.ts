@@ -1,19 +1,15 @@
 // A model, pruned and measured: the only door to this folder.
 
-export type { ActivationLimits, Scratch } from './activations.ts';
-export {
-  type AllocationReport,
-  type Alone,
-  EFFORTS,
-  type Effort,
-  type Settled,
-  type SizeAndLoss,
-  type Tradeoff,
-  type TradeoffPoint,
-  type TradeoffReport,
-  type Trial,
+export type {
+  AllocationReport,
+  Alone,
+  Settled,
+  SizeAndLoss,
+  Tradeoff,
+  TradeoffPoint,
+  TradeoffReport,
+  Trial,
 } from './allocate/index.ts';
-export { type Branch, branchTexts } from './branches.ts';
 export {
   type Amount,
   amountText,
@@ -30,11 +26,32 @@ export type { StageTime } from './clock.ts';
 export { compareMethods } from './compare.ts';
 export { type Progress, type ProgressStep, sharing } from './course.ts';
 export * from './data/index.ts';
-export { losesFeatures } from './described.ts';
-export type { Metric } from './evaluate.ts';
-export type { Fidelity } from './fidelity.ts';
-export { engineKind, Findings } from './findings.ts';
-export { describeFolder, expectStored, type FolderOptions, inputOf, openLanguageModel } from './folder.ts';
+export { EFFORTS, type Effort } from './effort.ts';
+export { type KeepRatios, keepRatio, type Named } from './keep.ts';
+export type { Metric } from './measure/evaluate.ts';
+export type { Fidelity } from './measure/fidelity.ts';
+export {
+  type LatencyOptions,
+  type LatencyTable,
+  measureLatency,
+  parseLatencyTable,
+  savedByHalf,
+} from './measure/latency.ts';
+export { doubtOf, type Warning } from './measure/plausible.ts';
+export { latencies, type TimingOptions } from './measure/timing.ts';
+export { losesFeatures } from './models/described.ts';
+export {
+  describeFolder,
+  expectStored,
+  type FolderOptions,
+  inputOf,
+  openLanguageModel,
+} from './models/folder.ts';
+export type { FileOptions } from './models/onnx.ts';
+export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './models/pinned.ts';
+export { type Share, type Shares, sharesOf } from './models/shares.ts';
+export type { OpenedLanguageModel } from './models/twin.ts';
+export { type Branch, branchTexts } from './open/branches.ts';
 export {
   type InputDims,
   type InputValues,
@@ -42,17 +59,7 @@ export {
   type ModelInput,
   type OtherInput,
   takesTokens,
-} from './inputs.ts';
-export { type KeepRatios, keepRatio, type Named } from './keep.ts';
-export {
-  type LatencyOptions,
-  type LatencyTable,
-  measureLatency,
-  parseLatencyTable,
-  savedByHalf,
-} from './latency.ts';
-export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './machines.ts';
-export type { FileOptions } from './onnx.ts';
+} from './open/inputs.ts';
 export {
   declaredInput,
   type ModelSize,
@@ -60,19 +67,18 @@ export {
   type OpenOptions,
   openModel,
   prunableOf,
-} from './open.ts';
+} from './open/open.ts';
 export type { EvaluateOptions, PruneOptions } from './options.ts';
-export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './pinned.ts';
-export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan.ts';
-export { plan, planMachines } from './planning.ts';
-export { doubtOf, type Warning } from './plausible.ts';
+export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './plan/machines.ts';
+export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan/plan.ts';
+export { plan, planMachines } from './plan/planning.ts';
+export { measureRates } from './plan/rates.ts';
 export type { BeforeAfter } from './profile.ts';
 export { analyze, checkRun, evaluate, type PruneResult, prune } from './prune.ts';
 export { type Job, KINDS, keyOf, type Queue, UnfitError } from './queue/queue.ts';
 export { type ServedRun, Server, storedRun } from './queue/serve.ts';
 export { type Snapshot, storedFile, storedFolder, storedSamples } from './queue/snapshot.ts';
 export { readDescription } from './queue/volumes.ts';
-export { measureRates } from './rates.ts';
 export {
   parseRecipe,
   RECIPE_OPTIONS,
@@ -84,9 +90,8 @@ export {
   type TargetChoice,
 } from './recipe.ts';
 export type { LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
-export { type Share, type Shares, sharesOf } from './shares.ts';
+export type { ActivationLimits, Scratch } from './store/activations.ts';
+export { engineKind, Findings } from './store/findings.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, holds, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';
-export { latencies, type TimingOptions } from './timing.ts';
-export type { OpenedLanguageModel } from './twin.ts';

@@ -4,8 +4,8 @@ import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Term } from '../graph/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Prunable, Sizes } from './keep.ts';
+import type { PlannedStep } from './pass/steps.ts';
 import type { Recipe } from './recipe.ts';
-import type { PlannedStep } from './steps.ts';
 
 /** Of the dense model and of the pruned one. */
 export interface BeforeAfter {

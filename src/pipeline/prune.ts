@@ -9,23 +9,23 @@ import { openSession, type Session } from '../pool/index.ts';
 import { allocate, analyzeRun, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
 import { expectBound } from './budget.ts';
 import { type Dataset, expectDataset } from './data/index.ts';
-import { type Metric, measure } from './evaluate.ts';
-import type { FolderOptions } from './folder.ts';
-import { type OpenedModel, prunableOf } from './open.ts';
+import { type Metric, measure } from './measure/evaluate.ts';
+import { doubtOf, flatness } from './measure/plausible.ts';
+import { type Proof, prove, proveGraph } from './measure/verify.ts';
+import type { FolderOptions } from './models/folder.ts';
+import { wholeHeadsTexts } from './models/pinned.ts';
+import { subjectOf } from './models/subjects.ts';
+import type { OpenedLanguageModel } from './models/twin.ts';
+import { type OpenedModel, prunableOf } from './open/open.ts';
 import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
-import { lookedAt, passOver } from './pass.ts';
-import { wholeHeadsTexts } from './pinned.ts';
-import { doubtOf, flatness } from './plausible.ts';
-import type { PrunedLayer, PrunedPart } from './pruned.ts';
+import { lookedAt, passOver } from './pass/pass.ts';
+import type { PrunedLayer, PrunedPart } from './pass/pruned.ts';
 import { type Pass, recipeOf, refitsProducers, type Target } from './recipe.ts';
 import { type PruneReport, reportOf } from './report.ts';
 import type { Run } from './run.ts';
 import { checkStart, type Started, startRun } from './start.ts';
 import type { Subject } from './subject.ts';
-import { subjectOf } from './subjects.ts';
 import { chooseTarget } from './target.ts';
-import type { OpenedLanguageModel } from './twin.ts';
-import { type Proof, prove, proveGraph } from './verify.ts';
 
 /** The pruned model, and what became of it. */
 export interface PruneResult {

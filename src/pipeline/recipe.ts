@@ -4,11 +4,11 @@ import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
 import { AMOUNT, ANY, COUNT, expectOptions, NUMBER, OBJECT, type Options, SWITCH } from '../options.ts';
 import { type LayerRecipe, METHODS, refits, SEARCHES } from '../solve/index.ts';
-import { EFFORTS, type Effort } from './allocate/effort.ts';
-import type { Select } from './batches.ts';
 import { BUDGETS, type Budget, type BudgetOptions, parseBudget, SIZES, type WidthOptions } from './budget.ts';
+import type { Select } from './data/batches.ts';
+import { type Positions, quarterHeldOut, splitSamples } from './data/split.ts';
+import { EFFORTS, type Effort } from './effort.ts';
 import { type KeepRatios, keepRatio, type Sizes, type Supports } from './keep.ts';
-import { type Positions, quarterHeldOut, splitSamples } from './split.ts';
 
 /** What layers can be fitted to; see {@link Target}. `auto` tries several. */
 export const TARGETS = ['auto', 'self', 'dense', 'residual'] as const;

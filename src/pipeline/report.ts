@@ -5,20 +5,20 @@ import { quantizedText, type StoredType, type Structure, sizeAt, type Term } fro
 import { counted } from '../printable.ts';
 import type { Method } from '../solve/index.ts';
 import type { AllocationReport, Tradeoff } from './allocate/index.ts';
-import { branchTexts } from './branches.ts';
 import type { StageTime } from './clock.ts';
-import type { Metric } from './evaluate.ts';
-import type { Fidelity } from './fidelity.ts';
 import type { Named } from './keep.ts';
-import { type Pinned, wholeHeadsTexts } from './pinned.ts';
-import { hasFewRows, samplesFor } from './plausible.ts';
+import type { Metric } from './measure/evaluate.ts';
+import type { Fidelity } from './measure/fidelity.ts';
+import { hasFewRows, samplesFor } from './measure/plausible.ts';
+import type { Proof } from './measure/verify.ts';
+import { type Pinned, wholeHeadsTexts } from './models/pinned.ts';
+import { branchTexts } from './open/branches.ts';
+import type { PrunedLayer } from './pass/pruned.ts';
 import type { BeforeAfter } from './profile.ts';
-import type { PrunedLayer } from './pruned.ts';
 import type { Recipe } from './recipe.ts';
 import type { Run } from './run.ts';
 import type { StoredCopy } from './subject.ts';
 import type { TargetReport } from './target.ts';
-import type { Proof } from './verify.ts';
 
 /** A structure and what is left of it. */
 export interface LayerReport

@@ -6,10 +6,10 @@ import type { Chain, RunOptions } from './chain.ts';
 import type { Clock } from './clock.ts';
 import type { ProgressStep } from './course.ts';
 import type { Dataset } from './data/index.ts';
-import type { Findings } from './findings.ts';
+import type { Work } from './pass/work.ts';
 import type { Recipe } from './recipe.ts';
+import type { Findings } from './store/findings.ts';
 import type { Subject } from './subject.ts';
-import type { Work } from './work.ts';
 
 export interface Run extends RunOptions {
   readonly engine: Engine;

@@ -6,30 +6,30 @@ import type { Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
 import { version } from '../version.ts';
 import { problemOf } from './allocate/index.ts';
-import { undecidedTexts } from './branches.ts';
 import { checkBudget } from './budget.ts';
 import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep, telling } from './course.ts';
 import type { Dataset } from './data/index.ts';
-import { engineKind, Findings } from './findings.ts';
 import { type Sizes, sizesOf } from './keep.ts';
-import { checkTable } from './latency.ts';
-import { DEFAULT_SHARDS } from './machines.ts';
+import { checkTable } from './measure/latency.ts';
+import { fewSamples, type Warning } from './measure/plausible.ts';
+import { undecidedTexts } from './open/branches.ts';
 import type { PruneOptions } from './options.ts';
-import { memoryLimit, type Plan, planRun } from './plan.ts';
-import { fewSamples, type Warning } from './plausible.ts';
+import { checkSteps } from './pass/steps.ts';
+import { hereWork, type Work } from './pass/work.ts';
+import { DEFAULT_SHARDS } from './plan/machines.ts';
+import { memoryLimit, type Plan, planRun } from './plan/plan.ts';
 import type { Profile } from './profile.ts';
 import { QueuedWork } from './queue/produce.ts';
 import { type Snapshot, ship, writeDescription } from './queue/snapshot.ts';
 import { type Recipe, recipeOf } from './recipe.ts';
 import type { PruneReport } from './report.ts';
 import type { Run } from './run.ts';
-import { checkSteps } from './steps.ts';
+import { engineKind, Findings } from './store/findings.ts';
 import { canHash, contentHash, type Hashable } from './store/hash.ts';
 import { openRun } from './store/manifest.ts';
 import { memoryStore } from './store/store.ts';
 import { NARROW_HEADS, type Subject } from './subject.ts';
-import { hereWork, type Work } from './work.ts';
 
 /** What a run begins with, and what it was said to take. */
 export interface Started {

@@ -7,10 +7,10 @@ import { version } from '../version.ts';
 import type { Chain } from './chain.ts';
 import type { Dataset } from './data/index.ts';
 import type { Sizes } from './keep.ts';
-import type { ModelSize, OpenedModel, Reopening } from './open.ts';
-import type { Pinned } from './pinned.ts';
+import type { Pinned } from './models/pinned.ts';
+import type { ModelSize, OpenedModel, Reopening } from './open/open.ts';
+import type { PrunedPart } from './pass/pruned.ts';
 import type { Plannable } from './profile.ts';
-import type { PrunedPart } from './pruned.ts';
 import type { Recipe, Target } from './recipe.ts';
 import type { Hashable } from './store/hash.ts';
 

@@ -4,17 +4,17 @@
 import type { FloatTensor } from '../engine/index.ts';
 import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
-import type { Select } from './batches.ts';
+import type { Select } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
-import { textLoss } from './evaluate.ts';
-import { type Fidelity, fidelityOf } from './fidelity.ts';
+import { imageOf, isBetter, splitSamples } from './data/split.ts';
 import type { Sizes } from './keep.ts';
-import { modelOutputs, type Outputs, outputsOf } from './outputs.ts';
-import { lookedAt, passOver } from './pass.ts';
+import { textLoss } from './measure/evaluate.ts';
+import { type Fidelity, fidelityOf } from './measure/fidelity.ts';
+import { modelOutputs, type Outputs, outputsOf } from './measure/outputs.ts';
+import { lookedAt, passOver } from './pass/pass.ts';
+import type { LastPlace } from './pass/through.ts';
 import { fittingOf, type Target, TRIAL, targetOf } from './recipe.ts';
 import type { Run } from './run.ts';
-import { imageOf, isBetter, splitSamples } from './split.ts';
-import type { LastPlace } from './through.ts';
 
 /** What a pruned network's outputs are worth, on held-out samples. */
 interface Judged {

@@ -21,7 +21,7 @@ import { copyMessage } from '../../src/graph/node.ts';
 import { ModelProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
 import { type Dataset, tokenWindows } from '../../src/pipeline/data/index.ts';
-import { onnxOutputs, writeOnnx } from '../../src/pipeline/twin.ts';
+import { onnxOutputs, writeOnnx } from '../../src/pipeline/models/twin.ts';
 import { referenceLogits } from './reference.ts';
 import { maxDifference, sourceOf } from './source.ts';
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';

@@ -8,7 +8,7 @@ import {
   iterableDataset,
   npyDataset,
 } from '../../src/pipeline/data/dataset.ts';
-import { DEFAULT_PREPROCESSING } from '../../src/pipeline/data/preprocessing.ts';
+import { DEFAULT_PREPROCESSING } from '../../src/pipeline/data/images/preprocessing.ts';
 
 const raw = { ...DEFAULT_PREPROCESSING, scale: 1 };
 

@@ -7,7 +7,7 @@ import { checkWritable, externalReader, readFileBytes, writeAtomically } from '.
 import { onDisk } from '../../src/disk/place.ts';
 import { InputError } from '../../src/errors.ts';
 import type { Dataset } from '../../src/pipeline/data/dataset.ts';
-import { DEFAULT_PREPROCESSING, parsePreprocessing } from '../../src/pipeline/data/preprocessing.ts';
+import { DEFAULT_PREPROCESSING, parsePreprocessing } from '../../src/pipeline/data/images/preprocessing.ts';
 import { type ImageOptions, openDataset as openAt } from '../../src/run/images.ts';
 
 /** Of paths. */

@@ -3,7 +3,7 @@ import { encode as encodePng, type ImageData } from 'fast-png';
 import { encode as encodeJpeg } from 'jpeg-js';
 import { describe, expect, test } from 'vitest';
 import { FormatError, OsscarError } from '../../src/errors.ts';
-import { decodeImage, imageSize } from '../../src/pipeline/data/image.ts';
+import { decodeImage, imageSize } from '../../src/pipeline/data/images/image.ts';
 import { encodeAvif, encodeWebp, extendedWebp } from '../support/encoders.ts';
 import { random as seeded } from '../support/random.ts';
 

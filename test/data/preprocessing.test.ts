@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
-import type { DecodedImage } from '../../src/pipeline/data/frame.ts';
+import type { DecodedImage } from '../../src/pipeline/data/images/frame.ts';
 import {
   DEFAULT_PREPROCESSING,
   imageShape,
@@ -9,10 +9,10 @@ import {
   parsePreprocessing,
   parsePreprocessingJson,
   preprocess,
-} from '../../src/pipeline/data/preprocessing.ts';
-import { parsePreprocessorConfig } from '../../src/pipeline/data/preprocessor-config.ts';
-import { resizeImage } from '../../src/pipeline/data/resample.ts';
-import { storedPreprocessing } from '../../src/pipeline/data/stored.ts';
+} from '../../src/pipeline/data/images/preprocessing.ts';
+import { parsePreprocessorConfig } from '../../src/pipeline/data/images/preprocessor-config.ts';
+import { resizeImage } from '../../src/pipeline/data/images/resample.ts';
+import { storedPreprocessing } from '../../src/pipeline/data/images/stored.ts';
 import { random as seeded } from '../support/random.ts';
 
 const random = seeded(2);

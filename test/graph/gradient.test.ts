@@ -16,8 +16,8 @@ import {
   weightTensors,
   writeWeights,
 } from '../../src/graph/index.ts';
-import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
-import { picked } from '../../src/pipeline/statistics.ts';
+import { inferShapes, samplePlaces } from '../../src/pipeline/open/shapes.ts';
+import { picked } from '../../src/pipeline/pass/statistics.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Live, liveValues, type Model, readModel, segments, subgraph } from '../../src/graph/index.ts';
-import { samplePlaces } from '../../src/pipeline/shapes.ts';
+import { samplePlaces } from '../../src/pipeline/open/shapes.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { concat, size, transpose } from './attention-graphs.ts';
 import { allValues, difference, randomValue, run, type Value } from './running.ts';

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { scratchFile } from '../../src/disk/scratch.ts';
 import { OutOfMemoryError } from '../../src/errors.ts';
-import { Activations, pairBytes } from '../../src/pipeline/activations.ts';
 import { openModel, prune, type Scratch } from '../../src/pipeline/index.ts';
+import { Activations, pairBytes } from '../../src/pipeline/store/activations.ts';
 import { randomArray } from '../support/random.ts';
 import { engine, fashion, fixtureBytes, session } from './fixtures.ts';
 

@@ -3,13 +3,13 @@
 import { expect, test } from 'vitest';
 import { describe as describeModel, mapNeurons } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
-import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type OpenedLanguageModel,
   openLanguageModel,
   prune,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { folderSubject } from '../../src/pipeline/models/folder.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { referenceLogits } from '../architectures/reference.ts';
 import { ids, maxDifference, runOnce, sourceOf } from '../architectures/source.ts';

@@ -10,16 +10,16 @@ import {
 } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder } from '../../src/checkpoint/index.ts';
 import { type HeadsMode, sizeAt } from '../../src/graph/index.ts';
+import { openLanguageModel, prunableOf, tokenWindows } from '../../src/pipeline/index.ts';
+import { sizesOf } from '../../src/pipeline/keep.ts';
 import {
   allSizesAfter,
   describedSubject,
   languageTerms,
   structuresOf,
   widestOf,
-} from '../../src/pipeline/described.ts';
-import { folderSubject } from '../../src/pipeline/folder.ts';
-import { openLanguageModel, prunableOf, tokenWindows } from '../../src/pipeline/index.ts';
-import { sizesOf } from '../../src/pipeline/keep.ts';
+} from '../../src/pipeline/models/described.ts';
+import { folderSubject } from '../../src/pipeline/models/folder.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';

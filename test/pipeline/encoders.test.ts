@@ -6,7 +6,6 @@ import type { BlockSizes, Config } from '../../src/checkpoint/architectures/inde
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type { Engine } from '../../src/engine/index.ts';
-import { folderSubject } from '../../src/pipeline/folder.ts';
 import {
   type Dataset,
   evaluate,
@@ -20,6 +19,7 @@ import {
   sharesOf,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { folderSubject } from '../../src/pipeline/models/folder.ts';
 import {
   BERT,
   CLIP,

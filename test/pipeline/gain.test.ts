@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { depthwise, type Gain, readModel, toFloat32 } from '../../src/graph/index.ts';
-import { LineSums, writeGain } from '../../src/pipeline/gain.ts';
+import { LineSums, writeGain } from '../../src/pipeline/pass/gain.ts';
 import { random } from '../support/random.ts';
 import { fashion, fixtureBytes, prune } from './fixtures.ts';
 

@@ -14,10 +14,10 @@ import {
 } from '../../src/graph/index.ts';
 import { OperatorSetIdProtoSchema, ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import type { Dataset } from '../../src/pipeline/data/index.ts';
-import { gainOutputs, writeGain } from '../../src/pipeline/gain.ts';
-import { openModel } from '../../src/pipeline/open.ts';
+import { openModel } from '../../src/pipeline/open/open.ts';
+import { gainOutputs, writeGain } from '../../src/pipeline/pass/gain.ts';
+import { placed, plannedStep, stepsOf } from '../../src/pipeline/pass/steps.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
-import { placed, plannedStep, stepsOf } from '../../src/pipeline/steps.ts';
 import { tiny } from '../cli/models.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';

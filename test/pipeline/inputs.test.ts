@@ -12,8 +12,8 @@ import {
   openModel,
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
-import { modelInput, otherFeeds } from '../../src/pipeline/inputs.ts';
-import { sizedInput } from '../../src/pipeline/size.ts';
+import { modelInput, otherFeeds } from '../../src/pipeline/open/inputs.ts';
+import { sizedInput } from '../../src/pipeline/open/size.ts';
 import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
 import { encoder } from '../support/encoder.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';

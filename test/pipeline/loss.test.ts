@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { FloatTensor } from '../../src/engine/index.ts';
-import { hits, windowLosses } from '../../src/pipeline/evaluate.ts';
-import { fidelityOf } from '../../src/pipeline/fidelity.ts';
-import type { Outputs } from '../../src/pipeline/outputs.ts';
+import { hits, windowLosses } from '../../src/pipeline/measure/evaluate.ts';
+import { fidelityOf } from '../../src/pipeline/measure/fidelity.ts';
+import type { Outputs } from '../../src/pipeline/measure/outputs.ts';
 
 const tensor = (dims: number[], values: number[]) => ({ dims, data: Float32Array.from(values) });
 

@@ -13,10 +13,10 @@ import {
   toFloat64,
   writeModel,
 } from '../../src/graph/index.ts';
-import { eigen } from '../../src/pipeline/eigen.ts';
-import type { Frontier, Values } from '../../src/pipeline/frontier.ts';
 import { openLanguageModel, openModel, prune, tokenWindows, type Warning } from '../../src/pipeline/index.ts';
-import { FeatureMoments } from '../../src/pipeline/narrow.ts';
+import { eigen } from '../../src/pipeline/pass/eigen.ts';
+import type { Frontier, Values } from '../../src/pipeline/pass/frontier.ts';
+import { FeatureMoments } from '../../src/pipeline/pass/narrow.ts';
 import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
 import { declaredInput, openModel } from '../../src/pipeline/index.ts';
-import { loadModel } from '../../src/pipeline/load.ts';
+import { loadModel } from '../../src/pipeline/open/load.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 const engine = await openEngine({ threads: 1 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { openModel } from '../../src/pipeline/open.ts';
-import { pinnedOf } from '../../src/pipeline/pinned.ts';
-import { sharesOf } from '../../src/pipeline/shares.ts';
+import { pinnedOf } from '../../src/pipeline/models/pinned.ts';
+import { sharesOf } from '../../src/pipeline/models/shares.ts';
+import { openModel } from '../../src/pipeline/open/open.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { engine } from './fixtures.ts';
 

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { LinearMap } from '../../src/graph/index.ts';
-import { TRIALS } from '../../src/pipeline/allocate/effort.ts';
+import { TRIALS } from '../../src/pipeline/effort.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
-import { stepFlops, workOf } from '../../src/pipeline/plan.ts';
+import { checkSteps, isInTiles } from '../../src/pipeline/pass/steps.ts';
+import { stepFlops, workOf } from '../../src/pipeline/plan/plan.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
-import { checkSteps, isInTiles } from '../../src/pipeline/steps.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 
 const OPT_125M = describeConfig({

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { fewSamples } from '../../src/pipeline/plausible.ts';
+import { fewSamples } from '../../src/pipeline/measure/plausible.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 
 test.each([

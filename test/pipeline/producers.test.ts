@@ -3,9 +3,9 @@ import type { Engine } from '../../src/engine/index.ts';
 import { InputError, UnsupportedModelError } from '../../src/errors.ts';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
-import { minimize } from '../../src/pipeline/lbfgs.ts';
-import { openModel } from '../../src/pipeline/open.ts';
-import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/producers.ts';
+import { openModel } from '../../src/pipeline/open/open.ts';
+import { minimize } from '../../src/pipeline/pass/lbfgs.ts';
+import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/pass/producers.ts';
 import {
   attend,
   concat,

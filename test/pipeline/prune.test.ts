@@ -3,6 +3,7 @@ import type { Engine, EngineSession } from '../../src/engine/index.ts';
 import { InputError, OutOfMemoryError } from '../../src/errors.ts';
 import { readModel, toFloat32 } from '../../src/graph/index.ts';
 import { fromFloat32 } from '../../src/graph/tensor.ts';
+import { splitSamples } from '../../src/pipeline/data/split.ts';
 import {
   type Dataset,
   iterableDataset,
@@ -12,7 +13,6 @@ import {
   prune as pruneModel,
   TARGETS,
 } from '../../src/pipeline/index.ts';
-import { splitSamples } from '../../src/pipeline/split.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { isCorrelation, METHODS } from '../../src/solve/index.ts';
 import { version } from '../../src/version.ts';

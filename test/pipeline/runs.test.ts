@@ -3,7 +3,6 @@ import { describe, expect, test, vi } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel } from '../../src/graph/index.ts';
-import { DENSE_MEMORY_BYTES, Findings } from '../../src/pipeline/findings.ts';
 import {
   type Dataset,
   memoryStore,
@@ -14,6 +13,7 @@ import {
   type RunStore,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { DENSE_MEMORY_BYTES, Findings } from '../../src/pipeline/store/findings.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { OPT, tinyWeights, uniformSizes } from '../architectures/tiny.ts';
 import { once } from '../support/once.ts';

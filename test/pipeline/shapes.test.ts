@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel, samplesOf } from '../../src/graph/index.ts';
-import { openModel } from '../../src/pipeline/open.ts';
-import { inferShapes, samplePlaces } from '../../src/pipeline/shapes.ts';
+import { openModel } from '../../src/pipeline/open/open.ts';
+import { inferShapes, samplePlaces } from '../../src/pipeline/open/shapes.ts';
 import { transpose } from '../graph/attention-graphs.ts';
 import { allValues, randomValue } from '../graph/running.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';

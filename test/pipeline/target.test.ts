@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { quarterHeldOut, splitSamples } from '../../src/pipeline/split.ts';
+import { quarterHeldOut, splitSamples } from '../../src/pipeline/data/split.ts';
 import { errorShares, searchTarget } from '../../src/pipeline/target.ts';
 import { outputError } from '../support/output-error.ts';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { Findings } from '../../src/pipeline/findings.ts';
 import { decode, encode } from '../../src/pipeline/store/artefact.ts';
+import { Findings } from '../../src/pipeline/store/findings.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { memoryStore } from '../../src/pipeline/store/store.ts';
 

@@ -7,13 +7,13 @@
 
 import { InputError } from '../../errors.ts';
 import type { BudgetKind } from '../budget.ts';
+import { type Effort, TRIALS } from '../effort.ts';
 import type { Sizes, Supports } from '../keep.ts';
-import type { LatencyTable } from '../latency.ts';
+import type { LatencyTable } from '../measure/latency.ts';
 import { fittingOf, type Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
-import { type Effort, TRIALS } from './effort.ts';
 import { costOf, type Problem, problemOf, streamsWhole, uniformSizes } from './problem.ts';
 import { distanceFor } from './score.ts';
 import { Search, smallAt, type Trial } from './search.ts';

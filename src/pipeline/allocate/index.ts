@@ -10,7 +10,6 @@ export {
   type TradeoffReport,
   tradeoffFound,
 } from './analyze.ts';
-export { EFFORTS, type Effort } from './effort.ts';
 export { problemOf, uniformSizes } from './problem.ts';
 export type { Trial } from './search.ts';
 export type { Settled } from './settle.ts';

@@ -4,7 +4,7 @@ import { InputError } from '../../errors.ts';
 import { sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { Prunable, Sizes } from '../keep.ts';
-import type { LatencyTable } from '../latency.ts';
+import type { LatencyTable } from '../measure/latency.ts';
 import type { Spend } from '../recipe.ts';
 import type { Subject } from '../subject.ts';
 

@@ -1,12 +1,12 @@
 // How far a pruned network's outputs are from the dense network's, on samples that it was not fitted on.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { type Batch, inStep } from '../batches.ts';
-import { hits, logSum, windowLosses } from '../evaluate.ts';
-import { squares } from '../fidelity.ts';
-import { outputsOf } from '../outputs.ts';
+import { type Batch, inStep } from '../data/batches.ts';
+import { hits, logSum, windowLosses } from '../measure/evaluate.ts';
+import { squares } from '../measure/fidelity.ts';
+import { outputsOf } from '../measure/outputs.ts';
+import type { LastPlace } from '../pass/through.ts';
 import type { Run } from '../run.ts';
-import type { LastPlace } from '../through.ts';
 
 /** Distance of outputs for each of the first `count` of `batch` samples. */
 export type Distance = (dense: FloatTensor, pruned: FloatTensor, batch: number, count: number) => number[];

@@ -1,12 +1,12 @@
 // Networks of several sizes, pruned and compared with the dense one on samples that they were not fitted on.
 
 import type { Model } from '../../graph/index.ts';
+import { isBetter, quarterHeldOut } from '../data/split.ts';
 import type { Sizes, Supports } from '../keep.ts';
-import { lookedAt, passOver } from '../pass.ts';
-import { type PrunedPart, shrunk } from '../pruned.ts';
+import { lookedAt, passOver } from '../pass/pass.ts';
+import { type PrunedPart, shrunk } from '../pass/pruned.ts';
 import { fittingOf, type Pass, type Target, TRIAL } from '../recipe.ts';
 import type { Run } from '../run.ts';
-import { isBetter, quarterHeldOut } from '../split.ts';
 import { type Comparison, compare, distanceFor, lossOf, mean } from './score.ts';
 import type { Way } from './settle.ts';
 

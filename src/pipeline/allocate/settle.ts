@@ -2,9 +2,9 @@
 
 import type { Model } from '../../graph/index.ts';
 import type { Sizes } from '../keep.ts';
-import { type LatencyTable, measureLatency, timeOf } from '../latency.ts';
+import { type LatencyTable, measureLatency, timeOf } from '../measure/latency.ts';
+import { firstSample } from '../measure/timing.ts';
 import type { Run } from '../run.ts';
-import { firstSample } from '../timing.ts';
 
 /** Sizes for a limit, by the terms of what is limited. */
 export type Way = (limit: number) => Sizes;

@@ -18,11 +18,11 @@ import {
   type Options,
   TEXT,
 } from '../../options.ts';
-import { augmented } from './augment.ts';
-import type { DecodedImage } from './frame.ts';
-import { decodeImage } from './image.ts';
+import { augmented } from './images/augment.ts';
+import type { DecodedImage } from './images/frame.ts';
+import { decodeImage } from './images/image.ts';
+import { imageShape, ownSize, type Preprocessing, preprocess } from './images/preprocessing.ts';
 import { expectArray, formatShape, type NpyArray } from './npy.ts';
-import { imageShape, ownSize, type Preprocessing, preprocess } from './preprocessing.ts';
 
 /** Consecutive samples of one size. */
 export interface Batch {

@@ -5,7 +5,7 @@ import { InputError } from '../../errors.ts';
 import { expectObject, said } from '../../expect.ts';
 import { elements } from '../../graph/tensor.ts';
 import { expectNoSlip, expectOptions } from '../../options.ts';
-import { expectInput, isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../inputs.ts';
+import { expectInput, isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../open/inputs.ts';
 import {
   checkFinite,
   type Dataset,

@@ -16,13 +16,13 @@ export {
   spreadSamples,
 } from './dataset.ts';
 export { arraySamples, type FeedSample, feedsDataset, jsonSample } from './feeds.ts';
-export type { DecodedImage } from './frame.ts';
-export * from './image.ts';
+export type { DecodedImage } from './images/frame.ts';
+export * from './images/image.ts';
+export * from './images/preprocessing.ts';
+export { parsePreprocessorConfig } from './images/preprocessor-config.ts';
+export { preprocessingMetadata, storedPreprocessing } from './images/stored.ts';
 export { decodeNpy, type NpyArray } from './npy.ts';
 export { decodeNpz } from './npz.ts';
-export * from './preprocessing.ts';
-export { parsePreprocessorConfig } from './preprocessor-config.ts';
 export { byPath, drawEvenly, extremesOf, type LabeledFile, sampleEvenly } from './sample.ts';
-export { preprocessingMetadata, storedPreprocessing } from './stored.ts';
-export * from './text.ts';
-export { type Encode, openTokenizer } from './tokenizer.ts';
+export { type Encode, openTokenizer } from './text/tokenizer.ts';
+export * from './text/windows.ts';

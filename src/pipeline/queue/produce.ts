@@ -3,10 +3,10 @@
 
 import { OsscarError } from '../../errors.ts';
 import { version } from '../../version.ts';
-import type { Findings } from '../findings.ts';
+import { type At, type PieceOptions, type Pieces, START, type Work } from '../pass/work.ts';
 import type { Pass } from '../recipe.ts';
+import type { Findings } from '../store/findings.ts';
 import { holds, type RunStore } from '../store/store.ts';
-import { type At, type PieceOptions, type Pieces, START, type Work } from '../work.ts';
 import { type Job, KINDS, keyOf, pieceOf, type Queue } from './queue.ts';
 import { type PassSnapshot, writeDescription } from './snapshot.ts';
 import { readArtefact, removeArtefact } from './volumes.ts';

@@ -3,7 +3,7 @@
 
 import { OsscarError } from '../../errors.ts';
 import type { Progress } from '../course.ts';
-import type { Findings } from '../findings.ts';
+import type { Findings } from '../store/findings.ts';
 
 /** A piece of a run that is to be made, and where in the run it is asked for. */
 export interface Job {

@@ -4,15 +4,15 @@
 
 import { InputError } from '../../errors.ts';
 import { Clock } from '../clock.ts';
-import type { Findings } from '../findings.ts';
-import type { OpenedModel } from '../open.ts';
-import { passOver } from '../pass.ts';
+import { subjectOf } from '../models/subjects.ts';
+import type { OpenedLanguageModel } from '../models/twin.ts';
+import type { OpenedModel } from '../open/open.ts';
+import { passOver } from '../pass/pass.ts';
+import type { At, Pieces, Work } from '../pass/work.ts';
 import type { Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
+import type { Findings } from '../store/findings.ts';
 import { holds, type RunStore } from '../store/store.ts';
-import { subjectOf } from '../subjects.ts';
-import type { OpenedLanguageModel } from '../twin.ts';
-import type { At, Pieces, Work } from '../work.ts';
 import { type Job, keyOf, pieceOf } from './queue.ts';
 import type { PassSnapshot, Snapshot } from './snapshot.ts';
 import { readArtefact, readDescription, writeArtefact } from './volumes.ts';

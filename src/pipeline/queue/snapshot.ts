@@ -4,11 +4,11 @@
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
 import { sum } from '../../graph/index.ts';
-import type { ActivationLimits } from '../activations.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
-import { externalReader, type OpenOptions } from '../open.ts';
+import { READ_AT_ONCE, shardRange, sliceOf } from '../data/shards.ts';
+import { externalReader, type OpenOptions } from '../open/open.ts';
 import type { Pass, Recipe } from '../recipe.ts';
-import { READ_AT_ONCE, shardRange, sliceOf } from '../shards.ts';
+import type { ActivationLimits } from '../store/activations.ts';
 import { encode } from '../store/artefact.ts';
 import { contentHash } from '../store/hash.ts';
 import { holds, type RunStore } from '../store/store.ts';

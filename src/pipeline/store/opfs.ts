@@ -2,7 +2,7 @@
 // and scratch files for activations that do not fit the memory.
 
 import { InputError } from '../../errors.ts';
-import type { Scratch } from '../activations.ts';
+import type { Scratch } from './activations.ts';
 import { bytesOf } from './hash.ts';
 import { fileOf, keysOf, type RunStore } from './store.ts';
 

@@ -1,0 +1,102 @@
+// preprocessor_config.json, in which Hugging Face models say how their images are prepared (transformers'
+// BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before.
+
+import { FormatError } from '../../../errors.ts';
+import { isObject } from '../../../expect.ts';
+import { type JsonObject, parseJson } from '../../../json.ts';
+import {
+  CROP_FRACTION,
+  checkedPreprocessing,
+  DEFAULT_PREPROCESSING,
+  type Preprocessing,
+} from './preprocessing.ts';
+
+/**
+ * What it says, in our terms. Of sizes only what can be done here alike: straight to a size, or a centre crop of all of the
+ * short side or the usual seven eighths; what is left out is for the caller to give.
+ *
+ * @param name  the file's, for messages
+ * @throws {FormatError} naming the field, where it is not valid
+ *
+ * @example
+ * const name = 'preprocessor_config.json';
+ * const preprocessing = parsePreprocessing({}, parsePreprocessorConfig(await readFile(name, 'utf8'), name));
+ */
+export function parsePreprocessorConfig(json: string, name: string): Partial<Preprocessing> {
+  const raw = parseJson(json, `"${name}"`);
+  if (!isObject(raw)) throw new FormatError(`"${name}": expected a JSON object`);
+  const positive = (field: string, value: unknown) => {
+    if (typeof value === 'number' && value > 0 && Number.isFinite(value)) return value;
+    throw new FormatError(`"${name}": "${field}" expected a number above 0, got ${JSON.stringify(value)}`);
+  };
+  for (const field of FLAGS) {
+    const value = raw[field] ?? false;
+    if (typeof value !== 'boolean')
+      throw new FormatError(`"${name}": "${field}" expected true or false, got ${JSON.stringify(value)}`);
+  }
+  const { do_rescale = true, rescale_factor = 1 / DEFAULT_PREPROCESSING.scale, do_normalize } = raw;
+  const found = {
+    scale: do_rescale === false ? 1 : round(1 / positive('rescale_factor', rescale_factor)),
+    ...(do_normalize !== false && channelsOf(raw, name, positive)),
+    ...sizeOf(raw, name),
+    ...(raw.do_convert_rgb === true && { color: 'rgb' as const }),
+  };
+  checkedPreprocessing(found, `"${name}"`);
+  return found;
+}
+
+const FLAGS = ['do_rescale', 'do_normalize', 'do_resize', 'do_center_crop', 'do_convert_rgb'];
+
+/** 1 / 0.00392156862745098 is 255 but for a rounding. */
+const round = (value: number) => Number(value.toPrecision(12));
+
+function channelsOf(raw: JsonObject, name: string, positive: (field: string, value: unknown) => number) {
+  const { image_mean: mean, image_std: std } = raw;
+  if (mean === undefined || std === undefined) return {};
+  for (const [field, values] of Object.entries({ image_mean: mean, image_std: std })) {
+    const fits = Array.isArray(values) && [1, 3].includes(values.length) && values.every(Number.isFinite);
+    if (!fits) {
+      throw new FormatError(
+        `"${name}": "${field}" expected 1 or 3 numbers, got ${JSON.stringify(values)?.slice(0, 80)}`,
+      );
+    }
+  }
+  for (const value of std as number[]) positive('image_std', value);
+  return { mean: mean as number[], std: std as number[] };
+}
+
+const TYPE = 'image_processor_type';
+/** Of these a number alone is the shorter side; of others both sides. */
+const BY_SHORTEST = /^CLIP/;
+
+function sizeOf(raw: JsonObject, name: string): Partial<Preprocessing> {
+  const { do_resize, do_center_crop, size, feature_extractor_type } = raw;
+  const [target, crop] = ['size', 'crop_size'].map((field) => sidesOf(raw[field], `"${name}": "${field}"`));
+  if (do_center_crop === true && crop && typeof crop !== 'number') {
+    // Cut out of the image as it is, of another share of it, or of what has lost its aspect is nothing that is done here.
+    const isNumber =
+      typeof size === 'number' && BY_SHORTEST.test(String(raw[TYPE] ?? feature_extractor_type));
+    const edge = do_resize === false ? undefined : isNumber ? size : target;
+    const least = Math.min(...crop);
+    if (edge === Math.floor(least / CROP_FRACTION)) return { size: crop, resize: 'crop' };
+    return edge === least ? { size: crop, resize: 'cover' } : {};
+  }
+  if (do_resize === false || target === undefined || typeof target === 'number') return {};
+  return { size: target, resize: 'fit' };
+}
+
+/** Height and width, or the shorter side alone; nothing where sizes are said in other ways. */
+function sidesOf(sides: unknown, field: string): [number, number] | number | undefined {
+  const side = (value: unknown): number | undefined => {
+    if (value === undefined || value === null) return undefined;
+    if (Number.isInteger(value) && (value as number) > 0) return value as number;
+    throw new FormatError(`${field} expected whole numbers above 0, got ${JSON.stringify(value)}`);
+  };
+  const given = Array.isArray(sides) ? { height: sides[0], width: sides[1] } : sides;
+  if (!isObject(given)) {
+    const both = side(given);
+    return both && [both, both];
+  }
+  const [height, width, shortest] = [given.height, given.width, given.shortest_edge].map(side);
+  return height && width ? [height, width] : shortest;
+}

@@ -1,0 +1,228 @@
+// What config.json alone says of a language model or an encoder: its structures, its sizes, and what a plan needs to know.
+
+import {
+  type BlockSizes,
+  describe,
+  featuresOf,
+  headGroups,
+  headsOf,
+  type LanguageModel,
+  mapNeurons,
+} from '../../checkpoint/architectures/index.ts';
+import type { Checkpoint } from '../../checkpoint/index.ts';
+import { elements, type HeadsMode, sum, type Term } from '../../graph/index.ts';
+import { refits } from '../../solve/index.ts';
+import type { Named, Prunable, Sizes } from '../keep.ts';
+import { type PlannedStep, rowsThatStay } from '../pass/steps.ts';
+import type { Plannable, Profile } from '../profile.ts';
+import type { Recipe } from '../recipe.ts';
+
+/** Of tensors, as they are described. */
+export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }>): number {
+  return sum(Array.from(tensors, ({ shape }) => elements(shape)));
+}
+
+/** As much of it as config.json says: bytes as if each parameter had one. */
+export function describedSubject(language: LanguageModel, heads?: HeadsMode): Plannable {
+  const tokens = (sample: readonly number[]) => language.tokensOf(sample);
+  return {
+    structures: structuresOf(language, heads),
+    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, tokens(sample), { heads }),
+    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, tokens(sample), heads),
+  };
+}
+
+/** Groups of heads, or features of each of them, and neurons of every block, as ratios and reports call them. */
+export function structuresOf(language: LanguageModel, heads?: HeadsMode): Prunable[] {
+  return language.sizes.flatMap((_, i) => structuresIn(language, i, heads));
+}
+
+function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode): Prunable[] {
+  const neurons = language.mlps(block).map(
+    ({ name, neurons }): Prunable => ({
+      name: `${block}.${name}`,
+      layer: '',
+      kind: 'channel',
+      groups: neurons,
+    }),
+  );
+  const groups = groupsOfHeads(language, block, heads);
+  return [{ name: headsIn(block), layer: '', kind: 'head', groups }, ...neurons];
+}
+
+/** Whether features of a block's heads go, and not heads: where features of values can, and there are several. */
+export function losesFeatures(language: LanguageModel, block: number, heads?: HeadsMode): boolean {
+  const { valueDim } = featuresOf(language.sizes[block], language.headDim);
+  return heads === 'narrow' && language.valuesCanNarrow(block) && valueDim > 1;
+}
+
+/** What heads lose of: groups of them, or features of each. */
+function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): number {
+  const size = language.sizes[block];
+  return losesFeatures(language, block, heads)
+    ? featuresOf(size, language.headDim).valueDim
+    : headGroups(size);
+}
+
+const headsIn = (block: number) => `${block}.heads`;
+
+/** What ratios and reports call the structures of a block's graph. */
+export function namesIn(language: LanguageModel, block: number): (structure: Named) => Named {
+  const byLayer = new Map(language.mlps(block).map(({ name, layer }) => [layer, `${block}.${name}`]));
+  const places = [...byLayer.keys()];
+  const mlpOf = (layer: string) =>
+    byLayer.get(places.find((it) => layer === it || layer.endsWith(`.${it}`))!)!;
+  return ({ kind, layer }) => ({ name: kind === 'head' ? headsIn(block) : mlpOf(layer), layer, kind });
+}
+
+interface TermsOptions {
+  /** What is there of the model; without, all that config.json speaks of counts. */
+  readonly checkpoint?: Pick<Checkpoint, 'tensors'>;
+  readonly heads?: HeadsMode;
+}
+
+/**
+ * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
+ *
+ * @param length  tokens of a window or an image, whose multiply-adds are counted
+ */
+export function languageTerms(
+  language: LanguageModel,
+  of: 'macs' | 'params',
+  length: number,
+  { checkpoint = { tensors: new Map() }, heads }: TermsOptions = {},
+): Term[] {
+  const sizeOf = (block: number, sizes: BlockSizes) => {
+    const tensors = [...language.blockTensors(checkpoint, block, sizes).values()];
+    if (of === 'params') return valuesIn(tensors);
+    const products = sum(tensors.map(({ shape, share }) => share * elements(shape)));
+    const { keyDim, valueDim } = featuresOf(sizes, language.headDim);
+    return length * products + length * length * sizes.heads * (keyDim + valueDim);
+  };
+  const inBlocks = language.sizes.map((sizes, i) => sizeOf(i, sizes));
+  const own = language.sizes.flatMap((_, i) => {
+    const structures = structuresIn(language, i, heads);
+    const all = new Map(structures.map(({ name, groups }) => [name, groups]));
+    // Of a single group: a model without it is not described, and one with two more says the same.
+    const ofOne = ({ name, groups }: Prunable) => {
+      const step = groups > 1 ? -1 : 1;
+      const sizes = sizesAfter(language, i, new Map(all).set(name, groups + step), heads);
+      return (sizeOf(i, sizes) - inBlocks[i]) / step;
+    };
+    // All experts of a block are alike.
+    const kinds = new Map<string, number>();
+    return structures.map((structure) => {
+      const kind = structure.name.replace(/\d+$/, '');
+      const value = kinds.get(kind) ?? ofOne(structure);
+      kinds.set(kind, value);
+      return { value: value * structure.groups, of: [structure.name] };
+    });
+  });
+  const outside =
+    of === 'macs'
+      ? language.macsAround(length)
+      : valuesIn([...language.tensors(checkpoint).values()].filter(({ block }) => block === undefined));
+  const all = sum(inBlocks) + outside;
+  return [...own, { value: all - sum(own.map(({ value }) => value)), of: [] }];
+}
+
+/** Groups and neurons that stay in a block. */
+function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?: HeadsMode): BlockSizes {
+  const changed = headsAfter(language, block, kept.get(headsIn(block))!, heads);
+  return mapNeurons({ ...language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
+}
+
+/** What so many of their groups, or features of each, make of heads. Queries and keys go with values where they can, and did before. */
+function headsAfter(
+  language: LanguageModel,
+  block: number,
+  kept: number,
+  heads?: HeadsMode,
+): Partial<BlockSizes> {
+  const size = language.sizes[block];
+  const { keyDim, valueDim } = featuresOf(size, language.headDim);
+  if (!losesFeatures(language, block, heads)) return headsOf(size, kept);
+  if (kept === valueDim) return {};
+  const goTogether = keyDim === valueDim && language.keysCanNarrow(block);
+  return { ...(goTogether && { keyDim: kept }), valueDim: kept };
+}
+
+/** Groups and neurons that stay in each block. */
+export function allSizesAfter(language: LanguageModel, kept: Sizes, heads?: HeadsMode): BlockSizes[] {
+  return language.sizes.map((_, i) => sizesAfter(language, i, kept, heads));
+}
+
+/** What a plan needs to know, from config.json alone. */
+function languageProfile(
+  language: LanguageModel,
+  recipe: Recipe,
+  kept: Sizes,
+  length: number,
+  heads?: HeadsMode,
+): Profile {
+  const { architecture, hidden, headDim, sizes } = language;
+  const after = allSizesAfter(language, kept, heads);
+  const { config, record, statement } = language.configOf(after);
+  const nothing = { tensors: new Map() };
+  const tensors = [...language.tensors(nothing).values()];
+  const smaller = [...describe(config, record).tensors(nothing).values()];
+  const blocks = sizes.map((_, i) => valuesIn(tensors.filter(({ block }) => block === i)));
+  const outside = valuesIn(tensors.filter(({ block }) => block === undefined));
+  return {
+    model: architecture,
+    steps: sizes.flatMap((_, i) => blockSteps(language, i, kept, recipe, length, heads)),
+    parameters: { before: valuesIn(tensors), after: valuesIn(smaller) },
+    sizes: { before: sizes, after },
+    statement,
+    weights: { largest: Math.max(...blocks), outside, files: 0 },
+    between: length * hidden,
+    // What its widest layer reads or gives, and what comes in beside it; in one of them what it goes on from, too.
+    held: length * (2 * hidden + Math.max(...sizes.map((size) => widestOf(size, headDim)))),
+    batch: 0,
+    scores: language.outputsOf(length),
+    macs: { parts: length * sum(blocks), last: language.macsAround(length) },
+  };
+}
+
+function blockSteps(
+  language: LanguageModel,
+  block: number,
+  sizes: Sizes,
+  { correct, method }: Recipe,
+  rows: number,
+  mode?: HeadsMode,
+): PlannedStep[] {
+  const { hidden, headDim } = language;
+  const { heads, kvHeads, experts } = language.sizes[block];
+  const { keyDim, valueDim } = featuresOf(language.sizes[block], headDim);
+  const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
+    name: `${block}.${name}`,
+    maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
+    cuts: [],
+  });
+  const pruned = (name: string, p: number, groups: number, share = 1): PlannedStep => ({
+    name: `${block}.${name}`,
+    maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
+    cuts: [{ keep: sizes.get(`${block}.${name}`)!, groupSizes: [p / groups] }],
+  });
+  const steps = [
+    corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
+    pruned('heads', heads * valueDim, groupsOfHeads(language, block, mode)),
+    ...(experts ? [corrected('router', [experts.length])] : []),
+    ...language
+      .mlps(block)
+      .flatMap(({ name, neurons, share }) => [
+        corrected('up', [neurons]),
+        pruned(name, neurons, neurons, share),
+      ]),
+  ];
+  const isWhole = (step: PlannedStep) => step.cuts.length === 0 || rowsThatStay(step, 0) === step.maps[0].p;
+  return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
+}
+
+/** Features of what is widest between the layers of a block. */
+export function widestOf(sizes: BlockSizes, headDim: number): number {
+  const { keyDim, valueDim } = featuresOf(sizes, headDim);
+  const { heads, ffn, experts = [] } = sizes;
+  return Math.max(heads * Math.max(keyDim, valueDim), ffn, ...experts);
+}

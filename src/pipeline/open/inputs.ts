@@ -1,0 +1,300 @@
+// The inputs of a model: the one that samples go to, and those that go along. Masks, positions, empty caches and the first
+// states of recurrent models have one value that goes with a sample that is run whole and from its beginning; what is
+// in none of these conventions comes with the data, or is said once for all.
+
+import type { FloatTensor, ValueDescription } from '../../engine/index.ts';
+import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { said } from '../../expect.ts';
+import { elements } from '../../graph/index.ts';
+
+/** Values of a model's inputs, by name. */
+export type Feeds = Readonly<Record<string, FloatTensor>>;
+
+/** Dims of a model's input, where all is known. */
+type Dims = readonly number[];
+
+/** An input beside the one that samples go to. */
+export interface OtherInput extends ValueDescription {
+  /** The axis that counts samples; undefined where all samples share the value. */
+  readonly batchAxis?: number;
+  /** What the data say of its axes, that of the batch among them; −1 where they do not. */
+  readonly said?: Dims;
+  /** What it is where the data does not say, given what the samples are. Left out: the data has to say. */
+  readonly fill?: Fill;
+}
+
+/** @param dims  of the batch of samples */
+type Fill = (dims: Dims) => FloatTensor;
+
+/** The input that samples go to, with its batch and sample dimensions told apart. */
+export interface ModelInput {
+  readonly name: string;
+  /** As onnxruntime names it, e.g. `float32`. */
+  readonly type: string;
+  /** Dimensions of one sample; 0 where the model leaves one open and no size was given. */
+  readonly shape: readonly number[];
+  /** Those that the model leaves open. */
+  readonly open: readonly boolean[];
+  /** Batch size the model insists on, or 0. */
+  readonly fixedBatch: number;
+  /** Values that the model gives for one sample, where known. */
+  readonly outputs?: number;
+  /** The inputs that go along. */
+  readonly others: readonly OtherInput[];
+}
+
+/** @throws {InputError} where it is none */
+export function expectInput(operation: string, input: unknown): void {
+  const { name, shape, others } = Object(input) as Partial<ModelInput>;
+  if (!(typeof name === 'string' && Array.isArray(shape) && Array.isArray(others)))
+    throw new InputError(`${operation}: "input" expected that of an opened model, got ${said(input)}`);
+}
+
+/**
+ * Whether samples are windows of token ids.
+ *
+ * @example
+ * const what = takesTokens(model.input) ? 'text' : 'arrays';
+ */
+export function takesTokens({ type, shape }: Pick<ModelInput, 'type' | 'shape'>): boolean {
+  return (type === 'int64' || type === 'int32') && shape.length === 1;
+}
+
+/**
+ * Whether an input says which tokens count.
+ *
+ * @example
+ * const masks = model.input.others.filter(({ name }) => isTokenMask(name));
+ */
+export function isTokenMask(name: string): boolean {
+  return /(^|_)(attention|input)_mask$/.test(name);
+}
+
+/** What some inputs are for all samples: a number fills the input. */
+export type InputValues = Readonly<Record<string, number | readonly number[]>>;
+
+/** Dims of a sample, without the batch, of inputs by name: what the data say of those that go along. */
+export type InputDims = Readonly<Record<string, readonly number[]>>;
+
+/**
+ * @param outputs  by which the states of a recurrent model are told
+ * @param values  of inputs that the user has said
+ * @param sample  where the model leaves extents of inputs that go along open
+ * @throws {InputError} where a value is of an input that there is not, or of the one that samples go to
+ * @throws {UnsupportedModelError} where no input has a leading batch dimension
+ */
+export function modelInput(
+  inputs: readonly ValueDescription[],
+  outputs: readonly ValueDescription[],
+  values: InputValues = {},
+  sample: InputDims = {},
+): ModelInput {
+  for (const name of Object.keys(values)) {
+    if (!inputs.some((input) => input.name === name))
+      throw new InputError(`there is no input "${name}"; the inputs are ${namesOf(inputs)}`);
+  }
+  const isSaid = (input: ValueDescription) =>
+    Object.hasOwn(values, input.name) || conventionOf(input, outputs) !== undefined;
+  const data = inputs.filter((input) => !isSaid(input));
+  // What comes in and goes out is data where there is nothing else: the hidden states between two parts of a network.
+  const unnamed = inputs.filter(({ name }) => !Object.hasOwn(values, name) && !conventionByName(name));
+  const main = mainOf([data, unnamed, inputs].find(({ length }) => length > 0) ?? []);
+  if (!main) throw new UnsupportedModelError('the model has no input');
+  if (Object.hasOwn(values, main.name))
+    throw new InputError(`\`inputs.${main.name}\`: that input is what samples are given to; leave it out`);
+  const { name, type, dims } = main;
+  // ids that tables are asked for, one in a sample
+  const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
+  // Three channels of one image, as detectors of torchvision are exported for. Taken for three samples, they would be drawn one by one.
+  const isOneImage = dims.length === 3 && dims[0] === 3 && !outputs.some((it) => it.dims[0] === 3);
+  if ((dims.length < 2 && !isId) || isOneImage) {
+    throw new UnsupportedModelError(
+      `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed, as in [${[1, ...dims].join(', ')}]`,
+    );
+  }
+  const beside = inputs
+    .filter((input) => input !== main)
+    .map((input) => {
+      const convention = conventionOf(input, outputs);
+      const value = values[input.name];
+      const isShared = input.dims.length < 2 && (value !== undefined || convention?.isShared);
+      const batchAxis = isShared ? undefined : batchAxisOf(input, main);
+      return {
+        ...input,
+        batchAxis,
+        convention: value === undefined ? convention : { value: elementOf(value) },
+      };
+    });
+  const said = saidOf(beside, sample);
+  const others = beside.map(({ convention, ...input }, i) =>
+    withFill({ ...input, said: said[i] }, main, convention),
+  );
+  const shape = dims.slice(1).map(fixed);
+  const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
+  return { name, type, shape, open: shape.map((dim) => dim === 0), fixedBatch, others };
+}
+
+const namesOf = (inputs: readonly { name: string }[]) => inputs.map(({ name }) => `"${name}"`).join(', ');
+const fixed = (dim: number | string) => (typeof dim === 'number' && dim > 0 ? dim : 0);
+
+/** What the data say of axes; those of one name have one extent. */
+function saidOf(
+  inputs: readonly Pick<OtherInput, 'name' | 'dims' | 'batchAxis'>[],
+  sample: InputDims,
+): Dims[] {
+  const own = inputs.map(({ name, dims, batchAxis }) => {
+    const extents = [...(batchAxis === 0 ? [-1] : []), ...(sample[name] ?? [])];
+    return dims.map((_, axis) => extents[axis] ?? -1);
+  });
+  const named = new Map<number | string, number>();
+  for (const [i, { dims }] of inputs.entries()) {
+    for (const [axis, dim] of dims.entries())
+      if (typeof dim === 'string' && own[i][axis] >= 0) named.set(dim, own[i][axis]);
+  }
+  return inputs.map(({ dims }, i) =>
+    dims.map((dim, axis) => (own[i][axis] >= 0 ? own[i][axis] : (named.get(dim) ?? -1))),
+  );
+}
+
+/** Images before tokens before the rest: where a model takes several, the work is behind the images. */
+function mainOf(inputs: readonly ValueDescription[]): ValueDescription | undefined {
+  const isImage = ({ dims, type }: ValueDescription) => dims.length === 4 && /^float|^uint8/.test(type);
+  const isTokens = ({ dims, type }: ValueDescription) => dims.length === 2 && /^int(64|32)$/.test(type);
+  return (
+    inputs.find(isImage) ?? inputs.find(isTokens) ?? inputs.find(({ dims }) => dims.length > 1) ?? inputs[0]
+  );
+}
+
+/** A value of every element, or how it follows from where the element is. */
+interface Convention {
+  /** What an axis of an open extent has that counts neither samples nor what the samples have. */
+  readonly open?: number;
+  readonly value: number | ((place: number, dims: Dims) => number);
+  /** A number for all samples. */
+  readonly isShared?: boolean;
+}
+
+/** Names as exporters give them, and what they stand for where a sample is run whole and from its beginning. */
+const CONVENTIONS: readonly [name: RegExp, convention: Convention][] = [
+  [/(^|_)attention_mask$|^input_mask$|^pixel_mask$|^mask$|^padding_mask$/, { value: 1 }],
+  [/(^|_)(token_type|segment)_ids?$/, { value: 0 }],
+  [/(^|_)position_ids$|^cache_position$/, { value: (place, dims) => place % dims[dims.length - 1] }],
+  // n × heads × 0 × head size: no tokens have gone before.
+  [/^past(_key_values?)?[._]/, { value: 0, open: 0 }],
+  [/^use_cache_branch$/, { value: 0, isShared: true }],
+  [/^(sr|sample_?rate|sampling_rate)$/, { value: 16000, isShared: true }],
+];
+
+const conventionByName = (name: string) => CONVENTIONS.find(([pattern]) => pattern.test(name))?.[1];
+
+function conventionOf(input: ValueDescription, outputs: readonly ValueDescription[]): Convention | undefined {
+  const named = conventionByName(input.name);
+  if (named?.value === 1 && /^float/.test(input.type) && input.dims.length === 4) return { value: 0 }; // added to scores
+  return named ?? (isState(input, outputs) ? { value: 0, open: 1 } : undefined);
+}
+
+/**
+ * A state comes in and goes out, of the same extents and nearly the same name: `h` and `hn`, `state` and `stateN`. An image
+ * that is all that comes out is none: it is what a denoiser makes of another one.
+ */
+function isState({ name, type, dims }: ValueDescription, outputs: readonly ValueDescription[]): boolean {
+  if (!/^float/.test(type) || dims.length < 2 || (dims.length === 4 && outputs.length === 1)) return false;
+  const own = stemOf(name);
+  return outputs.some((output) => {
+    const alike = output.dims.length === dims.length || output.dims.length === 0;
+    const fits = output.dims.every((dim, i) => fixed(dim) === 0 || fixed(dims[i]) === 0 || dim === dims[i]);
+    return alike && fits && stemOf(output.name) === own;
+  });
+}
+
+const stemOf = (name: string) =>
+  name
+    .toLowerCase()
+    .replace(
+      /^(in|out|input|output|new|next|prev|initial|last)[._]|[._](in|out|input|output|new|next|prev)$|(?<=.)[n0]$/g,
+      '',
+    );
+
+/** Which axis of an input counts samples: the one that bears the name, else the first that is open. */
+function batchAxisOf({ dims }: ValueDescription, main: ValueDescription): number | undefined {
+  const [batch] = main.dims;
+  if (typeof batch === 'string' && dims.includes(batch)) return dims.indexOf(batch);
+  const open = dims.findIndex(
+    (dim) => fixed(dim) === 0 && !(typeof dim === 'string' && main.dims.includes(dim)),
+  );
+  if (open >= 0) return open;
+  return dims.length > 0 && fixed(batch) > 0 && dims[0] === batch ? 0 : undefined;
+}
+
+function withFill(input: OtherInput, main: ValueDescription, convention: Convention | undefined): OtherInput {
+  if (!convention) return input;
+  const { value, open } = convention;
+  return { ...input, fill: (dims) => filled(extentsOf(input, main, dims, open), value) };
+}
+
+const elementOf = (said: number | readonly number[]) =>
+  typeof said === 'number' ? said : (place: number) => said[place % said.length];
+
+/** Dims of another input beside a batch of samples: axes of one name have one extent. */
+export function extentsOf(
+  { name, dims, batchAxis, said }: OtherInput,
+  main: ValueDescription,
+  batch: Dims,
+  open?: number,
+): number[] {
+  return dims.map((dim, axis) => {
+    if (axis === batchAxis) return batch[0];
+    if (fixed(dim) > 0) return dim as number;
+    const same = typeof dim === 'string' ? main.dims.indexOf(dim) : -1;
+    if (same >= 0) return batch[same];
+    if (said && said[axis] >= 0) return said[axis];
+    if (open !== undefined) return open;
+    if (dims.length === batch.length) return batch[axis];
+    throw new InputError(
+      `input "${name}" has open dimensions [${dims.join(', ')}] that samples do not say (\`dims\`)`,
+    );
+  });
+}
+
+function filled(dims: number[], value: Convention['value']): FloatTensor {
+  const data = new Float32Array(elements(dims));
+  if (typeof value === 'number') data.fill(value);
+  else for (let i = 0; i < data.length; i++) data[i] = value(i, dims);
+  return { dims, data };
+}
+
+/** States of a fixed batch hold a model to it. */
+function batchOfStates(others: readonly OtherInput[], main: ValueDescription): number {
+  const isOpen = fixed(main.dims[0]) === 0;
+  const held = others.find(
+    ({ dims, fill, batchAxis }) => fill && batchAxis === undefined && dims.length === 3,
+  );
+  return isOpen && held ? fixed(held.dims[1]) : 0;
+}
+
+/**
+ * The feeds of all other inputs beside a batch of samples.
+ *
+ * @param given  by the data
+ * @throws {InputError} naming an input of which neither data nor convention says what it is
+ */
+export function otherFeeds(
+  { others }: Pick<ModelInput, 'others'>,
+  dims: Dims,
+  given: Feeds = {},
+): Record<string, FloatTensor> {
+  return Object.fromEntries(
+    others.map(({ name, fill }) => {
+      const tensor = given[name] ?? fill?.(dims);
+      if (tensor) return [name, tensor];
+      throw new InputError(
+        `the data says nothing of input "${name}"; give it in an .npz file, or one value for all samples (\`inputs.${name}\`)`,
+      );
+    }),
+  );
+}
+
+/** Outputs that hand a key-value cache on. */
+export function isCache(name: string): boolean {
+  return /^present(_key_values)?\./.test(name);
+}

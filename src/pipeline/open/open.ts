@@ -1,0 +1,403 @@
+// Opening a model: read, fold, learn the shapes, analyse.
+
+import { type Engine, expectEngine, type FloatTensor } from '../../engine/index.ts';
+import {
+  InputError,
+  type OsscarError,
+  OutOfMemoryError,
+  TimeLimitError,
+  UnsupportedModelError,
+} from '../../errors.ts';
+import { isObject, said } from '../../expect.ts';
+import {
+  type Analysis,
+  type AnalysisOptions,
+  analyse,
+  channelCounts,
+  concat,
+  countMacs,
+  countParameters,
+  describeValue,
+  elements,
+  floatWeights,
+  foldBatchNormalization,
+  foldConstants,
+  foldScales,
+  HEADS,
+  ifsOf,
+  type Model,
+  quantizedLayers,
+  quantizedText,
+  type ReadExternal,
+  type ReadOptions,
+  readModel,
+  type Shapes,
+  type Structure,
+  separateExperts,
+  separateGroups,
+  separateProjections,
+  shrink,
+  sum,
+  turnProducts,
+  unfuse,
+  unreachedValues,
+  unrollLoops,
+  unselectedValues,
+  type ValueInfo,
+  type WrittenModel,
+} from '../../graph/index.ts';
+import { checkValues } from '../../limits.ts';
+import {
+  expectOptions,
+  FUNCTION,
+  type Kind,
+  LATER,
+  OBJECT,
+  type Options,
+  oneOf,
+  SWITCH,
+  TEXT,
+} from '../../options.ts';
+import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
+import { computeConstants } from './constants.ts';
+import {
+  extentsOf,
+  type InputDims,
+  type InputValues,
+  type ModelInput,
+  modelInput,
+  takesTokens,
+} from './inputs.ts';
+import { inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
+import { sizedInput } from './size.ts';
+import { hasVocabulary } from './vocabulary.ts';
+
+/** What the file alone does not say. */
+export interface OpenOptions extends ReadOptions, AnalysisOptions {
+  readonly engine: Engine;
+  /** For dimensions that the model leaves open: height and width, the tokens of a window, or extents in their order. */
+  readonly size?: readonly number[];
+  /** The same of the smallest samples, where they have several sizes: Ifs stay that these decide otherwise. */
+  readonly smallest?: readonly number[];
+  /** What inputs are for all samples, as a sample rate; by name. */
+  readonly inputs?: InputValues;
+  /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
+  readonly dims?: InputDims;
+}
+
+const LIST: Kind = [Array.isArray, 'a list'];
+const OPTIONS: Options<OpenOptions> = {
+  engine: LATER,
+  name: TEXT,
+  external: FUNCTION,
+  operators: LIST,
+  residual: SWITCH,
+  heads: oneOf(...HEADS),
+  size: LIST,
+  smallest: LIST,
+  inputs: OBJECT,
+  dims: OBJECT,
+};
+
+/** What an opened model remembers of these, by which it can be opened again. */
+export type Reopening = Pick<OpenOptions, 'size' | 'smallest' | 'inputs' | 'dims' | 'residual' | 'heads'>;
+
+/** What there is of a model. */
+export interface ModelSize {
+  readonly parameters: number;
+  /** Of the files, external data among them. */
+  readonly bytes: number;
+  /** Multiply-adds for one sample, where they are known. */
+  readonly macs?: number;
+}
+
+/** A model that is ready to be inspected, pruned or evaluated. */
+export interface OpenedModel extends Required<ModelSize>, Reopening {
+  /** For messages: the file's name, or `model`. */
+  readonly name: string;
+  /** As in the file. */
+  readonly source: Model;
+  /** Fused nodes taken apart, constants computed, BatchNormalization and LayerScale folded into the layers before them: what is analysed and pruned. */
+  readonly model: Model;
+  readonly input: ModelInput;
+  /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
+  readonly info: ValueInfo;
+  readonly analysis: Analysis;
+  /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
+  readonly quantized: readonly string[];
+  /** Values that the model is measured and compared by, where it selects among these; default: its outputs. */
+  readonly measured?: readonly string[];
+  /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
+  readonly branches: readonly Branch[];
+  /** Whether the first output has a score of every token of the vocabulary for every position. */
+  readonly predictsTokens: boolean;
+  /** Whether it was read with operators of one's own. */
+  readonly isCustom?: boolean;
+}
+
+/**
+ * @throws {FormatError} where the bytes are not a valid ONNX model
+ * @throws {UnsupportedModelError} where the engine refuses the model
+ * @throws {InputError} where input dimensions are open and no size is given, or one is given that the model does not take
+ *
+ * @example
+ * const model = await openModel(await readFile('model.onnx'), { engine, size: [224, 224] });
+ * console.log(model.parameters, model.analysis.structures.length);
+ */
+export async function openModel(bytes: Uint8Array, options: OpenOptions): Promise<OpenedModel> {
+  expectOptions('openModel', options, OPTIONS);
+  expectEngine('openModel', options.engine);
+  const { name = 'model' } = options;
+  let externalBytes = 0;
+  const external: ReadExternal | undefined =
+    options.external &&
+    (async (location, offset, length) => {
+      externalBytes += length;
+      return (options.external as ReadExternal)(location, offset, length);
+    });
+  const source = await readModel(bytes, { name, external, operators: options.operators });
+  return openParsed(source, { ...options, bytes: () => bytes.byteLength + externalBytes });
+}
+
+/**
+ * @param options.bytes  of the file or files, once the weights are read; default: of the weights as they are written
+ * @param options.isBuilt  whether the graph was built here, and its weights are read back by their names
+ */
+export async function openParsed(
+  source: Model,
+  options: OpenOptions & { readonly isBuilt?: boolean; bytes?(): number },
+): Promise<OpenedModel> {
+  const { engine, size, inputs, dims, name = source.name } = options;
+  let branches: readonly Branch[] = [];
+  let floats = source;
+  if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
+    throw new UnsupportedModelError(
+      `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
+    );
+  }
+  if (source.outputs.length === 0)
+    throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
+  try {
+    const decided = await withoutIfs(engine, source, options);
+    branches = decided.branches;
+    floats = floatWeights(decided.model);
+    const plain = foldConstants(unfuse(floats));
+    // Weights of a graph that was built here go back to where they came from: they stay as they are.
+    const fold = (it: Model) =>
+      options.isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it));
+    let model = fold(options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
+    const input = sizedInput(declaredInput(model, inputs, dims), model, size);
+    let { info, told } = await shapesOf(engine, model, input);
+    const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
+    const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
+    if (known !== model) {
+      model = fold(known);
+      ({ info, told } = await shapesOf(engine, model, input));
+    }
+    const batch = input.fixedBatch || 1;
+    const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
+    return {
+      name,
+      source,
+      model,
+      input: { ...input, outputs: Math.max(...outputs) },
+      info,
+      analysis: analyse(model, told, options),
+      predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
+      bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
+      branches,
+      measured: measuredValues(model, source, info),
+      size,
+      smallest: options.smallest,
+      inputs,
+      dims,
+      residual: options.residual,
+      heads: options.heads,
+      isCustom: options.operators !== undefined,
+      parameters: countParameters(floats),
+      macs: countMacs(model, info.shapes),
+      quantized: quantizedLayers(floats),
+    };
+  } catch (error) {
+    const quantized = quantizedText(quantizedLayers(floats));
+    const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
+    // Most likely what the engine stumbled over.
+    if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
+    throw named(name, error);
+  }
+}
+
+/**
+ * The input that samples go to, as the model declares it, and those that go along.
+ *
+ * @throws {InputError} where a value is of an input that there is not
+ * @throws {UnsupportedModelError} where no input has a leading batch dimension
+ *
+ * @example
+ * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
+ */
+export function declaredInput(
+  { name, inputs, outputs }: Model,
+  values?: InputValues,
+  dims?: InputDims,
+): ModelInput {
+  try {
+    return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
+  } catch (error) {
+    throw named(name, error);
+  }
+}
+
+/** A copy with the weights that numbers of channels take out of others, or the same where there are none. */
+async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Promise<Model> {
+  const counts = channelCounts(model, info);
+  // a FusedMatMul by such weights is a layer from then on
+  return counts.length > 0 ? unfuse(await computeConstants(engine, model, counts)) : model;
+}
+
+/** Samples of a run that shows where they are counted. */
+const SEVERAL = 2;
+/** Windows and tokens of a run that no other extent of a model is likely to have. */
+const DISTINCT = [SEVERAL, 11];
+
+/** What is known of all values, for one sample; and their shapes where extents that mean different things differ. */
+async function shapesOf(
+  engine: Engine,
+  model: Model,
+  input: ModelInput,
+): Promise<{ info: ValueInfo; told: Shapes }> {
+  const batch = input.fixedBatch || 1;
+  const shown = await probe(engine, model, input, [batch, ...input.shape]);
+  const isFree = hasFreeTokens(input);
+  const alike = [SEVERAL, ...input.shape];
+  // A batch of one hides what mixes it with other axes. Traced networks may take one length alone, whatever they declare.
+  const distinct = isFree ? await probed(engine, model, input, DISTINCT) : undefined;
+  const told = distinct ?? (isFree ? await probe(engine, model, input, alike) : shown);
+  const isAsked = needsPlaces(model) && !input.fixedBatch;
+  const several = isAsked && !isFree ? await probed(engine, model, input, alike) : told;
+  const counts = [batch, SEVERAL] as const;
+  const info: ValueInfo = {
+    ...shown,
+    fixed: heldInputs(input),
+    unreached: unreachedValues(model),
+    isSingle: input.fixedBatch === 1,
+    ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
+  };
+  return { info, told: told.shapes };
+}
+
+/** The same for samples of several sizes. @param smallest  extents of a sample; `model` was opened with the largest ones */
+export async function forSizes(
+  opened: OpenedModel,
+  engine: Engine,
+  smallest: readonly number[],
+): Promise<OpenedModel> {
+  const { model, input, info } = opened;
+  const least = await probed(engine, model, input, [input.fixedBatch || 1, ...smallest]);
+  return { ...opened, info: { ...info, varies: true, smallest: least?.shapes } };
+}
+
+/** Only those that the model has as it was read too. */
+function measuredValues(model: Model, source: Model, info: ValueInfo): readonly string[] | undefined {
+  const values = unselectedValues(model, info);
+  return values?.every((value) => source.producer(value)) ? values : undefined;
+}
+
+/** Whether windows may have any number of tokens. */
+function hasFreeTokens(input: ModelInput): boolean {
+  return takesTokens(input) && !input.fixedBatch && input.open[0];
+}
+
+async function withoutIfs(engine: Engine, file: Model, options: OpenOptions) {
+  const source = unrollLoops(file);
+  if (ifsOf(source).length === 0) return { model: source, branches: [] };
+  const { size, smallest, inputs, dims } = options;
+  const declared = declaredInput(source, inputs, dims);
+  const input = sizedInput(declared, source, size);
+  const batch = input.fixedBatch || 1;
+  const probes = [[batch, ...input.shape]];
+  if (!input.fixedBatch) probes.push(hasFreeTokens(input) ? DISTINCT : [SEVERAL, ...input.shape]);
+  if (smallest) probes.push([batch, ...sizedInput(declared, source, smallest).shape]);
+  return takeKnownBranches(
+    engine,
+    source,
+    probes.map((extents) => zeros(source, input, extents)),
+    inputs,
+  );
+}
+
+/** Shapes for samples of zeros. */
+async function probe(
+  engine: Engine,
+  model: Model,
+  input: ModelInput,
+  dims: readonly number[],
+): Promise<ValueInfo> {
+  return inferShapes(engine, model, zeros(model, input, dims));
+}
+
+/**
+ * All inputs of a run, for samples of zeros.
+ *
+ * @throws {InputError} where these alone are too large
+ */
+function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record<string, FloatTensor> {
+  checkValues(dims, `input "${input.name}"`);
+  const nothing = (extents: readonly number[]) => {
+    checkValues(extents, 'an input that goes along');
+    return { dims: extents, data: new Float32Array(elements(extents)) };
+  };
+  const main = model.inputs.map(describeValue).find(({ name }) => name === input.name)!;
+  const given = input.others.map((other) => [
+    other.name,
+    other.fill?.(dims) ?? nothing(extentsOf(other, main, dims)),
+  ]);
+  return { ...Object.fromEntries(given), [input.name]: nothing(dims) };
+}
+
+/** Nothing where the model does not take these. */
+async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
+  try {
+    return await probe(...args);
+  } catch (error) {
+    if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
+    throw error;
+  }
+}
+
+/** Inputs whose first axis does not count samples. */
+function heldInputs({ others }: ModelInput): Set<string> {
+  return new Set(others.filter(({ batchAxis }) => batchAxis !== 0).map(({ name }) => name));
+}
+
+/** The same error with the model's name in front, where the message does not have it yet. */
+function named(name: string, error: unknown): unknown {
+  const aboutModel = [InputError, UnsupportedModelError, TimeLimitError, OutOfMemoryError];
+  if (aboutModel.some((kind) => error instanceof kind)) {
+    const problem = error as OsscarError;
+    if (!problem.message.startsWith(name)) problem.message = `${name}: ${problem.message}`;
+  }
+  return error;
+}
+
+export function prunableOf({ analysis }: Pick<OpenedModel, 'analysis'>): Structure[] {
+  return analysis.structures.filter(({ prunable }) => prunable);
+}
+
+/** The model at these sizes, of weights that are as good as any: the first groups stay. */
+export function shrunkTo(opened: OpenedModel, sizes: ReadonlyMap<string, number>): Model {
+  const kept = prunableOf(opened).map((it) => [it, [...Array(sizes.get(it.name)!).keys()]] as const);
+  return shrink(opened.model, new Map(kept));
+}
+
+/** Reads from the external data of a model that is still in memory. */
+export function externalReader({ external = [] }: Pick<WrittenModel, 'external'>): ReadExternal {
+  const data = concat(external);
+  return (_, offset, length) => data.subarray(offset, offset + length);
+}
+
+/** @throws {InputError} where it is none */
+export function expectOpened(operation: string, model: unknown): void {
+  if (!(isObject(model) && 'analysis' in model && 'input' in model))
+    throw new InputError(`${operation}: "model" expected one of openModel(bytes, …), got ${said(model)}`);
+}

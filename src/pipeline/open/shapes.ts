@@ -1,0 +1,127 @@
+// The shapes and types of all values of a model for inputs of some dims, as the engine infers them when it loads the
+// graph; what it leaves open (the results of loops and of data) is read off a run.
+
+import type { Engine, ValueDescription } from '../../engine/index.ts';
+import {
+  attributeInts,
+  describeValue,
+  elements,
+  type Model,
+  roundsOf,
+  type SamplePlace,
+  type Shapes,
+  samplesOf,
+  shapeOutline,
+  shapeReader,
+  type ValueInfo,
+} from '../../graph/index.ts';
+import type { Feeds } from './inputs.ts';
+import { loadModel, withSessions } from './load.ts';
+
+/**
+ * Values that are no tensors have no shape.
+ *
+ * @param feeds  all inputs of the model; what they hold counts only where shapes depend on it
+ */
+export async function inferShapes(engine: Engine, model: Model, feeds: Feeds): Promise<ValueInfo> {
+  const { shapes, types, open } = await shapesAtLoad(engine, model, feeds);
+  const flat = open.filter(({ dims }) => dims.length === 0).map(({ name }) => name);
+  const numbers = new Set(flat.length > 0 ? await scalarsAmong(engine, model, shapes, flat) : []);
+  for (const name of numbers) shapes.set(name, []);
+  const left = open.flatMap(({ name }) => (numbers.has(name) ? [] : [name]));
+  if (left.length > 0) {
+    const found = await shapesInRun(engine, model, left, { shapes, types }, feeds);
+    for (const [i, name] of left.entries()) shapes.set(name, found[i]);
+  }
+  return { shapes, types };
+}
+
+/** What the engine infers when it loads the model, and the tensors that it leaves open; numbers, to which it gives no dims, are among these. */
+export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds) {
+  const shapes = new Map(Object.entries(feeds).map(([name, { dims }]) => [name, dims]));
+  const described = await outputsOf(engine, shapeOutline(model, shapes));
+  const types = new Map(
+    [...model.inputs.map(describeValue), ...described].map(({ name, type }) => [name, type]),
+  );
+  const open: ValueDescription[] = [];
+  for (const value of described) {
+    const { name, type, dims } = value;
+    if (type === 'non-tensor') continue;
+    if (isKnown(dims) && dims.length > 0) shapes.set(name, dims);
+    else open.push(value);
+  }
+  return { shapes, types, open };
+}
+
+/** Whether a Transpose moves the first axis, so that samples may be counted by another one, or extents of values within are asked for. */
+export function needsPlaces(model: Model): boolean {
+  return model.nodes.some((node) => {
+    const { opType, input } = node;
+    if (opType === 'Shape') return model.producer(input[0]) !== undefined;
+    return opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0;
+  });
+}
+
+/** As `ValueInfo` has them. @param shapes, others  for `n` and `m` samples */
+export function samplePlaces(
+  model: Model,
+  shapes: Shapes,
+  others: Shapes,
+  [n, m]: readonly [number, number],
+): Map<string, SamplePlace> {
+  const found = new Map<string, SamplePlace>();
+  const placeOf = (value: string) => samplesOf({ samples: found }, value);
+  const add = (value: string, positionsOf: (dims: readonly number[], axis: number) => number) => {
+    const dims = shapes.get(value) ?? [];
+    const other = others.get(value) ?? dims;
+    const axis = dims.findIndex((dim, i) => other[i] !== dim && other[i] * n === dim * m);
+    const positions = axis < 0 ? 1 : positionsOf(dims, axis);
+    const isMerged = positions > 1 && dims[axis] % (n * positions) === 0; // else a piece of them
+    if (axis !== 0 || isMerged) found.set(value, { axis, positions: isMerged ? positions : 1 });
+  };
+  for (const { name } of model.inputs) add(name, () => 1);
+  for (const { opType, input, output } of model.nodes) {
+    const [x] = input;
+    const isInOrder = opType === 'Reshape' || opType === 'Flatten';
+    for (const value of output)
+      add(value, (dims, axis) =>
+        isInOrder
+          ? roundsOf(shapes.get(x) ?? [], placeOf(x)) / elements(dims.slice(0, axis))
+          : Math.max(...input.map((it) => placeOf(it).positions), 1),
+      );
+  }
+  return found;
+}
+
+const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>
+  dims.every((dim) => typeof dim === 'number' && dim >= 0);
+
+function outputsOf(engine: Engine, bytes: Uint8Array): Promise<readonly ValueDescription[]> {
+  return withSessions([() => engine.load(bytes)], async ({ outputs }) => outputs);
+}
+
+/** Those of some values that are known to have no axes. */
+async function scalarsAmong(
+  engine: Engine,
+  model: Model,
+  dims: ReadonlyMap<string, readonly number[]>,
+  values: readonly string[],
+): Promise<string[]> {
+  const ranks = (await outputsOf(engine, shapeOutline(model, dims, values))).slice(-values.length);
+  return values.filter((_, i) => ranks[i].dims[0] === 0);
+}
+
+/** Shapes in a run in which nothing but what they need is computed, and nothing is held longer than it is read. */
+function shapesInRun(
+  engine: Engine,
+  model: Model,
+  values: readonly string[],
+  info: ValueInfo,
+  feeds: Feeds,
+): Promise<number[][]> {
+  const reader = () => loadModel(engine, shapeReader(model, values, info));
+  return withSessions([reader], async (session) => {
+    const results = await session.run(feeds);
+    return session.outputs.map(({ name }) => [...results[name].data]);
+  });
+}

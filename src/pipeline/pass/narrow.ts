@@ -1,0 +1,324 @@
+// Heads of attention that lose features, and none of them goes.
+//
+// Scores are products of queries and keys, and what is mixed goes to one layer: within a head, a rotation of the features of queries is undone
+// by that of keys, and one of values by the layer behind. So each head's features can be turned until those that matter least come last,
+// for scores as for what the layer gives, and these are what is cut. docs/solver.md has the formulas.
+
+import {
+  type LinearMap,
+  type MadeFeatures,
+  type Model,
+  readWeights,
+  type Structure,
+  sum,
+  writeWeights,
+} from '../../graph/index.ts';
+import type { OpenedModel } from '../open/open.ts';
+import { eigen } from './eigen.ts';
+import { type FeatureMaps, featureValues } from './features.ts';
+import type { Frontier, Values } from './frontier.ts';
+import { writeLayers } from './solve.ts';
+import { picked, placeIn } from './statistics.ts';
+
+/** A layer's weights, as `readWeights` gives them. */
+export interface Weights {
+  readonly W: Float64Array;
+  readonly bias?: Float64Array;
+}
+
+/** Σx and Σxxᵀ of each head's features, over so many rows. */
+export interface HeadMoments {
+  rows: number;
+  /** Rows that went by, those among them that are not looked at. */
+  passed: number;
+  /** heads × features */
+  readonly sums: Float64Array;
+  /** heads × features × features */
+  readonly squares: Float64Array;
+}
+
+/** Rows for each feature, of which no more are needed. */
+const ENOUGH_ROWS = 1024;
+
+/** Sums over the features of queries, keys and of what was mixed, whichever there are. */
+export class FeatureMoments {
+  readonly #opened: OpenedModel;
+  readonly #values: ReturnType<typeof featureValues>;
+  readonly #features: number;
+  /** One of so many rows is looked at. */
+  readonly #step: number;
+  readonly #moments: HeadMoments[];
+
+  /** @param samples  of the pass */
+  constructor(opened: OpenedModel, structure: Structure, samples: number) {
+    const { groups, consumers } = structure;
+    this.#opened = opened;
+    this.#values = featureValues(opened, structure);
+    this.#features = groups;
+    this.#step = Math.max(1, Math.floor((samples * consumers[0].rows) / (ENOUGH_ROWS * groups)));
+    this.#moments = this.#values.map(({ heads }) => ({
+      rows: 0,
+      passed: 0,
+      sums: new Float64Array(heads.length * groups),
+      squares: new Float64Array(heads.length * groups ** 2),
+    }));
+  }
+
+  /** Of all samples behind a frontier. */
+  async addAll(frontier: Frontier): Promise<void> {
+    const names = this.#values.map(({ value }) => value);
+    for await (const values of frontier.run([], names)) this.#add(values);
+  }
+
+  #add({ pruned, batch, count }: Values): void {
+    const samples = Array.from({ length: count }, (_, i) => i);
+    for (const [i, { value, heads }] of this.#values.entries()) {
+      const place = placeIn(this.#opened, value, pruned[value], batch);
+      const { data, dims } = picked(pruned[value], samples, batch, place);
+      this.#addRows(this.#moments[i], data, dims.at(-1)!, heads);
+    }
+  }
+
+  #addRows(into: HeadMoments, data: Float32Array, width: number, heads: readonly number[]): void {
+    const { sums, squares } = into;
+    const n = this.#features;
+    const skipped = (this.#step - (into.passed % this.#step)) % this.#step;
+    into.passed += data.length / width;
+    for (let row = skipped * width; row < data.length; row += this.#step * width) {
+      for (const [head, offset] of heads.entries()) {
+        const from = row + offset;
+        for (let i = 0; i < n; i++) {
+          const x = data[from + i];
+          const at = (head * n + i) * n;
+          sums[head * n + i] += x;
+          for (let j = 0; j <= i; j++) squares[at + j] += x * data[from + j];
+        }
+      }
+      into.rows++;
+    }
+  }
+
+  /** What was summed so far. */
+  read(): HeadMoments[] {
+    return this.#moments;
+  }
+
+  /** Adds what was summed over other samples. */
+  merge(more: readonly HeadMoments[]): void {
+    for (const [i, { rows, sums, squares }] of more.entries()) {
+      const own = this.#moments[i];
+      own.rows += rows;
+      for (let at = 0; at < sums.length; at++) own.sums[at] += sums[at];
+      for (let at = 0; at < squares.length; at++) own.squares[at] += squares[at];
+    }
+  }
+}
+
+/** New weights around an attention, of which every head has its first features alone, and what that leaves out. */
+export interface Narrowed {
+  /** Of the makers, in their order; columns of features that go are zero. */
+  readonly makers: readonly Weights[];
+  readonly reader: Float64Array;
+  /** Relative squared error of what the reader gives, by features kept, as far as values are concerned. */
+  readonly curve: Float64Array;
+}
+
+/**
+ * @param model  has the layers' weights
+ * @param keep  features that stay
+ */
+export function narrow(
+  model: Model,
+  structure: Structure,
+  maps: FeatureMaps,
+  moments: readonly HeadMoments[],
+  keep: number,
+): Narrowed {
+  const n = structure.groups;
+  const { queries, keys, values, read: rows } = structure.features!;
+  const { reader } = maps;
+  const made = new Map(maps.makers.map((map) => [map.node, { map, ...copied(readWeights(model, map)) }]));
+  const turn = ({ node, heads }: MadeFeatures, turns: readonly Float64Array[]) =>
+    turnFeatures(made.get(node)!, heads, turns, n, keep);
+  if (queries && keys) {
+    const [q, k] = moments;
+    const [asking, asked] = [queries.heads.length, keys.heads.length];
+    const turns = keys.heads.map((_, head) => {
+      const own = groupOf(head, asked, asking);
+      return turnScores(summed(own.map((it) => second(q, it, n))), covariance(k, head, n), n);
+    });
+    turn(
+      queries,
+      queries.heads.map((_, head) => turns[sharedBy(head, asked, asking)].left),
+    );
+    turn(
+      keys,
+      turns.map(({ right }) => right),
+    );
+  }
+  const mixed = moments[moments.length - 1];
+  const { W } = readWeights(model, reader);
+  const count = values.heads.length;
+  const turns = values.heads.map((_, head) => {
+    const own = groupOf(head, count, rows.length);
+    const seen = summed(own.map((it) => covariance(mixed, it, n)));
+    return turnMixed(seen, summed(own.map((it) => gramOfRows(W, reader.m, rows[it], n))), n);
+  });
+  turn(
+    values,
+    turns.map(({ into }) => into),
+  );
+  const read = Float64Array.from(W);
+  for (const [head, offset] of rows.entries()) {
+    const { back } = turns[sharedBy(head, count, rows.length)];
+    const own = product(back, W.subarray(offset * reader.m, (offset + n) * reader.m), n, n, reader.m);
+    own.fill(0, keep * reader.m);
+    read.set(own, offset * reader.m);
+  }
+  const makers = Array.from(made.values(), ({ W, bias }) => ({ W, bias }));
+  const curve = Float64Array.from({ length: n + 1 }, (_, k) =>
+    sum(turns.map(({ importance }) => sum([...importance.subarray(k)]))),
+  );
+  return { makers, reader: read, curve: curve.map((error) => (curve[0] > 0 ? error / curve[0] : 0)) };
+}
+
+/** Puts them in place of the layers' own. */
+export function writeNarrowed(model: Model, maps: FeatureMaps, { makers, reader }: Narrowed): void {
+  writeLayers(model, maps.makers, makers);
+  writeWeights(model, maps.reader, reader);
+}
+
+/** The heads that share one of fewer others. */
+function groupOf(head: number, of: number, among: number): number[] {
+  const size = among / of;
+  return Array.from({ length: size }, (_, i) => head * size + i);
+}
+
+/** Of fewer others the one that a head shares. */
+const sharedBy = (head: number, of: number, among: number) => Math.floor((head * of) / among);
+
+const summed = (matrices: readonly Float64Array[]) =>
+  matrices.reduce((sum, matrix) => sum.map((value, at) => value + matrix[at]));
+
+/** E xxᵀ of a head. */
+function second({ squares, rows }: HeadMoments, head: number, n: number): Float64Array {
+  const own = squares.subarray(head * n * n, (head + 1) * n * n);
+  return Float64Array.from({ length: n * n }, (_, at) => {
+    const [i, j] = [Math.floor(at / n), at % n];
+    return own[Math.max(i, j) * n + Math.min(i, j)] / rows;
+  });
+}
+
+/** The same about the mean: all scores of a token may grow by one number, and a layer has a bias. */
+function covariance(moments: HeadMoments, head: number, n: number): Float64Array {
+  const mean = moments.sums.subarray(head * n, (head + 1) * n).map((sum) => sum / moments.rows);
+  return second(moments, head, n).map((value, at) => value - mean[Math.floor(at / n)] * mean[at % n]);
+}
+
+/** WWᵀ of the rows that belong to a head. */
+function gramOfRows(W: Float32Array, m: number, offset: number, n: number): Float64Array {
+  const gram = new Float64Array(n * n);
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j <= i; j++) {
+      let dot = 0;
+      for (let c = 0; c < m; c++) dot += W[(offset + i) * m + c] * W[(offset + j) * m + c];
+      gram[i * n + j] = dot;
+      gram[j * n + i] = dot;
+    }
+  return gram;
+}
+
+/** Of the largest: what is smaller is rounding of f32. */
+const NOTHING = 2 ** -40;
+
+/** C = LLᵀ, with L⁻ᵀ on what C does not leave out. */
+function factor(C: Float64Array, n: number): { L: Float64Array; inverse: Float64Array } {
+  const { values, vectors } = eigen(C, n);
+  const roots = values.map((value) => (value > NOTHING * values[0] ? Math.sqrt(value) : 0));
+  return {
+    L: vectors.map((value, at) => value * roots[at % n]),
+    inverse: vectors.map((value, at) => (roots[at % n] > 0 ? value / roots[at % n] : 0)),
+  };
+}
+
+/**
+ * Of E(qᵀk)², with q and k as they are seen: E qqᵀ = LLᵀ and LᵀE(kkᵀ)L = US²Uᵀ. Queries times `left` = L⁻ᵀUS^½, keys times
+ * `right` = LUS^-½ have the same products, the i-th of which has s_i².
+ */
+function turnScores(Q: Float64Array, K: Float64Array, n: number) {
+  const { L, inverse } = factor(Q, n);
+  const { values, vectors } = eigen(product(transposed(L, n), product(K, L, n, n, n), n, n, n), n);
+  const roots = rootsOf(values);
+  return {
+    left: product(inverse, vectors, n, n, n).map((value, at) => value * roots[at % n]),
+    right: product(L, vectors, n, n, n).map((value, at) => (roots[at % n] > 0 ? value / roots[at % n] : 0)),
+  };
+}
+
+/**
+ * Of E|xW|², with E xxᵀ = LLᵀ and LᵀWWᵀL = US²Uᵀ: features times `into` = L⁻ᵀUS^½, the rows of `back`·W = S^-½UᵀLᵀW. They give the
+ * same, the i-th of them s_i², and nothing of one is in another.
+ */
+function turnMixed(C: Float64Array, G: Float64Array, n: number) {
+  const { L, inverse } = factor(C, n);
+  const { values, vectors } = eigen(product(transposed(L, n), product(G, L, n, n, n), n, n, n), n);
+  const roots = rootsOf(values);
+  const back = product(transposed(vectors, n), transposed(L, n), n, n, n);
+  return {
+    into: product(inverse, vectors, n, n, n).map((value, at) => value * roots[at % n]),
+    back: back.map((value, at) => {
+      const root = roots[Math.floor(at / n)];
+      return root > 0 ? value / root : 0;
+    }),
+    importance: values.map((value) => Math.max(0, value)),
+  };
+}
+
+/** S^½ of S². */
+const rootsOf = (values: Float64Array) =>
+  values.map((value) => (value > NOTHING * values[0] ? Math.sqrt(Math.sqrt(value)) : 0));
+
+function copied({ W, bias }: ReturnType<typeof readWeights>): Weights {
+  return { W: Float64Array.from(W), bias: bias && Float64Array.from(bias) };
+}
+
+/** Turns the features of each head in place; those behind the first `keep` are zero. */
+function turnFeatures(
+  { map: { m }, W, bias }: Weights & { readonly map: LinearMap },
+  heads: readonly number[],
+  turns: readonly Float64Array[],
+  n: number,
+  keep: number,
+): void {
+  const own = new Float64Array(n);
+  for (const values of bias ? [W, bias] : [W])
+    for (let row = 0; row < values.length; row += m)
+      for (const [head, offset] of heads.entries()) {
+        const from = row + offset;
+        own.fill(0);
+        for (let i = 0; i < n; i++)
+          for (let j = 0; j < keep; j++) own[j] += values[from + i] * turns[head][i * n + j];
+        values.set(own, from);
+      }
+}
+
+/** a × b times b × c. */
+function product(
+  A: Float64Array | Float32Array,
+  B: Float64Array | Float32Array,
+  a: number,
+  b: number,
+  c: number,
+): Float64Array {
+  const result = new Float64Array(a * c);
+  for (let i = 0; i < a; i++)
+    for (let k = 0; k < b; k++) {
+      const factor = A[i * b + k];
+      for (let j = 0; j < c; j++) result[i * c + j] += factor * B[k * c + j];
+    }
+  return result;
+}
+
+function transposed(A: Float64Array, n: number): Float64Array {
+  return A.map((_, at) => A[(at % n) * n + Math.floor(at / n)]);
+}

@@ -1,0 +1,186 @@
+// Samples at a place between two parts of a model, as both networks have them there: the data themselves before the first
+// part, behind it held here, or in pieces that were made anywhere.
+
+import type { FloatTensor } from '../../engine/index.ts';
+import { elements } from '../../graph/index.ts';
+import type { Chain, RunOptions } from '../chain.ts';
+import { type Batch, type BatchSource, batchSource, type Select } from '../data/batches.ts';
+import { concatenated, type Dataset } from '../data/dataset.ts';
+import { type Range, shardRange, sliceOf } from '../data/shards.ts';
+import type { ModelInput } from '../open/inputs.ts';
+import { Activations, pairBytes } from '../store/activations.ts';
+import type { Pieces } from './work.ts';
+
+/** How samples go into a part. */
+interface Batching {
+  /** Samples at a time, of the parts behind the first. */
+  readonly batch: number;
+  /** Whether the pruned network has others. */
+  readonly diverged: boolean;
+}
+
+/** Samples at one place. */
+export interface Samples {
+  /** Those of a range that `select` names. */
+  source(how: Batching, range: Range, select?: Select): BatchSource;
+  /** Where they are kept for others. */
+  readonly pieces?: Pieces<MovedShard>;
+  close(): Promise<void>;
+}
+
+/** Before the first part. */
+export function givenSamples(samples: Dataset, input: ModelInput): Samples {
+  return {
+    source(_, range, select) {
+      const inside = select && ((i: number) => select(range.first + i));
+      return batchSource(sliceOf(samples, range), input, inside);
+    },
+    async close() {},
+  };
+}
+
+/** A batch behind a part: of the dense network, of the pruned one, and as it was. */
+export type MovedBatch = readonly [dense: FloatTensor, pruned: FloatTensor, batch: Batch];
+
+/** A sample between two parts, in both networks. */
+interface State {
+  readonly dense: FloatTensor;
+  /** Absent where it is the same. */
+  readonly pruned?: FloatTensor;
+  /** What it was to the first part. */
+  readonly sample: FloatTensor;
+  readonly label?: number;
+}
+
+/** The samples of a shard behind a part. */
+export interface MovedShard {
+  readonly states: readonly State[];
+}
+
+/** The samples of a batch, one by one, with their places in the shard. */
+function statesOf([dense, pruned, { places, sample, labels }]: MovedBatch): [place: number, State][] {
+  const dims = dense.dims.slice(1);
+  return places.map((place, i) => [
+    place,
+    {
+      dense: sampleOf(dense, i, dims),
+      pruned: dense === pruned ? undefined : sampleOf(pruned, i, dims),
+      sample: sampleOf(sample, i, sample.dims.slice(1)),
+      label: labels?.[i],
+    },
+  ]);
+}
+
+export async function gathered(batches: AsyncIterable<MovedBatch>): Promise<MovedShard> {
+  const states: State[] = [];
+  for await (const batch of batches) for (const [place, state] of statesOf(batch)) states[place] = state;
+  return { states };
+}
+
+/** One by one. */
+abstract class States implements Samples {
+  abstract at(index: number): Promise<State>;
+  abstract close(): Promise<void>;
+
+  source(
+    { batch: size, diverged }: Batching,
+    { first, end }: Range,
+    select: Select = () => true,
+  ): BatchSource {
+    const indices = Array.from({ length: end - first }, (_, i) => first + i).filter(select);
+    const at = (place: number) => (place < indices.length ? this.at(indices[place]) : undefined);
+    return {
+      samples: indices.length,
+      async *batches() {
+        const formOf = ({ dense }: State) => String(dense.dims);
+        let place = 0;
+        for (let next = await at(place); next; ) {
+          const batch = [next]; // consecutive samples of one size
+          const begin = place;
+          next = await at(++place);
+          while (next && batch.length < size && formOf(next) === formOf(batch[0])) {
+            batch.push(next);
+            next = await at(++place);
+          }
+          const places = indices.slice(begin, place).map((index) => index - first);
+          yield { ...batchOf(batch, diverged), places };
+        }
+      },
+    };
+  }
+}
+
+function batchOf(states: readonly State[], diverged: boolean): Omit<Batch, 'places'> {
+  const input = stack(states.map(({ dense }) => dense));
+  const isLabelled = states[0].label !== undefined;
+  return {
+    input,
+    pruned: diverged ? stack(states.map(({ dense, pruned = dense }) => pruned)) : input,
+    sample: stack(states.map(({ sample }) => sample)),
+    count: states.length,
+    labels: isLabelled ? Int32Array.from(states, ({ label }) => label!) : undefined,
+  };
+}
+
+/** Here. Those behind a part take the place of those before it. */
+export class HeldSamples extends States {
+  readonly #activations: Activations;
+  readonly #samples: Pick<State, 'sample' | 'label'>[] = [];
+
+  constructor({ between }: Chain, { size }: Dataset, options: RunOptions) {
+    super();
+    this.#activations = new Activations(pairBytes(size * elements(between)), options);
+  }
+
+  /** What samples of a shard have become, and in the batch what they were. @param first  of the shard */
+  async add(batch: MovedBatch, first: number): Promise<void> {
+    for (const [place, { dense, pruned = dense, ...kept }] of statesOf(batch)) {
+      await this.#activations.set(first + place, [dense, pruned]);
+      this.#samples[first + place] = kept;
+    }
+  }
+
+  async at(index: number): Promise<State> {
+    const [dense, pruned] = await this.#activations.get(index);
+    return { dense, pruned, ...this.#samples[index] };
+  }
+
+  close(): Promise<void> {
+    return this.#activations.close();
+  }
+}
+
+/** In pieces that were made anywhere, read as they are needed. */
+export class StoredSamples extends States {
+  readonly pieces: Pieces<MovedShard>;
+  /** Of the shards. */
+  readonly #ranges: readonly Range[];
+  #read: { readonly shard: number; readonly states: readonly State[] } | undefined;
+
+  constructor(pieces: Pieces<MovedShard>, samples: Dataset, shards: number) {
+    super();
+    this.pieces = pieces;
+    this.#ranges = Array.from({ length: shards }, (_, shard) => shardRange(samples, shards, shard));
+  }
+
+  async at(index: number): Promise<State> {
+    const shard = this.#ranges.findIndex(({ end }) => index < end);
+    if (this.#read?.shard !== shard) this.#read = { shard, states: (await this.pieces.read(shard)).states };
+    return this.#read.states[index - this.#ranges[shard].first];
+  }
+
+  async close(): Promise<void> {
+    this.#read = undefined;
+  }
+}
+
+/** A sample of a batch. */
+export function sampleOf({ data }: FloatTensor, index: number, dims: readonly number[]): FloatTensor {
+  const size = elements(dims);
+  return { dims, data: data.slice(index * size, (index + 1) * size) };
+}
+
+/** Samples as a batch. */
+export function stack(samples: readonly FloatTensor[]): FloatTensor {
+  return { dims: [samples.length, ...samples[0].dims], data: concatenated(samples.map(({ data }) => data)) };
+}

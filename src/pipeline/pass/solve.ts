@@ -1,0 +1,151 @@
+// The layers of a step, as the session solves them.
+
+import { InputError, NotPositiveDefiniteError } from '../../errors.ts';
+import {
+  blockOf,
+  type LinearMap,
+  layerKey,
+  type Model,
+  type Reader,
+  readWeights,
+  removedOf,
+  rowsOf,
+  type Structure,
+  writeWeights,
+} from '../../graph/index.ts';
+import { counted } from '../../printable.ts';
+import type { Layer, SolvedLayers } from '../../solve/index.ts';
+import { isTiledLayer, type TiledLayer } from '../../tiles/layers.ts';
+import type { Pass } from '../recipe.ts';
+import type { Run } from '../run.ts';
+import { type Cut, isFree } from './steps.ts';
+import type { Sums } from './sums.ts';
+
+/** What layers are solved by. */
+type SolverRun = Pick<Run, 'session' | 'recipe' | 'signal' | 'layerBytes'>;
+type SolverPass = Pick<Pass, 'target' | 'search' | 'wholeCurve' | 'steps'>;
+
+/** Whole or in tiles. */
+type AnyLayer = Layer | TiledLayer;
+
+/**
+ * Solves layers that read the same channels, in one job.
+ *
+ * @param cut  left out, all channels stay
+ */
+export async function solveTogether(
+  { session, recipe, signal, layerBytes }: SolverRun,
+  { target, search, wholeCurve, steps }: SolverPass,
+  model: string,
+  [{ node }]: readonly LinearMap[],
+  layers: readonly AnyLayer[],
+  { keep, support }: Partial<Pick<Cut, 'keep' | 'support'>> = {},
+): Promise<SolvedLayers> {
+  const { method, damping, groupsPerStep } = recipe;
+  const how = { method, damping, groupsPerStep, search, wholeCurve, support, blend: target.blend };
+  try {
+    const [layer] = layers;
+    if (isTiledLayer(layer)) {
+      return await session.solveTiled(layer, how, keep, { signal, memory: layerBytes });
+    }
+    return await session.solveLayers(layers as readonly Layer[], { ...how, steps }, keep, { signal });
+  } catch (error) {
+    if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
+    throw error instanceof NotPositiveDefiniteError
+      ? undetermined(`${model}: layer "${node}"`, layers, error)
+      : error;
+  }
+}
+
+/** Layers that keep all that they read: as many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */
+export async function solveEach(
+  run: SolverRun,
+  pass: SolverPass,
+  model: string,
+  maps: readonly LinearMap[],
+  layers: readonly AnyLayer[],
+): Promise<SolvedLayers['layers']> {
+  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, model, [maps[i]], [layer]);
+  const solved: SolvedLayers[] = [];
+  if (layers.some(isTiledLayer))
+    for (const [i, layer] of layers.entries()) solved.push(await alone(layer, i));
+  else solved.push(...(await Promise.all(layers.map(alone))));
+  return solved.flatMap((it) => it.layers);
+}
+
+/** What a failed factorisation is to the user: inputs that never differ, or fewer rows than inputs. */
+function undetermined(
+  where: string,
+  layers: readonly AnyLayer[],
+  cause: NotPositiveDefiniteError,
+): NotPositiveDefiniteError {
+  const [{ fit, heldOut }] = layers;
+  const rows = fit.n + (heldOut?.n ?? 0);
+  const { message, pivot, value } = cause;
+  return new NotPositiveDefiniteError(
+    `${where}: ${counted(rows, 'calibration row')} cannot determine its ${counted(fit.p, 'input')} (${message}); ${counted(fit.p, 'row')} or more of samples that differ can (\`samples\`), or a larger \`damping\``,
+    pivot,
+    { cause, value },
+  );
+}
+
+/** Rows of layers' weights that went with structures, by layer. */
+export type Gone = ReadonlyMap<string, readonly number[]>;
+
+/** Those that go with another structure too. */
+export function goneWith(gone: Gone, structure: Structure, kept: readonly number[]): Gone {
+  const removed = removedOf(structure, kept);
+  const all = new Map(gone);
+  for (const reader of structure.consumers) {
+    const key = layerKey(reader);
+    all.set(key, [...(all.get(key) ?? []), ...rowsOf(reader, removed)]);
+  }
+  return all;
+}
+
+/** Puts weights in the place of layers' own. */
+export function writeLayers(
+  model: Model,
+  maps: readonly LinearMap[],
+  layers: readonly Pick<SolvedLayers['layers'][number], 'W' | 'bias'>[],
+): void {
+  for (const [i, map] of maps.entries()) writeWeights(model, map, layers[i].W, layers[i].bias);
+}
+
+/**
+ * The layers of a step, with what was seen of their inputs.
+ *
+ * @param gone  what of them went before
+ * @param structure  that is to lose channels
+ */
+export function layersOf(
+  model: Model,
+  maps: readonly LinearMap[],
+  sums: readonly Sums[],
+  gone: Gone,
+  structure?: Structure,
+): AnyLayer[] {
+  return maps.map((map, i) => {
+    const { W, bias } = readWeights(model, map);
+    // Only a bare MatMul has nowhere to put a bias.
+    const own = bias ?? (map.kind === 'matmul' ? undefined : new Float64Array(map.m));
+    const reader = structure?.consumers[i];
+    const free = structure && reader && freeRows(structure, reader);
+    const removed = gone.get(layerKey(map));
+    return {
+      W,
+      bias: own,
+      groupSize: (reader ?? map).groupSize,
+      ...sums[i],
+      free,
+      gone: removed && Int32Array.from(removed),
+      block: blockOf(model, model.tensors.get(map.weight)!),
+    } as AnyLayer;
+  });
+}
+
+/** The rows that the structure may remove, group by group; undefined where these are all rows in their order. */
+function freeRows(structure: Structure, reader: Reader): Int32Array | undefined {
+  if (isFree(reader, structure)) return undefined;
+  return Int32Array.from(rowsOf(reader, [...Array(structure.groups).keys()]));
+}
