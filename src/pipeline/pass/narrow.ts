@@ -145,7 +145,7 @@ export function narrow(
     const [asking, asked] = [queries.heads.length, keys.heads.length];
     const turns = keys.heads.map((_, head) => {
       const own = groupOf(head, asked, asking);
-      return turnScores(summed(own.map((it) => second(q, it, n))), covariance(k, head, n), n);
+      return turnBoth(summed(own.map((it) => second(q, it, n))), covariance(k, head, n), n);
     });
     turn(
       queries,
@@ -162,16 +162,22 @@ export function narrow(
   const turns = values.heads.map((_, head) => {
     const own = groupOf(head, count, rows.length);
     const seen = summed(own.map((it) => covariance(mixed, it, n)));
-    return turnMixed(seen, summed(own.map((it) => gramOfRows(W, reader.m, rows[it], n))), n);
+    return turnBoth(seen, summed(own.map((it) => gramOfRows(W, reader.m, rows[it], n))), n);
   });
   turn(
     values,
-    turns.map(({ into }) => into),
+    turns.map(({ left }) => left),
   );
   const read = Float64Array.from(W);
   for (const [head, offset] of rows.entries()) {
-    const { back } = turns[sharedBy(head, count, rows.length)];
-    const own = product(back, W.subarray(offset * reader.m, (offset + n) * reader.m), n, n, reader.m);
+    const { right } = turns[sharedBy(head, count, rows.length)];
+    const own = product(
+      transposed(right, n),
+      W.subarray(offset * reader.m, (offset + n) * reader.m),
+      n,
+      n,
+      reader.m,
+    );
     own.fill(0, keep * reader.m);
     read.set(own, offset * reader.m);
   }
@@ -231,52 +237,33 @@ function gramOfRows(W: Float32Array, m: number, offset: number, n: number): Floa
 /** Of the largest: what is smaller is rounding of f32. */
 const NOTHING = 2 ** -40;
 
-/** C = LLᵀ, with L⁻ᵀ on what C does not leave out. */
-function factor(C: Float64Array, n: number): { L: Float64Array; inverse: Float64Array } {
-  const { values, vectors } = eigen(C, n);
-  const roots = values.map((value) => (value > NOTHING * values[0] ? Math.sqrt(value) : 0));
-  return {
-    L: vectors.map((value, at) => value * roots[at % n]),
-    inverse: vectors.map((value, at) => (roots[at % n] > 0 ? value / roots[at % n] : 0)),
-  };
-}
+/** Roots of eigenvalues, 0 for those that are nothing. */
+const rootsOf = (values: Float64Array, root: (value: number) => number) =>
+  values.map((value) => (value > NOTHING * values[0] ? root(value) : 0));
+
+/** Columns times factors, and over those that are not 0. */
+const times = (A: Float64Array, factors: Float64Array) =>
+  A.map((value, at) => value * factors[at % factors.length]);
+const over = (A: Float64Array, factors: Float64Array) =>
+  A.map((value, at) => (factors[at % factors.length] > 0 ? value / factors[at % factors.length] : 0));
 
 /**
- * Of E(qᵀk)², with q and k as they are seen: E qqᵀ = LLᵀ and LᵀE(kkᵀ)L = US²Uᵀ. Queries times `left` = L⁻ᵀUS^½, keys times
- * `right` = LUS^-½ have the same products, the i-th of which has s_i².
+ * Of the mean square of what two sides give together, where features of the one have C = E xxᵀ = LLᵀ and those of the other G (of queries
+ * and keys E kkᵀ, of values and what reads them WWᵀ), and LᵀGL = US²Uᵀ: the one times `left` = L⁻ᵀUS^½, the other times
+ * `right` = LUS^-½ give the same, the i-th of them s_i², and nothing of one is in another.
  */
-function turnScores(Q: Float64Array, K: Float64Array, n: number) {
-  const { L, inverse } = factor(Q, n);
-  const { values, vectors } = eigen(product(transposed(L, n), product(K, L, n, n, n), n, n, n), n);
-  const roots = rootsOf(values);
-  return {
-    left: product(inverse, vectors, n, n, n).map((value, at) => value * roots[at % n]),
-    right: product(L, vectors, n, n, n).map((value, at) => (roots[at % n] > 0 ? value / roots[at % n] : 0)),
-  };
-}
-
-/**
- * Of E|xW|², with E xxᵀ = LLᵀ and LᵀWWᵀL = US²Uᵀ: features times `into` = L⁻ᵀUS^½, the rows of `back`·W = S^-½UᵀLᵀW. They give the
- * same, the i-th of them s_i², and nothing of one is in another.
- */
-function turnMixed(C: Float64Array, G: Float64Array, n: number) {
-  const { L, inverse } = factor(C, n);
+function turnBoth(C: Float64Array, G: Float64Array, n: number) {
+  const seen = eigen(C, n);
+  const lengths = rootsOf(seen.values, Math.sqrt);
+  const L = times(seen.vectors, lengths);
   const { values, vectors } = eigen(product(transposed(L, n), product(G, L, n, n, n), n, n, n), n);
-  const roots = rootsOf(values);
-  const back = product(transposed(vectors, n), transposed(L, n), n, n, n);
+  const roots = rootsOf(values, (value) => Math.sqrt(Math.sqrt(value)));
   return {
-    into: product(inverse, vectors, n, n, n).map((value, at) => value * roots[at % n]),
-    back: back.map((value, at) => {
-      const root = roots[Math.floor(at / n)];
-      return root > 0 ? value / root : 0;
-    }),
+    left: times(product(over(seen.vectors, lengths), vectors, n, n, n), roots),
+    right: over(product(L, vectors, n, n, n), roots),
     importance: values.map((value) => Math.max(0, value)),
   };
 }
-
-/** S^½ of S². */
-const rootsOf = (values: Float64Array) =>
-  values.map((value) => (value > NOTHING * values[0] ? Math.sqrt(Math.sqrt(value)) : 0));
 
 function copied({ W, bias }: ReturnType<typeof readWeights>): Weights {
   return { W: Float64Array.from(W), bias: bias && Float64Array.from(bias) };
