@@ -210,20 +210,32 @@ function mapped(others: Others, to: (tensor: FloatTensor, name: string) => Float
   return Object.fromEntries(Object.entries(others).map(([name, tensor]) => [name, to(tensor, name)]));
 }
 
-/** Batches of consecutive samples that come one by one: of one form, and no more than `batchSize`. */
-export async function* joinSamples(samples: AsyncIterable<Batch>, batchSize: number): AsyncGenerator<Batch> {
-  let part: Batch[] = [];
-  for await (const next of samples) {
-    if (part.length > 0 && formOf(part[0]) !== formOf(next)) {
-      yield joined(part);
+/** Consecutive items that are of one form, at most so many at a time, as soon as these are there. */
+export async function* alike<T>(
+  items: AsyncIterable<T>,
+  most: number,
+  formOf: (item: T) => string,
+): AsyncGenerator<T[]> {
+  let part: T[] = [];
+  let form = '';
+  for await (const next of items) {
+    const own = formOf(next);
+    if (part.length > 0 && own !== form) {
+      yield part;
       part = [];
     }
+    form = own;
     part.push(next);
-    if (part.length < batchSize) continue;
-    yield joined(part);
+    if (part.length < most) continue;
+    yield part;
     part = [];
   }
-  if (part.length > 0) yield joined(part);
+  if (part.length > 0) yield part;
+}
+
+/** Batches of consecutive samples that come one by one: of one form, and no more than `batchSize`. */
+export async function* joinSamples(samples: AsyncIterable<Batch>, batchSize: number): AsyncGenerator<Batch> {
+  for await (const part of alike(samples, batchSize, formOf)) yield joined(part);
 }
 
 /** Samples of one form go through a model together. */

@@ -5,7 +5,7 @@ import type { FloatTensor } from '../../engine/index.ts';
 import { elements } from '../../graph/index.ts';
 import type { Chain, RunOptions } from '../chain.ts';
 import { type Batch, type BatchSource, batchSource, type Select } from '../data/batches.ts';
-import { concatenated, type Dataset } from '../data/dataset.ts';
+import { alike, concatenated, type Dataset } from '../data/dataset.ts';
 import { type Range, shardRange, sliceOf } from '../data/shards.ts';
 import type { ModelInput } from '../open/inputs.ts';
 import { Activations, pairBytes } from '../store/activations.ts';
@@ -88,22 +88,16 @@ abstract class States implements Samples {
     select: Select = () => true,
   ): BatchSource {
     const indices = Array.from({ length: end - first }, (_, i) => first + i).filter(select);
-    const at = (place: number) => (place < indices.length ? this.at(indices[place]) : undefined);
+    const at = (index: number) => this.at(index);
+    async function* states() {
+      for (const index of indices) yield { place: index - first, state: await at(index) };
+    }
     return {
       samples: indices.length,
       async *batches() {
-        const formOf = ({ dense }: State) => String(dense.dims);
-        let place = 0;
-        for (let next = await at(place); next; ) {
-          const batch = [next]; // consecutive samples of one size
-          const begin = place;
-          next = await at(++place);
-          while (next && batch.length < size && formOf(next) === formOf(batch[0])) {
-            batch.push(next);
-            next = await at(++place);
-          }
-          const places = indices.slice(begin, place).map((index) => index - first);
-          yield { ...batchOf(batch, diverged), places };
+        for await (const part of alike(states(), size, ({ state }) => String(state.dense.dims))) {
+          const batch = part.map(({ state }) => state);
+          yield { ...batchOf(batch, diverged), places: part.map(({ place }) => place) };
         }
       },
     };
