@@ -1,3 +1,5 @@
+// What is opened on the way is closed in the end.
+
 /** Takes what is to be closed in the end. */
 export type Opened = <T extends { close(): unknown }>(it: T) => T;
 
