@@ -4,7 +4,7 @@
 import type { FloatTensor } from '../engine/index.ts';
 import { sum } from '../graph/index.ts';
 import { refits } from '../solve/index.ts';
-import type { Select } from './data/batches.ts';
+import { listed, type Select } from './data/batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { imageOf, isBetter, splitSamples } from './data/split.ts';
 import type { Sizes } from './keep.ts';
@@ -69,9 +69,9 @@ async function heldOutJudge(run: Run, isHeldOut: Select): Promise<(last: LastPla
   const { chain, calibration } = run;
   const prunedOutputs = (last: LastPlace) => outputsOf(chain, last, 'pruned', run, isHeldOut);
   if (chain.predictsTokens) return async (last) => ({ error: (await textLoss(prunedOutputs(last))).loss });
-  const dense = await gathered(modelOutputs(chain, calibration, run, isHeldOut));
+  const dense = await listed(modelOutputs(chain, calibration, run, isHeldOut));
   return async (last) => {
-    const pruned = await gathered(prunedOutputs(last));
+    const pruned = await listed(prunedOutputs(last));
     const all = outputsShares(dense, pruned);
     const isAlike = all.every(({ length }) => length === all[0].length);
     const shares = isAlike ? byImage(all, calibration) : undefined;
@@ -81,12 +81,6 @@ async function heldOutJudge(run: Run, isHeldOut: Select): Promise<(last: LastPla
       fidelity: await fidelityOf(chain, each(dense), each(pruned)),
     };
   };
-}
-
-async function gathered<T>(items: AsyncIterable<T>): Promise<T[]> {
-  const all: T[] = [];
-  for await (const item of items) all.push(item);
-  return all;
 }
 
 async function* each<T>(items: readonly T[]): AsyncGenerator<T> {

@@ -124,6 +124,13 @@ export async function onlyOutput(
   return Object.values(await session.run(feedsOf(session, batch, input)))[0];
 }
 
+/** All of them. */
+export async function listed<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const item of items) all.push(item);
+  return all;
+}
+
 /** Two things of as many batches, one beside the other; the second one is ended with the first. */
 export async function* inStep<A, B>(a: AsyncIterable<A>, b: AsyncIterable<B>): AsyncGenerator<[A, B]> {
   const others = b[Symbol.asyncIterator]();

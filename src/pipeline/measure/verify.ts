@@ -5,7 +5,7 @@ import { InputError, OsscarError } from '../../errors.ts';
 import { nonFiniteAt } from '../../finite.ts';
 import { elements, groupBy, isRandom, type StoredType } from '../../graph/index.ts';
 import type { Chain } from '../chain.ts';
-import { batchSize, batchSource, inStep } from '../data/batches.ts';
+import { batchSize, batchSource, inStep, listed } from '../data/batches.ts';
 import { type Dataset, selectSamples } from '../data/index.ts';
 import { takesTokens } from '../open/inputs.ts';
 import { rounding } from '../pass/round.ts';
@@ -55,7 +55,9 @@ export async function prove(
 ): Promise<Proof> {
   const { chain, subject, engine, calibration, evaluation } = run;
   const samples = firstSamples(run);
-  const expected = await listed(outputsOf(chain, last, 'pruned', run, (index) => index < samples.size));
+  const expected = await listed(
+    oneByOne(outputsOf(chain, last, 'pruned', run, (index) => index < samples.size)),
+  );
   const proveWritten = async (written: Written): Promise<Proof> => {
     const { exact } = written;
     const copyOf = (it: Subject, rounding?: StoredType): Copy => {
@@ -115,7 +117,7 @@ export async function proveGraph(run: Run): Promise<void> {
   if (!file) return;
   const last = await through(chain, firstSamples(run), run);
   try {
-    const expected = await listed(outputsOf(chain, last, 'dense', run));
+    const expected = await listed(oneByOne(outputsOf(chain, last, 'dense', run)));
     // What overflows is named by the layer that it begins at.
     if (expected.some(({ data }) => nonFiniteAt(data) >= 0)) return;
     const taken = outputsOf(chain, { ...last, pruned: file.model }, 'pruned', run);
@@ -166,12 +168,6 @@ async function timed(
 
 async function* oneByOne(outputs: AsyncIterable<Outputs>): AsyncGenerator<Output> {
   for await (const { values } of outputs) for (const [name, tensor] of values) yield { name, ...tensor };
-}
-
-async function listed(outputs: AsyncIterable<Outputs>): Promise<Output[]> {
-  const all: Output[] = [];
-  for await (const output of oneByOne(outputs)) all.push(output);
-  return all;
 }
 
 /**

@@ -4,6 +4,7 @@
 import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
 import { sum } from '../../graph/index.ts';
+import { listed } from '../data/batches.ts';
 import { type Batch, type Dataset, joinSamples, pickRows } from '../data/dataset.ts';
 import { READ_AT_ONCE, shardRange, sliceOf } from '../data/shards.ts';
 import { externalReader, type OpenOptions } from '../open/open.ts';
@@ -79,8 +80,7 @@ class Shipper {
   }
 
   async samples(samples: Dataset): Promise<string> {
-    const batches: Batch[] = [];
-    for await (const batch of samples.batches(READ_AT_ONCE)) batches.push(batch);
+    const batches = await listed(samples.batches(READ_AT_ONCE));
     return this.bytes('samples', await encode({ batches }));
   }
 }
