@@ -36,9 +36,11 @@ await bench('stored', async (b) => {
   const engines = [await openEngine({ threads: 1 })];
   if (runtime) engines.push(await openEngine({ runtime, session: { intraOpNumThreads: 1 } }));
   const rows = [];
-  for (const network of b.quick ? [products(2, 64), tied(100, 64)] : [products(8, 2048), tied(50_000, 768)])
+  for (const network of b.quick ? [products(2, 64), tied(100, 64)] : [products(8, 2048), tied(50_000, 768)]) {
+    const files = filesOf(network);
     for (const engine of engines)
-      for (const type of STORED_TYPES) rows.push(await timed(b, engine, network, type));
+      for (const type of STORED_TYPES) rows.push(await timed(b, engine, network, files, type));
+  }
   b.emit({
     name: 'types',
     title: 'One thread, by turns with float32; times and bytes are of those of float32, fastest run / median',
@@ -79,18 +81,37 @@ function matrix(g: GraphBuilder, name: string, rows: number, cols: number): stri
   return g.floats(name, values, [rows, cols]);
 }
 
-async function timed({ time }: Bench, engine: Engine, { name, model, width }: Network, type: StoredType) {
-  const [{ name: x }] = model.inputs;
-  const shapes = new Map(
-    model.nodes.flatMap(({ input, output }) => [input[0], output[0]]).map((it) => [it, [ROWS, width]]),
-  );
-  const stored = storeWeights(model, type, onSteps(model, width > 1 ? steppedMaps(model, shapes) : []));
+interface Files {
+  readonly float32: Uint8Array;
+  readonly stored: Readonly<Record<StoredType, { readonly bytes: Uint8Array; readonly exact: Uint8Array }>>;
+}
+
+/** @returns of every type, and of what it is exactly as float32 */
+function filesOf({ model, width }: Network): Files {
+  const values = model.nodes.flatMap(({ input, output }) => [input[0], output[0]]);
+  const shapes = new Map(values.map((value) => [value, [ROWS, width]]));
+  const steps = onSteps(model, width > 1 ? steppedMaps(model, shapes) : []);
+  const stored = STORED_TYPES.map((type) => {
+    const it = storeWeights(model, type, steps);
+    return [type, { bytes: writeModel(it).model, exact: writeModel(floatWeights(it)).model }];
+  });
+  return { float32: writeModel(model).model, stored: Object.fromEntries(stored) };
+}
+
+async function timed(
+  { time }: Bench,
+  engine: Engine,
+  { name, width }: Network,
+  { float32, stored }: Files,
+  type: StoredType,
+) {
   const feeds = (rows: number) => {
     const values = randomArray(rows * width, 2);
     const data = Float32Array.from(values, (value, i) => (width > 1 ? value : i));
-    return { [x]: { dims: width > 1 ? [rows, width] : [rows], data } };
+    return { x: { dims: width > 1 ? [rows, width] : [rows], data } };
   };
-  const files = [model, stored].map((it) => writeModel(it).model);
+  const { bytes, exact } = stored[type];
+  const files = [float32, bytes];
   const sessions: EngineSession[] = [];
   const loadMs: number[] = [];
   for (const file of [...files, ...files]) {
@@ -99,10 +120,10 @@ async function timed({ time }: Bench, engine: Engine, { name, model, width }: Ne
     loadMs.push(performance.now() - start);
   }
   for (const session of sessions.splice(0, 2)) await session.release(); // the first has the runtime loaded too
-  const exact = await engine.load(writeModel(floatWeights(stored)).model);
-  const [own, expected] = await Promise.all([sessions[1], exact].map((it) => it.run(feeds(ROWS))));
+  const oracle = await engine.load(exact);
+  const [own, expected] = await Promise.all([sessions[1], oracle].map((it) => it.run(feeds(ROWS))));
   check(`${name} as ${type}`, own.y.data, expected.y.data, ROUNDING);
-  await exact.release();
+  await oracle.release();
   const ratios = [];
   for (const rows of [1, ROWS]) {
     const [floats, of] = sessions.map((session) => ({ run: () => session.run(feeds(rows)) }));
@@ -111,7 +132,7 @@ async function timed({ time }: Bench, engine: Engine, { name, model, width }: Ne
   }
   for (const session of sessions) await session.release();
   const [[one, oneMedian], [many, manyMedian]] = ratios;
-  const bytes = files[1].length / files[0].length;
+  const of = { bytes: bytes.length / float32.length, load: loadMs[3] / loadMs[2] };
   const by = engine.name.split(' ')[0];
-  return { network: name, by, type, bytes, load: loadMs[3] / loadMs[2], one, oneMedian, many, manyMedian };
+  return { network: name, by, type, ...of, one, oneMedian, many, manyMedian };
 }
