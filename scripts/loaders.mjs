@@ -23,7 +23,7 @@ const models = {
   [`${shared}/models/stories260k`]: [`${shared}/data/text/tinystories-calib.txt`, 'Once upon a time'],
 };
 const runs = Object.entries(models).flatMap(([model, of]) =>
-  ['int4', 'q4'].map((weights) => [model, weights, ...of]),
+  ['int4', 'q8', 'q4'].map((weights) => [model, weights, ...of]),
 );
 for (const [model, weights, calibration, prompt] of runs) {
   const output = resolve(FOLDER, 'small');

@@ -104,7 +104,7 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
     },
   },
   stored: {
-    types: { by: ['onnxruntime-web'], type: ['float16', 'int8', 'int4', 'q4'] },
+    types: { by: ['onnxruntime-web'], type: ['float16', 'int8', 'int4', 'q8', 'q4'] },
   },
   layer: {
     layers: {

@@ -80,7 +80,7 @@ addKeepFlags(addRunFlags(addModelFlags(program.command('prune'))))
   .addOption(
     new Option(
       '--weights <type>',
-      'what weights are stored as in ONNX files: float16, or int8 or int4 with scales, or q4, int4 for native runtimes and WebGPU (default: as they are)',
+      'what weights are stored as in ONNX files: float16, or int8 or int4 with scales, or q8 or q4, the same for native runtimes and WebGPU (default: as they are)',
     ).choices(STORED_TYPES),
   )
   .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')

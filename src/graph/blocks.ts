@@ -12,7 +12,7 @@ import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 const BLOCK = 32;
 
 /**
- * How many inputs of a weight as int4 share a scale for each output: those of a block, where MatMuls alone read it, or else all (and in
+ * How many inputs of a weight in few bits share a scale for each output: those of a block, where MatMuls alone read it, or else all (and in
  * files of before opset 10, whose Slice has no inputs).
  */
 export function blockOf(model: Model, { name, dims }: Tensor): number | undefined {
@@ -32,17 +32,20 @@ export function scaleIn([inputs, outputs]: readonly number[], block: number): (i
   return (i) => (i % outputs) * blocks + Math.floor(Math.floor(i / outputs) / block);
 }
 
-/** Numbers of −8 to 7, inputs × outputs, as outputs × blocks × 16 bytes; what is over in a last block is 0. */
+/** Numbers of four bits or eight, inputs × outputs, as outputs × blocks × bytes; what is over in a last block is 0. */
 export function packBlocks(
   steps: Int8Array,
   [inputs, outputs]: readonly number[],
   block: number,
+  bits: 4 | 8,
 ): Uint8Array<ArrayBuffer> {
-  const line = (Math.ceil(inputs / block) * block) / 2;
-  const bytes = new Uint8Array(outputs * line).fill(0x88);
+  const each = 8 / bits;
+  const line = (Math.ceil(inputs / block) * block) / each;
+  const bytes = new Uint8Array(outputs * line).fill(bits === 4 ? 0x88 : 0x80);
   steps.forEach((step, i) => {
     const input = Math.floor(i / outputs);
-    bytes[(i % outputs) * line + (input >> 1)] ^= (step & 15) << (4 * (input & 1));
+    bytes[(i % outputs) * line + Math.floor(input / each)] ^=
+      (step & (2 ** bits - 1)) << (bits * (input % each));
   });
   return bytes;
 }

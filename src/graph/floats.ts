@@ -107,7 +107,7 @@ function plainProducts(model: Model): string[] {
     const [, ...own] = node.input;
     const shape = ['K', 'N', 'bits', 'block_size'].map((name) => attributeInt(node, name, 0));
     const key = JSON.stringify([...own.slice(0, 3), shape]);
-    const weight = weights.get(key) ?? model.fresh((own[0] ?? '').replace(/\.int4$/, ''));
+    const weight = weights.get(key) ?? model.fresh((own[0] ?? '').replace(/\.int[48]$/, ''));
     if (!weights.has(key)) {
       const tensor = unpackBlocks(model, node, weight);
       if (!tensor) return [node];

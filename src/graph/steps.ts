@@ -99,7 +99,7 @@ function packed(tensor: Tensor, axis: number, block?: number): Packed {
   const blocks = block ? Math.ceil(dims[0] / block) : 1;
   const scales = stepScales(values, scaleOf, dims[axis] * blocks);
   const steps = nearestSteps(values, scales, scaleOf, STEPS.int4);
-  if (block) return { bytes: packBlocks(steps, dims, block), scales, block };
+  if (block) return { bytes: packBlocks(steps, dims, block, 4), scales, block };
   const pairs = Math.floor(steps.length / 2);
   const pairAt = (i: number) => (steps[2 * i] + 8) | ((steps[2 * i + 1] + 8) << 4);
   const bytes = Uint8Array.from({ length: pairs }, (_, i) => pairAt(i));

@@ -1,10 +1,10 @@
 // The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with scales, and made float32 where they are read,
 // which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever runs the one runs the
-// other. Only q4 has another operator, that multiplies with what is stored, for those runtimes that are made for it.
+// other. Only q8 and q4 have another operator, that multiplies with what is stored, for those runtimes that are made for it.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
-import { blockOf, isFactor } from './blocks.ts';
+import { blockOf, isFactor, packBlocks, scaleIn } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
@@ -13,13 +13,17 @@ import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledA
 import type { ModelOutline } from './stream.ts';
 import { byteLength, elements, fromFloat32, fromIntegers, sum, type Tensor, toFloat32 } from './tensor.ts';
 
-/** What weights can be stored as: q4 is int4 whose MatMuls are computed in four bits. */
-export const STORED_TYPES = ['float16', 'int8', 'int4', 'q4'] as const;
+/** What weights can be stored as: q8 and q4 are int8 and int4 whose MatMuls are computed in eight and four bits. */
+export const STORED_TYPES = ['float16', 'int8', 'int4', 'q8', 'q4'] as const;
 /** One of {@link STORED_TYPES}. */
 export type StoredType = (typeof STORED_TYPES)[number];
 
 /** Whether weights that are stored so have four bits, and are fitted to the calibration samples for it, in a pass of its own. */
 export const isFitted = (type?: string): type is 'int4' | 'q4' => type === 'int4' || type === 'q4';
+
+/** The type of their numbers, of q8 and q4 in blocks that share a scale. */
+const INTEGERS = { q8: 'int8', q4: 'int4' } as const;
+const numbersOf = (type: OwnType) => (type === 'q8' || type === 'q4' ? INTEGERS[type] : type);
 
 /** The largest number of float16. */
 const LARGEST = 65504;
@@ -29,9 +33,9 @@ const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 6 * name.length;
 const rowsBytes = (value: string) => 2 ** 8 + 12 * value.length;
 /** Of int4, in which the name is five times. */
 const int4Bytes = ({ name, dims }: Tensor) => 240 + 5 * name.length + 8 * dims.length;
-/** In blocks, of int4; of q4 attributes of a MatMulNBits, and the name three times. */
-const blocksBytes = ({ name }: Tensor, type: StoredType) =>
-  type === 'q4' ? 192 + 3 * name.length : 512 + 5 * name.length;
+/** In blocks, of int4; or else attributes of a MatMulNBits, and the name three times. */
+const blocksBytes = ({ name }: Tensor, type: OwnType) =>
+  type === 'int4' ? 512 + 5 * name.length : 192 + 3 * name.length;
 /** What makes scores with a table, besides. */
 const SCORES_BYTES = 512;
 /** And of an odd number of them. */
@@ -85,7 +89,7 @@ async function* eachSmaller(
   }
 }
 
-/** What one of the weights is stored as: uint8 is a table of q4 that scores are made with too. */
+/** What one of the weights is stored as: uint8 is a table of q8 or q4 that scores are made with too. */
 type OwnType = StoredType | 'uint8';
 
 /** @param onSteps  the names of those that four bits are for */
@@ -95,8 +99,9 @@ export function typeOf(
   type: StoredType,
   onSteps: Pick<ReadonlySet<string>, 'has'>,
 ): OwnType {
-  if (!isFitted(type) || onSteps.has(tensor.name)) return type;
-  return type === 'q4' && scoresOf(model, tensor) ? 'uint8' : 'int8';
+  const isOwn = type === 'q8' ? blockOf(model, tensor) : !isFitted(type) || onSteps.has(tensor.name);
+  if (isOwn) return type;
+  return type !== 'int4' && scoresOf(model, tensor) ? 'uint8' : 'int8';
 }
 
 /** Puts the smaller forms, whose bytes are still to come, in the place of weights. */
@@ -137,8 +142,9 @@ const FORMS: Readonly<Record<OwnType, Form>> = {
   uint8: asScores,
   int4: (model, tensor, table, block) =>
     block ? asBlocks(model, tensor, table, block) : asPairs(model, tensor, table),
+  q8: (model, tensor) => asProduct(model, tensor, blockOf(model, tensor)!, 8),
   q4: (model, tensor, table, block) =>
-    block ? asProduct(model, tensor, block) : asPairs(model, tensor, table),
+    block ? asProduct(model, tensor, block, 4) : asPairs(model, tensor, table),
 };
 
 /**
@@ -154,11 +160,12 @@ export function storedBytes(
   const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
   const floats = byteLength(tensor.type, elements(tensor.dims));
-  const block = isFitted(type) && blockOf(model, tensor);
+  const block = (isFitted(type) || type === 'q8') && blockOf(model, tensor);
   if (block) {
     // A budget goes by what grows evenly: with a last block that is nearly empty.
     const bytes = ([inputs, outputs]: readonly number[]) =>
-      outputs * ((inputs + block - 1) / block) * (block / 2 + 4) + blocksBytes(tensor, type);
+      outputs * ((inputs + block - 1) / block) * (byteLength(numbersOf(type), block) + 4) +
+      blocksBytes(tensor, type);
     return bytes(tensor.dims) < floats ? bytes : undefined;
   }
   const readers = /int8/.test(type) && axis === 0 ? rowReaders(model, tensor.name) : [];
@@ -167,10 +174,7 @@ export function storedBytes(
   const nodes = (isFitted(type) ? int4Bytes(tensor) : nodeBytes(tensor)) + sum(rows) + scores;
   const last = (dims: readonly number[]) => (isFitted(type) && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
-    byteLength(isFitted(type) ? 'int4' : type, elements(dims)) +
-    (axis < 0 ? 0 : 4 * dims[axis]) +
-    nodes +
-    last(dims);
+    byteLength(numbersOf(type), elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
   return bytes(tensor.dims) < floats ? bytes : undefined;
 }
 
@@ -299,9 +303,13 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
 }
 
 /** What both forms of a weight in blocks store: outputs × blocks × bytes, and scales. */
-function blocksOf(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number) {
+function blocksOf(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number, bits: 4 | 8) {
   const dims = [outputs, Math.ceil(inputs / block)];
-  const numbers = { name: model.fresh(`${name}.int4`), type: 'uint8', dims: [...dims, block / 2] } as const;
+  const numbers = {
+    name: model.fresh(`${name}.int${bits}`),
+    type: 'uint8',
+    dims: [...dims, (block * bits) / 8],
+  } as const;
   return { numbers, scale: { name: model.fresh(`${name}.scale`), type: 'float32', dims } as const };
 }
 
@@ -311,7 +319,7 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
     name,
     dims: [inputs, outputs],
   } = tensor;
-  const { numbers, scale: flat } = blocksOf(model, tensor, block);
+  const { numbers, scale: flat } = blocksOf(model, tensor, block, 4);
   const scale = { ...flat, dims: [...flat.dims, 1, 1] };
   const line = flat.dims[1] * block;
   const shape = addIntegers(model, 'dims', [outputs, line]);
@@ -334,10 +342,10 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
 }
 
 /** Those that read the weight multiply with what is stored. */
-function asProduct(model: Model, tensor: Tensor, block: number): Stored {
-  const { numbers, scale } = blocksOf(model, tensor, block);
+function asProduct(model: Model, tensor: Tensor, block: number, bits: 4 | 8): Stored {
+  const { numbers, scale } = blocksOf(model, tensor, block, bits);
   const [inputs, outputs] = tensor.dims;
-  const attributes = { K: inputs, N: outputs, bits: 4, block_size: block };
+  const attributes = { K: inputs, N: outputs, bits, block_size: block };
   for (const { node } of model.uses(tensor.name))
     multiply(model, node, [numbers.name, scale.name], attributes);
   return { parts: [numbers, scale], nodes: [] };
@@ -400,21 +408,22 @@ function smaller(tensor: Tensor, [numbers, scale, one]: Stored['parts'], onSteps
     return one ? [...own, fromFloat32(Float32Array.of(last), one.dims, one)] : own;
   }
   const values = toFloat32(tensor);
-  if (scale) return rounded(values, numbers, scale);
+  if (scale) return rounded(tensor, numbers, scale);
   const large = values.find((value) => Math.abs(value) > LARGEST);
   if (large !== undefined) throw new InputError(`weight "${tensor.name}": ${large} is beyond float16`);
   return [fromFloat32(values, tensor.dims, numbers)];
 }
 
-/** Steps of 1/127 of the largest weight of each output. */
-function rounded(values: Float32Array, numbers: Stored['parts'][0], scale: Stored['parts'][0]): Tensor[] {
-  const channelOf = channelIn(numbers.dims, scale.dims);
+/** Steps of 1/127 of the largest weight of each output, or of its block. */
+function rounded(tensor: Tensor, numbers: Stored['parts'][0], scale: Stored['parts'][0]): Tensor[] {
+  const { dims } = tensor;
+  const values = toFloat32(tensor);
+  const block = numbers.dims.length > dims.length ? numbers.dims[2] : undefined;
+  const channelOf = block ? scaleIn(dims, block) : channelIn(dims, scale.dims);
   const most = STEPS.int8;
   const scales = largestOf(values, channelOf, elements(scale.dims)).map((largest) => largest / most || 1);
   const steps = nearestSteps(values, scales, channelOf, most);
   const zero = numbers.type === 'uint8' ? 128 : 0;
-  return [
-    { ...numbers, bytes: Uint8Array.from(steps, (step) => step + zero) },
-    fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' }),
-  ];
+  const bytes = block ? packBlocks(steps, dims, block, 8) : Uint8Array.from(steps, (step) => step + zero);
+  return [{ ...numbers, bytes }, fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' })];
 }

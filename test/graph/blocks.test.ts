@@ -73,17 +73,7 @@ describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
   test('is the nearest steps of each block where weights are on none', async () => {
     const model = network();
     const floats = floatWeights(storeWeights(model, type, onSteps(model, await mapsOf(model))));
-    for (const { name, dims } of model.tensors.values()) {
-      const [own, found] = [model, floats].map(({ tensors }) => toFloat32(tensors.get(name)!));
-      const block = (i: number) => `${Math.floor(Math.floor(i / dims[1]) / 32)} ${i % dims[1]}`;
-      const largest = new Map<string, number>();
-      own.forEach((value, i) => {
-        largest.set(block(i), Math.max(largest.get(block(i)) ?? 0, Math.abs(value)));
-      });
-      const isFar = own.filter((value, i) => Math.abs(found[i] - value) > largest.get(block(i))! / 13.99);
-      expect(isFar).toHaveLength(0);
-      expect(found).not.toEqual(own);
-    }
+    for (const tensor of model.tensors.values()) expectNearest(tensor, floats, 7);
   });
 
   test('takes as many bytes as was said, or fewer', async () => {
@@ -100,6 +90,26 @@ describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
     for (let inputs = 1; inputs <= CHANNELS; inputs++)
       expect(saidOf([inputs, CHANNELS])).toBeGreaterThanOrEqual(CHANNELS * Math.ceil(inputs / 32) * (16 + 4));
   });
+});
+
+test('a MatMul as q8 is one of blocks of 32 inputs, whose numbers are within half a step of 127 of the largest', async () => {
+  const model = network();
+  const stored = storeWeights(model, 'q8');
+  expect([...stored.tensors.values()].map(({ type, dims }) => `${type} ${dims}`)).toEqual([
+    ...['uint8 64,3,32', 'float32 64,3'],
+    ...['uint8 9,2,32', 'float32 9,2'],
+  ]);
+  const floats = floatWeights(await readModel(writeModel(stored).model));
+  expect(floats.nodes.map(({ opType, name }) => [opType, name])).toEqual(
+    model.nodes.map(({ opType, name }) => [opType, name]),
+  );
+  for (const tensor of model.tensors.values()) expectNearest(tensor, floats, 127);
+  expect(difference(await runModel(stored, input), await runModel(floats, input))).toBeLessThan(1e-5);
+  const wide = network(CHANNELS);
+  const tensors = [...wide.tensors.values()];
+  const said = tensors.map((tensor) => storedBytes(wide, tensor, 'q8')!(tensor.dims) - tensor.bytes.length);
+  const [before, after] = [wide, storeWeights(wide, 'q8')].map((it) => writeModel(it).model.length);
+  expect(after - before).toBeLessThanOrEqual(said.reduce((a, b) => a + b) + 32); // of the operator set
 });
 
 describe('a MatMulNBits of others', () => {
@@ -197,4 +207,18 @@ describe('a MatMulNBits of others', () => {
 function expectClose(found: Float32Array, tensor: Tensor) {
   const far = toFloat32(tensor).filter((value, i) => Math.abs(found[i] - value) > 1e-6 * Math.abs(value));
   expect(far).toHaveLength(0);
+}
+
+/** Within half a step of each weight, of which the largest of its block has so many. */
+function expectNearest(tensor: Tensor, { tensors }: Model, steps: number) {
+  const [own, found] = [tensor, tensors.get(tensor.name)!].map(toFloat32);
+  const [, outputs] = tensor.dims;
+  const block = (i: number) => `${Math.floor(Math.floor(i / outputs) / 32)} ${i % outputs}`;
+  const largest = new Map<string, number>();
+  own.forEach((value, i) => {
+    largest.set(block(i), Math.max(largest.get(block(i)) ?? 0, Math.abs(value)));
+  });
+  const half = (i: number) => (largest.get(block(i))! / steps / 2) * 1.0001;
+  expect(own.filter((value, i) => Math.abs(found[i] - value) > half(i))).toHaveLength(0);
+  expect(found).not.toEqual(own);
 }

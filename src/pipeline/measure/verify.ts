@@ -23,7 +23,13 @@ import { latencies } from './timing.ts';
 export const VERIFIED_WINDOWS = 4;
 
 /** How far outputs may be off where weights are rounded to these, as a part of their range: what is further off is another network. */
-const ROUNDING: Readonly<Record<StoredType, number>> = { float16: 2e-2, int8: 0.25, int4: 0.5, q4: 0.5 };
+const ROUNDING: Readonly<Record<StoredType, number>> = {
+  float16: 2e-2,
+  int8: 0.25,
+  int4: 0.5,
+  q8: 0.25,
+  q4: 0.5,
+};
 
 /** A value of the model's outputs, for a batch. */
 interface Output extends FloatTensor {

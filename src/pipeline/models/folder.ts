@@ -75,7 +75,7 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'>
   readonly output?: OutputFolder;
   /**
    * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
-   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 `onnx/model_quantized.onnx`, of
+   * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 or q8 `onnx/model_quantized.onnx`, of
    * int4 or q4 `onnx/model_q4.onnx`.
    */
   readonly onnx?: OnnxLayout;

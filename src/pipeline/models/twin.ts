@@ -5,6 +5,7 @@ import type { Checkpoint, Folder, OutputFolder } from '../../checkpoint/index.ts
 import type { Engine, FloatTensor } from '../../engine/index.ts';
 import {
   byteLength,
+  type DataType,
   describeValue,
   elements,
   type HeadsMode,
@@ -66,12 +67,15 @@ function twinsOf(
   return [{ file: `${file}.onnx` }, ...smaller];
 }
 
-/** What transformers.js calls them, and what their files end in. */
-const NAMES: Readonly<Record<StoredType, { readonly dtype: string; readonly suffix: string }>> = {
-  float16: { dtype: 'fp16', suffix: 'fp16' },
-  int8: { dtype: 'q8', suffix: 'quantized' },
-  int4: { dtype: 'q4', suffix: 'q4' },
-  q4: { dtype: 'q4', suffix: 'q4' },
+/** What transformers.js calls them, what their files end in, and a type whose numbers take no fewer bytes than these and their scales. */
+const NAMES: Readonly<
+  Record<StoredType, { readonly dtype: string; readonly suffix: string; readonly most: DataType }>
+> = {
+  float16: { dtype: 'fp16', suffix: 'fp16', most: 'float16' },
+  int8: { dtype: 'q8', suffix: 'quantized', most: 'int8' },
+  int4: { dtype: 'q4', suffix: 'q4', most: 'int8' },
+  q8: { dtype: 'q8', suffix: 'quantized', most: 'float16' },
+  q4: { dtype: 'q4', suffix: 'q4', most: 'int8' },
 };
 
 /** Beside the ONNX file, where its weights do not fit into one. */
@@ -154,7 +158,7 @@ async function* replacing(
 
 /** Whether weights lie beside the ONNX file: readers refuse more than 2 GiB in one. Which of them int4 is for is not known to all who ask. */
 const isLarge = ({ weights }: Twin, parameters: number) =>
-  byteLength(isFitted(weights) ? 'int8' : (weights ?? 'float32'), parameters) > LARGEST_FILE;
+  byteLength(weights ? NAMES[weights].most : 'float32', parameters) > LARGEST_FILE;
 
 /** What transformers.js asks config.json for. */
 export function transformersJsConfig(
