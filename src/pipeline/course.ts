@@ -25,14 +25,14 @@ export interface Progress extends ProgressStep {
 }
 
 /**
- * Tells a caller, who is not waited for. What the function throws ends the work at once; where it is async, what its promise is
- * rejected with ends it at the step after that.
+ * Tells a caller by the functions that it has given, and does not wait. What one of them throws ends the work at once; where it is
+ * async, what its promise is rejected with ends it when any of them is told something the next time.
  */
-export function telling<T>(onProgress: ((step: T) => unknown) | undefined): (step: T) => void {
+export function telling(): <T>(on: ((it: T) => unknown) | undefined) => (it: T) => void {
   let failed: { readonly reason: unknown } | undefined;
-  return (step) => {
+  return (on) => (it) => {
     if (failed) throw failed.reason;
-    const told = onProgress?.(step);
+    const told = on?.(it);
     if (!hasMethods(told, 'then')) return;
     Promise.resolve(told).catch((reason) => {
       failed ??= { reason };

@@ -24,7 +24,7 @@ export {
 export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
 export { compareMethods } from './compare.ts';
-export { type Progress, type ProgressStep, sharing } from './course.ts';
+export { type Progress, type ProgressStep, sharing, telling } from './course.ts';
 export * from './data/index.ts';
 export { EFFORTS, type Effort } from './effort.ts';
 export { type KeepRatios, keepRatio, type Named } from './keep.ts';

@@ -63,7 +63,7 @@ export interface PruneOptions extends EvaluateOptions, RecipeOptions, FileOption
   readonly onProgress?: (progress: Progress) => void;
   /**
    * Called before the long work with what the report's `warnings` will say: a dense model that answers by chance on these
-   * data, too few calibration samples. What it throws ends the run.
+   * data, too few calibration samples. As with `onProgress`, what it throws or is rejected with ends the run.
    */
   readonly onWarning?: (warning: Warning) => void;
 }

@@ -104,7 +104,7 @@ export async function analyze(
     const started = await startRun(session, subject, options);
     const { run } = started;
     if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
-    await run.clock.stage('measuring', () => measureDense(started, options));
+    await run.clock.stage('measuring', () => measureDense(started));
     return analyzeRun(run, run.recipe.spend);
   });
   return naming(subject.name, analysed);
@@ -173,7 +173,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const { clock } = run;
   const { spend } = run.recipe;
   // Before the long work, so that labels that do not go with the model are found at once.
-  const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started, options));
+  const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started));
   const allocation = spend && (await allocate(run, spend, options.latencyTable));
   const { sizes, target } = allocation ?? {
     sizes: planned,
@@ -254,10 +254,12 @@ async function pruneTowards(
  * Has the graph proved, and gives the dense network's metric, which does not depend on how it is pruned, and what it says against the
  * data.
  */
-async function measureDense(
-  { run, few, evaluationHash: hash }: Started,
-  { onWarning }: Pick<PruneOptions, 'onWarning'>,
-): Promise<{ metric?: Metric; doubt?: string }> {
+async function measureDense({
+  run,
+  few,
+  onWarning,
+  evaluationHash: hash,
+}: Started): Promise<{ metric?: Metric; doubt?: string }> {
   const { subject, engine, evaluation, findings } = run;
   const find = async () => {
     await proveGraph(run);
@@ -267,9 +269,9 @@ async function measureDense(
     return { metric, doubt: doubt && `dense ${doubt}` };
   };
   const found = await findings.once('metric', hash, find);
-  if (found.doubt !== undefined) onWarning?.({ kind: 'implausible', text: found.doubt });
-  if (few) onWarning?.(few);
+  if (found.doubt !== undefined) onWarning({ kind: 'implausible', text: found.doubt });
+  if (few) onWarning(few);
   const whole = subject.file ? wholeHeadsTexts(prunableOf(subject.file)) : [];
-  for (const text of whole) onWarning?.({ kind: 'whole-heads', text });
+  for (const text of whole) onWarning({ kind: 'whole-heads', text });
   return found;
 }

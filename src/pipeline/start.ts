@@ -38,6 +38,7 @@ export interface Started {
   /** Of the evaluation data, where there is a store. */
   readonly evaluationHash?: string;
   readonly few?: Warning;
+  readonly onWarning: (warning: Warning) => void;
   readonly memory: PruneReport['memory'];
 }
 
@@ -61,7 +62,7 @@ export async function startRun(session: Session, subject: Subject, options: Prun
   const { calibration, evaluation = calibration } = options;
   const checked = await checkStart(session, subject, options);
   const { recipe, planned, profile, wasmBytes, bytes, files } = checked;
-  const { clock, onProgress } = followed(recipe, options);
+  const { clock, onProgress, onWarning } = followed(recipe, options);
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
   // Sizes are found by many passes that have much in common.
@@ -92,6 +93,7 @@ export async function startRun(session: Session, subject: Subject, options: Prun
     planned,
     evaluationHash: store && hashes.get(evaluation),
     few: refits(recipe.method) ? fewSamples(profile, calibration.size) : undefined,
+    onWarning,
     memory: { plannedBytes, wasmBytes },
   };
 }
@@ -144,10 +146,11 @@ function planWithin(
   );
 }
 
-/** A clock, and what is called at every step: whoever asks is told where the run is. */
+/** A clock, and what is called at every step and of every warning: whoever asks is told where the run is. */
 function followed(recipe: Recipe, options: PruneOptions) {
   const course = new Course(recipe, isFitted(options.weights));
-  const tellCaller = telling(options.onProgress);
+  const callers = telling();
+  const tellCaller = callers(options.onProgress);
   const tell = (progress: Progress) => {
     tellCaller(progress);
     options.queue?.tell?.(progress);
@@ -155,6 +158,7 @@ function followed(recipe: Recipe, options: PruneOptions) {
   return {
     clock: new Clock((stage) => tell(course.enter(stage))),
     onProgress: (step: ProgressStep) => tell(course.step(step)),
+    onWarning: callers(options.onWarning),
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { analyze as analyzeModel, recipeOf, type SizeKind, type TradeoffReport } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import type { AnalyzeSettings } from './options.ts';
 import { openRun } from './run.ts';
@@ -17,7 +17,7 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
  * const { points } = await analyze('model.onnx', { calibration: 'photos/', work: 'run/' });
  */
 export async function analyze(model: Source, settings: AnalyzeSettings): Promise<TradeoffReport> {
-  checkOptions('analyze', settings);
+  settings = ownOptions('analyze', settings);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const of: SizeKind = settings.of ?? ((await modelFile(place)) === undefined ? 'params' : 'macs');
   const recipe = recipeOf({ ...settings, of: undefined, [of]: 1 });

@@ -22,7 +22,7 @@ import {
   wholeFrom,
   wrongOption,
 } from '../options.ts';
-import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS } from '../pipeline/index.ts';
+import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS, telling } from '../pipeline/index.ts';
 import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
 import { INSTEAD, meantBy } from './names.ts';
@@ -104,6 +104,18 @@ const CALLS = {
   latency: { ...MODEL, onProgress: FUNCTION } satisfies Options<LatencySettings>,
   inspect: MODEL,
 };
+
+/**
+ * A call's own copy of what it is told: who changes the object while the call goes on changes nothing of it.
+ *
+ * @throws {InputError} naming the option
+ */
+export function ownOptions<T extends ModelOptions>(call: keyof typeof CALLS, options: T): T & ModelOptions {
+  checkOptions(call, options);
+  const { onNote, onKind, onProgress }: Pick<RunSettings, 'onNote' | 'onKind' | 'onProgress'> = options;
+  const callers = telling();
+  return { ...options, onNote: callers(onNote), onKind: callers(onKind), onProgress: callers(onProgress) };
+}
 
 /** @throws {InputError} naming the option */
 export function checkOptions(call: keyof typeof CALLS, options: object): void {

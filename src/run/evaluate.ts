@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { type Dataset, doubtOf, evaluate as evaluateModel, type Metric } from '../pipeline/index.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { doubtText, madeOf } from './doubt.ts';
 import { type ModelInPlace, openInPlace } from './open.ts';
@@ -39,7 +39,7 @@ export async function evaluate(
   data: Source | Dataset,
   settings: EvaluateSettings = {},
 ): Promise<Evaluated> {
-  checkOptions('evaluate', settings);
+  settings = ownOptions('evaluate', settings);
   if (data === undefined) throw new InputError('evaluate: "data" is missing: samples to measure on');
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const dataPlace = await samplesPlace(data, 'data', settings.signal);

@@ -15,7 +15,7 @@ import {
   wholeHeadsOf,
 } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { describeInPlace, openModelFile } from './open.ts';
 import type { ModelOptions } from './options.ts';
@@ -59,7 +59,7 @@ export interface Inspected extends Share {
  * for (const { name, prunable, reason } of file!.structures) console.log(name, prunable ? 'yes' : reason);
  */
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
-  checkOptions('inspect', options);
+  options = ownOptions('inspect', options);
   const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   return closing((opened) =>

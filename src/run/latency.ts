@@ -3,7 +3,7 @@
 import { InputError } from '../errors.ts';
 import { type LatencyTable, measureLatency } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { openModelFile } from './open.ts';
 import type { LatencySettings } from './options.ts';
@@ -19,7 +19,7 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
  * await prune('model.onnx', { calibration: 'photos/', latency: 0.6, latencyTable, output: 'faster.onnx' });
  */
 export async function latency(model: Source, options: LatencySettings = {}): Promise<LatencyTable> {
-  checkOptions('latency', options);
+  options = ownOptions('latency', options);
   const place = await placeOf(model, MODEL_NAME, options.signal);
   const file = await modelFile(place);
   if (file === undefined)

@@ -51,7 +51,7 @@ export interface ModelOptions extends PreprocessingOptions {
   /** Tokens of a window. Default 512, or the model's positions. */
   readonly seqlen?: number;
   readonly signal?: AbortSignal;
-  /** Told, a line at a time, what a person should know and need not mend. */
+  /** Told, a line at a time, what a person should know and need not mend. What it throws, or is rejected with, ends the call. */
   readonly onNote?: (text: string) => void;
   /** Told what the model is of, before data are read. */
   readonly onKind?: (kind: Kind) => void;

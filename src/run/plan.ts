@@ -14,7 +14,7 @@ import {
 } from '../pipeline/index.ts';
 import { platform } from '../pool/platform.ts';
 import { modelFile } from './beside.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
 import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
@@ -50,7 +50,7 @@ export interface Planned extends Plan {
  * const { bytes, seconds } = await plan('opt-125m/', { keep: 0.7 });
  */
 export async function plan(model: Source, settings: PlanSettings): Promise<Planned> {
-  checkOptions('plan', settings);
+  settings = ownOptions('plan', settings);
   const recipe = recipeOf(settings);
   expectBound(recipe.spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);

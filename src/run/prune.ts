@@ -13,7 +13,7 @@ import {
 } from '../pipeline/index.ts';
 import { modelFile } from './beside.ts';
 import { modelCard } from './card.ts';
-import { checkOptions } from './check.ts';
+import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { host } from './host.ts';
 import { isLoadable, onnxOf, type PruneSettings } from './options.ts';
@@ -48,7 +48,7 @@ export interface Pruned {
  */
 export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
   // All say what is wrong before anything is opened.
-  checkOptions('prune', settings);
+  settings = ownOptions('prune', settings);
   const recipe = recipeOf(settings);
   expectBound(recipe.spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);

@@ -93,6 +93,27 @@ describe('prune', () => {
     expect(overall).toEqual([...overall].sort((a, b) => a - b));
   });
 
+  test('does what it was told at first, whoever changes the object meanwhile', async () => {
+    const told: Library.PruneSettings = { ...settings, calibration: named };
+    const onKind = () => Object.assign(told, { samples: 20, keep: 0.25 });
+    const { report, files } = await prune(model, Object.assign(told, { onKind }));
+    expect(report.settings).toMatchObject({ keep: 0.5 });
+    expect(report.settings).not.toHaveProperty('samples');
+    expect((await bytesOf(files, 'model.onnx')).equals(expected)).toBe(true);
+  });
+
+  test.each(['onKind', 'onNote'])('is ended by what an async %s is rejected with', async (name) => {
+    const unhandled: unknown[] = [];
+    const take = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', take);
+    const on = () => Promise.reject(new Error('full'));
+    const few = { ...settings, calibration: named.slice(0, 4), force: true };
+    await expect(prune(model, { ...few, [name]: on })).rejects.toThrow('full');
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('unhandledRejection', take);
+    expect(unhandled).toEqual([]);
+  });
+
   test('finds the same behind addresses', async () => {
     const served = new Map(named.map(([name, content]) => [`/${name}`, content]));
     served.set('/net/a.onnx', model);

@@ -203,7 +203,7 @@ async function timesBeside(
   const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
   const total = models.length;
-  const tell = telling(onProgress);
+  const tell = telling()(onProgress);
   const ratios: number[] = [];
   const denseTimes: number[] = [];
   const loadOf = (model: () => Model) => () => loadModel(engine, model(), { asUsed: true });
