@@ -17,6 +17,7 @@ import {
   decodeNpy,
   decodeNpz,
   describeFolder,
+  drawEvenly,
   evaluate,
   feedsDataset,
   imageDataset,
@@ -241,6 +242,10 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
   ],
   ['datasetOf: "samples" expected an array', () => untyped(datasetOf)('a', [1], load, {})],
   ['datasetOf: "shape" expected a list of dims', () => untyped(datasetOf)([{ name: 'a' }], '1', load, {})],
+  [
+    '"a": expected a class number as label, got "1"',
+    () => untyped(datasetOf)([{ name: 'a', label: '1' }], [1], load, {}),
+  ],
   ['datasetOf: "load" expected a function', () => untyped(datasetOf)([{ name: 'a' }], [1], 5, {})],
   ['selectSamples: "samples" expected a data set', () => untyped(selectSamples)([])],
   ['selectSamples: "select" expected a function', () => untyped(selectSamples)(calibration)],
@@ -272,6 +277,11 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
   ['preprocess: "image" expected an object', () => untyped(preprocess)()],
   ['storedPreprocessing: "model" expected a model', () => untyped(storedPreprocessing)()],
   ['sampleEvenly: "files" expected an array', () => untyped(sampleEvenly)()],
+  [
+    'drawEvenly: "n" expected a whole number from 0 on, got 2.5',
+    () => untyped(sampleEvenly)([{ path: 'a' }, { path: 'b' }, { path: 'c' }], 2.5, 0),
+  ],
+  ['drawEvenly: "n" expected a whole number from 0 on, got -1', () => untyped(drawEvenly)([0, 1], -1, 0)],
   [
     'measureLatency: "model" expected one of openModel(bytes, …)',
     () => untyped(measureLatency)({}, { engine }),

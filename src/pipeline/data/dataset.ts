@@ -173,7 +173,7 @@ export function datasetOf(
     const { name, label } = sample;
     expectNoSlip(`"${name}"`, sample, SAMPLE);
     if (label === undefined || (Number.isInteger(label) && Math.abs(label) < 2 ** 31)) continue;
-    throw new InputError(`"${name}": expected a class number as label, got ${label}`);
+    throw new InputError(`"${name}": expected a class number as label, got ${said(label)}`);
   }
   const isLabeled = samples.every(({ label }) => label !== undefined);
   async function* each(): AsyncGenerator<Batch> {

@@ -1,6 +1,7 @@
 // Which files to calibrate with: a seeded draw, even over the classes.
 
-import { expectObjects } from '../../expect.ts';
+import { InputError } from '../../errors.ts';
+import { expectObjects, said } from '../../expect.ts';
 
 /** A file and the index of its class. */
 export interface LabeledFile {
@@ -34,10 +35,15 @@ export function shuffle<T>(items: T[], random: () => number): T[] {
  *
  * Items without a label are one class of their own.
  *
+ * @throws {InputError} where n is no number of items
+ *
  * @example
  * const chosen = drawEvenly([0, 0, 0, 1], 2, 42); // one of each label
  */
 export function drawEvenly(labels: readonly (number | undefined)[], n: number, seed: number): number[] {
+  const isCount = Number.isInteger(n) || n === Number.POSITIVE_INFINITY;
+  if (!(isCount && n >= 0))
+    throw new InputError(`drawEvenly: "n" expected a whole number from 0 on, got ${said(n)}`);
   if (n >= labels.length) return labels.map((_, i) => i);
   const random = mulberry32(seed);
   const classes = new Map<number | undefined, number[]>();
