@@ -16,6 +16,7 @@ import {
   storedPreprocessing,
   writeModel,
 } from '../../src/model.ts';
+import { encodeAvif, encodeWebp } from '../support/encoders.ts';
 import { expectAccessible, expectFits } from './axe.ts';
 import { openChromium } from './chromium.ts';
 import { type StaticServer, serve } from './server.ts';
@@ -175,8 +176,14 @@ test('a model and a folder of one’s own, compared on other images', async () =
     const photo = join(ROOT, 'build/browser/photo.jpg');
     const data = new Uint8Array(28 * 28 * 4).fill(128);
     writeFileSync(photo, encode({ width: 28, height: 28, data }).data);
-    await page.setInputFiles('#others', [image, photo]);
-    await page.waitForFunction(() => document.querySelectorAll('#comparison img').length === 2);
+    const compressed = ['build/browser/photo.webp', 'build/browser/photo.AVIF'].map((name) =>
+      join(ROOT, name),
+    );
+    const picture = { width: 28, height: 28, data };
+    writeFileSync(compressed[0], await encodeWebp(picture));
+    writeFileSync(compressed[1], await encodeAvif(picture));
+    await page.setInputFiles('#others', [image, photo, ...compressed]);
+    await page.waitForFunction(() => document.querySelectorAll('#comparison img').length === 4);
     expect(await page.textContent('#comparison li')).toMatch(/^dense: 1-trouser, [\d.]+ %pruned: 1-trouser/);
     expect({ complaints, strangers }).toEqual({ complaints: [], strangers: [] });
   });
@@ -231,6 +238,26 @@ describe('what goes wrong is said in the page', () => {
       await page.setInputFiles('#model', MODEL);
       await opened(page, '#images-step').catch(() => {});
       expect(await page.isHidden('#error')).toBe(true);
+      expect(complaints).toEqual([]);
+    });
+  });
+
+  test('files of other kinds, and a number that none can be drawn by', async () => {
+    await visiting(async ({ page, complaints }) => {
+      await page.setInputFiles('#model', [MODEL, join(FIXTURES, 'fashion-resnet.onnx')]);
+      expect(await errorOf(page)).toBe('One model at a time: fashion-mobilenet.onnx or fashion-resnet.onnx.');
+      await page.setInputFiles('#model', MODEL);
+      await opened(page, '#images-step').catch(() => {});
+      await page.setInputFiles('#images', MODEL);
+      await page.click('#analyse');
+      expect(await errorOf(page)).toMatch(/^No image is among the files chosen/);
+      await page.setInputFiles('#folder', join(FIXTURES, 'calib'));
+      for (const most of ['', '2', '8.5']) {
+        await page.fill('#most', most);
+        await page.click('#analyse');
+        expect(await page.isHidden('#progress'), most).toBe(true);
+      }
+      expect(await page.evaluate(() => document.activeElement?.id)).toBe('most');
       expect(complaints).toEqual([]);
     });
   });

@@ -17,12 +17,19 @@ export interface Chosen {
   readonly ignored: number;
 }
 
-const IMAGE = /\.(png|jpe?g)$/i;
+const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 export const SEED = 0;
 
-/** The sub-folders of a folder in sorted order are the classes, as for the command. */
+/**
+ * The sub-folders of a folder in sorted order are the classes, as for the command.
+ * @throws where no file is an image
+ */
 export function imagesOf(files: readonly ChosenFile[]): Chosen {
   const images = files.filter(({ path }) => IMAGE.test(path)).sort((a, b) => (a.path < b.path ? -1 : 1));
+  if (images.length === 0)
+    throw new Error(
+      'No image is among the files chosen: PNG, JPEG, WebP and AVIF are read, by the endings of their names.',
+    );
   const folders = images.map(({ path }) => /^[^/]+\/([^/]+)\//.exec(path)?.[1]);
   const classes = [...new Set(folders.filter((it) => it !== undefined))].sort();
   const isLabelled = classes.length > 1 && !folders.includes(undefined);

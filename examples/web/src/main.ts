@@ -106,7 +106,8 @@ function setImages(files: readonly ChosenFile[]): void {
   byId<HTMLButtonElement>('analyse').disabled = images.length === 0;
 }
 
-function analyse(): Promise<void> {
+async function analyse(): Promise<void> {
+  if (!byId<HTMLInputElement>('most').reportValidity()) return;
   return busy('Analysing…', async (onProgress) => {
     closeFrom('size-step', 'result-step');
     const of = byId<HTMLSelectElement>('of').value as SizeKind;
@@ -174,8 +175,12 @@ byId('sample').addEventListener('click', useSample);
 byId('model').addEventListener('change', ({ target }) => {
   const files = chosenFiles(target as HTMLInputElement);
   const config = files.find(({ path }) => path.endsWith('.json'));
-  const chosen = files.find((it) => it !== config) ?? config;
+  const [chosen = config, other] = files.filter((it) => it !== config);
   if (!chosen) return;
+  if (other) {
+    showError(`One model at a time: ${chosen.path} or ${other.path}.`);
+    return;
+  }
   model = { name: chosen.path, file: chosen.file };
   void openModel({ isNew: true, config });
 });
