@@ -59,7 +59,8 @@ export interface Done {
 /** The address without user and password. @throws {InputError} where it is none */
 function shown(url: string): string {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (!parsed || !['redis:', 'rediss:'].includes(parsed.protocol) || parsed.hostname === '')
+  const isRedis = parsed && ['redis:', 'rediss:'].includes(parsed.protocol) && parsed.hostname !== '';
+  if (!(isRedis && /^(\/\d*)?$/.test(parsed.pathname)))
     throw new InputError('`queue`: expected an address such as redis://host:6379/0');
   return `${parsed.protocol}//${parsed.host}${parsed.pathname === '/' ? '' : parsed.pathname}`;
 }
@@ -82,14 +83,19 @@ async function connect(url: string, { onNote = () => {} }: ConnectOptions): Prom
   redis.on('error', (error) => {
     reason = error;
   });
+  let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    await redis.connect();
-    await redis.ping();
+    const silent = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer in ${CONNECT_MS / 1000} s`)), CONNECT_MS);
+    });
+    await Promise.race([reach(redis), silent]);
     isThere = true;
   } catch (cause) {
     redis.disconnect();
     const { message, code } = (reason ?? cause) as NodeJS.ErrnoException;
     throw new InputError(`\`queue\`: ${name} cannot be used (${code ?? message})`, { cause });
+  } finally {
+    clearTimeout(timer);
   }
   let isLost = false;
   redis.on('close', () => {
@@ -101,6 +107,13 @@ async function connect(url: string, { onNote = () => {} }: ConnectOptions): Prom
     isLost = false;
   });
   return redis;
+}
+
+async function reach(redis: Redis): Promise<void> {
+  await redis.connect();
+  await redis.ping();
+  // Of a number that it has not, the client stays in the first one without a word.
+  if (redis.options.db) await redis.select(redis.options.db);
 }
 
 /** @throws {InputError} where there is no such Redis, or it does not let in who asks */
@@ -167,11 +180,12 @@ const progressKey = (jobs: Jobs) => jobs.toKey('progress');
 /** What Redis answers that it will not do, as where keys of ours hold something else. Other errors stay as they are. */
 function refusal(url: string, cause: Error): Error {
   if (cause.name !== 'ReplyError') return cause;
-  const why = cause.message.split('\n', 1)[0].slice(0, 200);
-  return new InputError(
-    `\`queue\`: ${shown(url)} refuses what is asked of it (${why}); if its keys bull:${NAME}:* are damaged, remove them`,
-    { cause },
-  );
+  const why = cause.message.replace(/( script: |\n).*/s, '').slice(0, 200);
+  // Others say of what state it is in: full, a replica, without the right to write.
+  const hint = /^(WRONGTYPE|ERR)\b/.test(why)
+    ? `; if its keys bull:${NAME}:* are damaged, remove them`
+    : '; once it takes that, the same command goes on';
+  return new InputError(`\`queue\`: ${shown(url)} refuses what is asked of it (${why})${hint}`, { cause });
 }
 
 /**
@@ -311,6 +325,7 @@ function failureOf(reason: string): OsscarError {
  *
  * @param make  does a job, and says what that took
  * @throws {UnfitError} where a job is for other workers, as for those of another version
+ * @throws {InputError} where Redis refuses what is asked of it, which BullMQ would ask again and again, as fast as it can
  */
 export async function runWorker(
   url: string,
@@ -319,7 +334,7 @@ export async function runWorker(
 ): Promise<void> {
   const { UnrecoverableError, WaitingError, Worker: Taker } = await bullmq();
   const connection = await connect(url, options);
-  let unfit: UnfitError | undefined;
+  let ended: Error | undefined;
   let current: Promise<unknown> = Promise.resolve();
   let stop = () => {};
   const stopped = new Promise<void>((resolve) => {
@@ -339,7 +354,7 @@ export async function runWorker(
       return done;
     } catch (error) {
       if (error instanceof UnfitError) {
-        unfit = error;
+        ended = error;
         stop();
         await entry.moveToWait(token);
         throw new WaitingError();
@@ -358,13 +373,18 @@ export async function runWorker(
     maxStalledCount: MOST_STALLED,
     runRetryDelay: 1000,
   });
-  worker.on('error', () => {}); // of the connection, which has said it; of jobs that Redis has forgotten
+  worker.on('error', (error) => {
+    // Others are of the connection, which has said it, and of jobs that Redis has forgotten.
+    if (error.name !== 'ReplyError') return;
+    ended ??= refusal(url, error);
+    stop();
+  });
   signal?.addEventListener('abort', stop);
   onReady?.();
   await stopped;
   await hangUp(connection, worker);
   await current; // where it was not waited for
-  if (unfit) throw unfit;
+  if (ended) throw ended;
 }
 
 /** A worker, as far as the queue knows it. */

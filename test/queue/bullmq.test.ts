@@ -1,7 +1,9 @@
 // The queue on BullMQ against a redis-server of its own: what becomes of jobs, whoever does them and whatever is lost.
 
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Done, openQueue, readStatus, runWorker, type WorkerOptions } from '../../src/disk/bullmq.ts';
 import { openMetrics } from '../../src/disk/metrics.ts';
 import { InputError } from '../../src/errors.ts';
@@ -215,7 +217,7 @@ test('metrics count jobs and bytes as Prometheus text', async () => {
 });
 
 describe('an address', () => {
-  test.each(['localhost:6379', 'http://localhost', 'redis://'])(
+  test.each(['localhost:6379', 'http://localhost', 'redis://', 'redis://localhost/jobs'])(
     'that is none, as %s, is refused',
     async (url) => {
       await expect(openQueue(url)).rejects.toThrow('expected an address such as redis://host:6379/0');
@@ -227,6 +229,47 @@ describe('an address', () => {
     const error = await openQueue(`redis://me:secret@${address}/0`).catch((it: Error) => it);
     expect(error).toBeInstanceOf(InputError);
     expect((error as Error).message).toBe(`\`queue\`: redis://${address}/0 cannot be used (ECONNREFUSED)`);
+  });
+
+  test('with no such database behind it is refused: the client would go on in the first one', async () => {
+    const error = await readStatus(`${redis.url}/99`).catch((it: Error) => it);
+    expect(error).toBeInstanceOf(InputError);
+    expect((error as Error).message).toBe(
+      `\`queue\`: ${redis.url}/99 cannot be used (ERR DB index is out of range)`,
+    );
+  });
+
+  test('where nothing answers is given up', async () => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const asked = readStatus(`redis://127.0.0.1:${port}`).catch((it: Error) => it);
+      await once(silent, 'connection');
+      vi.advanceTimersByTime(10_000);
+      expect(String(await asked)).toContain(`127.0.0.1:${port} cannot be used (no answer in 10 s)`);
+    } finally {
+      vi.useRealTimers();
+      silent.close();
+    }
+  });
+
+  test('that takes nothing ends workers and runs, in its own words', async () => {
+    const full = await RedisServer.start();
+    const client = new Redis(full.url);
+    try {
+      await client.config('SET', 'maxmemory', '1');
+      const refused = `\`queue\`: ${full.url} refuses what is asked of it (OOM command not allowed when used memory > 'maxmemory'.); once it takes that, the same command goes on`;
+      for (const ask of [() => runWorker(full.url, making), () => openQueue(full.url)]) {
+        const error = await ask().catch((it: Error) => it);
+        expect(error).toBeInstanceOf(InputError);
+        expect((error as Error).message).toBe(refused);
+      }
+    } finally {
+      client.disconnect();
+      await full.stop();
+    }
   });
 
   test('whose keys hold something else is named, with what to do', async () => {
