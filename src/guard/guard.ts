@@ -6,7 +6,7 @@ import { type Remote, wrap } from 'comlink';
 import type { Engine, EngineOptions, EngineSession } from '../engine/index.ts';
 import { InputError, OutOfMemoryError, TimeLimitError, WorkerLostError } from '../errors.ts';
 import { said } from '../expect.ts';
-import { ADDRESS, expectOptions, LATER, type Options, SIGNAL } from '../options.ts';
+import { ADDRESS, expectOptions, LATER, NUMBER, type Options, SIGNAL } from '../options.ts';
 import type { Script, WorkerHandle } from '../pool/environment.ts';
 import { installErrorTransfer } from '../pool/errors.ts';
 import { platform } from '../pool/platform.ts';
@@ -25,7 +25,11 @@ export interface GuardOptions {
   readonly workerUrl?: string | URL;
 }
 
-const OPTIONS: Options<GuardOptions> = { seconds: LATER, signal: SIGNAL, workerUrl: ADDRESS };
+const OPTIONS: Options<GuardOptions> = { seconds: NUMBER, signal: SIGNAL, workerUrl: ADDRESS };
+
+type GuardedEngine = Pick<EngineOptions, 'threads' | 'wasmPaths'>;
+/** Judged on the thread. */
+const ENGINE_OPTIONS: Options<GuardedEngine> = { threads: LATER, wasmPaths: LATER };
 
 /** Longer than anything that is meant to end on the machines of today, short enough to be waited for. */
 const SECONDS = 60;
@@ -108,13 +112,15 @@ export class Guard {
       else this.#end(this.#hasAnswered ? new WorkerLostError(lost, 'guard') : refused(why));
     });
     this.#remote = wrap<Foreign>(this.#handle.endpoint);
+    this.#handle.hold(false); // whoever listens to a thread is kept by it
     this.#signal = signal;
     if (signal?.aborted) this.#onAbort();
     else signal?.addEventListener('abort', this.#onAbort);
   }
 
   /** onnxruntime-web on this thread. Loading and running throw a {@link TimeLimitError} where they take too long. */
-  async engine(options: Pick<EngineOptions, 'threads' | 'wasmPaths'> = {}): Promise<Engine> {
+  async engine(options: GuardedEngine = {}): Promise<Engine> {
+    expectOptions('guard.engine', options, ENGINE_OPTIONS);
     const { threads, wasmPaths } = options;
     const name = await this.#call((remote) => remote.openEngine({ threads, wasmPaths }));
     return {

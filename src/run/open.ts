@@ -186,7 +186,7 @@ export async function openGuarded(
   if (typeof options.engine === 'object')
     return { model: await open(options.engine), engine: options.engine };
   const guard = opened(openGuard(guardOptions(options)));
-  const guarded = await guard.engine(options);
+  const guarded = await guard.engine({ threads: options.threads });
   const model = await open(guarded);
   if (!isStraight(model.source)) return { model, engine: guarded };
   // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
