@@ -4,6 +4,7 @@ import { InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.t
 import { isFitted, quantizedText } from '../graph/index.ts';
 import type { Session } from '../pool/index.ts';
 import { refits } from '../solve/index.ts';
+import { turn } from '../turn.ts';
 import { version } from '../version.ts';
 import { problemOf } from './allocate/index.ts';
 import { checkBudget } from './budget.ts';
@@ -69,7 +70,8 @@ export async function startRun(session: Session, subject: Subject, options: Prun
   const store = options.store ?? (recipe.spend && memoryStore());
   const denseBytes = options.store ? undefined : bytes.dense;
   const plannedBytes = bytes.total - (options.store ? bytes.dense : 0);
-  const hashes = await hashesOf(store ? [calibration, evaluation] : canHash() ? [calibration] : []);
+  const hashed = store ? [calibration, evaluation] : canHash() ? [calibration] : [];
+  const hashes = await hashesOf(hashed, options.signal);
   const calibrationHash = hashes.get(calibration);
   const findings = await findingsOf(subject, session, { ...options, store }, calibrationHash, denseBytes);
   const run: Run = {
@@ -213,16 +215,21 @@ async function findingsOf(
 }
 
 /** Each dataset is read once, also where calibration and evaluation are the same. */
-async function hashesOf(datasets: readonly Dataset[]): Promise<ReadonlyMap<Dataset, string>> {
+async function hashesOf(
+  datasets: readonly Dataset[],
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<Dataset, string>> {
   const hashes = new Map<Dataset, string>();
-  for (const samples of new Set(datasets)) hashes.set(samples, await contentHash(contentsOf(samples)));
+  for (const samples of new Set(datasets))
+    hashes.set(samples, await contentHash(contentsOf(samples, signal)));
   return hashes;
 }
 
-async function* contentsOf(samples: Dataset): AsyncGenerator<Hashable> {
+async function* contentsOf(samples: Dataset, signal: AbortSignal | undefined): AsyncGenerator<Hashable> {
   yield samples.shape.join();
   for (const [name, { data }] of Object.entries(samples.constants ?? {})) yield* [name, data];
   for await (const { inputs, labels, others = {} } of samples.batches(64)) {
+    await turn(signal); // images may be decoded, or fetched
     yield inputs;
     for (const [name, { data }] of Object.entries(others)) yield* [name, data];
     if (labels) yield labels;

@@ -11,6 +11,7 @@ import {
   openModel,
   type PruneOptions,
   prune as pruneModel,
+  datasetOf as readDataset,
   TARGETS,
 } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
@@ -380,6 +381,21 @@ describe('what goes wrong', () => {
         return { onProgress: ({ done }) => (layers += done > 0 ? 1 : 0) };
       });
       expect(layers).toBe(0);
+    });
+
+    test('stops it while samples are read', async () => {
+      const controller = new AbortController();
+      let read = 0;
+      const load = () => {
+        if (++read === 65) controller.abort(reason);
+        return { data: new Float32Array(784).fill(read) };
+      };
+      const samples = Array.from({ length: 256 }, (_, i) => ({ name: `${i}` }));
+      const calibration = readDataset(samples, [1, 28, 28], load, { name: 'slow' });
+      const model = await openFixture('fashion-mobilenet');
+      const run = pruneModel(model, { engine, calibration, keep: 0.5, signal: controller.signal });
+      await expect(run).rejects.toThrow('enough');
+      expect(read).toBe(128);
     });
 
     test('stops it between two layers and frees the memory', async () => {
