@@ -307,14 +307,15 @@ const LONG = 120;
 
 export function planText(plan: Planned): string {
   const { engine, seconds, wasmLimit, files, fits } = plan;
-  const { model, bytes, parameters, sizes, statement } = plan;
+  const { model, bytes, parameters, sizes, statement, isBound } = plan;
   const mib = (value: number) => `${count(value / 2 ** 20)} MiB`;
   const isSlow = seconds > LONG && engine.startsWith('onnxruntime-web');
+  const to = isBound ? '-> at most' : '->';
   return linesOf(
     sizes
-      ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} -> ${sizeText(sizes.after)}`
+      ? `${model}, ${sizes.before.length} blocks: ${sizeText(sizes.before)} ${to} ${sizeText(sizes.after)}`
       : model,
-    `parameters: ${count(parameters.before)} -> ${count(parameters.after)}`,
+    `parameters: ${count(parameters.before)} ${to} ${count(parameters.after)}`,
     `peak memory: ${mib(bytes.total)} (weights of a part ${mib(bytes.weights)}, activations ${mib(bytes.activations)}, kernels ${mib(bytes.wasm + bytes.helpers)}, statistics ${mib(bytes.heap)}, the dense network's values ${mib(bytes.dense)}, the rest ${mib(bytes.base)})`,
     ...(files.bytes > 0
       ? [

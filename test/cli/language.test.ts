@@ -181,6 +181,13 @@ describe.concurrent('osscar prune --dry-run', () => {
     expect(listing(it)).toEqual(['config.json']);
   });
 
+  test('says what there may be at most, where the run alone finds the sizes', async () => {
+    const bounded = await osscar('prune', MODEL, '--dry-run', '--max-loss', '1%');
+    expect(bounded.stdout).toMatch(/ neurons -> at most .* neurons\nparameters: [\d,]+ -> at most [\d,]+\n/);
+    const { stdout } = await osscar('prune', MODEL, '--dry-run', '--params', '0.5');
+    expect(stdout).toMatch(/^parameters: [\d,]+ -> [\d,]+$/m);
+  });
+
   test('says what would take less time, where it is long', async () => {
     const it = newFolder('large');
     writeFileSync(join(it, 'config.json'), JSON.stringify(OPT_30B_CONFIG));

@@ -65,6 +65,8 @@ export interface Rates {
 
 /** What a run will make and take, before it has read a weight. */
 export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | 'statement'> {
+  /** Where what is left is what there may be at most: the run alone finds what a bound on the loss or on the latency comes to. */
+  readonly isBound?: boolean;
   /** Peak, by what holds it. */
   readonly bytes: {
     /** Of one part, in both networks and on the way to the engine, and what the engine keeps of its largest session. */

@@ -48,8 +48,8 @@ export function plan(
   options: PlannedOptions,
 ): Plan {
   expectOptions('plan', options, PLANNED_OPTIONS);
-  const { profile, recipe, most } = profileOf(model, options);
-  return planRun(profile, recipe, options, most);
+  const { profile, recipe, most, isBound } = profileOf(model, options);
+  return { ...planRun(profile, recipe, options, most), ...(isBound && { isBound }) };
 }
 
 /**
@@ -93,7 +93,12 @@ function plannableOf(
 function profileOf(
   model: OpenedModel | OpenedLanguageModel | LanguageModel,
   options: PlannedOptions,
-): { readonly profile: Profile; readonly recipe: Recipe; readonly most?: Profile } {
+): {
+  readonly profile: Profile;
+  readonly recipe: Recipe;
+  readonly most?: Profile;
+  readonly isBound?: boolean;
+} {
   const asked = recipeOf(options);
   const { sample = [] } = options;
   const subject = plannableOf(model, options);
@@ -102,9 +107,10 @@ function profileOf(
   const { spend } = recipe;
   checkBudget(spend, subject.file !== undefined);
   const most = subject.profile(recipe, sizesOf(recipe, subject.structures), sample);
-  const isKnown = spend && spend.of !== 'latency' && spend.maxLoss === undefined;
+  if (!spend) return { profile: most, recipe };
+  const isKnown = spend.of !== 'latency' && spend.maxLoss === undefined;
   if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && subject.isDescribed))
-    return { profile: most, recipe };
+    return { profile: most, recipe, isBound: true };
   const sizes = uniformSizes(problemOf(subject, sample, spend));
   return { profile: subject.profile(recipe, sizes, sample), recipe, most };
 }
