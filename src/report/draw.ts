@@ -6,9 +6,10 @@ import { type Drawn, UNITS } from './markup.ts';
 
 /** @param root  holds the markup of the report */
 export function drawReport(root: ParentNode, { curves, tradeoff }: Drawn): void {
-  const figureOf = (name: string) => root.querySelector<HTMLElement>(`[data-chart="${name}"]`)!;
-  drawCurves(figureOf('curves'), curves);
-  if (tradeoff) drawChart(figureOf('tradeoff'), tradeoffChart(tradeoff, tradeoff.chosen));
+  const figureOf = (name: string) => root.querySelector<HTMLElement>(`[data-chart="${name}"]`);
+  const area = figureOf('curves');
+  if (area) drawCurves(area, curves);
+  if (tradeoff) drawChart(figureOf('tradeoff')!, tradeoffChart(tradeoff, tradeoff.chosen));
 }
 
 /**

@@ -35,11 +35,16 @@ export function reportMarkup(report: SavedReport, level = 2): string {
     ...warnings.map((text) => `<p class="warning"><strong>Warning:</strong> ${escaped(text)}</p>`),
     section('Before and after', beforeAndAfter(report)),
     ...(report.comparison ? [section('Other methods', comparisonTable(report, report.comparison))] : []),
-    section('Structures', layersTable(report.layers)),
-    section(
-      'Error curves',
-      chartArea('curves', 'Relative error of a layer by how much of its input is kept'),
-    ),
+    // Of a run that rounds alone there are none.
+    ...(report.layers.length > 0
+      ? [
+          section('Structures', layersTable(report.layers)),
+          section(
+            'Error curves',
+            chartArea('curves', 'Relative error of a layer by how much of its input is kept'),
+          ),
+        ]
+      : []),
     ...(report.tradeoff ? [section('Sizes and what they cost', tradeoffArea(report, report.tradeoff))] : []),
     ...(allocation ? [section('Sizes that were tried', trialsTable(allocation))] : []),
     section('Time', timeTable(report)),

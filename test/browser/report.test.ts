@@ -33,11 +33,12 @@ afterAll(() => browser?.close());
 async function reading(
   use: (page: Page) => Promise<void>,
   options: BrowserContextOptions = {},
+  file = FILE,
 ): Promise<void> {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(0);
   try {
-    const { href } = pathToFileURL(FILE);
+    const { href } = pathToFileURL(file);
     const strangers = strangersOf(context, href);
     const page = await context.newPage();
     const complaints = complaintsOf(page);
@@ -74,6 +75,22 @@ test('the curves are those of the report, and the keyboard goes from one to the 
       expect(await chosen.locator('th').textContent()).toBe(String(kept.length));
     }
   });
+});
+
+test('of a run that has pruned nothing there are no structures and no curves', async () => {
+  const { reportHtml } = await import('../../dist/report.js' as string);
+  const file = join(ROOT, 'build/browser/rounded.html');
+  writeFileSync(file, await reportHtml({ ...report, layers: [] }));
+  await reading(
+    async (page) => {
+      const headings = await page.getByRole('heading', { level: 2 }).allTextContents();
+      expect(headings).toContain('Time');
+      expect(headings).not.toContain('Structures');
+      expect(await page.locator('canvas[role=img]').count()).toBe(1);
+    },
+    {},
+    file,
+  );
 });
 
 test('methods are compared', async () => {
