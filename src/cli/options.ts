@@ -315,7 +315,10 @@ export function addKeepFlags(command: Command): Command {
       'at most so many multiply-adds instead: a fraction of the dense model, or as 20M',
     )
     .option('--params <size>', 'at most so many parameters')
-    .option('--bytes <size>', 'at most so many bytes of the file, or as 300kB')
+    .option(
+      '--bytes <size>',
+      'at most so many bytes of the file (of a folder, of its safetensors), or as 300kB',
+    )
     .option('--latency <time>', 'at most so much time of one sample, of an ONNX file: a fraction, or as 12ms')
     .option(
       '--max-loss <x>',
