@@ -93,7 +93,8 @@ function readable(
 /**
  * A folder for reading. Files stay open until `close`.
  *
- * @throws {InputError} naming the path if it is no folder, and later if a file cannot be read
+ * @throws {InputError} naming the path if it is no folder, and later if a file cannot be read, or is written to meanwhile: a block
+ * at a time is read, and the blocks are to be of one model
  */
 export async function openFolder(path: string): Promise<Folder> {
   await checkFolder(path);
@@ -102,13 +103,20 @@ export async function openFolder(path: string): Promise<Folder> {
     checkFileName(path, file);
     return open(await fileWithin(path, join(path, file)));
   }
+  const written = new Map<string, number>();
+  async function get(file: string): Promise<FileHandle> {
+    const handle = await handles.get(file, () => openFile(file));
+    const { mtimeMs } = await handle.stat();
+    const at = written.get(file) ?? mtimeMs;
+    if (mtimeMs !== at)
+      throw new InputError(
+        `"${join(path, file)}": was written to while it was read; start again on what it is now`,
+      );
+    written.set(file, at);
+    return handle;
+  }
   return {
-    ...readable(
-      path,
-      path,
-      (at, action) => named(at, action()),
-      (file) => handles.get(file, () => openFile(file)),
-    ),
+    ...readable(path, path, (at, action) => named(at, action()), get),
     close: () => handles.close(),
   };
 }

@@ -5,9 +5,11 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -86,6 +88,25 @@ describe('a folder on disk', () => {
     await folder.close();
     expect(openHandles()).toBe(before);
     await expect(folder.read('a', 0, 1)).rejects.toThrow('closed');
+  });
+
+  test('is of one time: a file that is written to is refused, one that another takes the place of is read on', async () => {
+    const [file, other] = [join(root, 'a'), join(root, 'b')];
+    writeFileSync(file, 'abc');
+    const folder = await openFolder(root);
+    expect(await folder.read('a', 0, 1)).toEqual(Uint8Array.of(97));
+    writeFileSync(other, 'xyz');
+    renameSync(other, file);
+    expect(await folder.read('a', 1, 1)).toEqual(Uint8Array.of(98));
+    await folder.close();
+    const again = await openFolder(root);
+    expect(await again.read('a', 0, 1)).toEqual(Uint8Array.of(120));
+    writeFileSync(file, 'abc');
+    utimesSync(file, 1, 1); // clocks of file systems are slow
+    await expect(again.read('a', 1, 1)).rejects.toThrow(
+      new InputError(`"${file}": was written to while it was read; start again on what it is now`),
+    );
+    await again.close();
   });
 
   test('is an error of one line where there is none, or a file, or one that cannot be read', async () => {
