@@ -77,6 +77,22 @@ async function readShards(folder: Folder, indexFile: string, read: ReadFile): Pr
   return [...tensors.values()];
 }
 
+/** By the names that transformers gives them when it reads them: BERT's norms have those of TensorFlow in its first checkpoints. */
+function byName(stored: readonly StoredTensor[], folder: Folder): Map<string, StoredTensor> {
+  const tensors = new Map<string, StoredTensor>();
+  for (const tensor of stored) {
+    const name = tensor.name
+      .replace(/LayerNorm\.gamma$/, 'LayerNorm.weight')
+      .replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
+    if (tensors.has(name))
+      throw new FormatError(
+        `"${pathIn(folder, tensor.file)}": tensor "${name}" is there twice, once as "${tensor.name}"`,
+      );
+    tensors.set(name, { ...tensor, name });
+  }
+  return tensors;
+}
+
 /** Each tensor's file. @throws {FormatError} */
 async function readIndex(folder: Folder, indexFile: string): Promise<Record<string, string>> {
   const { weight_map: map } = await readJson(folder, indexFile, limits.indexBytes);
@@ -149,7 +165,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     const files = SOURCES.map(({ file }) => file).join(', ');
     throw new InputError(`"${folder.name}": no weights in it; expected one of ${files}`);
   }
-  const tensors = new Map((await source.read(folder, source.file)).map((it) => [it.name, it]));
+  const tensors = byName(await source.read(folder, source.file), folder);
 
   /** The tensor, the range of its bytes that the rows are, and how messages name it. */
   function find(name: string, rowStart: number, rowEnd?: number) {

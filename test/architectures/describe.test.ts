@@ -162,7 +162,7 @@ describe('describe', () => {
   });
 
   test.each<[string, Config, string]>([
-    ['no model type', {}, '"model_type" is missing: expected a string'],
+    ['no model type', {}, '"model_type" is missing; add it as what the model is, one of opt, llama,'],
     [
       'a missing size',
       { ...OPT, ffn_dim: undefined },

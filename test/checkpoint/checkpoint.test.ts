@@ -56,6 +56,15 @@ describe('opening a folder', () => {
     expect(await checkpoint.read('b')).toEqual(Float32Array.of(2));
   });
 
+  test('calls the weights and biases of norms so, whatever name they have in old files', async () => {
+    const [gamma, beta] = ['a.LayerNorm.gamma', 'a.LayerNorm.beta'];
+    const checkpoint = await open({
+      'model.safetensors': tensorsFile({ [gamma]: 2, [beta]: 3, 'b.beta': 4 }),
+    });
+    expect([...checkpoint.tensors.keys()]).toEqual(['a.LayerNorm.weight', 'a.LayerNorm.bias', 'b.beta']);
+    expect(await checkpoint.read('a.LayerNorm.bias')).toEqual(Float32Array.of(3));
+  });
+
   test.each<[string, Record<string, Uint8Array>, typeof InputError | typeof FormatError, string]>([
     ['no weights', {}, InputError, '"m": no weights in it; expected one of model.safetensors,'],
     [
@@ -69,6 +78,12 @@ describe('opening a folder', () => {
       { 'config.json': text('[]'), 'model.safetensors': tensorsFile({}) },
       FormatError,
       '"m/config.json": expected a JSON object',
+    ],
+    [
+      'one tensor under two names',
+      { 'model.safetensors': tensorsFile({ 'LayerNorm.weight': 1, 'LayerNorm.gamma': 2 }) },
+      FormatError,
+      '"m/model.safetensors": tensor "LayerNorm.weight" is there twice, once as "LayerNorm.gamma"',
     ],
     [
       'a missing shard',

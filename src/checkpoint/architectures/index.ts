@@ -84,10 +84,15 @@ const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
  */
 export function describe(config: Config, record?: SizesRecord, image?: number): LanguageModel {
   expectObject('describe', 'config', config);
+  const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(', ');
+  // Files of old have none, and transformers goes by the folder's name.
+  if (config.model_type == null)
+    throw new InputError(
+      `config.json: "model_type" is missing; add it as what the model is, one of ${known}`,
+    );
   const modelType = text(config, 'model_type');
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) {
-    const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(', ');
     throw new UnsupportedModelError(
       `config.json: model_type ${JSON.stringify(modelType)} is not supported (${known} are)`,
     );
