@@ -13,6 +13,8 @@ const SIDE_FILES = new Set([
   'tokenizer.json',
   'tokenizer_config.json',
   'tokenizer.model',
+  'spiece.model',
+  'sentencepiece.bpe.model',
   'special_tokens_map.json',
   'added_tokens.json',
   'vocab.json',

@@ -1,12 +1,9 @@
 // Text and token files as samples.
 
-import { readJson } from '../checkpoint/index.ts';
 import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
-import { isObject } from '../expect.ts';
 import { concatenate } from '../graph/index.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
-import { limits } from '../limits.ts';
 import {
   arraySamples,
   consecutiveWindows,
@@ -24,7 +21,8 @@ import { drawFeeds, jsonLines } from './arrays.ts';
 import { IMAGE } from './labels.ts';
 import { linesOf } from './lines.ts';
 import type { Drawn } from './options.ts';
-import { isFolder, type Place, readJsonAt } from './place.ts';
+import { isFolder, type Place } from './place.ts';
+import { readTokenizer } from './tokenizer.ts';
 
 /** Calibration windows for a language model unless `samples` says otherwise: as in the paper. */
 export const DEFAULT_WINDOWS = 128;
@@ -211,40 +209,3 @@ function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: numb
     ...(mask && { [mask.name]: padded((i) => Number(i < count)) }),
   };
 }
-
-async function readTokenizer(
-  text: string,
-  place: Place | undefined,
-): Promise<{ readonly json: object; readonly config?: object }> {
-  if (place === undefined) {
-    throw new InputError(
-      `"${text}": text needs a tokenizer; give a folder with tokenizer.json (\`tokenizer\`)`,
-    );
-  }
-  if (!(await isFolder(place))) {
-    const json = await readJsonAt(place, limits.tokenizerBytes);
-    if (isObject(json.model)) return { json };
-    throw new InputError(`"${place.path}": a tokenizer has a "model", and there is none; give ${TOKENIZER}`);
-  }
-  // As a model's folder: it may have come from a stranger, with links and pipes in it.
-  const folder = await place.openFolder();
-  try {
-    const files = await folder.list();
-    if (!files.includes(TOKENIZER)) {
-      throw new InputError(
-        `"${place.path}": there is no ${TOKENIZER} in it; name one with \`tokenizer\`, or give token ids (.npy)`,
-      );
-    }
-    const hasConfig = files.includes(CONFIG);
-    return {
-      json: await readJson(folder, TOKENIZER, limits.tokenizerBytes),
-      ...(hasConfig && { config: await readJson(folder, CONFIG, limits.jsonBytes) }),
-    };
-  } finally {
-    await folder.close();
-  }
-}
-
-const TOKENIZER = 'tokenizer.json';
-/** Says which special tokens are added. */
-const CONFIG = 'tokenizer_config.json';

@@ -1,0 +1,86 @@
+// Tokenizers of folders that are older than tokenizer.json.
+
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { InputError } from '../../src/errors.ts';
+import { openTokenizer } from '../../src/pipeline/data/index.ts';
+import { placeOf } from '../../src/run/source.ts';
+import { readTokenizer } from '../../src/run/tokenizer.ts';
+
+const OPT = join(import.meta.dirname, '../fixtures/opt-kjv');
+const parsed = (file: string) => JSON.parse(readFileSync(join(OPT, file), 'utf8'));
+const { model } = parsed('tokenizer.json');
+const MERGED = {
+  'vocab.json': JSON.stringify(model.vocab),
+  'merges.txt': ['#version: 0.2', ...model.merges, ''].join('\n'),
+};
+const LISTED = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'god', 'God', '##s', 'e', '\u00e9', ''].join('\n');
+const TEXT = 'And God said,  Let there be light:\nand there was light. </s> 1:4';
+
+/** What a folder of these files makes of a text. */
+async function idsOf(files: Readonly<Record<string, string>>, text: string): Promise<number[]> {
+  const bytes = Object.entries(files).map(
+    ([name, content]) => [name, new TextEncoder().encode(content)] as const,
+  );
+  const { json, config } = await readTokenizer('a.txt', await placeOf(bytes, 'model'));
+  return [...openTokenizer(json, config)(text)];
+}
+const settings = (content: object) => ({ 'tokenizer_config.json': JSON.stringify(content) });
+
+describe('without tokenizer.json', () => {
+  test('merges and a vocabulary give the ids that it would give', async () => {
+    const config = parsed('tokenizer_config.json');
+    const expected = openTokenizer(parsed('tokenizer.json'), config)(TEXT);
+    expect(await idsOf({ ...MERGED, ...settings(config) }, TEXT)).toEqual([...expected]);
+  });
+
+  test('special tokens have the contents that either file says, and GPT-2 begins with none', async () => {
+    const [begin, end] = [model.vocab['<s>'], model.vocab['</s>']];
+    const [, ...ids] = openTokenizer(parsed('tokenizer.json'))('light');
+    expect(await idsOf({ ...MERGED, 'config.json': '{"model_type":"gpt2"}' }, 'light')).toEqual(ids);
+    const roberta = { ...MERGED, 'config.json': '{"model_type":"roberta"}' };
+    expect(await idsOf(roberta, 'light')).toEqual([begin, ...ids, end]);
+    const others = JSON.stringify({ cls_token: { content: '<unk>' }, sep_token: '<pad>' });
+    expect(await idsOf({ ...roberta, 'special_tokens_map.json': others }, 'light</s>')).toEqual([
+      model.vocab['<unk>'],
+      ...ids,
+      end,
+      model.vocab['<pad>'],
+    ]);
+    expect(await idsOf({ ...roberta, 'added_tokens.json': '{"light": 2000}' }, 'light')).toEqual([
+      begin,
+      2000,
+      end,
+    ]);
+  });
+
+  test('a list of words is BERT’s, in small letters unless the folder says otherwise', async () => {
+    const files = { 'vocab.txt': LISTED, 'config.json': '{"model_type":"bert"}' };
+    expect(await idsOf(files, 'Gods \u00e9 x [SEP]')).toEqual([2, 4, 6, 7, 1, 3, 3]);
+    const cased = { ...files, ...settings({ do_lower_case: false, tokenizer_class: 'BertTokenizerFast' }) };
+    expect(await idsOf(cased, 'Gods \u00e9')).toEqual([2, 5, 6, 8, 3]);
+  });
+
+  test.each<[string, Readonly<Record<string, string>>, string]>([
+    [
+      'files of another kind',
+      { 'spiece.model': '', 'config.json': '{"model_type":"t5"}' },
+      'have transformers write it: python -c',
+    ],
+    [
+      'a file too few',
+      { 'vocab.json': '{}', 'config.json': '{"model_type":"gpt2"}' },
+      '"model": there is no tokenizer.json in it',
+    ],
+    [
+      'a special token that is none',
+      { 'vocab.txt': 'a\nb\n', 'config.json': '{"model_type":"bert"}' },
+      '"model": its unk_token "[UNK]" is not in vocab.txt',
+    ],
+  ])('%s is told so', async (_, files, message) => {
+    const error = await idsOf(files, 'a').catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(InputError);
+    expect(String(error)).toContain(message);
+  });
+});
