@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -155,6 +155,18 @@ export const WHISPER: Config = {
   max_source_positions: 9,
 };
 
+export const BART: Config = {
+  model_type: 'bart',
+  architectures: ['BartForConditionalGeneration'],
+  d_model: HIDDEN,
+  encoder_ffn_dim: FFN,
+  encoder_layers: BLOCKS,
+  encoder_attention_heads: HEADS,
+  activation_function: 'gelu',
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+};
+
 export const MODERNBERT: Config = {
   model_type: 'modernbert',
   architectures: ['ModernBertModel'],
@@ -287,11 +299,26 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     layer_norm_eps: 0.01,
   },
   'siglip, classifier': classifier(SIGLIP, 'SiglipForImageClassification'),
+  bart: BART,
+  mbart: { ...BART, model_type: 'mbart', architectures: ['MBartModel'], scale_embedding: true },
+  marian: { ...BART, model_type: 'marian', activation_function: 'silu' },
+  'marian, with tokens of its own': {
+    ...BART,
+    model_type: 'marian',
+    scale_embedding: true,
+    share_encoder_decoder_embeddings: false,
+  },
+  pegasus: { ...BART, model_type: 'pegasus' },
+  m2m_100: { ...BART, model_type: 'm2m_100', activation_function: undefined },
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
+const isBart = ({ model_type: type }: Config) => /^(m?bart|marian|pegasus|m2m_100)$/.test(String(type));
+/** Whether norms stand before each half of a block. */
+const isBefore = (config: Config) =>
+  !isText(config) || /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
   /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
@@ -313,7 +340,7 @@ function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
   if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
-  if (type === 'modernbert') return isBare ? '' : 'model.';
+  if (type === 'modernbert' || isBart({ model_type: type })) return isBare ? '' : 'model.';
   return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : type}.`;
 }
 
@@ -328,9 +355,9 @@ function namesOf(config: Config) {
       norms: ['sa_layer_norm', 'output_layer_norm'],
       mlp: ['ffn.lin1', 'ffn.lin2'],
     };
-  if (type === 'whisper')
+  if (type === 'whisper' || isBart(config))
     return {
-      layer: (i: number) => `layers.${i}`,
+      layer: (i: number) => `${isBart(config) ? 'encoder.' : ''}layers.${i}`,
       qkv: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
       out: 'self_attn.out_proj',
       norms: ['self_attn_layer_norm', 'final_layer_norm'],
@@ -437,7 +464,13 @@ export function encoderWeights(
     tensor(`${name}.bias`, [width], 0.3);
   };
   const at = prefixOf(config);
-  if (isText(config)) {
+  if (isBart(config)) {
+    tensor(`${at}${bartTokens(config)}.weight`, [VOCABULARY, HIDDEN], 1);
+    const { offset, hasTable } = bartPlaces(config);
+    if (hasTable) tensor(`${at}encoder.embed_positions.weight`, [POSITIONS + offset, HIDDEN], 0.5);
+    if (isBefore(config)) norm(`${at}encoder.layer_norm`);
+    if (/bart/.test(String(config.model_type))) norm(`${at}encoder.layernorm_embedding`);
+  } else if (isText(config)) {
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
@@ -501,6 +534,15 @@ export function encoderWeights(
     }
   }
   return weights;
+}
+
+const bartTokens = ({ share_encoder_decoder_embeddings: isShared }: Config) =>
+  isShared === false ? 'encoder.embed_tokens' : 'shared';
+
+/** Rows before the first position, and whether they are learned. */
+function bartPlaces({ model_type: type }: Config) {
+  const hasTable = type === 'bart' || type === 'mbart';
+  return { offset: hasTable || type === 'm2m_100' ? 2 : 0, hasTable };
 }
 
 type Maker = ReturnType<typeof weightMaker>;
@@ -625,12 +667,12 @@ export function encoderReference(
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
   const sizesOf = sizesIn(config);
-  const eps = (sizesOf.layer_norm_eps ?? (isWhisper ? 1e-5 : 1e-12)) as number;
+  const eps = (sizesOf.layer_norm_eps ?? (isWhisper || isBart(config) ? 1e-5 : 1e-12)) as number;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
   const begin = isWhisper ? spectra : isTower(config) ? squares : patches;
-  let x = sample.image ? begin(config, weights, sample.image) : embedded(config, weights, sample);
+  const read = isBart(config) ? bartEmbedded : embedded;
+  let x = sample.image ? begin(config, weights, sample.image) : read(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
-  const isBefore = !isText(config);
   for (const [i, { heads, ffn }] of sizes.entries()) {
     const block = layer(i);
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
@@ -644,7 +686,7 @@ export function encoderReference(
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       return scaled(map(attention(q, k, v, how), out), 1);
     };
-    const name = sizesOf.hidden_act ?? config.activation ?? config.activation_function;
+    const name = sizesOf.hidden_act ?? config.activation ?? config.activation_function ?? 'relu';
     const think = (y: Rows) => {
       const inner = map(y, mlp[0]);
       if (!config.use_swiglu_ffn) return scaled(map(activate(inner, name as string), mlp[1]), 2);
@@ -652,7 +694,7 @@ export function encoderReference(
       return scaled(map(product(activate(gate, 'silu'), up), mlp[1]), 2);
     };
     const [first, second] = norms.map((name) => (y: Rows) => ln(y, `${block}.${name}`));
-    if (isBefore) {
+    if (isBefore(config)) {
       x = add(x, attend(first(x)));
       x = add(x, think(second(x)));
     } else {
@@ -660,8 +702,14 @@ export function encoderReference(
       x = second(add(x, think(x)));
     }
   }
-  const lastNorm = isWhisper ? 'layer_norm' : isTower(config) ? 'post_layernorm' : 'layernorm';
-  if (isBefore && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
+  const lastNorm = isBart(config)
+    ? 'encoder.layer_norm'
+    : isWhisper
+      ? 'layer_norm'
+      : isTower(config)
+        ? 'post_layernorm'
+        : 'layernorm';
+  if (isBefore(config) && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
   if (isPooled(config)) return probed(config, weights, x);
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
@@ -772,6 +820,27 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
   });
   const normal = layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
   return weights.has(`${at}_project.weight`) ? linear(normal, weights, `${at}_project`) : normal;
+}
+
+/** Tokens with their positions: those of a table, or sines and then cosines. */
+function bartEmbedded(config: Config, weights: Weights, { tokens = [] }: Sample): Rows {
+  const at = prefixOf(config);
+  const { offset, hasTable } = bartPlaces(config);
+  const isScaled = config.scale_embedding ?? config.model_type === 'm2m_100';
+  const last = HIDDEN / 2 - (config.model_type === 'm2m_100' ? 1 : 0);
+  const wave = (place: number, c: number) =>
+    c < HIDDEN / 2
+      ? Math.sin(place * Math.exp((-c * Math.log(10000)) / last))
+      : Math.cos(place * Math.exp((-(c - HIDDEN / 2) * Math.log(10000)) / last));
+  const x = tokens.map((token, p) => {
+    const word = row(weights, `${at}${bartTokens(config)}.weight`, token);
+    const place = hasTable
+      ? row(weights, `${at}encoder.embed_positions.weight`, p + offset)
+      : word.map((_, c) => wave(p + offset, c));
+    return sum(isScaled ? word.map((value) => value * Math.sqrt(HIDDEN)) : word, place);
+  });
+  const norm = `${at}encoder.layernorm_embedding`;
+  return weights.has(`${norm}.weight`) ? layerNorm(x, weights, norm, 1e-5) : x;
 }
 
 /** Frames by channel as rows of features, half as many. */

@@ -323,17 +323,21 @@ function embed(
   positions: string,
   types?: string,
 ): string {
-  const { width, scale, positions: learned, types: kinds, norm: last, project, projectsLast } = embedding;
+  const { width, scale, positions: placed, types: kinds, norm: last, project, projectsLast } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
   const projected = (value: string) => (project ? linear(g, project, value, width, hidden) : value);
   const features = projectsLast ? width : hidden;
   let x = scaled(g, g.node('Gather', [tokens, ids]), scale);
   if (!projectsLast) x = projected(x);
-  const add = (name: string, count: number, rows: string) => {
-    const table = g.weight(`${g.prefix}${name}.weight`, [count, features]);
+  const add = (name: string, count: number, rows: string, otherwise?: () => Float32Array) => {
+    const table = g.weight(`${g.prefix}${name}.weight`, [count, features], { otherwise });
     x = g.node('Add', [x, g.node('Gather', [table, rows])]);
   };
-  if (learned) add(learned.name, maxPositions + learned.offset, positions);
+  if (placed) {
+    const { name, offset, values } = placed;
+    const count = maxPositions + offset;
+    add(name, count, positions, values && (() => values(count, features)));
+  }
   if (kinds && types !== undefined) add(kinds.name, kinds.count, types);
   if (last) x = norm(g, last, x, features);
   return projectsLast ? projected(x) : x;

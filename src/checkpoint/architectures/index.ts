@@ -2,6 +2,7 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject } from '../../expect.ts';
+import { bart } from './bart.ts';
 import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
@@ -64,6 +65,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   distilbert,
   mpnet,
   t5,
+  bart,
   modernbert,
   vit,
   clip,

@@ -179,8 +179,12 @@ export interface TokenEmbedding {
   readonly width: number;
   /** Factor of these features. */
   readonly scale?: number;
-  /** Learned positions; position p is row p + offset. */
-  readonly positions?: { readonly name: string; readonly offset: number };
+  /** Positions; p is row p + offset of a table, which is learned, or of these values where checkpoints may lack it. */
+  readonly positions?: {
+    readonly name: string;
+    readonly offset: number;
+    readonly values?: (rows: number, width: number) => Float32Array;
+  };
   /** Learned types of tokens: which of two texts, mostly. */
   readonly types?: { readonly name: string; readonly count: number };
   readonly norm?: Norm;

@@ -1,0 +1,95 @@
+// The encoders of BART (arXiv 1910.13461), mBART (2001.08210), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB. The decoder reads
+// features of the same width, so its tensors stay as they are.
+
+import { commonOfText, flag, layerNorm, linear } from './config.ts';
+import type { Architecture } from './types.ts';
+
+const EPSILON = 1e-5; // the config has no field
+
+/** What the kinds do differently. */
+interface Kind {
+  /** Norms stand before each half of a block, and one behind all blocks. */
+  readonly isBefore?: true;
+  /** There is one behind the embeddings. */
+  readonly hasFirst?: true;
+  /** Rows of the table of positions before that of the first token. */
+  readonly offset: number;
+  /** The table, where files need not have it. */
+  readonly values?: (rows: number, width: number) => Float32Array;
+  /** Where config.json leaves them out. */
+  readonly activation?: string;
+  readonly isScaled?: true;
+}
+
+const KINDS: Readonly<Record<string, Kind>> = {
+  bart: { offset: 2, hasFirst: true },
+  mbart: { offset: 2, hasFirst: true, isBefore: true },
+  marian: { offset: 0, values: waves((c, half) => c / half) },
+  pegasus: { offset: 0, values: waves((c, half) => c / half), isBefore: true },
+  m2m_100: {
+    offset: 2,
+    values: waves((c, half) => c / (half - 1)),
+    isBefore: true,
+    activation: 'relu',
+    isScaled: true,
+  },
+};
+
+export const bart: Architecture = {
+  modelTypes: Object.keys(KINDS),
+  describe(config, modelType) {
+    const { isBefore, hasFirst, offset, values, isScaled = false, ...kind } = KINDS[modelType];
+    const { base, activation } = commonOfText(config, modelType, {
+      names: {
+        hidden: 'd_model',
+        heads: 'encoder_attention_heads',
+        blocks: 'encoder_layers',
+        ffn: 'encoder_ffn_dim',
+        activation: 'activation_function',
+      },
+      activation: kind.activation ?? 'gelu',
+      positions: 1024,
+    });
+    const { hidden } = base;
+    const norm = (name: string) => layerNorm(`encoder.${name}`, EPSILON);
+    const isShared = flag(config, 'share_encoder_decoder_embeddings', true);
+    return {
+      ...base,
+      prefixes: ['model.', ''],
+      embedding: {
+        tokens: isShared ? 'shared' : 'encoder.embed_tokens',
+        width: hidden,
+        scale: flag(config, 'scale_embedding', isScaled) ? Math.sqrt(hidden) : undefined,
+        positions: { name: 'encoder.embed_positions', offset, values },
+        norm: hasFirst && norm('layernorm_embedding'),
+      },
+      block: (i) => {
+        const layer = `encoder.layers.${i}`;
+        return {
+          order: isBefore ? 'pre' : 'post',
+          attentionNorm: norm(`layers.${i}.self_attn_layer_norm`),
+          attention: {
+            qkv: (label) => linear(`${layer}.self_attn.${label}_proj`, true),
+            out: linear(`${layer}.self_attn.out_proj`, true),
+            scale: base.headDim ** -0.5,
+          },
+          mlpNorm: norm(`layers.${i}.final_layer_norm`),
+          mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
+        };
+      },
+      head: { norm: isBefore && norm('layer_norm'), readouts: [] },
+    };
+  },
+};
+
+/** A table of positions: sines of each at frequencies 10000^−exponent(c), and then cosines. */
+function waves(exponent: (c: number, half: number) => number) {
+  return (rows: number, width: number): Float32Array => {
+    const half = width / 2;
+    return Float32Array.from({ length: rows * width }, (_, at) => {
+      const [position, column] = [Math.floor(at / width), at % width];
+      const angle = position / 10_000 ** exponent(column % half, half);
+      return column < half ? Math.sin(angle) : Math.cos(angle);
+    });
+  };
+}
