@@ -211,7 +211,11 @@ function rangesOf(tensors: Iterable<TensorProto>, file: string): Range[] {
   for (const tensor of tensors) {
     if (tensor.dataLocation !== EXTERNAL) continue;
     const where = `${file}: tensor "${tensor.name}"`;
-    const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value;
+    const entries = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
+    // Others read the last of several.
+    if (entries.size < tensor.externalData.length)
+      throw new FormatError(`${where}: an entry of its external data comes twice`);
+    const entry = (key: string) => entries.get(key);
     const location = entry('location') ?? '';
     if (!isInside(location)) {
       throw new FormatError(
@@ -220,9 +224,11 @@ function rangesOf(tensors: Iterable<TensorProto>, file: string): Range[] {
     }
     const { type, bytes: expected } = describe(tensor, where);
     if (type === 'string') throw new FormatError(`${where}: strings cannot be external`);
-    const offset = Number(entry('offset') ?? 0);
-    const length = Number(entry('length') ?? expected);
-    if (!Number.isSafeInteger(offset) || offset < 0 || length !== expected) {
+    // Nothing but digits: others read what JavaScript takes for a number, as 1e1 or 0x10, in another way.
+    const [offset, length] = [entry('offset') ?? '0', entry('length') ?? String(expected)].map((text) =>
+      /^\d+$/.test(text) ? Number(text) : Number.NaN,
+    );
+    if (!Number.isSafeInteger(offset) || length !== expected) {
       throw new FormatError(
         `${where}: external range ${entry('offset')}+${entry('length')}, expected ${expected} bytes`,
       );

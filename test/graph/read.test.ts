@@ -403,12 +403,12 @@ describe('external data', () => {
     expect(same(writeModel(again).model, writeModel(model).model)).toBe(true);
   });
 
-  const external = (entries: Record<string, string>) =>
+  const external = (entries: Record<string, string>, ...more: (readonly [string, string])[]) =>
     edited((graph) => {
       const tensor = graph.initializer[0];
       tensor.rawData = new Uint8Array();
       tensor.dataLocation = 1;
-      tensor.externalData = Object.entries(entries).map(([key, value]) => ({
+      tensor.externalData = [...Object.entries(entries), ...more].map(([key, value]) => ({
         $typeName: 'onnx.StringStringEntryProto',
         key,
         value,
@@ -477,12 +477,17 @@ describe('external data', () => {
       { offset: '-1' },
       { offset: 'x' },
       { offset: '1e300' },
+      { offset: '1e1' },
+      { offset: '0x10' },
+      { offset: '' },
       { length: '100' },
       { length: '1e12' },
     ];
     for (const entries of ranges) {
       await expect(readModel(external({ location, ...entries }), options)).rejects.toThrow(/external range/);
     }
+    const twice = external({ location }, ['location', 'x.bin']);
+    await expect(readModel(twice, options)).rejects.toThrow('an entry of its external data comes twice');
     await expect(readModel(external({ location }), { name: 'm' })).rejects.toThrow(
       /"w.bin", which was not given/,
     );
