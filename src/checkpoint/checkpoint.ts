@@ -1,15 +1,14 @@
 // A Hugging Face folder as one set of named tensors, whatever files they are in.
 
-import { FormatError, InputError, OutOfMemoryError, UnsupportedModelError } from '../errors.ts';
+import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
 import { isObject } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { placeholder, TELLING } from '../formats.ts';
-import { isFloat } from '../graph/dtype.ts';
 import type { JsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { CHUNK_BYTES, expectFolder, type Folder, pathIn, readJson } from './folder.ts';
 import { readSafetensors } from './safetensors.ts';
-import { decode, elementCount, type StoredTensor, type TensorInfo } from './tensor.ts';
+import { decode, elementCount, expectFloats, type StoredTensor, type TensorInfo } from './tensor.ts';
 import { readTorch } from './torch.ts';
 
 /** A Hugging Face folder whose tensors are read one by one. */
@@ -189,9 +188,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
     async read(name) {
       const { tensor, at } = find(name, 0);
       const { dtype, bytes, shape } = tensor;
-      if (!isFloat(dtype)) {
-        throw new UnsupportedModelError(`${at} has type ${dtype}; expected float32, float16 or bfloat16`);
-      }
+      expectFloats(at, dtype);
       const size = bytes / elementCount(shape)! || 1;
       const out = newFloat32Array(bytes / size, at);
       const step = tensor.inOne ? bytes : CHUNK_BYTES;

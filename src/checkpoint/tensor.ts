@@ -3,8 +3,9 @@
 //
 // Typed arrays are little-endian wherever WebAssembly runs in practice, and so are both formats.
 
+import { UnsupportedModelError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
-import { bitsOf, type DataType, type FloatType } from '../graph/dtype.ts';
+import { bitsOf, type DataType, type FloatType, isFloat } from '../graph/dtype.ts';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/half.ts';
 import { elements } from '../graph/tensor.ts';
 
@@ -53,6 +54,12 @@ export const SAFETENSORS_TYPES: ReadonlyMap<unknown, DataType> = new Map<unknown
 
 /** The types that float32 values can be written in. */
 export type WeightType = Exclude<FloatType, 'float64'>;
+
+/** @param at  how messages name the tensor. @throws {UnsupportedModelError} unless it holds weights that can be read */
+export function expectFloats(at: string, dtype: DataType): asserts dtype is FloatType {
+  if (!isFloat(dtype))
+    throw new UnsupportedModelError(`${at} has type ${dtype}; expected float32, float16 or bfloat16`);
+}
 
 /** Product of the dimensions; `undefined` if one is no whole number ≥ 0 or the product passes 2⁵³. */
 export function elementCount(shape: readonly unknown[]): number | undefined {

@@ -243,7 +243,7 @@ describe('describe', () => {
       { ...QWEN2_MOE, mlp_only_layers: [0, 2] },
       '"mlp_only_layers" expected numbers of blocks below 2, got [0,2]',
     ],
-    ['absurdly many blocks', { ...OPT, num_hidden_layers: 2 ** 31 - 1 }, 'at most 10000 blocks expected'],
+    ['absurdly many blocks', { ...OPT, num_hidden_layers: 1001 }, 'at most 1000 blocks expected'],
   ])('says what is wrong: %s', (_, config, message) => {
     expect(() => describeModel(config)).toThrow(InputError);
     expect(() => describeModel(config)).toThrow(message);
@@ -402,6 +402,20 @@ describe('check', () => {
     );
     expect(check(GPT2, (weights) => weights.clear())).toThrow(
       '"transformer.wte.weight" expected [40,32], got none',
+    );
+  });
+
+  test('names weights that are no floating-point numbers', () => {
+    const name = 'model.layers.1.mlp.up_proj.weight';
+    const model = describeModel(LLAMA);
+    const tensors = new Map(tinyWeights(LLAMA, model.sizes)).set(name, {
+      ...zeros(20, 32),
+      dtype: 'int8',
+    } as never);
+    expect(() => model.check({ tensors })).toThrow(
+      new UnsupportedModelError(
+        `checkpoint: tensor "${name}" has type int8; expected float32, float16 or bfloat16`,
+      ),
     );
   });
 

@@ -71,7 +71,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   clip,
   whisper,
 ];
-const MOST_BLOCKS = 10_000; // the deepest models have about a hundred
+const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
 
 /**
  * The model that a config.json describes.

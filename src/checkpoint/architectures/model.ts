@@ -2,6 +2,7 @@
 
 import { InputError } from '../../errors.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
+import { expectFloats } from '../tensor.ts';
 import {
   blockGraph,
   embeddingGraph,
@@ -124,6 +125,7 @@ export class LanguageModel {
    * Compares config.json, and osscar.json where it is there, with the tensors.
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
+   * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers
    */
   check(source: TensorNames): void {
     const { block, ignored } = this.#description;
@@ -133,6 +135,9 @@ export class LanguageModel {
     for (const parameter of parameters.values()) {
       const isSized = this.#isRecorded && isInBlock(parameter.tensor);
       checkTensor(source, parameter, isSized ? 'osscar.json and config.json do' : 'config.json does');
+      const { tensor } = parameter;
+      const { dtype } = source.tensors.get(tensor) ?? {};
+      if (dtype !== undefined) expectFloats(`checkpoint: tensor "${tensor}"`, dtype);
     }
     // Weights that the description knows nothing of would be dropped without a word.
     const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));

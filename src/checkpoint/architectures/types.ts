@@ -1,5 +1,6 @@
 // The words in which architectures are described.
 
+import type { DataType } from '../../graph/dtype.ts';
 import type { Activation } from './activation.ts';
 import type { Resampling } from './positions.ts';
 
@@ -8,7 +9,7 @@ export type Config = Readonly<Record<string, unknown>>;
 
 /** Where weights come from. `read` gives an array that the caller may keep and change. */
 export interface TensorSource {
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype?: DataType }>;
   read(name: string): Promise<Float32Array>;
 }
 
