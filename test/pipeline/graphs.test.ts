@@ -371,6 +371,17 @@ test('a channel is scaled alike in depthwise convolutions with the same weights,
   expect(scaled[0][1]).toEqual(dense[0][1].map((value, j) => Math.fround(value * slope[j] + slope[j])));
 });
 
+test('values may be called as what every object has', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const x = b.relu(b.conv(image(b), 8, 3));
+  const model = await readModel(head(b, b.conv(x, 6, 3)).build());
+  for (const node of model.nodes)
+    for (const names of [node.input, node.output])
+      for (const [i, name] of names.entries()) if (name === x) names[i] = 'constructor';
+  const { report } = await prune(writeModel(model).model, await noise(20, [3, 8, 8]));
+  expect(report.layers.map(({ kept }) => kept.length)).toEqual([4, 3]);
+});
+
 test('of a file that was optimised for one processor it is said how to save it', async () => {
   const b = new OnnxBuilder();
   const x = b.node(

@@ -361,6 +361,6 @@ async function runFrom(
 function withHeld(values: Tensors, names: readonly string[], at: Tensors): Tensors {
   return {
     ...values,
-    ...Object.fromEntries(names.filter((name) => name in at).map((name) => [name, at[name]])),
+    ...Object.fromEntries(names.filter((name) => Object.hasOwn(at, name)).map((name) => [name, at[name]])),
   };
 }
