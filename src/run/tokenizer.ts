@@ -1,10 +1,11 @@
 // The tokenizer in a folder: tokenizer.json, or what transformers makes one of where a model is older than these.
 
 import { type Folder, pathIn, readJson } from '../checkpoint/folder.ts';
-import { FormatError, InputError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
-import { decodeUtf8, type JsonObject } from '../json.ts';
+import { checkJsonBytes, decodeUtf8, type JsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
+import { linesOf } from './lines.ts';
 import { isFolder, type Place, readJsonAt } from './place.ts';
 
 const TOKENIZER = 'tokenizer.json';
@@ -83,13 +84,16 @@ const MERGED = {
   files: ['vocab.json', 'merges.txt'],
   read: async (folder: Folder) => ({
     vocab: await readJson(folder, 'vocab.json', limits.tokenizerBytes),
-    merges: (await readLines(folder, 'merges.txt')).slice(1), // the first says the version
+    // The first line says the version.
+    merges: (await readLines(folder, 'merges.txt')).flatMap(({ line, number }) => (number > 1 ? [line] : [])),
   }),
 };
 const LISTED = {
   files: ['vocab.txt'],
   read: async (folder: Folder) => ({
-    vocab: Object.fromEntries((await readLines(folder, 'vocab.txt')).map((token, id) => [token, id])),
+    vocab: Object.fromEntries(
+      (await readLines(folder, 'vocab.txt')).map(({ line, number }) => [line, number - 1]),
+    ),
   }),
 };
 
@@ -192,13 +196,9 @@ async function made(kind: Kind, folder: Folder, given: JsonObject, added: JsonOb
   };
 }
 
-async function readLines(folder: Folder, file: string): Promise<string[]> {
+async function readLines(folder: Folder, file: string) {
+  const path = pathIn(folder, file);
   const size = await folder.size(file);
-  if (size > limits.tokenizerBytes)
-    throw new FormatError(
-      `"${pathIn(folder, file)}": ${size} bytes, at most ${limits.tokenizerBytes} are read`,
-    );
-  const lines = decodeUtf8(await folder.read(file, 0, size), `"${pathIn(folder, file)}"`).split(/\r?\n/);
-  if (lines.at(-1) === '') lines.pop();
-  return lines;
+  checkJsonBytes(size, limits.tokenizerBytes, path);
+  return [...linesOf(decodeUtf8(await folder.read(file, 0, size), `"${path}"`), path)];
 }

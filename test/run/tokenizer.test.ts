@@ -58,6 +58,8 @@ describe('without tokenizer.json', () => {
   test('a list of words is BERT’s, in small letters unless the folder says otherwise', async () => {
     const files = { 'vocab.txt': LISTED, 'config.json': '{"model_type":"bert"}' };
     expect(await idsOf(files, 'Gods \u00e9 x [SEP]')).toEqual([2, 4, 6, 7, 1, 3, 3]);
+    const spaced = LISTED.replaceAll('\n', '\r\n').replace('God', ''); // an empty line has an id, too
+    expect(await idsOf({ ...files, 'vocab.txt': spaced }, 'Gods \u00e9')).toEqual([2, 4, 6, 7, 3]);
     const cased = { ...files, ...settings({ do_lower_case: false, tokenizer_class: 'BertTokenizerFast' }) };
     expect(await idsOf(cased, 'Gods \u00e9')).toEqual([2, 5, 6, 8, 3]);
   });
