@@ -4,6 +4,7 @@ import { InputError } from '../../src/errors.ts';
 import {
   depthwise,
   elements,
+  fromFloat32,
   linearMap,
   readModel,
   type Structure,
@@ -369,6 +370,26 @@ test('a channel is scaled alike in depthwise convolutions with the same weights,
   expect(scaled[0]).toEqual(scaled[1]);
   expect(scaled[0][0]).toEqual(dense[0][0].map((value, i) => Math.fround(value * slope[Math.floor(i / 9)])));
   expect(scaled[0][1]).toEqual(dense[0][1].map((value, j) => Math.fround(value * slope[j] + slope[j])));
+});
+
+test('weights that are no numbers, and biases that are NaN, are named before anything runs', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const [W, bias] = [b.weight([5, 6], 0.4), b.weight([5], 0.2)];
+  const x = b.flatten(b.globalAveragePool(b.relu(b.conv(b.relu(b.conv(image(b), 8, 3)), 6, 3))));
+  const model = await readModel(b.output(b.node('Gemm', [x, W, bias], { transB: 1 })).build());
+  const [gemm] = model.nodes.slice(-1);
+  const data = await noise(20, [3, 8, 8]);
+  const pruned = (name: string, value: number) => {
+    const changed = model.clone();
+    const tensor = changed.tensors.get(name)!;
+    const values = toFloat64(tensor).fill(value, 2, 3);
+    changed.tensors.set(name, fromFloat32(values, tensor.dims, tensor));
+    return prune(writeModel(changed).model, data, { method: 'magnitude', keep: 0.5 });
+  };
+  await expect(pruned(W, Number.NEGATIVE_INFINITY)).rejects.toThrow(
+    new InputError(`model: tensor "${W}" of layer "${gemm.name}" has -Infinity at element 2`),
+  );
+  await expect(pruned(bias, Number.NaN)).rejects.toThrow(`tensor "${bias}" of layer "${gemm.name}" has NaN`);
 });
 
 test('values may be called as what every object has', async () => {

@@ -2,10 +2,12 @@
 
 import type { Engine } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
+import { nonFiniteAt } from '../../finite.ts';
 import {
   countParameters,
   elements,
   isFitted,
+  linearMaps,
   liveValues,
   type Model,
   type StoredType,
@@ -15,7 +17,9 @@ import {
   storeWeights,
   sum,
   type Term,
+  toFloat32,
   type WriteOptions,
+  weightTensors,
   writeModel,
 } from '../../graph/index.ts';
 import type { SizeKind } from '../budget.ts';
@@ -107,6 +111,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     },
     check: async () => {
       const { weights } = options;
+      checkWeights(opened);
       if (weights && ![...model.tensors.values()].some((it) => storedBytes(model, it, weights)))
         throw new InputError(
           `${name}: it has no weights of float32 that are fewer bytes as ${weights}; leave out \`weights\``,
@@ -119,6 +124,21 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     shipment: async () => shipmentOf(opened),
     writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
   };
+}
+
+/** @throws {InputError} naming the tensor and its layer, where one of its weights is no number, or a bias is NaN: some are meant to be −∞ */
+function checkWeights({ name, model, info }: OpenedModel): void {
+  for (const map of linearMaps(model, info.shapes)) {
+    const { weight, bias } = weightTensors(model, map);
+    for (const tensor of bias ? [weight, bias] : [weight]) {
+      const values = toFloat32(tensor);
+      const at = tensor === weight ? nonFiniteAt(values) : values.findIndex(Number.isNaN);
+      if (at >= 0)
+        throw new InputError(
+          `${name}: tensor "${tensor.name}" of layer "${map.node}" has ${values[at]} at element ${at}`,
+        );
+    }
+  }
 }
 
 /** Bytes that metadata may add. */
