@@ -405,6 +405,15 @@ describe('check', () => {
     );
   });
 
+  test('names a language model that is there without its scores', () => {
+    const config = { ...LLAMA, architectures: ['LlamaModel'] };
+    expect(check(config, (weights) => weights.delete('lm_head.weight'))).toThrow(
+      new UnsupportedModelError(
+        'config.json: "LlamaModel" gives features, and there is no "lm_head.weight"; of llama models with scores are supported (…ForCausalLM)',
+      ),
+    );
+  });
+
   test('names weights that are no floating-point numbers', () => {
     const name = 'model.layers.1.mlp.up_proj.weight';
     const model = describeModel(LLAMA);

@@ -1,8 +1,9 @@
 // A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
-import { InputError } from '../../errors.ts';
+import { InputError, UnsupportedModelError } from '../../errors.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
 import { expectFloats } from '../tensor.ts';
+import { nameOf } from './config.ts';
 import {
   blockGraph,
   embeddingGraph,
@@ -125,10 +126,16 @@ export class LanguageModel {
    * Compares config.json, and osscar.json where it is there, with the tensors.
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
-   * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers
+   * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers, or a language model without its last map
    */
   check(source: TensorNames): void {
-    const { block, ignored } = this.#description;
+    const { block, head, ignored } = this.#description;
+    const scores = isEncoder(head) ? undefined : head.output;
+    const name = nameOf(this.#config);
+    if (scores !== undefined && name.endsWith('Model') && !source.tensors.has(`${scores}.weight`))
+      throw new UnsupportedModelError(
+        `config.json: "${name}" gives features, and there is no "${scores}.weight"; of ${this.architecture} models with scores are supported (…ForCausalLM)`,
+      );
     const { prefix, parameters } = this.#whole(source);
     const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
     const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stem}`);
