@@ -255,7 +255,7 @@ async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Pro
   return counts.length > 0 ? unfuse(await computeConstants(engine, model, counts)) : model;
 }
 
-/** Samples of a run that shows where they are counted. */
+/** Samples of a run that shows where they are counted; of a model that takes so many at a time, as many times these. */
 const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
@@ -269,19 +269,21 @@ async function shapesOf(
   const batch = input.fixedBatch || 1;
   const shown = await probe(engine, model, input, [batch, ...input.shape]);
   const isFree = hasFreeTokens(input);
-  const alike = [SEVERAL, ...input.shape];
+  const several = SEVERAL * batch;
+  const alike = [several, ...input.shape];
   // A batch of one hides what mixes it with other axes. Traced networks may take one length alone, whatever they declare.
   const distinct = isFree ? await probed(engine, model, input, DISTINCT) : undefined;
   const told = distinct ?? (isFree ? await probe(engine, model, input, alike) : shown);
-  const isAsked = needsPlaces(model) && !input.fixedBatch;
-  const several = isAsked && !isFree ? await probed(engine, model, input, alike) : told;
-  const counts = [batch, SEVERAL] as const;
+  const isSingle = input.fixedBatch === 1;
+  const isAsked = needsPlaces(model) && !isSingle;
+  const more = isAsked && !isFree ? await probed(engine, model, input, alike) : told;
+  const counts = [batch, several] as const;
   const info: ValueInfo = {
     ...shown,
     fixed: heldInputs(input),
     unreached: unreachedValues(model),
-    isSingle: input.fixedBatch === 1,
-    ...(isAsked && several && { samples: samplePlaces(model, shown.shapes, several.shapes, counts) }),
+    isSingle,
+    ...(isAsked && more && { samples: samplePlaces(model, shown.shapes, more.shapes, counts) }),
   };
   return { info, told: told.shapes };
 }

@@ -256,7 +256,7 @@ export function placeIn(
   batch: number,
 ): SamplePlace {
   const place = samplesOf(info, value);
-  if (!info.varies || place.positions === 1) return place;
+  if (place.positions === 1) return place;
   const ofOne = info.shapes.get(value)![place.axis] / (input.fixedBatch || 1);
   return { ...place, positions: (place.positions * dims[place.axis]) / (ofOne * batch) };
 }
