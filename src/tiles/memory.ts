@@ -170,7 +170,8 @@ export function tiledMemory(job: TiledJob, wasmBytes: number, size = 4, isSpille
   const least = searched ? eliminationWasmBytes(searched, size) : 0;
   const inverse = searched && !isSpilled ? inverseInside(searched, wasmBytes, size) : 0;
   const factor = isSpilled ? 0 : factorInside(k, m, edge, wasmBytes);
-  const resident = Math.min(byPosition, Math.max(0, wasmBytes - least - inverse));
+  // Where the inverse lies inside there is room for all of it.
+  const resident = Math.min(byPosition, Math.max(0, wasmBytes - least));
   const wasm = Math.max(
     inverse + least + resident,
     inverse + factorBytes(edge, panelBytes(p, m, size === 4 ? 'f32' : 'f64')),

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import type * as Entry from '../../src/layer.ts';
 import { solveTiled } from '../../src/tiles/layers.ts';
-import { expectFits, positionBytes, tiledPlan, tileElements } from '../../src/tiles/memory.ts';
+import { expectFits, positionBytes, tiledMemory, tiledPlan, tileElements } from '../../src/tiles/memory.ts';
 import { sharesOf, TiledAccumulator } from '../../src/tiles/statistics.ts';
 import { tileStarts } from '../../src/tiles/storage.ts';
 import { activations, normals } from '../support/problems.ts';
@@ -224,6 +224,18 @@ test('fc2 of OPT-30B fits 15 GB, and 11 with its sums in a file', () => {
   expect(spilled.spilled).toBeGreaterThan(8 * ((28_672 * 28_673) / 2 + 28_672 * 7_168));
   expect(() => expectFits(layer, spilled, 11e9)).not.toThrow();
   expect(() => expectFits(layer, tiledPlan(layer, 2 ** 32, 9e9), 9e9)).toThrow('28672 inputs');
+});
+
+test('the inverse and the factor lie in wasm memory where there is room for them besides what works on them', () => {
+  const [roomy, inFile] = [tiledMemory(job, 2 ** 32), tiledMemory(job, 2 ** 32, 4, true)];
+  expect(inFile.search - roomy.search).toBe(4 * tileElements(p, edge));
+  expect(inFile.refit - roomy.refit).toBe(8 * tileElements(150, edge));
+  const large = { p: 8192, m: 64, groupSize: 1 };
+  for (const layer of [job, { ...job, m: 8 * p }, { ...large, keep: 8000 }, large]) {
+    const least = tiledMemory(layer, 0, 4, true).wasm;
+    for (let bytes = least; bytes < 2 ** 32; bytes = Math.ceil(1.003 * bytes))
+      expect(tiledMemory(layer, bytes).wasm).toBeLessThanOrEqual(bytes);
+  }
 });
 
 test('plans count the elements that there are, of any number of inputs', () => {
