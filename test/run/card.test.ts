@@ -60,8 +60,30 @@ test('says what Hugging Face asks for, after the card of the dense model', async
       },
     ],
   });
-  expect(card).toContain('| perplexity, 8 evaluation samples | 5 | 6.5 |');
-  expect(card).toContain('16 samples of train.txt (SHA-256 `ab12`)');
+  expect(card).toContain('# opt-125m-pruned\n\nfacebook/opt-125m, made smaller');
+  expect(card).toContain(
+    '| parameters | 200 | 100 |\n| bytes of the weights | 800 | 400 |\n| perplexity, 8 ev',
+  );
+  expect(card).toContain('| perplexity, 8 evaluation samples | 5 | 6.5 |\n\nCalibrated with');
+  expect(card).toContain('16 samples of train.txt (SHA-256 `ab12`), layers fitted to: residual.');
+});
+
+test('has a row of what is counted and of what is stored otherwise, and what is to be said of the sizes', async () => {
+  const more = {
+    macs: { before: 1234567, after: 600000.4 },
+    stored: { file: 'onnx/model_q4.onnx', weights: 'int4', metric: 7 },
+    statement: 'Every head has half of its features.',
+    settings: {},
+    calibrationHash: undefined,
+  };
+  const card = await modelCard(onDisk(folder), { ...(report as object), ...more } as never, 'transformers');
+  expect(card).toContain(
+    '| multiply-adds | 1234570 | 600000 |\n| bytes of the weights | 800 | 400 |\n' +
+      '| perplexity, 8 evaluation samples | 5 | 6.5 |\n| the same of onnx/model_q4.onnx (int4) | 5 | 7 |\n\n' +
+      'Every head has half of its features.\n\nCalibrated with 16 samples of train.txt, layers',
+  );
+  const [model] = frontOf(card)['model-index'] as [{ results: [{ dataset: object }] }];
+  expect(model.results[0].dataset).toEqual({ name: 'train.txt', type: 'train.txt' });
 });
 
 test.each([
