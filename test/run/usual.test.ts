@@ -39,17 +39,16 @@ async function fashion({ isLabeled = true } = {}) {
   };
 }
 
-/** Class c of images in which channel c is the brightest, told from the means of the channels. */
+const MEAN = [0, 0.5, 1];
+
+/** Class c of images in which channel c is the brightest, told from the means of the channels, of inputs less `MEAN`. */
 async function colours(layout: 'nchw' | 'nhwc') {
   const builder = new OnnxBuilder();
   const pixels = builder.input(layout === 'nchw' ? [3, 4, 5] : [4, 5, 3]);
   const axes = layout === 'nchw' ? [2, 3] : [1, 2];
-  const model = await openModel(
-    builder.output(builder.node('ReduceMean', [pixels], { axes, keepdims: 0 })).build(),
-    {
-      engine,
-    },
-  );
+  const means = builder.node('ReduceMean', [pixels], { axes, keepdims: 0 });
+  const bytes = builder.output(builder.node('Add', [means, builder.floats(MEAN)])).build();
+  const model = await openModel(bytes, { engine });
   const random = seeded(5);
   const entries = Array.from({ length: 30 }, (_, i) => {
     const data = Uint8Array.from(
@@ -68,11 +67,14 @@ async function colours(layout: 'nchw' | 'nhwc') {
 
 type Units = { scale: number; mean: number[]; std: number[] };
 
-/** Six levels of gray, told apart by which of them is nearest in these units. */
-async function levels({ scale, mean, std }: Units, channels: 1 | 3, images = 30) {
+/** Six levels of gray, told apart by which of them is nearest in these units; @param isReversed  of a reddish one, by their BGR */
+async function levels({ scale, mean, std }: Units, channels: 1 | 3, images = 30, isReversed = false) {
   const grays = [0, 51, 102, 153, 204, 255];
-  const input = (gray: number, c: number) => (gray / scale - mean[c % mean.length]) / std[c % std.length];
-  const each = Array.from({ length: channels }, (_, c) => grays.map((gray) => input(gray, c)));
+  const pixel = (gray: number, c: number) => (isReversed && c === 2 ? Math.round(0.4 * gray) : gray);
+  const input = (x: number, c: number) => (x / scale - mean[c % mean.length]) / std[c % std.length];
+  const each = Array.from({ length: channels }, (_, c) =>
+    grays.map((gray) => input(pixel(gray, isReversed ? 2 - c : c), c)),
+  );
   const builder = new OnnxBuilder();
   const pixels = builder.input([channels, 2, 2]);
   const means = builder.node('ReduceMean', [pixels], { axes: [2, 3], keepdims: 0 });
@@ -85,7 +87,8 @@ async function levels({ scale, mean, std }: Units, channels: 1 | 3, images = 30)
   const scores = builder.node('Add', [builder.node('MatMul', [means, twice]), squares]);
   const model = await openModel(builder.output(scores).build(), { engine });
   const entries = Array.from({ length: images }, (_, i) => {
-    const data = new Uint8Array(4 * channels).fill(grays[i % grays.length]);
+    const gray = grays[i % grays.length];
+    const data = Uint8Array.from({ length: 4 * channels }, (_, at) => pixel(gray, at % channels));
     const bytes = encodePng({ width: 2, height: 2, channels, data });
     return { name: `${i}.png`, label: i % grays.length, read: async () => bytes };
   });
@@ -131,12 +134,20 @@ describe('preprocessing that does better', () => {
   });
 
   test.each(['nchw', 'nhwc'] as const)('is the other order of channels, %s', async (layout) => {
-    const given = (await colours(layout))({ color: 'bgr', mean: [0.4, 0.5, 0.6] });
+    const given = (await colours(layout))({ color: 'bgr', mean: MEAN });
     const better = await betterPreprocessing(given.found, given.samples);
-    expect(better?.flags).toBe('`mean: 0.4,0.5,0.6` `std: 1` `color: rgb`');
+    expect(better?.flags).toBe('`mean: 0,0.5,1` `std: 1` `color: rgb`');
     expect([better?.given.value, better?.accuracy]).toEqual([1 / 3, 1]);
-    const right = (await colours(layout))({});
+    const right = (await colours(layout))({ mean: MEAN });
     expect(await betterPreprocessing(right.found, right.samples)).toBeUndefined();
+  });
+
+  test('is other units in the other order of channels', async () => {
+    const units = { scale: 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    const { found, samples } = await levels(units, 3, 30, true);
+    const better = await betterPreprocessing(found, samples);
+    expect(better?.flags).toBe('`mean: 0.485,0.456,0.406` `std: 0.229,0.224,0.225` `color: bgr`');
+    expect(better?.accuracy).toBe(1);
   });
 
   test('is none where the given does well, nothing tells, or inputs are no pixels', async () => {
@@ -155,6 +166,7 @@ describe('preprocessing that does better', () => {
     expect(await betterPreprocessing(wrong.found, wrong.samples)).toBeDefined();
     expect(await betterPreprocessing(wrong.found, arrays)).toBeUndefined();
   });
+
   test('is none where it does better on as few images as luck does', async () => {
     const units = { scale: 255, mean: [0.5], std: [0.5] };
     const [few, more] = [await levels(units, 1, 2), await levels(units, 1, 6)];
