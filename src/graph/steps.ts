@@ -103,7 +103,7 @@ function packed(tensor: Tensor, axis: number, block?: number): Packed {
   const pairs = Math.floor(steps.length / 2);
   const pairAt = (i: number) => (steps[2 * i] + 8) | ((steps[2 * i + 1] + 8) << 4);
   const bytes = Uint8Array.from({ length: pairs }, (_, i) => pairAt(i));
-  return { bytes, scales, last: steps.length > 2 * pairs ? steps[2 * pairs] : undefined };
+  return { bytes, scales, last: steps[2 * pairs] };
 }
 
 /** The largest scales of which all that have them are whole multiples, 7 at most; without one, the largest weight over 7. */

@@ -1,6 +1,7 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import {
+  blockOf,
   elements,
   floatWeights,
   fromFloat32,
@@ -112,6 +113,27 @@ test('a MatMul as q8 is one of blocks of 32 inputs, whose numbers are within hal
   expect(after - before).toBeLessThanOrEqual(said.reduce((a, b) => a + b) + 32); // of the operator set
 });
 
+test('a weight is in blocks where MatMuls alone read it, and as what they multiply with', () => {
+  const g = new GraphBuilder();
+  const x = g.input('x', 'float32', [9, 9]);
+  const names = ['shared', 'first', 'stack', 'strange', 'whole'];
+  const [shared, first, stack, strange, whole] = names.map((name) => {
+    const dims = name === 'stack' ? [2, 9, 9] : [9, 9];
+    return g.floats(name, new Float32Array(elements(dims)), dims);
+  });
+  g.node('MatMul', [x, shared]);
+  g.node('Gemm', [x, shared]);
+  g.node('MatMul', [first, x]);
+  g.node('MatMul', [x, stack]);
+  const own = g.node('MatMul', [x, strange]);
+  g.node('MatMul', [x, whole]);
+  g.floats('unread', new Float32Array(81), [9, 9]);
+  const model = g.build('weights');
+  model.producer(own)!.domain = 'my.domain';
+  const found = Array.from(model.tensors.values(), (it) => [it.name, blockOf(model, it)]);
+  expect(found.filter(([, block]) => block !== undefined)).toEqual([['whole', 32]]);
+});
+
 describe('a MatMulNBits of others', () => {
   interface Form {
     bits: number;
@@ -180,13 +202,62 @@ describe('a MatMulNBits of others', () => {
     const model = quantized({ bits: 4, block: 16, order: true });
     expect(floatWeights(model)).toBe(model);
     expect(quantizedLayers(model)).toHaveLength(1);
-    const cut = quantized({ bits: 4, block: 16 });
-    const codes = cut.tensors.get('codes')!;
-    cut.tensors.set('codes', { ...codes, bytes: codes.bytes.slice(1) });
-    expect(floatWeights(cut)).toBe(cut);
-    cut.nodes[0].input = ['x'];
-    cut.edited();
-    expect(floatWeights(cut)).toBe(cut);
+  });
+
+  const usual = { bits: 4, block: 16 } as const;
+  const shorter = (name: string) => (model: Model) => {
+    const tensor = model.tensors.get(name)!;
+    model.tensors.set(name, {
+      ...tensor,
+      dims: [elements(tensor.dims) - 1],
+      bytes: tensor.bytes.slice(0, -4),
+    });
+  };
+  const typed = (name: string, type: Tensor['type']) => (model: Model) => {
+    model.tensors.set(name, { ...model.tensors.get(name)!, type });
+  };
+  const computed = (index: number) => (model: Model) => {
+    model.nodes[0].input[index] = 'x';
+  };
+  const said = (name: string, value: number) => (model: Model) => {
+    const { attribute } = model.nodes[0];
+    model.nodes[0].attribute = [...attribute.filter((it) => it.name !== name), attributeOf(name, value)];
+  };
+  test.each<[string, Form, (model: Model) => void]>([
+    ['numbers that lie over two bytes', { bits: 3, block: 16 }, () => {}],
+    ['blocks that are shorter than any', { bits: 4, block: 8 }, () => {}],
+    ['numbers in an order for one processor', usual, said('weight_prepacked', 1)],
+    ['fewer numbers', usual, shorter('codes')],
+    ['numbers with a sign', usual, typed('codes', 'int8')],
+    ['numbers that are computed', usual, computed(1)],
+    ['scales that are computed', usual, computed(2)],
+    ['fewer scales', usual, shorter('scales')],
+    ['scales that are whole', usual, typed('scales', 'int32')],
+    ['zeros that are computed', { ...usual, zeros: 'packed' }, computed(3)],
+    ['fewer zeros', { bits: 8, block: 16, zeros: 'packed' }, shorter('zeros')],
+    ['fewer zeros between whole numbers', { ...usual, zeros: 'floats' }, shorter('zeros')],
+    ['zeros with a sign', { ...usual, zeros: 'packed' }, typed('zeros', 'int8')],
+    ['fewer inputs than none', usual, said('K', -16)],
+    [
+      'no weights at all',
+      usual,
+      (model) => {
+        model.nodes[0].input = ['x'];
+      },
+    ],
+  ])('with %s stays', (_, form, change) => {
+    const model = quantized(form);
+    change(model);
+    model.edited();
+    expect(floatWeights(model)).toBe(model);
+  });
+
+  test('has four bits where it says nothing of them', () => {
+    const model = quantized(usual);
+    const [own] = floatWeights(model).tensors.values();
+    model.nodes[0].attribute = model.nodes[0].attribute.filter(({ name }) => name !== 'bits');
+    const [found] = floatWeights(model).tensors.values();
+    expect(toFloat32(found)).toEqual(toFloat32(own));
   });
 
   test('whose numbers another reads in another shape has its own floats', () => {

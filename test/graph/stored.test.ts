@@ -341,7 +341,7 @@ describe.each(['q8', 'q4'] as const)('a table as %s', (type) => {
   });
 });
 
-test('weights that something else reads too are not put on steps', async () => {
+test('weights that something else reads too are not put on steps, nor those of recurrent units, which are not fitted', async () => {
   const b = new OnnxBuilder();
   const table = b.weight([50, 24], 1);
   const x = b.flatten(b.node('Gather', [table, b.feed('ids', [1, 1], 'int64')]));
@@ -350,6 +350,24 @@ test('weights that something else reads too are not put on steps', async () => {
   const feeds = { ids: randomTokens([1, 1], 50) };
   const shapes = await shapesOfFeeds(model, feeds);
   expect(steppedMaps(model, shapes).map(({ weight }) => weight)).toEqual([model.producer(own)!.input[1]]);
+
+  const r = new OnnxBuilder();
+  const weights = [
+    [1, 16, 6],
+    [1, 16, 4],
+  ].map((dims) => r.weight(dims, 0.5));
+  const steps = r.node(
+    'LSTM',
+    [r.feed('input', [3, 'n', 6]), ...weights],
+    { hidden_size: 4 },
+    { channels: 4 },
+  );
+  const head = r.matmul(steps, 5);
+  const recurrent = await readModel(r.output(head).build());
+  const all = await shapesOf(recurrent, randomValue([3, 2, 6]));
+  expect(steppedMaps(recurrent, all).map(({ weight }) => weight)).toEqual([
+    recurrent.producer(head)!.input[1],
+  ]);
 });
 
 test('what is no weight of a layer, or has few numbers, stays as it is', async () => {
@@ -359,6 +377,16 @@ test('what is no weight of a layer, or has few numbers, stays as it is', async (
   const stored = storeWeights(model, 'int8');
   expect([...stored.tensors.values()].every(({ type }) => type === 'float32')).toBe(true);
   expect(floatWeights(stored)).toBe(stored);
+  // Of a half of the bytes every table is worth it, but no bias.
+  const halves = (it: Model) =>
+    [...storeWeights(it, 'float16').tensors.values()].map(({ type, dims }) => [type, dims]);
+  expect(halves(model)).toContainEqual(['float16', [16, 8, 8]]);
+  const w = new OnnxBuilder();
+  const wide = await readModel(w.output(w.gemm(w.flatten(w.input([4, 1, 1])), 512)).build());
+  expect(halves(wide)).toEqual([
+    ['float32', [512]],
+    ['float16', [512, 4]],
+  ]);
 });
 
 test.each([
