@@ -87,7 +87,7 @@ export function parseBudget(options: BudgetOptions): Budget | undefined {
     return { of: options.of, limit: 1, isFraction: true, maxLoss: value };
   }
   // Who says 50 means 50%; no model has so little of anything but milliseconds.
-  const isMeant = kind === 'latency' || !isPlain || value <= 1 || value > 100;
+  const isMeant = kind === 'latency' || value <= 1 || value > 100;
   if (!(value > 0 && isMeant)) {
     const such = kind === 'latency' ? 'a time such as 12ms' : 'a size such as 20M';
     throw new InputError(`\`${kind}\`: expected a fraction such as 0.5 or ${such}, got "${options[kind]}"`);
@@ -108,8 +108,7 @@ function amountOf(
   units: Readonly<Record<string, number>>,
 ): { value: number; isPlain: boolean } {
   const [, digits = '', unit = ''] = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([a-z%]*)\s*$/i.exec(String(amount)) ?? [];
-  const factor = units[unit.toLowerCase()] ?? Number.NaN;
-  const value = digits === '' ? Number.NaN : Number(digits) * factor;
+  const value = digits === '' ? Number.NaN : Number(digits) * units[unit.toLowerCase()];
   return {
     value: value < Infinity ? value : Number.NaN,
     isPlain: unit === '' || unit === '%',

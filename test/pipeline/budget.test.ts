@@ -15,6 +15,7 @@ describe('parseBudget', () => {
     ['300kB', 300e3, false],
     ['4MiB', 4 * 2 ** 20, false],
     ['512 b', 512, false],
+    ['0.5 kB', 500, false],
   ])('takes %s', (amount, limit, isFraction) => {
     expect(parseBudget({ bytes: amount })).toEqual({ of: 'bytes', limit, isFraction });
   });
@@ -35,17 +36,37 @@ describe('parseBudget', () => {
     expect(() => parseBudget({ macs: '12ms' })).toThrow('or a size such as 20M, got "12ms"');
   });
 
-  test.each(['', 'half', '-1', '0', '5 apples', '1e', 'NaN', Number.NaN, -0.5, 0, 50, '100', '150%'])(
-    'refuses "%s"',
-    (amount) => {
-      expect(() => parseBudget({ macs: amount })).toThrow('`macs`: expected a fraction such as 0.5');
-    },
-  );
+  test.each([
+    '',
+    'half',
+    '-1',
+    '0',
+    '5 apples',
+    '1e',
+    'NaN',
+    Number.NaN,
+    -0.5,
+    0,
+    50,
+    '100',
+    '150%',
+    '1e999',
+  ])('refuses "%s"', (amount) => {
+    expect(() => parseBudget({ macs: amount })).toThrow('`macs`: expected a fraction such as 0.5');
+  });
 
   test('takes a loss above all of it as a percentage alone', () => {
     expect(parseBudget({ maxLoss: '150%' })).toMatchObject({ maxLoss: 1.5 });
-    expect(() => parseBudget({ maxLoss: 50 })).toThrow(
-      '`maxLoss`: expected a fraction such as 1% or 0.01, got "50"',
+    expect(parseBudget({ maxLoss: 0 })).toMatchObject({ maxLoss: 0 });
+    for (const amount of [50, 1, 'little', '-1%', '1e999'])
+      expect(() => parseBudget({ maxLoss: amount })).toThrow(
+        `\`maxLoss\`: expected a fraction such as 1% or 0.01, got "${amount}"`,
+      );
+  });
+
+  test('is one', () => {
+    expect(() => parseBudget({ macs: 0.5, maxLoss: 0.1 })).toThrow(
+      'expected one budget, got `macs` and `maxLoss`',
     );
   });
 
@@ -71,6 +92,7 @@ describe('widthsOf', () => {
     expect(widths(100).at(-2)).toBe(96);
     expect(widths(64, {}, 'head')).toHaveLength(48);
     expect(widths(16, { round: 4 })).toEqual([4, 8, 12, 16]);
+    expect(widths(64, { round: 1, min: { a: 0.9 } })).toEqual([58, 59, 60, 61, 62, 63, 64]);
     for (const round of [0, -8, 1.5])
       expect(() => widths(16, { round })).toThrow('`round` must be a whole number of at least 1');
   });
@@ -92,6 +114,12 @@ describe('widthsOf', () => {
     // A dot is a dot.
     expect(() => widthsOf(structures, { pin: { 'block:0*': 0.5 } })).toThrow('matches');
     expect(() => widthsOf(structures, { pin: { 'blockX0*': 0.5 } })).toThrow('matches');
+  });
+
+  test.each([0, -0.5, 1.5, '0.5', Number.NaN])('refuse a bound of %o', (ratio) => {
+    for (const what of ['min', 'max', 'pin'])
+      expect(() => widths(64, { [what]: { a: ratio } })).toThrow(`\`${what}\` of "a" must be in (0, 1], got`);
+    expect(widths(64, { pin: { a: 1 } })).toEqual([64]);
   });
 
   test('are none where bounds leave none', () => {

@@ -25,6 +25,14 @@ function sizes(model: typeof OPT, options: RecipeOptions) {
 
 test('keeps heads that config.json has no field for, and neurons in multiples of eight', () => {
   expect(sizes(OPT, { keep: 0.52 }).kept).toEqual([8, 136, 8, 136]);
+  // Of fewer than 64 in any number.
+  const small = describeModel({
+    ...opt,
+    ffn_dim: 40,
+    max_position_embeddings: 64,
+    activation_function: 'relu',
+  });
+  expect(sizes(small, { keep: 0.52 }).kept).toEqual([8, 21, 8, 21]);
 });
 
 test('keeps heads whose number divides the features, as transformers 5 has it of a llama', () => {
@@ -39,6 +47,7 @@ test('spends a budget on the largest sizes that fit', () => {
     sizeAt(terms, (name) => (name.endsWith('heads') ? heads / 4 : neurons / 172)) / sizeAt(terms, () => 1);
   const { recipe, kept } = sizes(LLAMA, { params: 0.7 });
   expect(recipe.spend).toBeUndefined();
+  expect(sizes(LLAMA, { params: 0.7 * sizeAt(terms, () => 1) }).kept).toEqual(kept);
   const [heads, neurons] = kept;
   expect(kept).toEqual([heads, neurons, heads, neurons]);
   expect(size(heads, neurons)).toBeLessThanOrEqual(0.7);
@@ -49,6 +58,8 @@ test.each<[string, RecipeOptions, string]>([
   ['ratios of layers', { keep: { all: 0.5, layers: { '0.mlp': 0.3 } } }, 'the same ratio for every block'],
   ['widths that differ', { params: 0.7, pin: { '0.mlp': 0.25 } }, '`pin` is for sizes that differ'],
   ['a bound on the loss', { maxLoss: 0.1 }, 'expected `keep`, or a budget'],
+  ['a bound on the loss, of a size', { maxLoss: 0.1, of: 'params' }, 'expected `keep`, or a budget'],
+  ['a budget of time', { latency: 5 }, 'expected `keep`, or a budget'],
   ['a budget below everything', { params: 0.01 }, 'even the smallest model'],
 ])('refuses %s', (_, options, message) => {
   expect(() => sizes(LLAMA, options)).toThrow(message);
@@ -122,14 +133,11 @@ test('plans sums over as many rows as tokens pass an expert', () => {
   expect(['1.heads', '1.experts.3'].map(rowsOf)).toEqual([16, 4]);
 });
 
-test('refuses blocks that differ already', () => {
-  const blocks = [
-    { heads: 8, kvHeads: 8, ffn: 256 },
-    { heads: 8, kvHeads: 8, ffn: 128 },
-  ];
+test.each([{ ffn: 128 }, { heads: 4, kvHeads: 4 }])('refuses blocks that differ already: %o', (other) => {
+  const block = { heads: 8, kvHeads: 8, ffn: 256 };
   const uneven = describeModel(
     { ...opt, max_position_embeddings: 64, activation_function: 'relu' },
-    { blocks },
+    { blocks: [block, { ...block, ...other }] },
   );
   expect(() => sizes(uneven, { keep: 0.5 })).toThrow('its blocks differ in size already');
 });
