@@ -36,7 +36,13 @@ describe('reading safetensors', () => {
     await expect(checkpoint.readRaw('a', 2, 4)).rejects.toThrow(
       '"m/model.safetensors": tensor "a" has 3 rows, got 2 to 4',
     );
-    await expect(checkpoint.readRaw('a', -1)).rejects.toThrow(InputError);
+    for (const [from, to] of [
+      [-1, 1],
+      [2, 1],
+      [0.5, 1],
+      [0, 1.5],
+    ])
+      await expect(checkpoint.readRaw('a', from, to)).rejects.toThrow(InputError);
     await expect(checkpoint.read('c')).rejects.toThrow('"m": no tensor "c" in it');
   });
 

@@ -35,17 +35,18 @@ describe('planning safetensors', () => {
   });
 
   test('starts a shard when the next tensor does not fit, and writes an index', () => {
-    const tensors = [spec('a', [2]), spec('b', [1]), spec('c', [5]), spec('d', [1])];
+    const tensors = [spec('a', [2]), spec('b', [1]), spec('c', [5]), spec('d', [1]), spec('e', [2])];
     const plan = planSafetensors(tensors, { maxShardBytes: 12 });
     expect(Array.from(plan.tensors.values(), ({ name, file }) => [name, file])).toEqual([
       ['a', 'model-00001-of-00003.safetensors'],
       ['b', 'model-00001-of-00003.safetensors'],
       ['c', 'model-00002-of-00003.safetensors'], // larger than a shard: alone
       ['d', 'model-00003-of-00003.safetensors'],
+      ['e', 'model-00003-of-00003.safetensors'],
     ]);
     expect(plan.index?.name).toBe('model.safetensors.index.json');
     expect(JSON.parse(new TextDecoder().decode(plan.index?.bytes))).toEqual({
-      metadata: { total_size: 36 },
+      metadata: { total_size: 44 },
       weight_map: Object.fromEntries(Array.from(plan.tensors.values(), ({ name, file }) => [name, file])),
     });
   });

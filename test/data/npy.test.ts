@@ -84,6 +84,7 @@ describe('decodeNpy', () => {
     ['integers of three bytes', npy('<i3', '4,', ones), 'got <i3'],
     ['a dtype with a name of Object', npy('constructor', '4,', ones), 'got constructor'],
     ['a later version', npy('<f4', '4,', ones, { version: 4 }), '.npy version 4 is not supported'],
+    ['a long header', npy('<f4', '4,', ones, { fields: ' '.repeat(10_000) }), 'the .npy header is too long'],
     ['a shape without commas', npy('<f4', '2 2', ones), 'the .npy header is malformed'],
     ['a header without a shape', npy('<f4', 'x', ones), 'the .npy header is malformed'],
     ['one without an order', npy('<f4', '4,', ones, { fortran: '' }), 'the .npy header is malformed'],

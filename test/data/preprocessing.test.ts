@@ -92,6 +92,8 @@ describe('preprocess', () => {
       [1, 28, 28],
       "\"a.png\": the image is 1×2, the model expected 28×28 (`resize: 'fit'` or `resize: 'crop'` resizes)",
     ],
+    ['images of another height', gray(29, 28, Array(812)), {}, [1, 28, 28], 'the image is 29×28, the model'],
+    ['images of another width', gray(28, 29, Array(812)), {}, [1, 28, 28], 'the image is 28×29, the model'],
     [
       'a size that is not the model’s',
       gray(1, 1, [1]),
@@ -99,6 +101,10 @@ describe('preprocess', () => {
       [1, 28, 28],
       '`size`: the model expected 28×28, got 32×32',
     ],
+    ['another width', gray(1, 1, [1]), { size: [28, 32] }, [1, 28, 28], 'expected 28×28, got 28×32'],
+    ['another height', gray(1, 1, [1]), { size: [32, 28] }, [1, 28, 28], 'expected 28×28, got 32×28'],
+    ['no width', gray(1, 1, [1]), {}, [1, 28, 0], 'leaves the image size open'],
+    ['no height', gray(1, 1, [1]), {}, [1, 0, 28], 'leaves the image size open'],
     ['no size at all', gray(1, 1, [1]), {}, [1, 0, 0], 'leaves the image size open; give it with `size`'],
     [
       'a model that takes no images',
@@ -209,21 +215,25 @@ describe('resize', () => {
   });
 
   test('crops the centre of the image resized to size / 0.875, as Resize(32) CenterCrop(28)', () => {
-    for (const [h, w, fullH, fullW, top, left] of [
-      [64, 64, 32, 32, 2, 2],
-      [64, 100, 32, 50, 2, 11],
-      // int(32 · 97 / 64) = 48; round(20 / 2) = 10. int(32 · 91 / 64) = 45; round(8.5) = 8, half to even.
-      [97, 64, 48, 32, 10, 2],
-      [91, 64, 45, 32, 8, 2],
-      [16, 16, 32, 32, 2, 2],
+    for (const [size, h, w, fullH, fullW, top, left] of [
+      [28, 64, 64, 32, 32, 2, 2],
+      [28, 64, 100, 32, 50, 2, 11],
+      // int(32 · 97 / 64) = 48; round(20 / 2) = 10. int(32 · 91 / 64) = 45; round(8.5) = 8, half to even, and round(9.5) = 10.
+      [28, 97, 64, 48, 32, 10, 2],
+      [28, 64, 97, 32, 48, 2, 10],
+      [28, 91, 64, 45, 32, 8, 2],
+      [28, 94, 64, 47, 32, 10, 2],
+      [28, 16, 16, 32, 32, 2, 2],
+      // int(30 / 0.875) = 34
+      [30, 68, 100, 34, 50, 2, 10],
     ]) {
       const image = noise(h, w, 1);
       const full = resizeImage(image, fullH, fullW).data;
       const want = Array.from(
-        { length: 28 * 28 },
-        (_, i) => full[(top + Math.floor(i / 28)) * fullW + left + (i % 28)],
+        { length: size ** 2 },
+        (_, i) => full[(top + Math.floor(i / size)) * fullW + left + (i % size)],
       );
-      expect([...preprocess(image, p({ resize: 'crop', scale: 1 }), [1, 28, 28])]).toEqual(want);
+      expect([...preprocess(image, p({ resize: 'crop', scale: 1 }), [1, size, size])]).toEqual(want);
     }
   });
 
@@ -278,16 +288,20 @@ describe('parsePreprocessing', () => {
     [{ size: [1, 2, 3] }, '`size`:'],
     [{ size: 2.5 }, '`size`:'],
     [{ size: '224' }, '`size`:'],
+    [{ size: [224, 0] }, '`size`:'],
+    [{ size: 65536 }, '`size`:'],
     [{ multiple: 0 }, '`multiple`: expected a whole number above 0, got 0'],
     [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, cover, got "stretch"'],
     [{ layout: 'NCHW' }, '`layout`: expected one of nchw, nhwc, got "NCHW"'],
     [{ color: 'grey' }, '`color`: expected one of rgb, bgr, gray, got "grey"'],
     [{ mean: '0.4' }, '`mean`: expected one number or one per channel, as 0.485, 0.456, 0.406, got "0.4"'],
     [{ mean: [1, 2] }, '`mean`:'],
+    [{ mean: [0.5, Number.NaN, 0.5] }, '`mean`:'],
     [{ mean: Infinity }, '`mean`:'],
     [{ mean: Symbol('half') }, 'as 0.485, 0.456, 0.406, got Symbol(half)'],
     [{ std: 0 }, '`std`: expected one number or one per channel, as 0.485, 0.456, 0.406, above 0, got 0'],
     [{ std: [1, 1, -1] }, '`std`:'],
+    [{ std: [1, 2] }, '`std`:'],
     [{ scale: 0 }, '`scale`: expected a number above 0, got 0'],
     [{ scale: null }, '`scale`: expected a number above 0, got null'],
   ])('refuses %o', (options, message) => {
@@ -312,6 +326,8 @@ describe('preprocessor_config.json', () => {
       'cover',
     ],
     ['SigLIP’s', { size: { height: 224, width: 224 }, image_processor_type: 'SiglipImageProcessor' }, 'fit'],
+    ['a number', { size: 224 }, 'fit'],
+    ['two numbers', { size: [224, 224], do_center_crop: false, crop_size: 196 }, 'fit'],
   ])('says how images get their size: %s', (_, fields, resize) => {
     expect(sized(fields)).toEqual({ size: [224, 224], resize });
   });
@@ -320,8 +336,46 @@ describe('preprocessor_config.json', () => {
     ['of another share', { ...crop, size: { shortest_edge: 248 } }],
     ['of what has lost its aspect', { ...crop, size: 256, image_processor_type: 'DeiTImageProcessor' }],
     ['of the image as it is', { ...crop, size: { shortest_edge: 224 }, do_resize: false }],
+    ['not cut out', { size: { shortest_edge: 224 } }],
+    ['all of the image', { size: 224, do_resize: false }],
   ])('leaves a centre open that is %s', (_, fields) => {
     expect(sized(fields)).toEqual({});
+  });
+
+  const [image_mean, image_std] = [
+    [0.5, 0.4, 0.3],
+    [0.25, 0.2, 0.1],
+  ];
+  test.each<[object, object]>([
+    [{}, { scale: 255 }],
+    [{ rescale_factor: 0.00392156862745098 }, { scale: 255 }],
+    [{ rescale_factor: 1 / 127.5 }, { scale: 127.5 }],
+    [{ do_rescale: false, rescale_factor: 0.5 }, { scale: 1 }],
+    [
+      { image_mean, image_std },
+      { scale: 255, mean: image_mean, std: image_std },
+    ],
+    [{ do_normalize: false, image_mean, image_std }, { scale: 255 }],
+    [{ image_mean }, { scale: 255 }],
+    [{ image_std }, { scale: 255 }],
+    [{ do_convert_rgb: true }, { scale: 255, color: 'rgb' }],
+    [{ do_convert_rgb: false }, { scale: 255 }],
+  ])('says of numbers, %o, what they are divided by and less', (fields, found) => {
+    expect(parsePreprocessorConfig(JSON.stringify(fields), 'p.json')).toEqual(found);
+  });
+
+  test.each<[object, string]>([
+    [[], 'expected a JSON object'],
+    [{ rescale_factor: 0 }, '"rescale_factor" expected a number above 0, got 0'],
+    [{ rescale_factor: '1' }, '"rescale_factor" expected a number above 0, got "1"'],
+    [{ do_resize: 1 }, '"do_resize" expected true or false, got 1'],
+    [{ image_mean, image_std: [1, 2] }, '"image_std" expected 1 or 3 numbers, got [1,2]'],
+    [{ image_mean, image_std: [0] }, '"image_std" expected a number above 0, got 0'],
+    [{ size: { height: 2, width: -1 } }, '"size" expected whole numbers above 0, got -1'],
+    [{ size: 70_000 }, '"size": expected pixels, as 224'],
+    [{ crop_size: 2.5 }, '"crop_size" expected whole numbers above 0, got 2.5'],
+  ])('refuses %o', (fields, message) => {
+    expect(() => parsePreprocessorConfig(JSON.stringify(fields), 'p.json')).toThrow(`"p.json": ${message}`);
   });
 });
 
