@@ -136,9 +136,13 @@ describe('weights as int4', () => {
     return { model, steps: onSteps(model, maps) };
   }
 
-  test.each([9, 17])('are those that the engine computes with, in files of opset %i', async (opset) => {
+  test.each([
+    [9, 'int4'],
+    [17, 'int4'],
+    [17, 'q4'],
+  ] as const)('are those that the engine computes with, in files of opset %i, as %s', async (opset, type) => {
     const { model, steps } = await onGrid(opset);
-    const stored = storeWeights(model, 'int4', steps);
+    const stored = storeWeights(model, type, steps);
     expect([...stored.tensors.values()].filter(({ type }) => type === 'uint8')).toHaveLength(6);
     const floats = floatWeights(stored);
     expect(floats.nodes.map(({ name }) => name)).toEqual(model.nodes.map(({ name }) => name));
@@ -338,6 +342,9 @@ describe.each(['q8', 'q4'] as const)('a table as %s', (type) => {
     await expectTables(read, storeWeights(model, type));
     for (const { tensors } of [narrow.model, model].map((it) => storeWeights(it, type)))
       expect([...tensors.values()].map(({ type }) => type)).not.toContain('uint8');
+    // Nor with int4, which has no products of integers.
+    const { tensors } = storeWeights((await tables(true, { width: 96 })).model, 'int4');
+    expect([...tensors.values()].map(({ type }) => type)).not.toContain('uint8');
   });
 });
 
