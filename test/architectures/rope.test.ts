@@ -23,6 +23,7 @@ const scaled = (scaling: object, more: Config = {}): Config => ({
 });
 
 const YARN = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 32 };
+const USUAL = { ...YARN, original_max_position_embeddings: 4096 };
 const FACTORS = Array.from({ length: 8 }, (_, i) => 1 + i / 4);
 const LONG = { type: 'longrope', short_factor: FACTORS, long_factor: FACTORS.map((factor) => 3 * factor) };
 const DYNAMIC = { type: 'dynamic', factor: 2 };
@@ -37,12 +38,15 @@ describe('rotary frequencies', () => {
       'yarn whose last wave is not slowed down fully',
       scaled({ ...YARN, beta_fast: 1e6, original_max_position_embeddings: 1e6 }, { rope_theta: 10 }),
     ],
+    ['yarn of a usual size', scaled(USUAL), 8, 128],
+    ['yarn whose ramp begins and ends within pairs', scaled({ ...USUAL, truncate: false }), 8, 128],
     [
       'yarn with an attention factor',
       scaled({ ...YARN, attention_factor: 1.5, mscale: 2, mscale_all_dim: 3 }),
     ],
     ['yarn with both scales', scaled({ ...YARN, mscale: 2, mscale_all_dim: 3 })],
     ['yarn with one scale', scaled({ ...YARN, mscale: 2 })],
+    ['yarn with the other scale', scaled({ ...YARN, mscale_all_dim: 2 })],
     ['yarn that shrinks', scaled({ ...YARN, factor: 0.5 })],
     ['yarn without a factor', scaled({ ...YARN, factor: undefined })],
     ['yarn without original positions', scaled({ ...YARN, original_max_position_embeddings: undefined })],

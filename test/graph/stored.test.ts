@@ -16,6 +16,7 @@ import {
   toFloat32,
   writeModel,
 } from '../../src/graph/index.ts';
+import { attributeOf } from '../../src/graph/node.ts';
 import { ValueInfoProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { TABLE_BYTES, typeOf } from '../../src/graph/stored.ts';
 import { fromIntegers } from '../../src/graph/tensor.ts';
@@ -299,6 +300,27 @@ describe('a table as int8', () => {
     const before = floatWeights(stored).nodes.length;
     const scale = [...stored.tensors.values()].find(({ dims }) => String(dims) === '50,1')!;
     stored.tensors.set(scale.name, fromFloat32(new Float32Array(51), [51, 1], scale));
+    expect(floatWeights(stored).nodes).toHaveLength(before + 3);
+  });
+
+  const along = (gather: NodeProto) => {
+    gather.attribute = [attributeOf('axis', 1)];
+  };
+  const elsewhere = (gather: NodeProto) => {
+    gather.input[1] = 'elsewhere';
+  };
+  test.each([
+    ['its numbers are not read by rows', 'int8', along],
+    ['its scales are not', 'float32', along],
+    ['its scales are read of other rows', 'float32', elsewhere],
+  ])('is left to the engine where %s', async (_, type, change) => {
+    const { model } = await tables(false);
+    const stored = storeWeights(model, 'int8');
+    const before = floatWeights(stored).nodes.length;
+    const isRead = ({ opType, input }: NodeProto) =>
+      opType === 'Gather' && stored.tensors.get(input[0])?.type === type;
+    change(stored.nodes.find(isRead)!);
+    stored.edited();
     expect(floatWeights(stored).nodes).toHaveLength(before + 3);
   });
 });
