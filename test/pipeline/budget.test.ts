@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { parseBudget, widthsOf } from '../../src/pipeline/budget.ts';
-import { sizesOf } from '../../src/pipeline/keep.ts';
+import { type KeepRatios, keepRatio, sizesOf } from '../../src/pipeline/keep.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 
 describe('parseBudget', () => {
@@ -139,5 +139,33 @@ describe('sizesOf', () => {
         '`keep.heads`: there are no heads that can be pruned',
       );
     expect(sizes({ channels: 0.75, all: 0.5 })).toBe(6);
+  });
+
+  test('are of a structure’s name, of its layer, of its kind, or of all, whichever says most', () => {
+    const structures = [
+      { name: 'a', layer: 'b', kind: 'channel', groups: 8 },
+      { name: 'c', layer: 'd', kind: 'head', groups: 8 },
+    ] as const;
+    const of = (keep: number | KeepRatios | undefined) => [...sizesOf({ keep }, structures).values()];
+    expect(of(0.5)).toEqual([4, 4]);
+    expect(of({ all: 0.5 })).toEqual([4, 4]);
+    expect(of({ heads: 0.25 })).toEqual([8, 2]);
+    expect(of({ all: 0.5, channels: 0.25 })).toEqual([2, 4]);
+    expect(of({ all: 0.5, layers: { d: 0.75, a: 0.25, b: 1 } })).toEqual([2, 6]);
+    expect(of(undefined)).toEqual([7, 7]); // what a budget decides, at the least
+    expect(() => of({ layers: { e: 0.5 } })).toThrow('`keep.layers`: there is no prunable structure "e"');
+  });
+
+  test.each<[object, string]>([
+    [{ all: 0 }, '`keep` must be in (0, 1]'],
+    [{ all: '0.5' }, '`keep` must be in (0, 1]'],
+    [{ heads: 1.5 }, '`keep.heads` must be in (0, 1]'],
+    [{ channels: Number.NaN }, '`keep.channels` must be in (0, 1]'],
+    [{ layers: { a: 0 } }, '`keep.layers` of "a" must be in (0, 1]'],
+    [{ layers: 0.5 }, '`keep.layers`: expected ratios by name'],
+    [{ head: 0.5 }, '`keep.head`: expected all, heads, channels or layers'],
+    [{}, '`keep`: expected a number, or an object'],
+  ])('refuse %o', (keep, message) => {
+    expect(() => keepRatio(keep as KeepRatios)).toThrow(message);
   });
 });
