@@ -56,6 +56,30 @@ describe('layerProblem', () => {
     });
   });
 
+  test('is that of all rows where statistics come in parts, which all have targets', () => {
+    const [Y, first] = [targets(), 300];
+    const options = { groupSize: 1, bias, blend: 0.5 };
+    const sums = (from: number, to: number, isAimed = true) => {
+      const own = isAimed ? Y.subarray(from * m, to * m) : undefined;
+      return naiveStatistics(X.subarray(from * p, to * p), own, p, m);
+    };
+    const whole = layerProblem(kernels, sums(0, 900), W0, options);
+    const parts = [sums(0, first), sums(first, 600), sums(600, 900)];
+    const { H, G, means } = layerProblem(kernels, parts, W0, options);
+    const scale = Math.max(...whole.H);
+    for (const [found, wanted] of [
+      [H, whole.H],
+      [G, whole.G],
+      [means!.x, whole.means!.x],
+      [means!.y, whole.means!.y],
+    ])
+      for (const [i, value] of found.entries())
+        expect(Math.abs(value - wanted[i])).toBeLessThan(1e-9 * scale);
+    expect(() => layerProblem(kernels, [parts[0], sums(first, 600, false)], W0, options)).toThrow(
+      'a "blend" above 0 needs target statistics',
+    );
+  });
+
   test('reproduces an affine target with all groups kept and little damping', () => {
     const Y = targets();
     const problem = layerProblem(kernels, naiveStatistics(X, Y, p, m), W0, {
@@ -238,6 +262,13 @@ describe('StatisticsAccumulator', () => {
 });
 
 describe('combineProblems', () => {
+  test('takes layers of the same number of groups', () => {
+    const [a, b] = [1, 2].map((groupSize) =>
+      layerProblem(kernels, naiveStatistics(X, undefined, p, m), W0, { groupSize }),
+    );
+    expect(() => combineProblems([a, b])).toThrow('expected layers of the same number of groups');
+  });
+
   test.each([
     ['own outputs', undefined],
     ['other ones', targets()],
