@@ -7,6 +7,7 @@ import { type Engine, type EngineSession, openEngine } from '../src/engine/index
 import {
   floatWeights,
   GraphBuilder,
+  isFitted,
   type Model,
   onSteps,
   STORED_TYPES,
@@ -92,7 +93,7 @@ function filesOf({ model, width }: Network): Files {
   const shapes = new Map(values.map((value) => [value, [ROWS, width]]));
   const steps = onSteps(model, width > 1 ? steppedMaps(model, shapes) : []);
   const stored = STORED_TYPES.map((type) => {
-    const it = storeWeights(model, type, steps);
+    const it = storeWeights(model, type, isFitted(type) ? steps : undefined);
     return [type, { bytes: writeModel(it).model, exact: writeModel(floatWeights(it)).model }];
   });
   return { float32: writeModel(model).model, stored: Object.fromEntries(stored) };
