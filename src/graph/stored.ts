@@ -31,15 +31,15 @@ const LARGEST = 65504;
 const nodeBytes = ({ name }: Tensor) => 2 ** 7 + 6 * name.length;
 /** What makes floats of rows takes besides, by the name of their value. */
 const rowsBytes = (value: string) => 2 ** 8 + 12 * value.length;
+/** And what makes scores with a table. */
+const SCORES_BYTES = 512;
 /** Of int4, in which the name is five times. */
 const int4Bytes = ({ name, dims }: Tensor) => 240 + 5 * name.length + 8 * dims.length;
+/** And of an odd number of them. */
+const LAST_BYTES = 256;
 /** In blocks, of int4; or else attributes of a MatMulNBits, and the name three times. */
 const blocksBytes = ({ name }: Tensor, type: OwnType) =>
   type === 'int4' ? 512 + 5 * name.length : 192 + 3 * name.length;
-/** What makes scores with a table, besides. */
-const SCORES_BYTES = 512;
-/** And of an odd number of them. */
-const LAST_BYTES = 256;
 /** What all share that are unpacked. */
 export const TABLE_BYTES = 2 ** 11 + 2 ** 6;
 
@@ -52,7 +52,7 @@ interface Stored {
 }
 
 /**
- * @param onSteps  for int4
+ * @param onSteps  for types of four bits, and for no others
  * @throws {InputError} for a weight beyond float16
  */
 export function storeWeights(model: Model, type: StoredType, onSteps?: OnSteps): Model {
@@ -129,9 +129,8 @@ function store(
   return stored;
 }
 
-/** Whether what is stored so is looked up in the table of pairs. */
-export const hasTable = (type: StoredType, block?: number): boolean =>
-  type === 'int4' || (type === 'q4' && block === undefined);
+/** Whether what is stored in four bits is looked up in the table of pairs. */
+export const hasTable = (type: StoredType, block?: number): boolean => type === 'int4' || block === undefined;
 
 /** @param table  the name of that of pairs; @param block  of weights in blocks */
 type Form = (model: Model, tensor: Tensor, table: string, block?: number) => Stored;
