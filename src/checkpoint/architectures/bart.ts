@@ -1,7 +1,7 @@
 // The encoders of BART (arXiv 1910.13461), mBART (2001.08210), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB. The decoder reads
 // features of the same width, so its tensors stay as they are.
 
-import { commonOfText, flag, layerNorm, linear } from './config.ts';
+import { commonOfText, ENCODER_NAMES, flag, layerNorm, linear } from './config.ts';
 import type { Architecture } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
@@ -40,13 +40,7 @@ export const bart: Architecture = {
   describe(config, modelType) {
     const { isBefore, hasFirst, offset, values, isScaled = false, ...kind } = KINDS[modelType];
     const { base, activation } = commonOfText(config, modelType, {
-      names: {
-        hidden: 'd_model',
-        heads: 'encoder_attention_heads',
-        blocks: 'encoder_layers',
-        ffn: 'encoder_ffn_dim',
-        activation: 'activation_function',
-      },
+      names: ENCODER_NAMES,
       activation: kind.activation ?? 'gelu',
       positions: 1024,
     });

@@ -165,6 +165,15 @@ export function commonOfImages(
   };
 }
 
+/** Of the encoder, in the config.json of models that have a decoder too. */
+export const ENCODER_NAMES = {
+  hidden: 'd_model',
+  heads: 'encoder_attention_heads',
+  blocks: 'encoder_layers',
+  ffn: 'encoder_ffn_dim',
+  activation: 'activation_function',
+};
+
 /** Of all models. */
 export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
   const { headDim, widening, ffn } = conventions;

@@ -1,7 +1,7 @@
 // The encoder of Whisper (arXiv 2212.04356): two convolutions over a spectrogram, norms before each half of a block. The decoder reads
 // features of the same width, so its tensors stay as they are.
 
-import { commonOfBlocks, integer, layerNorm, linear } from './config.ts';
+import { commonOfBlocks, ENCODER_NAMES, integer, layerNorm, linear } from './config.ts';
 import type { Architecture } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
@@ -10,13 +10,7 @@ export const whisper: Architecture = {
   modelTypes: ['whisper'],
   describe(config, modelType) {
     const { base, activation } = commonOfBlocks(config, modelType, {
-      names: {
-        hidden: 'd_model',
-        heads: 'encoder_attention_heads',
-        blocks: 'encoder_layers',
-        ffn: 'encoder_ffn_dim',
-        activation: 'activation_function',
-      },
+      names: ENCODER_NAMES,
       activation: 'gelu',
     });
     return {
