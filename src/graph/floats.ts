@@ -6,7 +6,7 @@ import type { Model } from './model.ts';
 import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
-import { cast, nodeOf, readsRows } from './stored.ts';
+import { nodeOf, readsRows, scaledIntegers } from './stored.ts';
 import { elements, fromFloat32, type Tensor, toFloat32, toIntegers } from './tensor.ts';
 
 /** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */
@@ -47,10 +47,7 @@ function wholeTables(model: Model): void {
     let table = tables.get(key);
     if (table === undefined) {
       table = model.fresh(numbers.replace(/\.u?int8$/, ''));
-      const [floats, steps] = ['steps', 'whole'].map((what) => model.fresh(`${table}.${what}`));
-      const less = zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : [];
-      const all = nodeOf(model, 'Mul', [zero ? steps : floats, scale], table);
-      made.push(cast(model, numbers, floats), ...less, all);
+      made.push(...scaledIntegers(model, numbers, scale, table, zero));
       tables.set(key, table);
     }
     unread.push(...node.input);

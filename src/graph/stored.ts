@@ -192,10 +192,21 @@ function asIntegers(model: Model, tensor: Tensor): Stored {
   if (axis === 0)
     for (const node of rowReaders(model, name)) readRows(model, node, integers.name, scale.name);
   if (model.uses(name).length === 0 && !model.isOutput(name)) return { parts, nodes: [] };
-  const floats = model.fresh(`${name}.steps`);
-  // DequantizeLinear would do the same in newer files alone, and in every run.
-  const nodes = [cast(model, integers.name, floats), nodeOf(model, 'Mul', [floats, scale.name], name)];
-  return { parts, nodes };
+  return { parts, nodes: scaledIntegers(model, integers.name, scale.name, name) };
+}
+
+/** What makes floats of whole numbers, which DequantizeLinear would do in newer files alone, and in every run. @param zero  what they are above */
+export function scaledIntegers(
+  model: Model,
+  integers: string,
+  scale: string,
+  value: string,
+  zero = '',
+): NodeProto[] {
+  const floats = model.fresh(`${value}.steps`);
+  const steps = zero ? model.fresh(`${value}.whole`) : floats;
+  const less = zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : [];
+  return [cast(model, integers, floats), ...less, nodeOf(model, 'Mul', [steps, scale], value)];
 }
 
 function rowReaders(model: Model, table: string): NodeProto[] {
@@ -211,14 +222,10 @@ export function readsRows(node: NodeProto): boolean {
 function readRows(model: Model, gather: NodeProto, integers: string, scale: string, zero = ''): void {
   const [, places] = gather.input;
   const [value] = gather.output;
-  const named = (what: string) => model.fresh(`${value}.${what}`);
-  const [rows, floats, scales] = ['int8', 'steps', 'scale'].map(named);
-  const steps = zero ? named('whole') : floats;
+  const [rows, scales] = ['int8', 'scale'].map((what) => model.fresh(`${value}.${what}`));
   const after = [
-    cast(model, rows, floats),
-    ...(zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : []),
     nodeOf(model, 'Gather', [scale, places], scales),
-    nodeOf(model, 'Mul', [steps, scales], value),
+    ...scaledIntegers(model, rows, scales, value, zero),
   ];
   Object.assign(gather, { input: [integers, places], output: [rows] });
   model.graph.node = model.nodes.flatMap((node) => (node === gather ? [node, ...after] : [node]));
@@ -233,7 +240,8 @@ const SCORE_BLOCKS = [128, 64, 32];
  * the Transposes of it, and the MatMuls that read these.
  */
 function scoresOf(model: Model, { name, dims }: Tensor) {
-  const block = SCORE_BLOCKS.find((size) => dims.length === 2 && dims[1] % size === 0);
+  const hasExpand = model.opset >= 8;
+  const block = SCORE_BLOCKS.find((size) => hasExpand && dims.length === 2 && dims[1] % size === 0);
   const turned = model.uses(name).flatMap(({ node }) => (readsRows(node) ? [] : [node]));
   const isTurned = (node: NodeProto) =>
     node.opType === 'Transpose' && isStandard(node) && String(transposeOrder(node, 2)) === '1,0';
@@ -386,7 +394,7 @@ function addTable(model: Model): string {
   return name;
 }
 
-export function cast(model: Model, from: string, to: string, type: DataType = 'float32'): NodeProto {
+function cast(model: Model, from: string, to: string, type: DataType = 'float32'): NodeProto {
   const node = nodeOf(model, 'Cast', [from], to);
   node.attribute = [attributeOf('to', typeCode(type))];
   return node;
@@ -406,8 +414,8 @@ function smaller(tensor: Tensor, [numbers, scale, one]: Stored['parts'], onSteps
     const own = [{ ...numbers, bytes }, fromFloat32(scales, scale.dims, scale)];
     return one ? [...own, fromFloat32(Float32Array.of(last), one.dims, one)] : own;
   }
-  const values = toFloat32(tensor);
   if (scale) return rounded(tensor, numbers, scale);
+  const values = toFloat32(tensor);
   const large = values.find((value) => Math.abs(value) > LARGEST);
   if (large !== undefined) throw new InputError(`weight "${tensor.name}": ${large} is beyond float16`);
   return [fromFloat32(values, tensor.dims, numbers)];

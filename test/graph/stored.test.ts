@@ -349,8 +349,10 @@ describe.each(['q8', 'q4'] as const)('a table as %s', (type) => {
     },
   );
 
-  test('is of int8 where its width is no whole number of blocks, or something else reads it turned', async () => {
+  test('is of int8 where its width is no whole number of blocks, something else reads it turned, or the file is older than Expand', async () => {
     const narrow = await tables(true);
+    const old = await tables(true, { opset: 7, width: 96 }); // of before Expand
+    await expectTables(old, storeWeights(old.model, type));
     await expectTables(narrow, storeWeights(narrow.model, type));
     const read = await tables(true, { width: 96 });
     const { model } = read;
@@ -362,7 +364,7 @@ describe.each(['q8', 'q4'] as const)('a table as %s', (type) => {
     ];
     model.edited();
     await expectTables(read, storeWeights(model, type));
-    for (const { tensors } of [narrow.model, model].map((it) => storeWeights(it, type)))
+    for (const { tensors } of [narrow.model, old.model, model].map((it) => storeWeights(it, type)))
       expect([...tensors.values()].map(({ type }) => type)).not.toContain('uint8');
     // Nor with int4, which has no products of integers.
     const { tensors } = storeWeights((await tables(true, { width: 96 })).model, 'int4');
