@@ -65,7 +65,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 }
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
-  const { architecture, blocks, hidden, vocabulary, maxPositions, sizes, structures, narrow } = folder;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
   const row = (name: string, groups: string, share = structures.get(name)) => [
     name,
@@ -78,8 +78,17 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   };
   const rows = sizes.flatMap((size, i) => {
     const { ffn, experts } = size;
+    const { keyDim, valueDim } = featuresOf(size, headDim);
+    const attention = {
+      heads: groupsText(size, headDim),
+      keys: `${counted(keyDim, 'feature')} of ${counted(size.heads, 'head')}`,
+      values: `${counted(valueDim, 'feature')} of ${counted(size.heads, 'head')}`,
+    };
     return [
-      row(`${i}.heads`, groupsText(size, folder, narrow?.[i])),
+      ...Object.entries(attention).flatMap(([of, text]) => {
+        const share = structures.get(`${i}.${of}`);
+        return share ? [row(`${i}.${of}`, text, share)] : [];
+      }),
       ...(ffn > 0 ? [row(`${i}.mlp`, counted(ffn, 'neuron'))] : []),
       ...(experts
         ? [row(`${i}.experts.0 to ${experts.length - 1}`, expertsText(experts), ofExperts(i, experts))]
@@ -94,19 +103,11 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   );
 }
 
-/** What attention loses, and of how much. */
-function groupsText(
-  size: BlockSizes,
-  { headDim }: Pick<NonNullable<Inspected['folder']>, 'headDim'>,
-  isNarrow = false,
-): string {
+function groupsText(size: BlockSizes, headDim: number): string {
   const { heads } = size;
   const { keyDim, valueDim } = featuresOf(size, headDim);
-  const isSame = keyDim === valueDim;
-  if (isNarrow)
-    return `${counted(valueDim, 'feature')} of ${counted(heads, 'head')}${isSame ? '' : `, whose keys have ${keyDim}`}`;
   const groups = headGroups(size);
-  const features = isSame ? keyDim : `${keyDim}, with ${valueDim} of values`;
+  const features = keyDim === valueDim ? keyDim : `${keyDim}, with ${valueDim} of values`;
   return `${counted(groups, 'group')} of ${counted(heads / groups, 'head')} of ${features}`;
 }
 

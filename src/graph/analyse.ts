@@ -15,7 +15,7 @@ import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { broadcast, unary } from './operators/elementwise.ts';
-import { turnedFeatures } from './operators/features.ts';
+import { mixedBy, tieFeatures, turnedFeatures } from './operators/features.ts';
 import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
@@ -226,18 +226,27 @@ function output(state: Propagation, name: string): void {
  */
 function settle(state: Propagation): void {
   for (const { labels, reason } of state.agreements) {
-    const leaves = labels.map((label) => label.leaves());
-    const agree = leaves.every(
-      (own) => own.length === leaves[0].length && own.every((l, i) => l === leaves[0][i]),
-    );
-    if (!agree) for (const label of labels) label.pin(reason);
+    const agree = () => {
+      const [first, ...others] = labels.map((label) => label.leaves());
+      return others.every((own) => own.length === first.length && own.every((leaf, i) => leaf === first[i]));
+    };
+    const leaves = labels.flatMap((label) => label.leaves());
+    if (agree() || (tieFeatures(state, leaves) && agree())) continue;
+    for (const label of labels) label.pin(reason);
   }
   for (const { value, fromEnd, axis, reason } of state.reductions)
     if (!comesBack(state, value, fromEnd, axis.label)) state.pin(axis, reason);
   const edits = rootsOf(state).flatMap((label) => label.edits.map((edit) => ({ ...edit, label })));
   for (const list of atPlaces(edits).values()) {
-    const reason = disagreement(state, list);
-    if (reason) for (const label of new Set(list.map((edit) => edit.label))) label.pin(reason);
+    const labels = () => new Set(list.map(({ label }) => label.root()));
+    const found = () =>
+      disagreement(
+        state,
+        list.map((edit) => ({ ...edit, label: edit.label.root() })),
+      );
+    let reason = found();
+    if (reason && tieFeatures(state, labels())) reason = found();
+    if (reason) for (const label of labels()) label.pin(reason);
   }
 }
 
@@ -349,7 +358,13 @@ function structureOf(
   const { model } = state;
   const byPlace = (a: { node: string }, b: { node: string }) => place(a.node) - place(b.node);
   const producers = label.producers.sort(byPlace);
-  const consumers = readersOf(model, label, place).sort(byPlace);
+  const consumers = [
+    ...readersOf(model, label, place),
+    // These read what is made of the channels, and have no rows of theirs.
+    ...mixedBy(state, label)
+      .flatMap((mixed) => readersOf(model, mixed, place))
+      .map((reader) => ({ ...reader, groupSize: 0, blocks: [] })),
+  ].sort(byPlace);
   const slices = label.slices.map(({ extent, ...slice }) => ({ ...slice, block: extent / label.groups }));
   const values = carriers.map(({ extent, ...value }) => ({ ...value, block: extent / label.groups }));
   const norms = label.norms.map(({ extent, ...norm }) => ({ ...norm, block: extent / label.groups }));

@@ -198,14 +198,19 @@ function subsetsOf(names: readonly string[], most: number): string[][] {
 function newBiases(model: Model, structures: readonly Structure[], shapes: Shapes) {
   return linearMaps(model, shapes)
     .filter(({ bias, kind }) => bias === undefined && kind !== 'matmul')
-    .map(({ node, m, weight }) => {
+    .flatMap(({ node, m, weight }) => {
       const { dims, bytes } = model.tensors.get(weight)!;
-      // Also where channels only pass, group by group.
-      const cuts = ({ producers, consumers, slices }: Structure) =>
-        producers.some((own) => own.node === node) ||
-        (slices.some((own) => own.node === node) && !consumers.some((own) => own.node === node));
-      const maker = structures.find((it) => it.prunable && cuts(it));
-      return { value: m, of: maker ? [maker.name] : [], size: bytes.byteLength / elements(dims) };
+      const size = bytes.byteLength / elements(dims);
+      const made = model.node(node)!;
+      const axis = model.operator(made)!.layer!.outputAxis(made);
+      // Also where channels only pass, group by group; of several structures, as queries, keys and values, each has its part.
+      const own = structures
+        .filter(({ prunable }) => prunable)
+        .map(({ name, groups, slices }) => {
+          const outputs = slices.filter((it) => it.node === node && it.input === 1 && it.axis === axis);
+          return { value: groups * sum(outputs.map(({ block }) => block)), of: [name], size };
+        });
+      return [...own, { value: m - sum(own.map(({ value }) => value)), of: [], size }];
     });
 }
 

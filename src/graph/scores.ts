@@ -2,7 +2,7 @@
 
 import type { Label } from './labels.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import type { Features } from './structure.ts';
+import type { QueriesAndKeys } from './structure.ts';
 
 /** An operand or the result of a product of two values. */
 export interface Side {
@@ -14,7 +14,7 @@ export interface Side {
 }
 
 /** What is known of a product of queries and keys, while a graph is walked. */
-export interface Scores extends Required<Pick<Features, 'queries' | 'keys'>> {
+export interface Scores extends QueriesAndKeys {
   readonly label: Label;
 }
 
@@ -27,9 +27,11 @@ export interface Attention {
   readonly heads: NarrowHeads | string;
 }
 
-export interface NarrowHeads extends Pick<Features, 'queries' | 'keys'> {
+export interface NarrowHeads {
   readonly label: Label;
   readonly values: Made;
+  /** By which they are mixed; absent where features of queries and keys stay. */
+  readonly scores?: Scores;
 }
 
 /** The layer that makes features, and where in its output the first one lies, by the positions of axes that a product has apart. */

@@ -87,7 +87,7 @@ export interface ValueAxis extends RowBlock {
 
 /**
  * A layer that reads the channels, all of its rows or some of them: a concatenation has rows of other structures too, and
- * of channels that stay. `groupSize` is what a channel has of all blocks.
+ * of channels that stay; of features of queries and keys it reads what these have mixed, and has no rows. `groupSize` is what a channel has of all blocks.
  */
 export interface Reader extends LinearMap {
   blocks: RowBlock[];
@@ -122,21 +122,30 @@ export interface MadeFeatures {
   readonly heads: readonly number[];
 }
 
+/** The features that scores are made of. */
+export interface QueriesAndKeys {
+  readonly queries: MadeFeatures;
+  readonly keys: MadeFeatures;
+}
+
 /**
- * Channels that are features of attention's heads, each head with one of every channel. Rotated within a head, they give the same. Queries
- * and keys are absent where theirs stay.
+ * Channels that are features of attention's heads, each head with one of every channel. Rotated within a head, they give the same. An attention
+ * has two such structures, of queries and keys and of values, and one where the graph ties these.
  */
 export interface Features {
-  readonly queries?: MadeFeatures;
-  readonly keys?: MadeFeatures;
-  readonly values: MadeFeatures;
-  /** Where in the input of the layer that reads what was mixed each head begins. */
-  readonly read: readonly number[];
+  /** Absent where these are of values alone. */
+  readonly scores?: QueriesAndKeys;
+  /** Absent where these are of queries and keys alone, of which no layer reads a feature. */
+  readonly mixture?: {
+    readonly values: MadeFeatures;
+    /** Where in the input of the layer that reads what was mixed each head begins. */
+    readonly read: readonly number[];
+  };
 }
 
 /** What layers make of them. */
-export function madeOf({ queries, keys, values }: Features): readonly MadeFeatures[] {
-  return [queries, keys, values].filter((it) => it !== undefined);
+export function madeOf({ scores, mixture }: Features): readonly MadeFeatures[] {
+  return [scores?.queries, scores?.keys, mixture?.values].filter((it) => it !== undefined);
 }
 
 /** Channels that live and die together: layers that make them, layers that read them, all that is tied to them. */

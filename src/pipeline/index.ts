@@ -39,7 +39,6 @@ export {
 } from './measure/latency.ts';
 export { doubtOf, type Warning } from './measure/plausible.ts';
 export { latencies, type TimingOptions } from './measure/timing.ts';
-export { losesFeatures } from './models/described.ts';
 export {
   describeFolder,
   expectStored,

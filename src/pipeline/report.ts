@@ -26,7 +26,10 @@ export interface LayerReport
     Pick<PrunedLayer, 'kept' | 'damping'>,
     Required<Pick<PrunedLayer, 'relativeError'>>,
     Pick<Structure, 'groups'> {
-  /** Whether these groups are features of each head of an attention (`heads: 'narrow'`). Absent where they are not. */
+  /**
+   * Whether these groups are features of each head of an attention (`heads: 'narrow'`). Absent where they are not. Those of queries and
+   * keys alone have `relativeError` and `curve` of the scores.
+   */
   readonly isFeatures?: boolean;
   /**
    * Relative error of the greedy elimination with k = 0 … groups groups kept (`osscar`; `ziplm` down to the kept ones,

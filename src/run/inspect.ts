@@ -3,7 +3,6 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Structure } from '../graph/index.ts';
 import {
-  losesFeatures,
   type OpenedModel,
   type Pinned,
   pinnedOf,
@@ -45,8 +44,6 @@ export interface Inspected extends Share {
     'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
   > & {
     readonly structures: Shares['structures'];
-    /** Where heads are to become narrow: of each block, whether features of them go, and no heads. */
-    readonly narrow?: readonly boolean[];
   };
 }
 
@@ -85,13 +82,11 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const { language, length } = await describeInPlace(place, options, opened);
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
-  const { heads } = options;
-  const narrow = heads === 'narrow' ? sizes.map((_, i) => losesFeatures(language, i, heads)) : undefined;
-  const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), heads);
+  const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), options.heads);
   return {
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
-    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures, narrow },
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures },
   };
 }

@@ -6,7 +6,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { folderText, pruneText } from '../../src/cli/print.ts';
-import { losesFeatures, sharesOf } from '../../src/pipeline/index.ts';
+import { sharesOf } from '../../src/pipeline/index.ts';
 import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
 import { CASES } from '../graph/attention-graphs.ts';
@@ -61,16 +61,16 @@ test('heads that are to be narrow are features of all heads', () => {
       structures,
     };
     const found = { name: 'model', parameters: 0, macs: 0, kinds: {} };
-    const narrow = sizes.map((_, i) => losesFeatures(language, i, 'narrow'));
-    const text = folderText(found, { ...folder, narrow });
-    return linesOf(text).filter(([name]) => name.endsWith('.heads'));
+    return linesOf(folderText(found, folder)).filter(([name]) => /^\d\.(heads|keys|values)$/.test(name));
   };
   expect(rowsOf(OPT, [BLOCK, MIXED])).toEqual([
-    ['0.heads', '8 features of 4 heads', '4,192', expect.anything()],
-    ['1.heads', '5 features of 4 heads, whose keys have 3', '1,300', expect.anything()],
+    ['0.keys', '8 features of 4 heads', '2,112', expect.anything()],
+    ['0.values', '8 features of 4 heads', '2,080', expect.anything()],
+    ['1.keys', '3 features of 4 heads', '792', expect.anything()],
+    ['1.values', '5 features of 4 heads', '1,300', expect.anything()],
   ]);
   // Values alone: 16 × 32 columns and 32 × 32 rows.
-  expect(rowsOf(LLAMA)[0].slice(0, 3)).toEqual(['0.heads', '8 features of 4 heads', '1,536']);
+  expect(rowsOf(LLAMA)[0].slice(0, 3)).toEqual(['0.values', '8 features of 4 heads', '1,536']);
   // What stands between layers and heads leaves heads alone to go.
   expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })[0].slice(0, 2)).toEqual([
     '0.heads',
@@ -154,7 +154,7 @@ test('a page of a run tells features from heads', () => {
       calibration: { samples: 1, path: 'data' },
     },
     layers: [
-      { ...layer, name: '0.heads', isFeatures: true },
+      { ...layer, name: '0.keys', isFeatures: true },
       { ...layer, name: '1.heads' },
     ],
   };

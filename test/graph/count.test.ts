@@ -9,7 +9,7 @@ import {
   sizeTerms,
 } from '../../src/graph/index.ts';
 import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
-import { multihead, WIDTH } from './attention-graphs.ts';
+import { attend, merge, multihead, project, split, WIDTH } from './attention-graphs.ts';
 import { randomValue, shapesOf } from './running.ts';
 
 describe('countParameters and countMacs', () => {
@@ -61,6 +61,45 @@ describe('countParameters and countMacs', () => {
     const { macs } = sizeTerms(model, analysis, await shapesOf(model, one));
     const kept = 2 / heads.groups;
     expect(sizeAt(macs, () => kept)).toBeCloseTo(countMacs(small, await shapesOf(small, one)), 6);
+  });
+
+  it('have the bias that a layer of queries, keys and values may be given fall with each of them', async () => {
+    const b = new OnnxBuilder({ opset: 13 });
+    const x = b.sequence(WIDTH);
+    const flat = b.gemm(b.reshape(x, [-1, WIDTH]), 3 * WIDTH, { bias: false });
+    const fused = b.node('Reshape', [flat, b.integers([-1, 5, 3 * WIDTH])], {}, { channels: 3 * WIDTH });
+    const parts = [fused, b.integers([WIDTH, WIDTH, WIDTH])];
+    const [q, k, v] = b
+      .nodes('Split', parts, { axis: 2 }, { outputs: 3, channels: WIDTH })
+      .map((part) => split(b, part, 6));
+    const model = await readModel(project(b, merge(b, attend(b, q, k, v), WIDTH)).build());
+    const shapes = await shapesOf(model, randomValue([2, 5, WIDTH]));
+    const analysis = analyse(model, shapes, { heads: 'narrow' });
+    const [keys, values] = analysis.structures.filter(({ features }) => features);
+    const { parameters } = sizeTerms(model, analysis, shapes);
+    for (const [left, right] of [
+      [4, 16],
+      [16, 4],
+      [3, 7],
+    ]) {
+      const few = (count: number) => Array.from({ length: count }, (_, i) => i);
+      const small = shrink(
+        model,
+        new Map([
+          [keys, few(left)],
+          [values, few(right)],
+        ]),
+      );
+      const kept = new Map([
+        [keys.name, left / 16],
+        [values.name, right / 16],
+      ]);
+      const biases = 6 * (2 * left + right);
+      expect(sizeAt(parameters, (name) => kept.get(name) ?? 1)).toBeCloseTo(
+        countParameters(small) + biases,
+        6,
+      );
+    }
   });
 
   it('agree with the published size of ResNet50', async () => {

@@ -23,7 +23,7 @@ export function mask(model: Model, cuts: ReadonlyMap<Structure, readonly number[
   for (const [structure, kept] of cuts) {
     const { consumers, groups, features } = structure;
     const gone = [...Array(groups).keys()].filter((c) => !kept.includes(c));
-    const queries = features && copy.node(features.queries?.node ?? '');
+    const queries = features && copy.node(features.scores?.queries.node ?? '');
     for (const { node, tensor: _, axis, input, ...block } of queries ? structure.slices : []) {
       const isMade = node === queries!.name || copy.node(node)!.input.includes(queries!.output[0]);
       if (isMade) clear(copy, { node, input, axis }, rowsOf({ blocks: [block] }, gone));

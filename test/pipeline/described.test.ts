@@ -41,15 +41,23 @@ const keeping = (model: LanguageModel, heads: HeadsMode, features: number, neuro
     structuresOf(model, heads).map(({ name, kind }) => [name, kind === 'head' ? features : neurons] as const),
   );
 
-test.each<[string, LanguageModel, number[]]>([
-  ['all', describeModel(OPT), [8, 8]],
-  ['what a narrow model has of values', narrowed(OPT, { keyDim: 3, valueDim: 5 }), [5, 8]],
-  ['whole heads where they are bounded', describeModel(BOUNDED), [4, 4]],
-  ['whole heads where values have a single one', narrowed(OPT, { keyDim: 3, valueDim: 1 }), [4, 8]],
+const ALL = { keys: 8, values: 8 };
+
+test.each<[string, LanguageModel, [object, object]]>([
+  ['all', describeModel(OPT), [ALL, ALL]],
+  ['what a narrow model has', narrowed(OPT, { keyDim: 3, valueDim: 5 }), [{ keys: 3, values: 5 }, ALL]],
+  ['of values where positions are rotary', describeModel(LLAMA), [{ values: 8 }, { values: 8 }]],
+  ['of values where keys have a single one', narrowed(OPT, { keyDim: 1, valueDim: 5 }), [{ values: 5 }, ALL]],
+  ['whole heads where they are bounded', describeModel(BOUNDED), [{ heads: 4 }, { heads: 4 }]],
+  [
+    'whole heads where values have a single one',
+    narrowed(OPT, { keyDim: 3, valueDim: 1 }),
+    [{ heads: 4 }, ALL],
+  ],
 ])('features of heads can go, if heads are to be narrow: %s', (_, model, expected) => {
   const found = structuresOf(model, 'narrow');
   expect(found.filter(({ kind }) => kind === 'head').map(({ name, groups }) => [name, groups])).toEqual(
-    expected.map((groups, i) => [`${i}.heads`, groups]),
+    expected.flatMap((all, i) => Object.entries(all).map(([of, groups]) => [`${i}.${of}`, groups])),
   );
   expect(found.filter(({ kind }) => kind === 'channel')).toEqual(
     structuresOf(model).filter(({ kind }) => kind === 'channel'),
@@ -71,9 +79,9 @@ test.each<[string, LanguageModel, number, Partial<BlockSizes>, Partial<BlockSize
   [
     'narrow already, others of keys',
     narrowed(OPT, { keyDim: 3, valueDim: 5 }),
-    2,
-    { keyDim: 3, valueDim: 2 },
-    { keyDim: 2, valueDim: 2 },
+    3,
+    { keyDim: 3, valueDim: 3 },
+    { keyDim: 3, valueDim: 3 },
   ],
   ['bounds: whole heads', describeModel(BOUNDED), 2, { heads: 2, kvHeads: 2 }, { heads: 2, kvHeads: 2 }],
 ])('features that stay: %s', (_, model, features, first, second) => {
@@ -141,20 +149,25 @@ test('a plan takes the features of all heads for the groups of the layer behind 
   const kept = sizesOf(recipe, subject.structures);
   const { steps, sizes, parameters } = subject.profile(recipe, kept, [9]);
   const step = (name: string) => steps.find((it) => it.name === name)!;
-  expect(step('0.heads')).toMatchObject({
+  expect(step('0.values')).toMatchObject({
     maps: [{ p: 4 * 4, m: 32, groupSize: 4 }],
     cuts: [{ keep: 2, groupSizes: [4] }],
   });
-  expect(step('1.heads').maps).toMatchObject([{ p: 4 * 8, groupSize: 4 }]);
+  expect(step('1.values').maps).toMatchObject([{ p: 4 * 8, groupSize: 4 }]);
   expect(step('0.attention').maps.map(({ m }) => m)).toEqual([4 * 6, 4 * 6, 4 * 4]);
   expect(sizes!.after.map((size) => featuresOf(size, 8))).toEqual([
-    { keyDim: 6, valueDim: 2 },
+    { keyDim: 3, valueDim: 2 },
     { keyDim: 4, valueDim: 4 },
   ]);
   expect(parameters.after).toBe(
     sizeAt(languageTerms(describeModel(OPT, { blocks: sizes!.after }), 'params', 9), () => 1),
   );
   expect(widestOf({ heads: 4, kvHeads: 4, ffn: 3, keyDim: 6, valueDim: 4 }, 8)).toBe(24);
+
+  // What comes of fewer keys is fitted to, and all values stay.
+  const ofKeys = parseRecipe({ keep: { all: 1, layers: { '1.keys': 0.5 } }, correct: false });
+  const { steps: few } = subject.profile(ofKeys, sizesOf(ofKeys, subject.structures), [9]);
+  expect(few.map(({ name }) => name)).toEqual(['1.values']);
 
   const bounded = describedSubject(describeModel(BOUNDED), 'narrow');
   const all = bounded.profile(recipe, sizesOf(recipe, bounded.structures), [9]).steps;
@@ -173,7 +186,7 @@ test('a folder is opened for narrow heads: its structures, and who works on it e
   const all = { parameters: 2 * 32 * 32 + 2 * 16 * 32, pairs: 2 * 32 };
   const ofValues = { parameters: 32 * 32 + 16 * 32, pairs: 32 };
   for (const [i, { parameters, pairs }] of [all, ofValues].entries()) {
-    const macs = subjects[i].terms('macs', [9]).find(({ of }) => of[0] === '0.heads')!;
+    const macs = subjects[i].terms('macs', [9]).find(({ of }) => of[0] === ['0.heads', '0.values'][i])!;
     expect(macs.value).toBe(9 * parameters + 9 * 9 * pairs);
   }
   const contents = await Promise.all(subjects.map((it) => contentHash(it.contents())));

@@ -121,31 +121,34 @@ describe('features that the others of a head can make up for', () => {
     const { build, opset } = CASES[name];
     const { source, analysis } = await open(build(new OnnxBuilder({ seed: 3, opset })).build());
     const whole = source.clone();
-    const [structure] = analysis.structures.filter((it) => it.features);
-    mixFeatures(whole, structure);
+    const narrow = analysis.structures.filter((it) => it.features);
+    for (const structure of narrow) mixFeatures(whole, structure);
     const dense = writeModel(whole).model;
     const model = await open(dense);
     const calibration = await noise(48, [TOKENS, WIDTH]);
-    const keep = { layers: { [structure.name]: RANK / SIZE }, all: 1 };
+    const layers = Object.fromEntries(narrow.map(({ name }) => [name, RANK / SIZE]));
+    const keep = { all: 1, layers };
     const { report, written } = await prune(model, { engine, session, calibration, keep, ...EXACT });
-    expect(report.layers.map(({ kept }) => kept)).toEqual([[0, 1, 2, 3]]);
+    expect(report.layers.map(({ kept }) => kept)).toEqual(narrow.map(() => [0, 1, 2, 3]));
     expect(report.parameters.after).toBeLessThan(report.parameters.before);
     const unseen = await noise(6, [TOKENS, WIDTH], 8);
     const [before, after] = [await outputs(dense, unseen), await outputs(written.model, unseen)];
     expect(difference(before, after)).toBeLessThan(1e-3);
-    // One more cannot go.
-    const less = { ...keep, layers: { [structure.name]: (RANK - 1) / SIZE } };
-    const { written: small } = await prune(model, { engine, session, calibration, keep: less, ...EXACT });
-    expect(difference(before, await outputs(small.model, unseen))).toBeGreaterThan(1e-2);
+    // One more cannot go, of queries and keys as little as of values.
+    for (const { name } of narrow) {
+      const less = { all: 1, layers: { ...layers, [name]: (RANK - 1) / SIZE } };
+      const { written: small } = await prune(model, { engine, session, calibration, keep: less, ...EXACT });
+      expect(difference(before, await outputs(small.model, unseen))).toBeGreaterThan(1e-2);
+    }
   });
 });
 
 test('of more rows than are needed every second is looked at, from one batch to the next', async () => {
   const { build, opset } = CASES['heads with biases'];
   const opened = await open(build(new OnnxBuilder({ seed: 3, opset })).build());
-  const [structure] = opened.analysis.structures.filter((it) => it.features);
+  const structures = opened.analysis.structures.filter((it) => it.features);
   const [BATCHES, ENOUGH] = [4, 1024 * SIZE];
-  const moments = new FeatureMoments(opened, structure, Math.ceil((2 * ENOUGH) / TOKENS));
+  const moments = new FeatureMoments(opened, structures, Math.ceil((2 * ENOUGH) / TOKENS));
   const tensor = { dims: [1, TOKENS, WIDTH], data: new Float32Array(TOKENS * WIDTH).fill(1) };
   const values = new Proxy({}, { get: () => tensor });
   const batch = { dense: {}, pruned: values, batch: 1, count: 1 } as unknown as Values;
@@ -200,7 +203,7 @@ test.each(['mpnet', 't5'])('%s: heads that a table has positions for become narr
   const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
   const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
   expect(report.maxDifference).toBeLessThan(1e-4);
-  expect(report.layers.filter(({ isFeatures }) => isFeatures)).toHaveLength(2);
+  expect(report.layers.filter(({ isFeatures }) => isFeatures)).toHaveLength(4);
   const again = await openLanguageModel(blobFolder(output.files()));
   expect(again.language.sizes[0]).toMatchObject({ heads: 4, kvHeads: 4, keyDim: 4, valueDim: 4 });
 });
@@ -243,9 +246,10 @@ test('in one file attentions lose features, and whole heads where they cannot', 
   const found = report.layers.map(({ groups, kept, isFeatures }) => [groups, kept.length, isFeatures]);
   expect(found).toEqual([
     [SIZE, SIZE / 2, true],
+    [SIZE, SIZE / 2, true],
     [6, 3, undefined],
   ]);
-  const [, { name }] = report.layers;
+  const { name } = report.layers.at(-1)!;
   expect(report.warnings.filter((text) => text.startsWith('whole heads'))).toEqual(told);
   expect(told).toEqual([
     `whole heads go of "${name}", and no features: Concat comes between product and layer; what would help: an export without it there`,
@@ -255,11 +259,14 @@ test('in one file attentions lose features, and whole heads where they cannot', 
 test('of a trained network more is kept than with half of the heads, at the same size', async () => {
   const folder = await openFolder(join(import.meta.dirname, '../fixtures/fashion-vit'));
   const [calibration, evaluation] = [await fashion('calib', 128), await fashion('test', 250)];
+  const of = { fewer: ['heads'], narrow: ['keys', 'values'] };
   const pruned = async (heads: 'fewer' | 'narrow') => {
     const opened = await openLanguageModel(folder, { heads });
     const keep = {
       all: 1,
-      layers: Object.fromEntries([0, 1, 2, 3].map((block) => [`${block}.heads`, 0.25])),
+      layers: Object.fromEntries(
+        [0, 1, 2, 3].flatMap((block) => of[heads].map((it) => [`${block}.${it}`, 0.25])),
+      ),
     };
     const how = { engine, session, calibration, evaluation, keep, target: 'residual' } as const;
     return (await prune(opened, { ...how, output: memoryOutput('vit') })).report;
@@ -268,6 +275,32 @@ test('of a trained network more is kept than with half of the heads, at the same
   await folder.close();
   expect(narrow.parameters.after).toBe(fewer.parameters.after);
   expect(narrow.metric!.after).toBeGreaterThan(fewer.metric!.after);
+});
+
+test('features of queries and keys go alone, and those of values', async () => {
+  const { config } = VARIANTS.gpt2;
+  const { folder } = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+  const opened = await openLanguageModel(folder, { heads: 'narrow' });
+  const output = memoryOutput('narrow');
+  const keep = { all: 1, layers: { '0.keys': 0.375, '1.values': 0.625 } };
+  const how = { engine, session, keep, search: 'greedy', onnx: 'beside' } as const;
+  const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect(report.layers.map(({ name, kept }) => [name, kept.length])).toEqual([
+    ['0.keys', 3],
+    ['1.values', 5],
+  ]);
+  const [keys] = report.layers;
+  expect(keys.curve![8]).toBe(0);
+  expect(keys.relativeError).toBe(keys.curve![3]);
+  const { language } = await openLanguageModel(blobFolder(output.files()));
+  const [first, second] = language.sizes;
+  expect([first.keyDim, first.valueDim, second.keyDim, second.valueDim]).toEqual([
+    3,
+    undefined,
+    undefined,
+    5,
+  ]);
 });
 
 test('a budget divides itself among features and neurons', async () => {

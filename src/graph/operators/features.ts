@@ -5,14 +5,7 @@ import type { Axis, Label } from '../labels.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation } from '../propagation.ts';
 import type { Attention, Made, NarrowHeads, Scores, Side } from '../scores.ts';
-import {
-  type Features,
-  type MadeFeatures,
-  madeOf,
-  type Reader,
-  type Slice,
-  type Structure,
-} from '../structure.ts';
+import { type Features, madeOf, type Reader, type Slice, type Structure } from '../structure.ts';
 import { elements, sum } from '../tensor.ts';
 import { originOf } from './origin.ts';
 
@@ -56,11 +49,7 @@ function scoresOf(state: Propagation, node: NodeProto, left: Side, right: Side):
   return { label: a, queries, keys };
 }
 
-/**
- * Notes a product that mixes values, and ties its features to those of the queries and keys that it is made by, where they can go.
- *
- * @param mixed  its output
- */
+/** Notes a product that mixes values, and the scores that it is made by. @param mixed  its output */
 export function mixFeatures(state: Propagation, node: NodeProto, left: Side, right: Side, mixed: Side): void {
   const scores = state.narrows(node) ? scoresBehind(state, left.value) : undefined;
   if (scores === undefined) return;
@@ -70,13 +59,24 @@ export function mixFeatures(state: Propagation, node: NodeProto, left: Side, rig
     state.attentions.push({ mix: node, mixed, heads: typeof values === 'string' ? values : ONE_BY_ONE });
     return;
   }
-  own.isHead = true;
+  own.markHeads();
   state.narrowed.add(node);
-  const { label, queries, keys } = typeof scores === 'string' ? {} : scores;
-  const isTied = label !== undefined && label.root().groups === own.groups;
-  if (isTied) own.union(label);
-  const heads = { label: own, values, ...(isTied && { queries, keys }) };
-  state.attentions.push({ mix: node, mixed, heads });
+  const known = typeof scores === 'string' ? undefined : scores;
+  known?.label.markHeads();
+  state.attentions.push({ mix: node, mixed, heads: { label: own, values, scores: known } });
+}
+
+/** Ties features of queries and keys to those of the values that their scores mix, wherever both are among labels; whether there are any. */
+export function tieFeatures(state: Propagation, labels: Iterable<Label>): boolean {
+  const roots = new Set(Array.from(labels, (label) => label.root()));
+  let isTied = false;
+  for (const { heads } of state.attentions) {
+    if (typeof heads === 'string' || !heads.scores) continue;
+    const [values, keys] = [heads.label.root(), heads.scores.label.root()];
+    if (values === keys || values.groups !== keys.groups || !roots.has(values) || !roots.has(keys)) continue;
+    isTied = values.union(keys) || isTied;
+  }
+  return isTied;
 }
 
 /**
@@ -233,33 +233,47 @@ export function turnedFeatures(
   label: Label,
   own: Pick<Structure, 'groups' | 'producers' | 'consumers' | 'slices' | 'norms'>,
 ): Features | string | undefined {
-  const isOwn = (heads?: Scores | NarrowHeads | string) =>
-    typeof heads === 'object' && heads.label.root() === label;
-  const scores = [...state.scores.values()].filter(isOwn);
-  const [attention, ...others] = state.attentions.filter(({ heads }) => isOwn(heads));
-  if (!attention && scores.length === 0) return undefined;
+  const products = [...state.scores.values()].filter((scores) => isOf(label, scores));
+  const mixing = state.attentions.filter(({ heads }) => isOf(label, heads));
+  const weighing = state.attentions.filter(({ heads }) => isOf(label, scoresIn(heads)));
+  const [attention, ...others] = new Set([...mixing, ...weighing]);
+  if (!attention && products.length === 0) return undefined;
   if (others.length > 0) return `${others.length + 1} attentions have the same features`;
-  if (typeof attention?.heads !== 'object') return ONE_BY_ONE;
-  const { queries, keys, values } = attention.heads;
-  if (scores.length !== (queries ? 1 : 0)) return ONE_BY_ONE;
+  if (typeof attention?.heads !== 'object' || products.length !== weighing.length) return ONE_BY_ONE;
+  const { values, scores } = attention.heads;
   const [reader] = own.consumers;
   const readers = sum(own.consumers.map(({ others = [] }) => 1 + others.length));
   if (readers !== 1) return `${readers || 'no'} layers read it`;
-  const read = readFrom(state, attention, values, reader);
+  const read = mixing.length > 0 ? readFrom(state, attention, values, reader) : undefined;
   if (typeof read === 'string') return read;
-  const made = { node: values.node, heads: read.shared };
-  const features = { ...(queries && keys && { queries, keys }), values: made, read: read.own };
-  return seenBeside(state, madeOf(features), reader, own) ?? features;
+  const features: Features = {
+    ...(weighing.length > 0 && scores && { scores: { queries: scores.queries, keys: scores.keys } }),
+    ...(read && { mixture: { values: { node: values.node, heads: read.shared }, read: read.own } }),
+  };
+  return seenBeside(state, features, reader, own) ?? features;
+}
+
+const isOf = (label: Label, it?: Scores | NarrowHeads | string) =>
+  typeof it === 'object' && it.label.root() === label;
+
+const scoresIn = (heads: NarrowHeads | string) => (typeof heads === 'object' ? heads.scores : undefined);
+
+/** The values that scores of these queries and keys mix, where their features are others. */
+export function mixedBy(state: Propagation, label: Label): Label[] {
+  return state.attentions.flatMap(({ heads }) =>
+    typeof heads === 'object' && isOf(label, heads.scores) && !isOf(label, heads) ? [heads.label.root()] : [],
+  );
 }
 
 /** What hangs on features beside the weights and biases of the layers that make them, and of the one that reads them, if anything does. */
 function seenBeside(
   state: Propagation,
-  made: readonly MadeFeatures[],
+  features: Features,
   reader: Reader,
   { groups, producers, slices, norms }: Pick<Structure, 'groups' | 'producers' | 'slices' | 'norms'>,
 ): string | undefined {
   const nameOf = ({ node }: { readonly node: string }) => called(state.model.node(node)!);
+  const made = madeOf(features);
   const makers = new Set(made.map(({ node }) => node));
   const outputs = new Set(producers.map(({ output }) => output));
   const isBias = ({ node, tensor }: Slice) =>
@@ -278,7 +292,7 @@ function seenBeside(
   const all = new Set([...places, ...found.map(({ node, offset }) => `${node} ${offset}`)]).size;
   const isWhole = found.length === places.length && all === places.length;
   const isInOrder = [...slices, ...reader.blocks].every(({ block }) => block === 1);
-  if (!isInOrder || reader.p !== groups * reader.groupSize)
+  if (!isInOrder || (features.mixture && reader.p !== groups * reader.groupSize))
     return `${nameOf(reader)} reads features of several heads side by side`;
   return isWhole ? undefined : ONE_BY_ONE;
 }

@@ -190,7 +190,7 @@ async function narrower(
   { step, structure, fit, tried }: Trial,
 ): Promise<Solve> {
   const around = featureMaps(opened, structure);
-  const moments = new FeatureMoments(opened, structure, fit.samples);
+  const moments = new FeatureMoments(opened, [structure], fit.samples);
   await moments.addAll(fit);
   return async (keep) => {
     const model = opened.model.clone();

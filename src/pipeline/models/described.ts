@@ -10,7 +10,7 @@ import {
   mapNeurons,
 } from '../../checkpoint/architectures/index.ts';
 import type { Checkpoint } from '../../checkpoint/index.ts';
-import { elements, type HeadsMode, sum, type Term } from '../../graph/index.ts';
+import { elements, type HeadsMode, type Structure, sum, type Term } from '../../graph/index.ts';
 import { refits } from '../../solve/index.ts';
 import type { Named, Prunable, Sizes } from '../keep.ts';
 import { type PlannedStep, rowsThatStay } from '../pass/steps.ts';
@@ -46,33 +46,37 @@ function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode)
       groups: neurons,
     }),
   );
-  const groups = groupsOfHeads(language, block, heads);
-  return [{ name: headsIn(block), layer: '', kind: 'head', groups }, ...neurons];
+  const attention = Object.entries(groupsOfHeads(language, block, heads)).map(
+    ([of, groups]): Prunable => ({ name: `${block}.${of}`, layer: '', kind: 'head', groups }),
+  );
+  return [...attention, ...neurons];
 }
 
-/** Whether features of a block's heads go, and not heads: where features of values can, and there are several. */
-export function losesFeatures(language: LanguageModel, block: number, heads?: HeadsMode): boolean {
-  const { valueDim } = featuresOf(language.sizes[block], language.headDim);
-  return heads === 'narrow' && language.valuesCanNarrow(block) && valueDim > 1;
-}
+/** What an attention can lose, as its structures are called: heads, or features of each, of values and where they can go of keys. */
+type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
 
-/** What heads lose of: groups of them, or features of each. */
-function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): number {
+/** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
+function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): Attention {
   const size = language.sizes[block];
-  return losesFeatures(language, block, heads)
-    ? featuresOf(size, language.headDim).valueDim
-    : headGroups(size);
+  const { keyDim, valueDim } = featuresOf(size, language.headDim);
+  if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
+    return { heads: headGroups(size) };
+  return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim };
 }
-
-const headsIn = (block: number) => `${block}.heads`;
 
 /** What ratios and reports call the structures of a block's graph. */
-export function namesIn(language: LanguageModel, block: number): (structure: Named) => Named {
+export function namesIn(
+  language: LanguageModel,
+  block: number,
+): (structure: Named & Pick<Structure, 'features'>) => Named {
   const byLayer = new Map(language.mlps(block).map(({ name, layer }) => [layer, `${block}.${name}`]));
   const places = [...byLayer.keys()];
   const mlpOf = (layer: string) =>
     byLayer.get(places.find((it) => layer === it || layer.endsWith(`.${it}`))!)!;
-  return ({ kind, layer }) => ({ name: kind === 'head' ? headsIn(block) : mlpOf(layer), layer, kind });
+  return ({ kind, layer, features }) => {
+    const attention: keyof Attention = !features ? 'heads' : features.mixture ? 'values' : 'keys';
+    return { name: kind === 'head' ? `${block}.${attention}` : mlpOf(layer), layer, kind };
+  };
 }
 
 interface TermsOptions {
@@ -128,23 +132,25 @@ export function languageTerms(
 
 /** Groups and neurons that stay in a block. */
 function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?: HeadsMode): BlockSizes {
-  const changed = headsAfter(language, block, kept.get(headsIn(block))!, heads);
+  const changed = headsAfter(language, block, kept, heads);
   return mapNeurons({ ...language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
 }
 
-/** What so many of their groups, or features of each, make of heads. Queries and keys go with values where they can, and did before. */
+/** What so many of their groups, or features of each, make of heads. */
 function headsAfter(
   language: LanguageModel,
   block: number,
-  kept: number,
+  kept: Sizes,
   heads?: HeadsMode,
 ): Partial<BlockSizes> {
-  const size = language.sizes[block];
-  const { keyDim, valueDim } = featuresOf(size, language.headDim);
-  if (!losesFeatures(language, block, heads)) return headsOf(size, kept);
-  if (kept === valueDim) return {};
-  const goTogether = keyDim === valueDim && language.keysCanNarrow(block);
-  return { ...(goTogether && { keyDim: kept }), valueDim: kept };
+  const all = groupsOfHeads(language, block, heads);
+  const left = (of: keyof Attention) => kept.get(`${block}.${of}`)!;
+  if (all.heads !== undefined) return headsOf(language.sizes[block], left('heads'));
+  const isFewer = (of: keyof Attention) => all[of] !== undefined && left(of) < all[of];
+  return {
+    ...(isFewer('keys') && { keyDim: left('keys') }),
+    ...(isFewer('values') && { valueDim: left('values') }),
+  };
 }
 
 /** Groups and neurons that stay in each block. */
@@ -205,9 +211,12 @@ function blockSteps(
     maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
     cuts: [{ keep: sizes.get(`${block}.${name}`)!, groupSizes: [p / groups] }],
   });
+  const own = groupsOfHeads(language, block, mode);
+  const reader = own.heads === undefined ? 'values' : 'heads';
+  const { keyDim: keysLeft } = headsAfter(language, block, sizes, mode);
   const steps = [
     corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
-    pruned('heads', heads * valueDim, groupsOfHeads(language, block, mode)),
+    pruned(reader, heads * valueDim, own[reader]!),
     ...(experts ? [corrected('router', [experts.length])] : []),
     ...language
       .mlps(block)
@@ -217,7 +226,9 @@ function blockSteps(
       ]),
   ];
   const isWhole = (step: PlannedStep) => step.cuts.length === 0 || rowsThatStay(step, 0) === step.maps[0].p;
-  return steps.filter((step) => !isWhole(step) || (correct && refits(method)));
+  // Of fewer features of keys what is mixed is another.
+  const isReached = ({ name }: PlannedStep) => keysLeft !== undefined && name === `${block}.${reader}`;
+  return steps.filter((step) => !isWhole(step) || isReached(step) || (correct && refits(method)));
 }
 
 /** Features of what is widest between the layers of a block. */

@@ -17,19 +17,22 @@ export function featureMaps({ model, info }: OpenedModel, { features, consumers 
   };
 }
 
-/** What is looked at where channels are features, and where each head has its own there: queries and keys, and what was mixed. */
-export function featureValues(
-  opened: OpenedModel,
-  structure: Structure,
-): { readonly value: string; readonly heads: readonly number[] }[] {
-  const { features } = structure;
-  if (!features) return [];
+/** A value, and where in its rows each head's features begin. */
+export interface HeadFeatures {
+  readonly value: string;
+  readonly heads: readonly number[];
+}
+
+/** What is looked at where channels are features: queries and keys, and what was mixed. */
+export function featureValues(opened: OpenedModel, structure: Structure): HeadFeatures[] {
+  const { scores, mixture } = structure.features ?? {};
+  if (!scores && !mixture) return [];
   const { makers, reader } = featureMaps(opened, structure);
-  const made = [features.queries, features.keys].flatMap((own) => {
-    const map = makers.find(({ node }) => node === own?.node);
-    return own && map ? [{ value: map.output, heads: own.heads }] : [];
+  const made = (scores ? [scores.queries, scores.keys] : []).map(({ node, heads }) => {
+    const { output } = makers.find((map) => map.node === node)!;
+    return { value: output, heads };
   });
-  return [...made, { value: reader.input, heads: features.read }];
+  return [...made, ...(mixture ? [{ value: reader.input, heads: mixture.read }] : [])];
 }
 
 /** The values of the pruned network that layers are fitted by, and those that features are turned by. */

@@ -15,7 +15,7 @@ import {
 } from '../../graph/index.ts';
 import type { OpenedModel } from '../open/open.ts';
 import { eigen } from './eigen.ts';
-import { type FeatureMaps, featureValues } from './features.ts';
+import { type FeatureMaps, featureValues, type HeadFeatures } from './features.ts';
 import type { Frontier, Values } from './frontier.ts';
 import { writeLayers } from './solve.ts';
 import { picked, placeIn } from './statistics.ts';
@@ -40,51 +40,56 @@ export interface HeadMoments {
 /** Rows for each feature, of which no more are needed. */
 const ENOUGH_ROWS = 1024;
 
+interface Watched extends HeadFeatures {
+  /** Features of a head. */
+  readonly n: number;
+  /** One of so many rows is looked at. */
+  readonly step: number;
+  readonly moments: HeadMoments;
+}
+
 /** Sums over the features of queries, keys and of what was mixed, whichever there are. */
 export class FeatureMoments {
   readonly #opened: OpenedModel;
-  readonly #values: ReturnType<typeof featureValues>;
-  readonly #features: number;
-  /** One of so many rows is looked at. */
-  readonly #step: number;
-  readonly #moments: HeadMoments[];
+  readonly #of: readonly Watched[];
 
-  /** @param samples  of the pass */
-  constructor(opened: OpenedModel, structure: Structure, samples: number) {
-    const { groups, consumers } = structure;
+  /**
+   * @param structures  all of one attention
+   * @param samples  of the pass
+   */
+  constructor(opened: OpenedModel, structures: readonly Structure[], samples: number) {
     this.#opened = opened;
-    this.#values = featureValues(opened, structure);
-    this.#features = groups;
-    this.#step = Math.max(1, Math.floor((samples * consumers[0].rows) / (ENOUGH_ROWS * groups)));
-    this.#moments = this.#values.map(({ heads }) => ({
-      rows: 0,
-      passed: 0,
-      sums: new Float64Array(heads.length * groups),
-      squares: new Float64Array(heads.length * groups ** 2),
-    }));
+    this.#of = structures.flatMap((structure) => {
+      const { groups: n, consumers } = structure;
+      const step = Math.max(1, Math.floor((samples * consumers[0].rows) / (ENOUGH_ROWS * n)));
+      return featureValues(opened, structure).map(({ value, heads }) => {
+        const [sums, squares] = [n, n ** 2].map((size) => new Float64Array(heads.length * size));
+        return { value, heads, n, step, moments: { rows: 0, passed: 0, sums, squares } };
+      });
+    });
   }
 
   /** Of all samples behind a frontier. */
   async addAll(frontier: Frontier): Promise<void> {
-    const names = this.#values.map(({ value }) => value);
+    const names = this.#of.map(({ value }) => value);
     for await (const values of frontier.run([], names)) this.#add(values);
   }
 
   #add({ pruned, batch, count }: Values): void {
     const samples = Array.from({ length: count }, (_, i) => i);
-    for (const [i, { value, heads }] of this.#values.entries()) {
+    for (const own of this.#of) {
+      const { value } = own;
       const place = placeIn(this.#opened, value, pruned[value], batch);
       const { data, dims } = picked(pruned[value], samples, batch, place);
-      this.#addRows(this.#moments[i], data, dims.at(-1)!, heads);
+      this.#addRows(own, data, dims.at(-1)!);
     }
   }
 
-  #addRows(into: HeadMoments, data: Float32Array, width: number, heads: readonly number[]): void {
+  #addRows({ moments: into, heads, n, step }: Watched, data: Float32Array, width: number): void {
     const { sums, squares } = into;
-    const n = this.#features;
-    const skipped = (this.#step - (into.passed % this.#step)) % this.#step;
+    const skipped = (step - (into.passed % step)) % step;
     into.passed += data.length / width;
-    for (let row = skipped * width; row < data.length; row += this.#step * width) {
+    for (let row = skipped * width; row < data.length; row += step * width) {
       for (const [head, offset] of heads.entries()) {
         const from = row + offset;
         for (let i = 0; i < n; i++) {
@@ -100,13 +105,13 @@ export class FeatureMoments {
 
   /** What was summed so far. */
   read(): HeadMoments[] {
-    return this.#moments;
+    return this.#of.map(({ moments }) => moments);
   }
 
   /** Adds what was summed over other samples. */
   merge(more: readonly HeadMoments[]): void {
     for (const [i, { rows, sums, squares }] of more.entries()) {
-      const own = this.#moments[i];
+      const own = this.#of[i].moments;
       own.rows += rows;
       for (let at = 0; at < sums.length; at++) own.sums[at] += sums[at];
       for (let at = 0; at < squares.length; at++) own.squares[at] += squares[at];
@@ -118,13 +123,18 @@ export class FeatureMoments {
 export interface Narrowed {
   /** Of the makers, in their order; columns of features that go are zero. */
   readonly makers: readonly Weights[];
-  readonly reader: Float64Array;
-  /** Relative squared error of what the reader gives, by features kept, as far as values are concerned. */
+  /** Of the layer that reads what was mixed, where values lose features. */
+  readonly reader?: Float64Array;
+  /** Relative squared error of what that layer gives, by features of values kept; where these stay, of the scores. */
   readonly curve: Float64Array;
 }
 
+/** How the features of a head are turned, and what each of them holds then. */
+type Turn = ReturnType<typeof turnBoth>;
+
 /**
  * @param model  has the layers' weights
+ * @param moments  of what `featureValues` names
  * @param keep  features that stay
  */
 export function narrow(
@@ -135,15 +145,16 @@ export function narrow(
   keep: number,
 ): Narrowed {
   const n = structure.groups;
-  const { queries, keys, values, read: rows } = structure.features!;
-  const { reader } = maps;
+  const { scores, mixture } = structure.features!;
   const made = new Map(maps.makers.map((map) => [map.node, { map, ...copied(readWeights(model, map)) }]));
   const turn = ({ node, heads }: MadeFeatures, turns: readonly Float64Array[]) =>
     turnFeatures(made.get(node)!, heads, turns, n, keep);
-  if (queries && keys) {
+  let turns: readonly Turn[] = [];
+  if (scores) {
+    const { queries, keys } = scores;
     const [q, k] = moments;
     const [asking, asked] = [queries.heads.length, keys.heads.length];
-    const turns = keys.heads.map((_, head) => {
+    turns = keys.heads.map((_, head) => {
       const own = groupOf(head, asked, asking);
       return turnBoth(summed(own.map((it) => second(q, it, n))), covariance(k, head, n), n);
     });
@@ -156,30 +167,28 @@ export function narrow(
       turns.map(({ right }) => right),
     );
   }
-  const mixed = moments[moments.length - 1];
-  const { W } = readWeights(model, reader);
-  const count = values.heads.length;
-  const turns = values.heads.map((_, head) => {
-    const own = groupOf(head, count, rows.length);
-    const seen = summed(own.map((it) => covariance(mixed, it, n)));
-    return turnBoth(seen, summed(own.map((it) => gramOfRows(W, reader.m, rows[it], n))), n);
-  });
-  turn(
-    values,
-    turns.map(({ left }) => left),
-  );
-  const read = Float64Array.from(W);
-  for (const [head, offset] of rows.entries()) {
-    const { right } = turns[sharedBy(head, count, rows.length)];
-    const own = product(
-      transposed(right, n),
-      W.subarray(offset * reader.m, (offset + n) * reader.m),
-      n,
-      n,
-      reader.m,
+  let read: Float64Array | undefined;
+  if (mixture) {
+    const { values, read: rows } = mixture;
+    const { m } = maps.reader;
+    const { W } = readWeights(model, maps.reader);
+    const count = values.heads.length;
+    turns = values.heads.map((_, head) => {
+      const own = groupOf(head, count, rows.length);
+      const seen = summed(own.map((it) => covariance(moments.at(-1)!, it, n)));
+      return turnBoth(seen, summed(own.map((it) => gramOfRows(W, m, rows[it], n))), n);
+    });
+    turn(
+      values,
+      turns.map(({ left }) => left),
     );
-    own.fill(0, keep * reader.m);
-    read.set(own, offset * reader.m);
+    read = Float64Array.from(W);
+    for (const [head, offset] of rows.entries()) {
+      const { right } = turns[sharedBy(head, count, rows.length)];
+      const own = product(transposed(right, n), W.subarray(offset * m, (offset + n) * m), n, n, m);
+      own.fill(0, keep * m);
+      read.set(own, offset * m);
+    }
   }
   const makers = Array.from(made.values(), ({ W, bias }) => ({ W, bias }));
   const curve = Float64Array.from({ length: n + 1 }, (_, k) =>
@@ -191,7 +200,7 @@ export function narrow(
 /** Puts them in place of the layers' own. */
 export function writeNarrowed(model: Model, maps: FeatureMaps, { makers, reader }: Narrowed): void {
   writeLayers(model, maps.makers, makers);
-  writeWeights(model, maps.reader, reader);
+  if (reader) writeWeights(model, maps.reader, reader);
 }
 
 /** The heads that share one of fewer others. */

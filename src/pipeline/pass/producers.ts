@@ -33,7 +33,7 @@ import { type PlannedStep, rowsThatStay } from './steps.ts';
 import { inOrder } from './work.ts';
 
 /** New weights of a layer, as `readWeights` gives them. */
-interface Refitted {
+export interface Refitted {
   readonly node: string;
   readonly W: Float64Array;
   readonly bias?: Float64Array;

@@ -16,11 +16,11 @@ import type { SolvedLayers } from '../../solve/index.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
-import { featureMaps, watchedBy } from './features.ts';
+import { featureMaps, featureValues, watchedBy } from './features.ts';
 import { Frontiers } from './frontiers.ts';
 import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
 import { FeatureMoments, narrow, writeNarrowed } from './narrow.ts';
-import { producersOf, type Refit, refitProducers } from './producers.ts';
+import { producersOf, type Refit, type Refitted, refitProducers } from './producers.ts';
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
 import { type Gone, goneWith, layersOf, solveEach, solveTogether, writeLayers } from './solve.ts';
 import { collect, valuesFor } from './statistics.ts';
@@ -199,28 +199,42 @@ async function solveStep(walk: Walk, step: PlacedStep, about: object): Promise<S
 /** Turns the features of each head until the last matter least, leaves these out, and solves what reads the others. */
 async function narrowStep(walk: Walk, step: PlacedStep, about: object): Promise<SolvedStep> {
   const { run, opened, frontiers, weighted, gone } = walk;
-  const { turned = [] } = step;
-  const [{ structure, keep }] = step.cuts;
-  const around = featureMaps(opened, structure);
+  const { cuts } = step;
+  const structures = cuts.map(({ structure }) => structure);
+  const around = structures.map((structure) => featureMaps(opened, structure));
+  const sums = () => new FeatureMoments(opened, structures, frontiers.samples);
   const pieces = await run.work.each('moments', about, async (shard) => {
-    const moments = new FeatureMoments(opened, structure, frontiers.samples);
+    const moments = sums();
     await moments.addAll(frontiers.of(shard));
     return moments.read();
   });
   const find = async () => {
-    const moments = new FeatureMoments(opened, structure, frontiers.samples);
-    for await (const more of inOrder(pieces, run.work)) moments.merge(more);
-    return narrow(weighted, structure, around, moments.read(), keep);
+    const all = sums();
+    for await (const more of inOrder(pieces, run.work)) all.merge(more);
+    const moments = all.read();
+    const model = weighted.clone();
+    const narrowed = cuts.map(({ structure, keep }, i) => {
+      const own = moments.splice(0, featureValues(opened, structure).length);
+      const found = narrow(model, structure, around[i], own, keep);
+      writeNarrowed(model, around[i], found);
+      return found;
+    });
+    return { narrowed };
   };
-  const narrowed = await run.work.one('features', about, find, [pieces]);
-  const { makers, curve } = narrowed;
-  writeNarrowed(weighted, around, narrowed);
-  const kept = Array.from({ length: keep }, (_, i) => i);
-  const features = { ...about, features: true };
-  const { layers } = await solveReaders(walk, step, features, goneWith(gone, structure, kept));
+  const { narrowed } = await run.work.one('features', about, find, [pieces]);
+  const made = new Map<string, Refitted>(); // of a layer that makes all three, with what was turned last
+  let removed = gone;
+  const turned = cuts.map(({ structure, keep }, i) => {
+    const { makers, curve } = narrowed[i];
+    const kept = Array.from({ length: keep }, (_, feature) => feature);
+    writeNarrowed(weighted, around[i], narrowed[i]);
+    for (const [j, { node }] of around[i].makers.entries()) made.set(node, { node, ...makers[j] });
+    removed = goneWith(removed, structure, kept);
+    return { kept, relativeError: curve[keep], curve };
+  });
+  const { layers } = await solveReaders(walk, step, { ...about, features: true }, removed);
   const damping = layers.map((layer) => layer.damping);
-  const producers = turned.map(({ node }, i) => ({ node, ...makers[i] }));
-  return { layers, producers, cuts: [{ kept, relativeError: curve[keep], curve, damping }] };
+  return { layers, producers: [...made.values()], cuts: turned.map((cut) => ({ ...cut, damping })) };
 }
 
 /** Solves what reads channels that are chosen, by what reaches it in the network as it is. @param gone  its rows */

@@ -70,7 +70,8 @@ export function stepsOf(
     .filter((structure) => structure.prunable && kept(structure) < structure.groups)
     .map((structure) => ({
       cuts: [{ structure, keep: kept(structure) }],
-      maps: structure.consumers,
+      // Of queries and keys no rows go with: what these have mixed is another.
+      maps: structure.consumers.map((it) => (it.groupSize > 0 ? it : { ...it, groupSize: 1 })),
       position: first(structure.consumers),
       ...(structure.features && { turned: featureMaps(opened, structure).makers }),
     }));
@@ -150,10 +151,20 @@ function together(steps: readonly Step[]): Step[] {
     if (last && isCorrection(last) && isCorrection(step) && last.maps[0].input === step.maps[0].input)
       joined[joined.length - 1] = { ...last, maps: [...last.maps, ...step.maps] };
     else if (last && readSame(last, step))
-      joined[joined.length - 1] = { ...last, cuts: [...last.cuts, ...step.cuts] };
+      joined[joined.length - 1] = {
+        ...last,
+        cuts: [...last.cuts, ...step.cuts],
+        turned: turnedIn(last, step),
+      };
     else joined.push(step);
   }
   return joined;
+}
+
+/** Queries, keys and values may be of one layer. */
+function turnedIn(a: Step, b: Step): Step['turned'] {
+  const maps = [...(a.turned ?? []), ...(b.turned ?? [])];
+  return maps.length > 0 ? [...new Map(maps.map((map) => [map.node, map])).values()] : undefined;
 }
 
 function isCorrection({ cuts, gain }: Step): boolean {
@@ -189,13 +200,15 @@ interface PlannedCut extends Pick<Cut, 'keep'> {
 }
 
 export function plannedStep({ maps, cuts }: Step): PlannedStep {
-  const readers = cuts.flatMap(({ structure }) =>
+  // Of queries and keys no rows go: what they reach is refitted.
+  const ofRows = cuts.filter(({ structure }) => structure.consumers.some(({ groupSize }) => groupSize > 0));
+  const readers = ofRows.flatMap(({ structure }) =>
     structure.consumers.map((reader) => ({ reader, structure })),
   );
   return {
     name: cuts[0]?.structure.name ?? maps[0].node,
     maps,
-    cuts: cuts.map(({ structure, keep }) => ({
+    cuts: ofRows.map(({ structure, keep }) => ({
       keep,
       groupSizes: structure.consumers.map(({ groupSize }) => groupSize),
     })),
