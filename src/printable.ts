@@ -21,3 +21,12 @@ export function printableMessage(text: string): string {
 
 /** A number of things, or one of them. */
 export const counted = (n: number, thing: string): string => `${n} ${thing}${n === 1 ? '' : 's'}`;
+
+/** Names that a sentence has at most. */
+const NAMED = 3;
+
+/** Names in a sentence: of many the first, and how many more there are. */
+export function named(names: readonly string[]): string {
+  const first = names.slice(0, NAMED).map((name) => `"${name}"`);
+  return first.join(', ') + (names.length > NAMED ? ` and ${names.length - NAMED} more` : '');
+}

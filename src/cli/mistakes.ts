@@ -2,6 +2,7 @@
 
 import { type Command, Option } from 'commander';
 import { InputError } from '../errors.ts';
+import { named } from '../printable.ts';
 import type { Kind } from '../run/index.ts';
 import { GROUPS, namedRatio } from './options.ts';
 import { say } from './say.ts';
@@ -141,18 +142,16 @@ function meantIn(text: string, called: Command | undefined, program: Command): s
   return command && `Did you mean ${command.name()}?`;
 }
 
-/** Excess arguments that are shown: of a pattern the shell makes as many as there are files. */
-const SHOWN = 3;
-
 /** Which arguments are too many, and what may have made them so. */
 function tooMany(called: Command, given: readonly string[], program: Command): string {
   const name = called.name();
   const excess = called.args.slice(called.registeredArguments.length);
-  const shown = excess.slice(0, SHOWN).map((it) => `"${it}"`);
-  const more = excess.length > SHOWN ? ` and ${excess.length - SHOWN} more` : '';
   const hint = clusterHint(called, given, program) ?? valueHint(called, given, excess) ?? placesOf(called);
-  return `osscar: too many arguments for '${name}': ${shown.join(', ')}${more} (${hint}; see osscar ${name} --help)`;
+  return `osscar: too many arguments for '${name}': ${named(excess)} (${hint}; see osscar ${name} --help)`;
 }
+
+/** Arguments that a value with spaces may have been; of a pattern the shell makes as many as there are files. */
+const MOST_WORDS = 3;
 
 /** `-out a` is `-o ut a`. */
 function clusterHint(called: Command, given: readonly string[], program: Command): string | undefined {
@@ -175,7 +174,7 @@ function valueHint(called: Command, given: readonly string[], excess: readonly s
   const end = given.findIndex((it, i) => i >= at && it.startsWith('-'));
   const parts = [value, ...given.slice(at, end < 0 ? undefined : end)];
   if (parts.every(isNumber)) return `several values are one with commas: ${flag} ${parts.join(',')}`;
-  if (parts.length > SHOWN)
+  if (parts.length > MOST_WORDS)
     return `the shell makes many arguments of a pattern; give ${flag} the folder itself`;
   return `a value with spaces is quoted: ${flag} "${parts.join(' ')}"`;
 }

@@ -3,7 +3,7 @@
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { groupsToKeep } from '../solve/index.ts';
-import type { Prunable } from './keep.ts';
+import { knownOf, type Prunable } from './keep.ts';
 
 /** What a model's shapes say. */
 export const SIZES = ['macs', 'params', 'bytes'] as const;
@@ -194,9 +194,7 @@ function ratiosOf(
     const named = structures.filter(({ name }) => expression.test(name));
     const matching = named.length > 0 ? named : structures.filter(({ layer }) => expression.test(layer));
     if (matching.length === 0)
-      throw new InputError(
-        `\`${what}\`: no prunable structure matches "${pattern}"; osscar inspect lists them`,
-      );
+      throw new InputError(`\`${what}\`: no prunable structure matches "${pattern}"; ${knownOf(structures)}`);
     for (const { name } of matching) found.set(name, ratio);
   }
   return found;

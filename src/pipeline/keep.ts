@@ -3,6 +3,7 @@
 import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
 import type { Structure } from '../graph/index.ts';
+import { named } from '../printable.ts';
 import { groupsToKeep } from '../solve/index.ts';
 
 /** Fractions of the groups to keep, in (0, 1]; the most particular one that is given counts. */
@@ -58,9 +59,8 @@ export function keepRatio(keep: number | KeepRatios): (structure: Named) => numb
   check('`keep.channels`', channels);
   for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value);
   // A structure may be called `constructor`.
-  const named = new Map(Object.entries(layers));
-  return ({ name, layer, kind }) =>
-    named.get(name) ?? named.get(layer) ?? (kind === 'head' ? heads : channels);
+  const own = new Map(Object.entries(layers));
+  return ({ name, layer, kind }) => own.get(name) ?? own.get(layer) ?? (kind === 'head' ? heads : channels);
 }
 
 /**
@@ -78,7 +78,7 @@ export function sizesOf(
   for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
     if (!names.has(name))
       throw new InputError(
-        `\`keep.layers\`: there is no prunable structure "${name}"; osscar inspect lists them`,
+        `\`keep.layers\`: there is no prunable structure "${name}"; ${knownOf(structures)}`,
       );
   }
   for (const [kind, own] of KINDS) {
@@ -88,6 +88,11 @@ export function sizesOf(
   }
   const ratio = keepRatio(keep);
   return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
+}
+
+/** What there is instead of a structure that is not there. */
+export function knownOf(structures: readonly Named[]): string {
+  return `there are ${named(structures.map(({ name }) => name))} (osscar inspect lists them)`;
 }
 
 /** Ratios by kind, and what the kind is called in a structure. */

@@ -433,7 +433,7 @@ describe.concurrent('a flag', () => {
     [
       'a pattern of other names',
       [MOBILENET, '--calibrate', fixture('calib'), '--macs', '0.5', '--exclude', 'x*'],
-      '--exclude: no prunable structure matches "x*"; osscar inspect lists them',
+      '--exclude: no prunable structure matches "x*"; there are "/0/0.0/Conv", "/2/2.2/2.2.0/Conv", "/3/3.2/3.2.0/Conv" and 3 more (osscar inspect lists them)',
     ],
     [
       'a layout that the model does not have',
@@ -459,7 +459,7 @@ describe.concurrent('a flag', () => {
     [
       'a structure that is not there',
       [...images, '--keep-layer', 'foo=0.5'],
-      '--keep-layer: there is no prunable structure "foo"; osscar inspect lists them',
+      '--keep-layer: there is no prunable structure "foo"; there are "/0/0.0/Conv", "/2/2.2/2.2.0/Conv", "/3/3.2/3.2.0/Conv" and 3 more (osscar inspect lists them)',
     ],
     [
       'labels of other files',

@@ -1,6 +1,7 @@
 // Why channels stay, by kind: how much of the model that is, and what would help.
 
 import { groupBy, type Structure, sizeTerms, type Term } from '../../graph/index.ts';
+import { named } from '../../printable.ts';
 import { expectOpened, type OpenedModel } from '../open/open.ts';
 import { lost, type Share } from './shares.ts';
 
@@ -115,14 +116,9 @@ export function wholeHeadsOf(
   );
 }
 
-/** Names that a sentence has at most. */
-const NAMED = 3;
-
 /** The same as warnings. */
 export function wholeHeadsTexts(structures: Parameters<typeof wholeHeadsOf>[0]): string[] {
   return wholeHeadsOf(structures).map(({ reason, structures: names, help }) => {
-    const named = names.slice(0, NAMED).map((name) => `"${name}"`);
-    const more = names.length > NAMED ? [`${names.length - NAMED} more`] : [];
-    return `whole heads go of ${[...named, ...more].join(', ')}, and no features: ${reason}; what would help: ${help}`;
+    return `whole heads go of ${named(names)}, and no features: ${reason}; what would help: ${help}`;
   });
 }
