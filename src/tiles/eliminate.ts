@@ -6,7 +6,7 @@ import { multipleOf, panelRows, STAGED_ROWS, TILE } from '../solve/constants';
 import type { Elimination } from '../solve/eliminate.ts';
 import { eliminationBytes, lines } from '../solve/memory';
 import { Workspace } from '../solve/workspace.ts';
-import { eliminationWasmBytes, MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
+import { MIRRORED_ROWS, ownColumns, PADDING, type TiledShape } from './memory.ts';
 import {
   arrayOf,
   Blocks,
@@ -193,15 +193,15 @@ class Host {
     const rows = Math.max(1, Math.floor(edge / b)) * b;
     const starts = tileStarts(p, rows);
     const most = Math.max(...starts.slice(1).map((end, i) => end - starts[i]));
-    let left = kernels.maximumBytes - kernels.mark() - eliminationWasmBytes(search, this.#size);
     this.#work = kernels.allocate(kernels.abi.workBytes(p, m));
     this.#staged = kernels.allocate(this.#size * panelRows(b) * widest);
+    const room = kernels.allocate(lines(this.#size * most * widest));
+    let left = kernels.maximumBytes - kernels.mark();
     const isResident = (bytes: number) => {
       if (bytes > left) return false;
       left -= bytes;
       return true;
     };
-    const room = kernels.allocate(this.#size * most * widest);
     const positions = (columns: (first: number) => number) =>
       new Positions(kernels, type, p, rows, columns, room, isResident);
     this.#W = positions(() => m);
