@@ -98,7 +98,7 @@ export function refits(method: Method): boolean {
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  * @throws {InputError} for impossible options, or statistics with NaN or infinite values
  *
- * `layerWasmBytes` of wasm memory; about 8(½p² + 4pm) bytes outside of it.
+ * `layerWasmBytes` of wasm memory, and about 8(½p² + 4pm) bytes outside of it; of several layers with the rows of all as p, and as m the most outputs.
  *
  * @example
  * const { kept, layers } = solveLayers(kernels, [layer], { method: 'osscar' }, 128);

@@ -209,7 +209,8 @@ export function expectRows(
 
 /**
  * One problem for a support that several layers share: minimises the sum of their objectives, each
- * relative to its own signal. Group j holds the rows of group j of every layer.
+ * relative to its own signal. Group j holds the rows of group j of every layer, and column j the output j of every layer
+ * that has one: H, which holds nothing between the rows of two layers, has none of their weights meet.
  *
  * @example
  * const { kept } = pruneLayer(kernels, combineProblems([problem, another]), { keep: 128 });
@@ -225,14 +226,13 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
     throw new ShapeError('combineProblems: "problems" expected layers of the same number of groups');
   }
   const groupSize = sum(problems.map((problem) => problem.groupSize));
-  const m = sum(problems.map((problem) => problem.m));
+  const m = Math.max(...problems.map((problem) => problem.m));
   const p = groups * groupSize;
   const H = new Float64Array(triangle(p));
   const G = new Float64Array(p * m);
   const W0 = new Float64Array(p * m);
   const rho = new Float64Array(p);
   let firstRow = 0;
-  let firstColumn = 0;
   let settled = 0;
   for (const part of problems) {
     const { groupSize: b } = part;
@@ -244,13 +244,12 @@ export function combineProblems(problems: readonly LayerProblem[]): LayerProblem
       rho[row(i)] = scale * (part.rho?.[i] ?? 0);
       for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * part.H[triangle(i) + j];
       for (let j = 0; j < part.m; j++) {
-        G[row(i) * m + firstColumn + j] = scale * part.G[i * part.m + j];
-        W0[row(i) * m + firstColumn + j] = part.W0[i * part.m + j];
+        G[row(i) * m + j] = scale * part.G[i * part.m + j];
+        W0[row(i) * m + j] = part.W0[i * part.m + j];
       }
     }
     settled += scale * (part.settled ?? 0);
     firstRow += b;
-    firstColumn += part.m;
   }
   const solved = problems.every(({ solution, W0 }) => solution === W0);
   return { p, m, groupSize, groups, H, G, W0, rho, settled, ...(solved && { solution: W0 }) };

@@ -3,8 +3,8 @@ import { describe as describeConfig } from '../../src/checkpoint/architectures/i
 import type { LinearMap } from '../../src/graph/index.ts';
 import { TRIALS } from '../../src/pipeline/effort.ts';
 import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
-import { checkSteps, isInTiles } from '../../src/pipeline/pass/steps.ts';
-import { stepFlops, workOf } from '../../src/pipeline/plan/plan.ts';
+import { checkSteps, isInTiles, type PlannedStep } from '../../src/pipeline/pass/steps.ts';
+import { planRun, stepFlops, workOf } from '../../src/pipeline/plan/plan.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
@@ -199,4 +199,30 @@ test('of several steps the largest has to fit one memory, and is named', () => {
   expect(check([], 1)).toBe(0);
   expect(check(steps, 2 ** 32)).toBe(check([steps[1]], 2 ** 32));
   expect(() => check(steps, 2 ** 26)).toThrow(/^structure "of 4000" needs \d+ bytes/);
+});
+
+test('layers that share channels have a problem of the rows of all, with columns as of the widest', () => {
+  const recipe = parseRecipe({ keep: 0.5, producers: false });
+  const step = (sizes: readonly (readonly [p: number, m: number])[], groupSizes: readonly number[]) => ({
+    name: 'shared',
+    maps: sizes.map(([p, m]) => ({ p, m, groupSize: 1, rows: 1 })),
+    cuts: [{ keep: 500, groupSizes }],
+  });
+  const one = step([[2000, 300]], [2]);
+  const another = step([[1000, 700]], [1]);
+  const shared = { ...one, maps: [...one.maps, ...another.maps], cuts: [{ keep: 500, groupSizes: [2, 1] }] };
+  const alone = step([[3000, 700]], [3]);
+  expect(checkSteps([shared], recipe, 2 ** 32)).toBe(checkSteps([alone], recipe, 2 ** 32));
+
+  const parameters = { before: 0, after: 0 };
+  const weights = { largest: 0, outside: 0, files: 0 };
+  const macs = { parts: 0, last: 0 };
+  const nothing = { model: '', parameters, weights, between: 0, held: 0, batch: 0, scores: 0, macs };
+  const heap = (it: PlannedStep) => planRun({ ...nothing, steps: [it] }, recipe, { samples: 1 }).bytes.heap;
+  const H = (3000 * 3000) / 2;
+  expect(heap(shared) - heap({ ...shared, cuts: [] })).toBe(8 * (H + 3 * 3000 * 700));
+
+  const solving = (it: PlannedStep) => stepFlops(it, recipe, { samples: 1 }).solving;
+  expect(solving(shared)).toBeLessThan(solving(alone));
+  expect(solving(shared)).toBeGreaterThan(1.5 * (solving(one) + solving(another)));
 });

@@ -277,6 +277,7 @@ describe('combineProblems', () => {
     const X2 = activations(300, 18, 8);
     const b = layerProblem(kernels, naiveStatistics(X2, undefined, 18, 2), normals(36, 9), { groupSize: 3 });
     const joint = combineProblems([a, b]);
+    expect(joint.m).toBe(Math.max(a.m, b.m));
     const inner = (problem: typeof a) => problem.G.reduce((sum, g, i) => sum + g * problem.W0[i], 0);
     for (const kept of [[0, 2, 5], [1], [0, 1, 2, 3, 4, 5]]) {
       const expected = naiveObjective(a, kept) / inner(a) + naiveObjective(b, kept) / inner(b);

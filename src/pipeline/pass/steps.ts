@@ -235,11 +235,16 @@ export function stepStatisticsBytes({ maps }: PlannedStep): number {
   return sum(maps.map(({ p, m }) => 2 * statisticsWasmBytes(p, m)));
 }
 
+/** The problem of layers that share channels, as `combineProblems` makes it: the rows of all, and columns as of the widest. */
+export function jointSize(maps: PlannedStep['maps']): Pick<LinearMap, 'p' | 'm'> {
+  return { p: sum(maps.map(({ p }) => p)), m: Math.max(0, ...maps.map(({ m }) => m)) };
+}
+
 /** Bytes of WebAssembly memory that a step takes, in one thread. */
 export function stepBytes(step: PlannedStep, search: Search): number {
   // Layers that share channels are solved together, corrections one by one.
   const { maps, cuts } = step;
-  const [p, m] = (['p', 'm'] as const).map((key) => sum(maps.map((map) => map[key])));
+  const { p, m } = jointSize(maps);
   const solving =
     cuts.length === 0
       ? maps.map((map) => layerWasmBytes(map.p, map.m, map.groupSize, search))
@@ -295,7 +300,7 @@ export function checkSteps(
   const sizes = steps.map((step) => ({ step, bytes: stepWasmBytes(step, recipe, maximumBytes) }));
   const { step, bytes } = sizes.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   if (bytes <= maximumBytes) return bytes;
-  const [p, m] = (['p', 'm'] as const).map((key) => sum(step.maps.map((map) => map[key])));
+  const { p, m } = jointSize(step.maps);
   throw new OutOfMemoryError(
     `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (\`correct: false\`)`,
     bytes,

@@ -11,6 +11,7 @@ import { VERIFIED_WINDOWS } from '../measure/verify.ts';
 import { refitBytes, refitFlops } from '../pass/producers.ts';
 import {
   isInTiles,
+  jointSize,
   type PlannedStep,
   rowsThatStay,
   stepBytes,
@@ -247,9 +248,14 @@ function tiledBytes(
   };
 }
 
-/** Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts. */
-function heapBytes({ maps }: PlannedStep): number {
-  return sum(maps.map(({ p, m }) => 8 * (2 * p * p + 8 * p * m)));
+/**
+ * Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts. Layers that share
+ * channels have the problem of all of them besides: H, G, dense weights and those that are found.
+ */
+function heapBytes({ maps, cuts }: PlannedStep): number {
+  const { p, m } = jointSize(maps);
+  const joint = cuts.length > 0 && maps.length > 1 ? 8 * ((p * p) / 2 + 3 * p * m) : 0;
+  return joint + sum(maps.map((map) => 8 * (2 * map.p ** 2 + 8 * map.p * map.m)));
 }
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
@@ -297,20 +303,26 @@ export function stepFlops(
   const { maps, cuts } = step;
   const inTiles = isInTiles(step, recipe, maximumBytes);
   const isWhole = cuts.length === 0;
-  const each = maps.map(({ p, m, rows, conv }, i) => {
+  const eliminationOf = ({ p, m }: Pick<TiledJob, 'p' | 'm'>, k: number) =>
+    p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
+  const stay = maps.map(({ p }, i) => (isWhole ? p : rowsThatStay(step, i)));
+  const each = maps.map((map, i) => {
+    const { p, m, rows, conv } = map;
     const blocks = !inTiles && conv && isCorrelation(p, conv) ? 26 / 81 : 1; // 13 of 81 / 2
-    const k = isWhole ? p : rowsThatStay(step, i);
+    const k = stay[i];
     const refit = k ** 3 / 3 + 2 * k * k * m;
-    const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
+    const elimination = eliminationOf(map, k);
     const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
-    const whole = damping + (k < p ? 2 * elimination : refit);
+    const whole = damping + (k < p ? 0 : refit);
     return {
       statistics: (samples * rows * (blocks * p * p + 2 * p * m)) / 2,
       solving: inTiles ? refit + (isWhole ? 0 : elimination) : whole * Math.max(1, cuts.length),
     };
   });
+  const joint = jointSize(maps);
+  const searched = inTiles || sum(stay) >= joint.p ? 0 : 2 * eliminationOf(joint, sum(stay)) * cuts.length;
   return {
     statistics: sum(each.map(({ statistics }) => statistics)),
-    solving: sum(each.map(({ solving }) => solving)),
+    solving: searched + sum(each.map(({ solving }) => solving)),
   };
 }
