@@ -5,7 +5,7 @@ import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
 import { minimize } from '../../src/pipeline/pass/lbfgs.ts';
-import { producersOf, refitFlops, sampleStep } from '../../src/pipeline/pass/producers.ts';
+import { producersOf, refitFlops, sampleStep, withinLimit } from '../../src/pipeline/pass/producers.ts';
 import {
   attend,
   concat,
@@ -99,6 +99,26 @@ describe('layers that make channels', () => {
     expect(producersOf(opened, structure)).toEqual([]);
   });
 
+  test('are none where what they read is the same for all samples', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(6);
+    const extents = concat(b, [size(b, x, 0), b.integers([4, 8])]);
+    const queries = b.node('Expand', [b.weight([1, 4, 8], 1), extents], {}, { channels: 8 });
+    const made = b.matmul(b.relu(b.matmul(queries, 12)), 8);
+    const given = b.node(
+      'ReduceMean',
+      [b.matmul(b.relu(b.matmul(x, 10)), 8)],
+      { axes: [1], keepdims: 1 },
+      { channels: 8 },
+    );
+    const bytes = b.output(b.matmul(b.mul(made, given), 3)).build();
+    const opened = await openModel(bytes, { engine, size: [5, 6] });
+    const found = opened.analysis.structures
+      .filter(({ prunable }) => prunable)
+      .map((it) => [it.groups, producersOf(opened, it).length]);
+    expect(Object.fromEntries(found)).toMatchObject({ 12: 0, 10: 1 });
+  });
+
   test.each<[string, (b: OnnxBuilder, x: string) => string]>([
     [
       'a gate',
@@ -155,6 +175,26 @@ describe('layers that make channels', () => {
       expect(changed[0]).toBe(true);
     },
   );
+
+  test('of several structures that one layer makes, and another reads, are all refitted', async () => {
+    const b = new OnnxBuilder({ seed: 5 });
+    const made = b.conv(b.input([1, 28, 28]), 16, 5);
+    const [x, z] = b.nodes('Split', [made], { axis: 1 }, { outputs: 2, channels: 8 });
+    const both = b.node('Concat', [b.relu(x), b.node('Tanh', [z])], { axis: 1 }, { channels: 16 });
+    const y = b.relu(b.conv(both, 12, 3, { stride: 2 }));
+    const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(y)), 10)).build();
+    const opened = await openModel(bytes, { engine });
+    const pair = opened.analysis.structures.filter(({ groups }) => groups === 8);
+    const [[{ node, p }], ...others] = pair.map((it) => producersOf(opened, it));
+    expect(others).toMatchObject([[{ node }]]);
+    const options = { keep: 0.5, target: 'dense', search: 'greedy', correct: false } as const;
+    const { written, report } = await prune(bytes, await fashion('calib', 96), options);
+    expect(report.maxDifference).toBeLessThan(1e-3);
+    const own = new Set(await weightsOf(opened.model, opened, node));
+    const found = await weightsOf(written.model, opened, node);
+    expect(found).toHaveLength(p * 8);
+    expect(found.filter((value) => !own.has(value)).length).toBeGreaterThan(0.9 * found.length);
+  });
 
   test('keep what they make besides', async () => {
     const b = new OnnxBuilder({ seed: 5 });
@@ -299,6 +339,17 @@ describe('layers that make channels', () => {
     const [neurons, heads] = [planned(1, 32), planned(16, 2)];
     expect(refitFlops({ ...heads, isHead: true }, 100)).toBe(2 * refitFlops(neurons, 100));
     expect(refitFlops(heads, 100)).toBe(0);
+  });
+
+  test('are refitted as far as all their weights that stay are 2²¹, and those that go beyond that keep theirs', () => {
+    const of = (...sizes: readonly (readonly [p: number, m: number])[]) =>
+      withinLimit(sizes.map(([p, m]) => ({ p, m })));
+    expect(of([2 ** 11, 2 ** 10])).toHaveLength(1);
+    expect(of([2 ** 11 + 1, 2 ** 10], [9, 8])).toEqual([{ p: 9, m: 8 }]);
+    expect(of([2 ** 10, 2 ** 10], [2 ** 10, 2 ** 10 + 1], [2 ** 10, 2 ** 9])).toEqual([
+      { p: 2 ** 10, m: 2 ** 10 },
+      { p: 2 ** 10, m: 2 ** 9 },
+    ]);
   });
 
   test('are refitted on inputs that hardly vary beside their mean', async () => {

@@ -227,7 +227,7 @@ function derivedOf(
 }
 
 /** As many as `MOST_WEIGHTS` lets be. */
-function withinLimit(makers: readonly Maker[]): Maker[] {
+export function withinLimit<M extends Pick<Maker, 'p' | 'm'>>(makers: readonly M[]): M[] {
   let weights = 0;
   return makers.filter(({ p, m }) => {
     const fits = weights + p * m <= MOST_WEIGHTS;
