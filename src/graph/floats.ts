@@ -3,7 +3,7 @@
 import { unpackBlocks } from './blocks.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
+import { attributeInt, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
 import { nodeOf, readsRows, scaledIntegers } from './stored.ts';
@@ -59,11 +59,9 @@ function wholeTables(model: Model): void {
   for (const node of model.nodes) {
     const table = tables.get(scoresAt(model, node) ?? '');
     if (table === undefined) continue;
-    unread.push(...node.input.slice(1));
+    unread.push(...node.input);
     const turned = model.fresh(`${table}.turned`);
-    const transpose = nodeOf(model, 'Transpose', [table], turned);
-    transpose.attribute = [attributeOf('perm', [1, 0])];
-    made.push(transpose);
+    made.push(nodeOf(model, 'Transpose', [table], turned));
     asMatMul(node, turned);
   }
   model.graph.node = [...made, ...model.nodes];
@@ -111,7 +109,7 @@ function plainProducts(model: Model): string[] {
       model.tensors.set(weight, tensor);
       weights.set(key, weight);
     }
-    constants.push(...own.slice(0, 3));
+    constants.push(...own);
     const [, , , , bias] = own;
     const [output] = node.output;
     const product = bias ? model.fresh(`${output}.product`) : output;

@@ -20,6 +20,7 @@ import {
 import { attributeOf } from '../../src/graph/node.ts';
 import { NodeProtoSchema, OperatorSetIdProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { TABLE_BYTES } from '../../src/graph/stored.ts';
+import { fromIntegers } from '../../src/graph/tensor.ts';
 import { difference, randomValue, runModel, shapesOf } from './running.ts';
 
 const CHANNELS = 65; // two blocks and one of another
@@ -91,6 +92,48 @@ describe.each(['int4', 'q4'] as const)('a MatMul as %s', (type) => {
     for (let inputs = 1; inputs <= CHANNELS; inputs++)
       expect(saidOf([inputs, CHANNELS])).toBeGreaterThanOrEqual(CHANNELS * Math.ceil(inputs / 32) * (16 + 4));
   });
+});
+
+/** The first node of a type, of those of the first weight. */
+const nodeIn = (model: Model, opType: string) => model.nodes.find((node) => node.opType === opType)!;
+const constant = (opType: string, index: number, change: (tensor: Tensor) => Tensor) => (model: Model) => {
+  const name = nodeIn(model, opType).input[index];
+  model.tensors.set(name, change(model.tensors.get(name)!));
+};
+const bound = (index: number, value: number) =>
+  constant('Slice', index, ({ name }) => fromIntegers(name, [value], [1]));
+const halves = (tensor: Tensor) =>
+  fromFloat32(toFloat32(tensor), tensor.dims, { ...tensor, type: 'float16' });
+const attribute = (opType: string, name: string, value: number | number[]) => (model: Model) => {
+  nodeIn(model, opType).attribute = [attributeOf(name, value)];
+};
+test.each<[string, (model: Model) => void]>([
+  ['that begin behind the first', bound(1, 1)],
+  ['that end before the last', bound(2, -1)],
+  ['that end behind the last', bound(2, 97)],
+  ['of which every second is taken', bound(3, 2)],
+  ['in other lines', constant('Reshape', 1, ({ name }) => fromIntegers(name, [32, 192], [2]))],
+  ['that are not turned', attribute('Transpose', 'perm', [0, 1])],
+  ['with a scale for each pair', constant('Mul', 1, (it) => ({ ...it, dims: [64, 3, 16, 1] }))],
+  ['with scales of half the precision', constant('Mul', 1, halves)],
+  ['from a table of single numbers', constant('Gather', 0, (it) => ({ ...it, dims: [512, 1] }))],
+  ['from a table of half the precision', constant('Gather', 0, halves)],
+  ['from a table along its pairs', attribute('Gather', 'axis', 1)],
+  ['with a sign', constant('Cast', 0, (it) => ({ ...it, type: 'int8' }))],
+  [
+    'that the network gives',
+    (model) => {
+      const [output] = model.outputs;
+      model.graph.output.push({ ...output, name: 'first' });
+    },
+  ],
+])('numbers of int4 in blocks %s are left to the engine', async (_, change) => {
+  const model = network();
+  const stored = storeWeights(model, 'int4', onSteps(model, await mapsOf(model)));
+  expect(floatWeights(stored).tensors.has('first')).toBe(true);
+  change(stored);
+  stored.edited();
+  expect(floatWeights(stored).tensors.has('first')).toBe(false);
 });
 
 test('a MatMul as q8 is one of blocks of 32 inputs, whose numbers are within half a step of 127 of the largest', async () => {
@@ -239,6 +282,13 @@ describe('a MatMulNBits of others', () => {
     ['zeros with a sign', { ...usual, zeros: 'packed' }, typed('zeros', 'int8')],
     ['fewer inputs than none', usual, said('K', -16)],
     [
+      'a domain of its own',
+      usual,
+      (model) => {
+        model.nodes[0].domain = 'my.domain';
+      },
+    ],
+    [
       'no weights at all',
       usual,
       (model) => {
@@ -260,12 +310,13 @@ describe('a MatMulNBits of others', () => {
     expect(toFloat32(found)).toEqual(toFloat32(own));
   });
 
-  test('whose numbers another reads in another shape has its own floats', () => {
+  test('shares its floats with others of the same numbers, unless they read them in another shape', () => {
     const model = quantized({ bits: 4, block: 16 });
     const [product] = model.nodes;
     const others = product.attribute.map((it) => attributeOf(it.name, it.name === 'K' ? 66 : Number(it.i)));
     const other = create(NodeProtoSchema, { ...product, name: 'other', output: ['z'], attribute: others });
-    model.graph.node = [...model.nodes, other];
+    const same = create(NodeProtoSchema, { ...product, name: 'same', output: ['same'] });
+    model.graph.node = [...model.nodes, same, other];
     model.edited();
     const { tensors } = floatWeights(model);
     expect([...tensors.values()].map(({ dims }) => dims)).toEqual([

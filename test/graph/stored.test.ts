@@ -202,8 +202,8 @@ describe('weights as int4', () => {
   });
 
   test.each([
-    ['other numbers than its bytes', (shape: Tensor) => fromIntegers(shape.name, [3, 5], [2])],
-    ['a length below 0', (shape: Tensor) => fromIntegers(shape.name, [-1, 3, 3, -256], [4])],
+    ['other numbers than its bytes', (shape: Tensor) => fromIntegers(shape.name, [16, 4, 3, 4], [4])],
+    ['lengths below 0', (shape: Tensor) => fromIntegers(shape.name, [16, -4, -3, 3], [4])],
   ])('a shape of %s is left to the engine', async (_, other) => {
     const { model, steps } = await onGrid();
     const stored = storeWeights(model, 'int4', steps);
@@ -287,11 +287,12 @@ describe('a table as int8', () => {
     const [{ name }] = [...model.tensors.values()];
     model.graph.output = [...model.outputs, create(ValueInfoProtoSchema, { ...output, name })];
     model.edited();
-    const outputs = await run(writeModel(storeWeights(model, 'int8')).model, {
-      ids: randomTokens([1, 7], 50),
-    });
-    expect(outputs[scores].dims).toEqual([1, 7, 50]);
-    expect(outputs[name].dims).toEqual([50, 24]);
+    const stored = storeWeights(model, 'int8');
+    for (const it of [stored, floatWeights(stored)]) {
+      const outputs = await run(writeModel(it).model, { ids: randomTokens([1, 7], 50) });
+      expect(outputs[scores].dims).toEqual([1, 7, 50]);
+      expect(outputs[name].dims).toEqual([50, 24]);
+    }
   });
 
   test('is left to the engine where its scales are of other rows', async () => {
@@ -348,6 +349,58 @@ describe.each(['q8', 'q4'] as const)('a table as %s', (type) => {
       expect(added).toBeLessThanOrEqual(said.reduce((a, b) => a + b) - bytesIn(model.tensors.values()));
     },
   );
+
+  test.each<[string, (stored: Model, zero: Tensor, numbers: Tensor) => void]>([
+    [
+      'its numbers are not all above the same',
+      ({ tensors }, zero) => tensors.set(zero.name, fromFloat32(new Float32Array(96), [96], zero)),
+    ],
+    [
+      'its numbers have a sign',
+      ({ tensors }, _, numbers) => tensors.set(numbers.name, { ...numbers, type: 'int8' }),
+    ],
+  ])('is left to the engine where %s', async (_, change) => {
+    const stored = storeWeights((await tables(true, { width: 96 })).model, type);
+    const operators = () => floatWeights(stored).nodes.map(({ opType }) => opType);
+    expect(operators()).not.toContain('Sub');
+    const found = [...stored.tensors.values()];
+    const zero = found.find(({ type, dims }) => type === 'float32' && dims.length === 0)!;
+    change(stored, zero, found.find(({ type }) => type === 'uint8')!);
+    expect(operators()).toContain('Sub');
+  });
+
+  test.each<[string, (stored: Model) => readonly string[]]>([
+    [
+      'numbers that are above others',
+      ({ tensors }) => {
+        const bytes = new Uint8Array(50 * 3).fill(100);
+        tensors.set('above', { name: 'above', type: 'uint8', dims: [50 * 3], bytes });
+        return ['above'];
+      },
+    ],
+    [
+      'a bias',
+      ({ tensors }) => {
+        const { data } = randomValue([50], 9);
+        tensors.set('bias', fromFloat32(data, [50], { name: 'bias', type: 'float32' }));
+        return ['', '', 'bias'];
+      },
+    ],
+  ])('whose scores have %s is left to the engine', async (_, others) => {
+    const { model, scores } = await tables(true, { width: 96 });
+    const stored = storeWeights(model, type);
+    const product = stored.nodes.find(({ opType }) => opType === 'MatMulNBits')!;
+    product.input.push(...others(stored));
+    stored.edited();
+    const floats = floatWeights(stored);
+    expect(floats).not.toBe(stored);
+    const feeds = { ids: randomTokens([1, 7], 50) };
+    const [own, found] = [
+      await run(writeModel(stored).model, feeds),
+      await run(writeModel(floats).model, feeds),
+    ];
+    expect(difference(own[scores], found[scores])).toBeLessThan(1e-5);
+  });
 
   test('is of int8 where its width is no whole number of blocks, something else reads it turned, or the file is older than Expand', async () => {
     const narrow = await tables(true);
@@ -420,15 +473,40 @@ test('what is no weight of a layer, or has few numbers, stays as it is', async (
   ]);
 });
 
-test.each([
-  ['along more than one axis', [64, 48]],
-  ['of another rank', [48]],
-])('int8 numbers with scales %s are left to the engine', async (_, dims) => {
+const scales = (dims: readonly number[]) => (stored: Model, scale: string) => {
+  const values = new Float32Array(elements(dims)).fill(0.1);
+  stored.tensors.set(scale, fromFloat32(values, dims, { name: scale, type: 'float32' }));
+};
+test.each<[string, (stored: Model, scale: string, numbers: string) => void]>([
+  ['with scales along more than one axis', scales([48, 48])],
+  ['with scales of another rank', scales([48])],
+  ['with scales of other outputs', scales([1, 47])],
+  [
+    'with scales of half the precision',
+    ({ tensors }, scale) =>
+      tensors.set(
+        scale,
+        fromFloat32(toFloat32(tensors.get(scale)!), [1, 48], { name: scale, type: 'float16' }),
+      ),
+  ],
+  ['with scales that are computed', ({ tensors }, scale) => tensors.delete(scale)],
+  [
+    'without a sign',
+    ({ tensors }, _, numbers) => tensors.set(numbers, { ...tensors.get(numbers)!, type: 'uint8' }),
+  ],
+])('numbers of eight bits %s are left to the engine', async (_, change) => {
   const b = new OnnxBuilder();
-  const model = await readModel(b.output(b.matmul(b.flatten(b.input([64, 1, 1])), 48)).build());
+  const model = await readModel(b.output(b.matmul(b.flatten(b.input([48, 1, 1])), 48)).build());
   const stored = storeWeights(model, 'int8');
   expect(floatWeights(stored)).not.toBe(stored);
-  const scale = [...stored.tensors.values()].find(({ type }) => type === 'float32')!;
-  stored.tensors.set(scale.name, fromFloat32(new Float32Array(elements(dims)).fill(0.1), dims, scale));
+  const named = (of: string) => [...stored.tensors.values()].find(({ type }) => type === of)!.name;
+  change(stored, named('float32'), named('int8'));
   expect(floatWeights(stored)).toBe(stored);
+});
+
+test('int8 numbers of one output have one scale', async () => {
+  const b = new OnnxBuilder();
+  const model = await readModel(b.output(b.matmul(b.flatten(b.input([512, 1, 1])), 1)).build());
+  const [weight] = model.tensors.values();
+  expectNearest(weight, 1, floatWeights(storeWeights(model, 'int8')), 127);
 });

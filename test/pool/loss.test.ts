@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -164,6 +165,15 @@ describe('an aborted signal', () => {
     const [a, b] = await Promise.all(others);
     expect(a.kept).toEqual(b.kept);
     expect(workers.length - started).toBe(2);
+  });
+
+  test('is listened to by jobs that are under way alone', async () => {
+    const session = await open({ threads: 2 });
+    const { signal } = new AbortController();
+    const running = [0, 1, 2].map(() => session.inverse(definite(4, 1), 4, { signal }));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(3);
+    await Promise.all(running);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 
   test.each([1, 2])('before the start is enough, %i threads', async (threads) => {
