@@ -292,8 +292,8 @@ export function workOf(
 
 /**
  * Of the kernels. Gram and cross products (in f32, at twice the speed); then the damping's elimination and trials, each on what
- * is kept; for a pruned layer the elimination again and a search that takes about as long, else one more refit. In tiles one
- * elimination, or one refit.
+ * is kept; for what is pruned the elimination again, of layers that share channels with the rows of all, and a search that takes about as
+ * long, else one more refit. In tiles one elimination, or one refit.
  */
 export function stepFlops(
   step: PlannedStep,
