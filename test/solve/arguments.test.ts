@@ -74,6 +74,7 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     solveLayers: (it) => session.solveLayers([layer({ fit: it })], recipe, 2),
     'in tiles': (it) => session.solveTiled(layer({ fit: it }) as never, recipe, 2),
   },
+  heldOut: { solveLayers: (it) => solveLayers(kernels, [layer({ heldOut: it ?? 5 })], recipe, 2) },
   options: {
     'of a problem': (it) => layerProblem(kernels, fit, W, it),
     pruneLayer: (it) => pruneLayer(kernels, problem, it),
@@ -94,10 +95,18 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     'of a problem': (it) => pruneLayer(kernels, { ...problem, W0: it }, { keep: 2 }),
   },
   G: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, G: it }, { keep: 2 }) },
-  H: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, H: it }, { keep: 2 }) },
+  H: {
+    pruneLayer: (it) => pruneLayer(kernels, { ...problem, H: it }, { keep: 2 }),
+    'of a problem to be': (it) => layerProblem(kernels, fit, W, { groupSize: 1, H: it ?? [] }),
+  },
+  bias: { 'of a problem': (it) => layerProblem(kernels, fit, W, { groupSize: 1, bias: it ?? [] }) },
   rho: { pruneLayer: (it) => pruneLayer(kernels, { ...problem, rho: it ?? [] }, { keep: 2 }) },
   XtX: { solveLayers: (it) => solveLayers(kernels, [layer({ fit: { ...fit, XtX: it } })], recipe, 2) },
   sumX: { solveLayers: (it) => solveLayers(kernels, [layer({ fit: { ...fit, sumX: it } })], recipe, 2) },
+  XtY: {
+    solveLayers: (it) =>
+      solveLayers(kernels, [layer({ fit: { ...fit, target: { ...fit.target, XtY: it } } })], recipe, 2),
+  },
   sumY: {
     solveLayers: (it) =>
       solveLayers(kernels, [layer({ fit: { ...fit, target: { ...fit.target, sumY: it } } })], recipe, 2),
