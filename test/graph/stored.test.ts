@@ -475,6 +475,7 @@ test('what is no weight of a layer, or has few numbers, stays as it is', async (
   ]);
 });
 
+const named = (nodes: readonly NodeProto[], opType: string) => nodes.find((node) => node.opType === opType)!;
 const scales = (dims: readonly number[]) => (stored: Model, scale: string) => {
   const values = new Float32Array(elements(dims)).fill(0.1);
   stored.tensors.set(scale, fromFloat32(values, dims, { name: scale, type: 'float32' }));
@@ -492,6 +493,8 @@ test.each<[string, (stored: Model, scale: string, numbers: string) => void]>([
       ),
   ],
   ['with scales that are computed', ({ tensors }, scale) => tensors.delete(scale)],
+  ['that are added to others', ({ nodes }) => Object.assign(named(nodes, 'Mul'), { opType: 'Add' })],
+  ['that another operator takes', ({ nodes }) => Object.assign(named(nodes, 'Mul'), { domain: 'my.domain' })],
   [
     'without a sign',
     ({ tensors }, _, numbers) => tensors.set(numbers, { ...tensors.get(numbers)!, type: 'uint8' }),
@@ -501,8 +504,8 @@ test.each<[string, (stored: Model, scale: string, numbers: string) => void]>([
   const model = await readModel(b.output(b.matmul(b.flatten(b.input([48, 1, 1])), 48)).build());
   const stored = storeWeights(model, 'int8');
   expect(floatWeights(stored)).not.toBe(stored);
-  const named = (of: string) => [...stored.tensors.values()].find(({ type }) => type === of)!.name;
-  change(stored, named('float32'), named('int8'));
+  const tensorOf = (of: string) => [...stored.tensors.values()].find(({ type }) => type === of)!.name;
+  change(stored, tensorOf('float32'), tensorOf('int8'));
   expect(floatWeights(stored)).toBe(stored);
 });
 
