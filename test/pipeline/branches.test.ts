@@ -132,6 +132,20 @@ describe('Ifs that extents decide', () => {
     expect(branches).toMatchObject([{ taken: 'else', bySize: true }]);
   });
 
+  it('are decided where the engine refuses what the other branches make of these extents', async () => {
+    const b = new OnnxBuilder();
+    const fourWide = (b: OnnxBuilder, x: string) => b.node('MatMul', [x, b.weight([4, 8], 0.3)]);
+    const unlessFour = (x: string) => {
+      const width = b.node('Gather', [b.node('Shape', [x], {}, { channels: 1 }), b.index(1)]);
+      return either(b, b.node('Equal', [width, b.index(4)]), x, fourWide, twoLayers);
+    };
+    // the second one is behind the first
+    const bytes = b.output(unlessFour(unlessFour(b.feed('input', ['n', 't'])))).build();
+    const opened = await openModel(bytes, { engine, size: [8] });
+    expect(opened.branches).toMatchObject([{ taken: 'else' }, { taken: 'else' }]);
+    expect(groups(opened)).toEqual([12, 8, 12]);
+  });
+
   it('stay where it is the number of samples', async () => {
     const opened = await openModel(byExtent(0, [4, 4]), { engine });
     expect(ifsOf(opened.model).length).toBe(1);

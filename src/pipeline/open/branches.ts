@@ -73,9 +73,12 @@ export async function takeKnownBranches(
     (current.producer(value) !== undefined && !unreachedValues(current, from, throughShapes).has(value));
   const deciders = (value: string) => inputs.filter((name) => isReached(value, [name]));
   for (;;) {
-    const known = ifsOf(current).filter(
+    const decided = ifsOf(current).filter(
       ({ name, input }) => !undecided.has(name) && !isReached(input[0], unsaid),
     );
+    // Those behind another one are decided when it is gone: engines may refuse what the branch that is not taken makes of these extents.
+    const made = decided.flatMap(({ output }) => output);
+    const known = decided.filter(({ input }) => !isReached(input[0], made, true));
     if (known.length === 0) break;
     const found = await conditionsOf(
       engine,
@@ -132,8 +135,9 @@ async function valuesOf(
   values: readonly string[],
   feeds: Feeds,
 ): Promise<Record<string, FloatTensor>> {
-  const known = await shapesAtLoad(engine, model, feeds);
   const inputs = model.inputs.map(({ name }) => name);
-  const load = () => loadModel(engine, part(model, inputs, values, { ...known, isSingle: true }));
+  const needed = part(model, inputs, values, { shapes: new Map(), types: new Map() });
+  const known = await shapesAtLoad(engine, needed, feeds);
+  const load = () => loadModel(engine, part(needed, inputs, values, { ...known, isSingle: true }));
   return withSessions([load], (session) => session.run(feeds));
 }
