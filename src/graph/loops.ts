@@ -1,12 +1,13 @@
 // Loops that go round as often as a constant says become what they do in each round, and sequences of tensors whose places are constants
 // these tensors: PyTorch exports in this way what takes a tensor apart at given places.
 
+import { create } from '@bufbuild/protobuf';
 import { handedOut, Names, nameOutputs } from './branches.ts';
 import { removeUnread } from './fold.ts';
 import { underNames } from './inline.ts';
 import { checkGraph, type Model, sortNodes } from './model.ts';
 import { attribute, attributeInt, attributeOf, captured, isStandard, subgraphs } from './node.ts';
-import type { GraphProto, NodeProto, ValueInfoProto } from './onnx_pb.ts';
+import { type GraphProto, type NodeProto, NodeProtoSchema, type ValueInfoProto } from './onnx_pb.ts';
 import { wrapAxis } from './propagation.ts';
 import { constantsOf, nameNodes } from './read.ts';
 import { fromIntegers, sum, toIntegers } from './tensor.ts';
@@ -130,10 +131,25 @@ function unrolled(model: Model, node: NodeProto, rounds: number, names: Names): 
     const nameOf = (name: string) => renamed.get(name) ?? name;
     const inner = nodes.map((it) => underNames(it, nameOf));
     for (const it of inner) for (const graph of subgraphs(it)) names.addAll(graph);
-    result.push(...inner, ...handedOut(others, nameOf));
+    result.push(...inner.flatMap((it) => [...scalarsOf(model, it, own), it]), ...handedOut(others, nameOf));
     carried = given.map(({ name }) => nameOf(name));
   }
   return result;
+}
+
+/**
+ * Nodes that make numbers of a Range's inputs: lists of one do in a run, and in a graph inside a node, but where their extent is known the
+ * engine refuses them.
+ */
+function scalarsOf(model: Model, node: NodeProto, own: (base: string) => string): NodeProto[] {
+  if (node.opType !== 'Range' || !isStandard(node)) return [];
+  const none = fromIntegers(own(`${node.name}.dims`), [], [0]);
+  model.tensors.set(none.name, none);
+  return node.input.map((value, i) => {
+    const name = own(value);
+    node.input[i] = name;
+    return create(NodeProtoSchema, { name, opType: 'Reshape', input: [value, none.name], output: [name] });
+  });
 }
 
 const isSequence = ({ opType }: NodeProto) => opType.includes('Sequence');

@@ -95,6 +95,21 @@ describe('Loops', () => {
     expect(operators.filter((it) => it === 'Slice').length).toBe(3);
   });
 
+  it('with a Range of lists of one number, whose extents the engine refuses once they are known, become layers', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const graph = body([], ({ b: own, count, condition }) => {
+      const end = own.node('Add', [count, own.integers([2])], {}, { channels: 1 });
+      const places = own.node('Range', [own.index(0), end, own.index(1)], {}, { channels: 1 });
+      const factor = own.node('ReduceSum', [own.node('Cast', [places], { to: 1 })], { keepdims: 0 });
+      return [same(own, condition), own.node('Mul', ['state', factor], {}, { channels: WIDTH })];
+    });
+    graph.input.push(valueInfo('state', 'float32', ['n', 't', WIDTH]));
+    const y = b.node('Loop', [b.index(3), '', x], { body: { graph } }, { channels: WIDTH });
+    const { operators } = await unrolled(b.output(b.matmul(y, 2)));
+    expect(operators).not.toContain('Loop');
+  });
+
   it('stay where they go round too often, or as often as is computed', async () => {
     const b = new OnnxBuilder();
     const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
