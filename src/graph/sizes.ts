@@ -8,7 +8,7 @@ import type { Axis, EditPlace } from './labels.ts';
 import { attribute, attributeInt, attributeInts, isStandard, reads, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { called, type Propagation, type Size, wrapAxis } from './propagation.ts';
-import { elements, fromIntegers, gather, isOrder, permute, type Tensor, toIntegers } from './tensor.ts';
+import { elements, fromIntegers, gather, isOrder, permute, sum, type Tensor, toIntegers } from './tensor.ts';
 import { decodeTensor } from './wire.ts';
 
 type Sizes = readonly Size[] | undefined;
@@ -18,7 +18,7 @@ type SizeRule = (state: Propagation, node: NodeProto, inputs: readonly Sizes[]) 
 const LONGEST = 64;
 
 /** Inputs that are shapes. */
-const SHAPED = new Map([
+export const SHAPED: ReadonlyMap<string, number> = new Map([
   ['Reshape', 1],
   ['Expand', 1],
   ['Resize', 3],
@@ -32,9 +32,9 @@ export function followSizes(state: Propagation, node: NodeProto): void {
   const isConstant = node.input.length > 0 && node.input.every((_, input) => state.integers(node, input));
   if (known.length === 0 && node.opType !== 'Shape' && !isConstant) return;
   const inputs = node.input.map((_, input) => sizesOf(state, node, input));
-  const result = isStandard(node) ? RULES.get(node.opType)?.(state, node, inputs) : undefined;
-  if (result && result.length <= LONGEST) {
-    state.sizes.set(node.output[0], result);
+  const results = isStandard(node) ? resultsOf(state, node, inputs) : [];
+  if (results.length > 0 && results.every((sizes) => sizes && sizes.length <= LONGEST)) {
+    for (const [i, sizes] of results.entries()) state.sizes.set(node.output[i], sizes!);
     return;
   }
   // the rules of these look at the shapes that they are given
@@ -43,6 +43,25 @@ export function followSizes(state: Propagation, node: NodeProto): void {
     if (value === shape && node.input.filter((own) => own === value).length === 1) continue;
     pinCounted(state, node, state.sizes.get(value));
   }
+}
+
+/** The sizes that each output of a node has. */
+function resultsOf(state: Propagation, node: NodeProto, inputs: readonly Sizes[]): readonly Sizes[] {
+  if (node.opType === 'Split') return pieces(state, node, inputs[0]);
+  return [RULES.get(node.opType)?.(state, node, inputs)];
+}
+
+/** Of a shape, as onnxruntime takes one apart that several Gathers pick from. */
+function pieces(state: Propagation, node: NodeProto, data: Sizes): readonly Sizes[] {
+  if (!data || !isVector(state, node.input[0])) return [];
+  const lengths = node.output.map((value) => state.dims(value)?.[0] ?? Number.NaN);
+  if (sum(lengths) !== data.length) return [];
+  let from = 0;
+  return lengths.map((length) => {
+    const start = from;
+    from += length;
+    return data.slice(start, from).map(unplaced);
+  });
 }
 
 /** Pins the channels that sizes count. */

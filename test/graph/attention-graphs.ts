@@ -392,6 +392,27 @@ export const CASES: Record<string, Case> = {
         return project(b, merge(b, attend(b, q, k, v), WIDTH));
       },
     },
+  'a fused projection reshaped to three of all heads, of which the keys are taken before the others are turned, as onnxruntime optimises it':
+    {
+      prunable: HEADS,
+      build: (b) => {
+        const qkv = b.reshape(linear(b, b.sequence(WIDTH), 3 * WIDTH, true), [0, 0, 3, 6, SIZE]);
+        const turned = transpose(b, qkv, 2, 0, 3, 1, 4);
+        const [q, v] = [0, 2].map((i) => b.node('Squeeze', [piece(b, turned, i, i + 1, 0), b.integers([0])]));
+        const k = b.node('Squeeze', [piece(b, qkv, 1, 2, 2), b.integers([2])]);
+        return project(b, merge(b, attend(b, q, transpose(b, k, 0, 2, 1, 3), v), WIDTH));
+      },
+    },
+  'heads in a shape that a Split takes apart': {
+    prunable: HEADS,
+    build: (b) => {
+      const x = b.sequence(WIDTH);
+      const [q, k, v] = [0, 1, 2].map(() => split(b, linear(b, x, WIDTH), 6));
+      const sizes = b.nodes('Split', [b.node('Shape', [q])], {}, { outputs: 4, channels: 1 });
+      const same = b.node('Reshape', [q, concat(b, [...sizes.slice(0, 3), b.integers([SIZE])])]);
+      return project(b, merge(b, attend(b, same, k, v), WIDTH));
+    },
+  },
   'torch.nn.MultiheadAttention': {
     prunable: HEADS,
     build: (b) => b.output(multihead(b, b.sequence(WIDTH))),

@@ -168,6 +168,9 @@ describe('attention', () => {
     'a fused projection reshaped to three of all heads, of which slices of one take each, as PaddlePaddle has it':
       'tied',
     'torch.nn.MultiheadAttention': 'tied',
+    'a fused projection reshaped to three of all heads, of which the keys are taken before the others are turned, as onnxruntime optimises it':
+      'tied',
+    'heads in a shape that a Split takes apart': 'apart',
     'torch.nn.MultiheadAttention, with arithmetic on shapes': 'tied',
     'torch.nn.MultiheadAttention, of channels that a layer makes': 'tied',
     'products written as Einsum': 'apart',

@@ -171,13 +171,20 @@ function copiesBefore(state: Propagation, node: NodeProto, found?: { place: numb
   return copies;
 }
 
-/** True if nothing reads an axis but nodes that pick one position of it. */
+/** True if nothing reads an axis but nodes that pick one position of it, some behind nodes that rename it. */
 function isTakenApart(state: Propagation, value: string, place: number): boolean {
-  for (let at: At | undefined = { value, place }; at; at = renamed(state, at)) {
+  const open: At[] = [{ value, place }]; // grows
+  for (const at of open) {
     const uses = state.model.uses(at.value);
-    if (uses.length > 0 && uses.every((use) => isPick(state, at!, use))) return true;
+    if (uses.length === 0) return false;
+    for (const use of uses) {
+      if (isPick(state, at, use)) continue;
+      const next = renamed(state, at, use);
+      if (!next) return false;
+      open.push(next);
+    }
   }
-  return false;
+  return true;
 }
 
 /** Nodes by which an axis is followed: one is some renamings and a product away from what computes over it. */
@@ -259,18 +266,16 @@ function isPick(state: Propagation, { value, place }: At, { node, index }: Use):
   return node.opType === 'Gather' && state.integers(node, 1)?.length === 1;
 }
 
-/** Where an axis goes if the one node that reads it only renames positions. */
-function renamed(state: Propagation, { value, place }: At): At | undefined {
-  const [use, ...others] = state.model.uses(value);
-  if (use?.index !== 0 || others.length > 0) return undefined;
-  const rule = state.model.operator(use.node)?.rule;
-  if (rule === reshape) return kept(state, use.node, place);
+/** Where an axis goes if a node that reads it only renames positions. */
+function renamed(state: Propagation, { value, place }: At, { node, index }: Use): At | undefined {
+  const rule = index === 0 ? state.model.operator(node)?.rule : undefined;
+  if (rule === reshape) return kept(state, node, place);
   if (!rule || !RENAMES.has(rule)) return undefined;
   // follow a label of its own through the node
   const scratch = new Propagation(state.model, state.shapes);
   scratch.mark(value, place, scratch.free(1));
-  rule(scratch, use.node);
-  const [output] = use.node.output;
+  rule(scratch, node);
+  const [output] = node.output;
   const [next] = scratch.labelled(output);
   return next && { value: output, place: next[0] };
 }
