@@ -58,7 +58,7 @@ export function analyse(
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
     for (const [i, structure] of more.entries()) structure.name += `:${i + 2}`;
   }
-  return { structures };
+  return { structures, ...(state.shared.size > 0 && { shared: [...state.shared] }) };
 }
 
 /** What is known once all of a graph is walked. @param narrows  whether heads lose features at a node, and none of them goes */
@@ -240,13 +240,15 @@ function settle(state: Propagation): void {
   for (const list of atPlaces(edits).values()) {
     const labels = () => new Set(list.map(({ label }) => label.root()));
     const found = () =>
-      disagreement(
+      disputed(
         state,
         list.map((edit) => ({ ...edit, label: edit.label.root() })),
       );
-    let reason = found();
-    if (reason && tieFeatures(state, labels())) reason = found();
-    if (reason) for (const label of labels()) label.pin(reason);
+    let source = found();
+    if (source && tieFeatures(state, labels())) source = found();
+    if (!source) continue;
+    state.shared.add(source.name);
+    for (const label of labels()) label.pin(`${called(source)} gives a shape that other nodes read too`);
   }
 }
 
@@ -286,8 +288,11 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
   return true;
 }
 
-/** Why an edit of a constant in a shape that several nodes read cannot be made: all of them must want it. */
-function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: Label })[]) {
+/** The node with a constant in a shape that several nodes read, where it cannot be edited: all of them must want that. */
+function disputed(
+  state: Propagation,
+  edits: readonly (OpenEdit & { label: Label })[],
+): NodeProto | undefined {
   const { model } = state;
   const { place } = edits[0];
   const source = 'node' in place ? model.node(place.node) : undefined;
@@ -306,8 +311,7 @@ function disagreement(state: Propagation, edits: readonly (OpenEdit & { label: L
   const values = new Set(source.output.slice(0, 1)); // grows with what is made of them
   for (const value of values) {
     const uses = model.uses(value);
-    if (model.isOutput(value) || !uses.every(agrees))
-      return `${called(source)} gives a shape that other nodes read too`;
+    if (model.isOutput(value) || !uses.every(agrees)) return source;
     for (const { node, index } of uses) {
       const output = handedOn(node, index);
       if (output !== undefined) values.add(output);

@@ -47,6 +47,7 @@ export { quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
+export { separateShapes } from './shared-shapes.ts';
 export { shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
 export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';

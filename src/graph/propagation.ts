@@ -70,6 +70,8 @@ export class Propagation {
   readonly attentions: Attention[] = [];
   /** Nodes to which features of heads are channels, and heads are not. */
   readonly narrowed = new Set<NodeProto>();
+  /** Nodes that give shapes to several others, which want other numbers there when channels go. */
+  readonly shared = new Set<string>();
   /** Nodes whose outputs have their labels from a node before them. */
   readonly passed = new Set<NodeProto>();
   /** Integer values that a Shape leads to, element by element. */

@@ -191,4 +191,6 @@ export function dependsOnKept(structure: Structure): boolean {
 export interface Analysis {
   /** Every set of tied channels that a layer makes, prunable or not, in topological order of the first consumer. */
   structures: Structure[];
+  /** Nodes that give a shape to several others, which would want different ones: channels stay for that (`separateShapes`). Left out: none. */
+  shared?: readonly string[];
 }

@@ -20,6 +20,7 @@ import { gainOutputs, writeGain } from '../../src/pipeline/pass/gain.ts';
 import { placed, plannedStep, stepsOf } from '../../src/pipeline/pass/steps.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { tiny } from '../cli/models.ts';
+import { attend, concat, merge, size } from '../graph/attention-graphs.ts';
 import { mask } from '../graph/masking.ts';
 import { once } from '../support/once.ts';
 import { OnnxBuilder, overPlaces, shuffle } from '../support/onnx-builder.ts';
@@ -246,6 +247,21 @@ const GRAPHS: Record<string, { groups: number[]; shape?: number[]; build: (b: On
           perm: [1, 0, 2],
         });
         return b.output(b.add(b.matmul(y, 5), b.weight([5], 0.3)));
+      },
+    },
+    'two attentions that have heads by one shape, as optimisers leave it': {
+      groups: [4, 12, 4],
+      shape: [6, 8],
+      build: (b) => {
+        const x = rows(b);
+        const shape = concat(b, [size(b, x, 0), ...[-1, 4, 3].map((it) => b.integers([it]))]);
+        const attention = (x: string) => {
+          const [q, k, v] = [0, 1, 2].map(() =>
+            b.node('Transpose', [b.node('Reshape', [b.matmul(x, 12), shape])], { perm: [0, 2, 1, 3] }),
+          );
+          return merge(b, attend(b, q, k, v), 12);
+        };
+        return b.output(b.matmul(attention(b.matmul(attention(x), 12)), 5));
       },
     },
     'convolutions of a video, frame by frame': {

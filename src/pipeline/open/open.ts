@@ -36,6 +36,7 @@ import {
   separateExperts,
   separateGroups,
   separateProjections,
+  separateShapes,
   shrink,
   sum,
   turnProducts,
@@ -194,6 +195,12 @@ export async function openParsed(
       model = fold(known);
       ({ info, told } = await shapesOf(engine, model, input));
     }
+    let analysis = analyse(model, told, options);
+    if (analysis.shared) {
+      model = separateShapes(model, analysis.shared);
+      ({ info, told } = await shapesOf(engine, model, input));
+      analysis = analyse(model, told, options);
+    }
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
@@ -202,7 +209,7 @@ export async function openParsed(
       model,
       input: { ...input, outputs: Math.max(...outputs) },
       info,
-      analysis: analyse(model, told, options),
+      analysis,
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
