@@ -70,6 +70,7 @@ test.each([
 test.each([
   ['adapter_config.json', 'it is an adapter (LoRA): merge it into its model first'],
   ['Manifest.json', 'it is a Core ML package'],
+  ['modules.json', 'it is a model of sentence-transformers that has its transformer in a folder of it'],
 ])('folders of other kinds: with %s', async (file, what) => {
   await expect(readConfig(folderOf(file, bytes('{}')))).rejects.toThrow(
     `"m": there is no config.json in it; ${what}`,

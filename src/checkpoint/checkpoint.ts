@@ -141,6 +141,8 @@ const OTHER_FOLDERS: Readonly<Record<string, string>> = {
   'saved_model.pb': 'it is a SavedModel of TensorFlow, which tf2onnx converts',
   'adapter_config.json':
     'it is an adapter (LoRA): merge it into its model first (merge_and_unload), and save that',
+  'modules.json':
+    'it is a model of sentence-transformers that has its transformer in a folder of it; give that folder',
   'model_index.json': 'it is a pipeline of diffusers; give the ONNX file of one of its models',
   'Manifest.json': 'it is a Core ML package; export what it was made of to ONNX',
 };

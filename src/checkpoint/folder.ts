@@ -1,16 +1,19 @@
-// The ports to a model's folder: flat, its files read and written by byte range. Files of a folder on disk are the
+// The ports to a model's folder: its files read and written by byte range. Files of a folder on disk are the
 // command line's business; here are those that a browser has, made of Blobs, which it may keep on disk.
 
 import { InputError } from '../errors.ts';
 import { expectMethods, said } from '../expect.ts';
-import { checkJsonBytes, type JsonObject, parseJsonObject } from '../json.ts';
+import { checkJsonBytes, decodeUtf8, type JsonObject, parseJson, parseJsonObject } from '../json.ts';
 
-/** A folder of files that can be read in parts. Its files have plain names: no separators, no `..`. */
+/**
+ * A folder of files that can be read in parts. Their names are plain, without `..`; a file in a folder of the folder has the name of that, and a
+ * slash, before its own.
+ */
 export interface Folder {
   /** What messages call it: a path, say. */
   readonly name: string;
-  /** Names of the files. */
-  list(): Promise<readonly string[]>;
+  /** Names of the files, or of those in a folder of the folder, without its name: none where it is not there. */
+  list(within?: string): Promise<readonly string[]>;
   /** Bytes. @throws {InputError} if there is no such file */
   size(file: string): Promise<number>;
   /** Exactly these bytes, for the caller to keep. @throws {InputError} if the file has not got them */
@@ -48,9 +51,16 @@ export function checkFileName(folder: string, file: string): void {
   }
 }
 
-/** The same for a file that is written, which may lie in a folder of the folder. @throws {InputError} */
-export function checkOutputName(folder: string, file: string): void {
-  for (const part of file.split('/')) checkFileName(folder, part);
+/** The same for one that may lie in a folder of the folder. @throws {InputError} */
+export function checkPathWithin(folder: string, path: string): void {
+  for (const part of path.split('/')) checkFileName(folder, part);
+}
+
+/** Those of files, by their paths, that lie in the folder itself, or in one of its folders. */
+export function namesIn(paths: Iterable<string>, within?: string): string[] {
+  const before = within === undefined ? '' : `${within}/`;
+  const names = [...paths].filter((path) => path.startsWith(before)).map((path) => path.slice(before.length));
+  return names.filter((name) => !name.includes('/')).sort();
 }
 
 /** @throws {InputError} if the file does not have these bytes */
@@ -60,12 +70,21 @@ export function checkRange(path: string, size: number, offset: number, length: n
   }
 }
 
+async function readAll(folder: Folder, file: string, maxBytes: number): Promise<Uint8Array> {
+  const size = await folder.size(file);
+  checkJsonBytes(size, maxBytes, pathIn(folder, file));
+  return folder.read(file, 0, size);
+}
+
 /** @throws {FormatError} naming the file if it is not a JSON object, or larger than `maxBytes` */
 export async function readJson(folder: Folder, file: string, maxBytes: number): Promise<JsonObject> {
-  const path = pathIn(folder, file);
-  const size = await folder.size(file);
-  checkJsonBytes(size, maxBytes, path);
-  return parseJsonObject(await folder.read(file, 0, size), path);
+  return parseJsonObject(await readAll(folder, file, maxBytes), pathIn(folder, file));
+}
+
+/** The same for one that need be no object. @throws {FormatError} naming the file if it is not JSON, or larger than `maxBytes` */
+export async function readJsonValue(folder: Folder, file: string, maxBytes: number): Promise<unknown> {
+  const where = `"${pathIn(folder, file)}"`;
+  return parseJson(decodeUtf8(await readAll(folder, file, maxBytes), where), where);
 }
 
 /** A file from one end to the other, `CHUNK_BYTES` at a time. */
@@ -85,7 +104,7 @@ function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 
   };
   return {
     name,
-    list: async () => [...blobs.keys()].filter((file) => !file.includes('/')).sort(),
+    list: async (within) => namesIn(blobs.keys(), within),
     size: async (file) => find(file).size,
     read: async (file, offset, length) => {
       const blob = find(file);
@@ -97,9 +116,10 @@ function folderOf(name: string, blobs: Pick<ReadonlyMap<string, Blob>, 'keys' | 
 }
 
 /**
- * A folder of files in memory or picked in a browser: a `FileList`, or a `Map` from names to bytes.
+ * A folder of files in memory or picked in a browser: a `FileList`, or a `Map` from names to bytes. Names may have those of folders in it
+ * before them.
  *
- * @throws {InputError} if a name is no plain file name or comes twice
+ * @throws {InputError} if a name could lead out of the folder, or comes twice
  *
  * @example
  * const model = await openLanguageModel(blobFolder(input.files!)); // of <input type="file" webkitdirectory>
@@ -112,16 +132,22 @@ export function blobFolder(
   const blobs = new Map<string, Blob>();
   for (const it of files) {
     const [file, content] = namedBlob(it);
-    checkFileName(name, file);
+    checkPathWithin(name, file);
     if (blobs.has(file)) throw new InputError(`"${name}": two files are called "${file}"`);
     blobs.set(file, content);
   }
   return folderOf(name, blobs);
 }
 
+/** Where a file lies in the folder that was picked in a page, or its name, where it was picked itself. */
+export function pathOfFile({ name, webkitRelativePath }: File): string {
+  const [, ...inside] = webkitRelativePath?.split('/') ?? [];
+  return inside.length > 0 ? inside.join('/') : name;
+}
+
 /** @throws {InputError} where it is neither a file nor a name and what that holds */
 function namedBlob(it: unknown): [string, Blob] {
-  const [file, content] = it instanceof Blob ? [Reflect.get(it, 'name'), it] : Array.isArray(it) ? it : [];
+  const [file, content] = it instanceof Blob ? [pathOfFile(it as File), it] : Array.isArray(it) ? it : [];
   if (typeof file === 'string') {
     if (content instanceof Blob) return [file, content];
     if (content instanceof Uint8Array) return [file, new Blob([content as Uint8Array<ArrayBuffer>])];
@@ -168,7 +194,7 @@ export function memoryOutput(name = 'model'): MemoryOutput {
   return {
     ...folderOf(name, { keys: () => files.keys(), get: blobOf }),
     async writeAt(file, offset, bytes) {
-      checkOutputName(name, file);
+      checkPathWithin(name, file);
       if (state !== 'open') throw new InputError(`"${name}": it is ${state}`);
       joined.delete(file);
       if (!files.has(file)) files.set(file, new Map());

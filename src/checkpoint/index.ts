@@ -6,6 +6,7 @@ export {
   type MemoryOutput,
   memoryOutput,
   type OutputFolder,
+  pathOfFile,
   readChunks,
   readJson,
 } from './folder.ts';

@@ -1,12 +1,26 @@
 // Writes a checkpoint folder: tensors in any order as they come, headers last, verified before it appears.
 
 import { FormatError, InputError } from '../errors.ts';
+import { isObject } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { isFloat } from '../graph/dtype.ts';
+import { limits } from '../limits.ts';
 import { openCheckpoint } from './checkpoint.ts';
-import { type Folder, type OutputFolder, readChunks } from './folder.ts';
+import {
+  checkPathWithin,
+  type Folder,
+  type OutputFolder,
+  pathIn,
+  readChunks,
+  readJsonValue,
+} from './folder.ts';
 import type { PlannedTensor, SafetensorsPlan } from './plan.ts';
 import { encode, hasNonFinite } from './tensor.ts';
+
+/** Of sentence-transformers: what stands behind the model, as a pooling, in folders of its own. */
+const MODULES_FILE = 'modules.json';
+/** Of sentence-transformers: how long texts may be, by whatever name of a model. */
+const LENGTH_FILE = /^sentence_[\w-]+_config\.json$/;
 
 /** Files beside the weights that belong to the same model whatever its widths are. */
 const SIDE_FILES = new Set([
@@ -24,14 +38,35 @@ const SIDE_FILES = new Set([
   'chat_template.json',
   'generation_config.json',
   'preprocessor_config.json',
+  MODULES_FILE,
+  'config_sentence_transformers.json',
   'LICENSE',
   'LICENSE.md',
   'LICENSE.txt',
 ]);
 
-/** The tokenizer's files, the generation config and the licence, those that there are. */
+/** The tokenizer's files, the generation config, what sentence-transformers has behind the model, and the licence, those that there are. */
 export async function sideFilesOf(folder: Folder): Promise<string[]> {
-  return (await folder.list()).filter((file) => SIDE_FILES.has(file));
+  const own = (await folder.list()).filter((file) => SIDE_FILES.has(file) || LENGTH_FILE.test(file));
+  if (!own.includes(MODULES_FILE)) return own;
+  for (const module of await modulesIn(folder))
+    own.push(...(await folder.list(module)).map((file) => `${module}/${file}`));
+  return own;
+}
+
+/** Folders of the modules behind the model. @throws {FormatError} */
+async function modulesIn(folder: Folder): Promise<Set<string>> {
+  const path = pathIn(folder, MODULES_FILE);
+  const modules = await readJsonValue(folder, MODULES_FILE, limits.jsonBytes);
+  const paths = Array.isArray(modules)
+    ? modules.map((it) => (isObject(it) ? it.path : undefined))
+    : [undefined];
+  const bad = paths.findIndex((it) => typeof it !== 'string');
+  if (bad >= 0) throw new FormatError(`"${path}": expected a list of modules, each with a "path"`);
+  const within = new Set(paths as string[]);
+  within.delete(''); // the model itself
+  for (const it of within) checkPathWithin(path, it);
+  return within;
 }
 
 /**

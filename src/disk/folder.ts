@@ -2,13 +2,7 @@
 
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import {
-  checkFileName,
-  checkOutputName,
-  checkRange,
-  type Folder,
-  type OutputFolder,
-} from '../checkpoint/folder.ts';
+import { checkPathWithin, checkRange, type Folder, type OutputFolder } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
 import type { Replacing } from '../run/index.ts';
 import {
@@ -61,6 +55,8 @@ class Handles {
   }
 }
 
+const NOTHING = { files: [], dangling: [] };
+
 /**
  * What can be read of a folder called `name`, which is at `path`.
  *
@@ -75,9 +71,11 @@ function readable(
   return {
     name,
     // Links to what is not there are among them: a download that is not whole is no model without these files.
-    list: () =>
-      attempt(name, async () => {
-        const { files, dangling } = await list(path);
+    list: (within = '') =>
+      attempt(join(name, within), async () => {
+        if (within !== '') checkPathWithin(name, within);
+        const listing = list(join(path, within));
+        const { files, dangling } = (await (within === '' ? listing : unlessMissing(listing))) ?? NOTHING;
         return [...files, ...dangling].sort();
       }),
     size: (file) => attempt(join(name, file), async () => (await (await get(file)).stat()).size),
@@ -100,7 +98,7 @@ export async function openFolder(path: string): Promise<Folder> {
   await checkFolder(path);
   const handles = new Handles();
   async function openFile(file: string): Promise<FileHandle> {
-    checkFileName(path, file);
+    checkPathWithin(path, file);
     return open(await fileWithin(path, join(path, file)));
   }
   const written = new Map<string, number>();
@@ -166,7 +164,7 @@ function hiddenFolder(name: string, temporary: string, place: () => Promise<void
     return named(at, action());
   }
   async function get(file: string, flags: 'wx+' | 'r+'): Promise<FileHandle> {
-    checkOutputName(name, file);
+    checkPathWithin(name, file);
     const path = join(temporary, file);
     return handles.get(file, async () => {
       if (file.includes('/')) await mkdir(dirname(path), { recursive: true });

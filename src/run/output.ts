@@ -70,7 +70,7 @@ export function heldFolder(folder: OutputFolder): Output {
   return {
     output: {
       name,
-      list: () => folder.list(),
+      list: (within) => folder.list(within),
       size: (file) => folder.size(file),
       read: (file, offset, length) => folder.read(file, offset, length),
       close: () => folder.close(),

@@ -1,6 +1,6 @@
 // What calls are given for a model or its data, and the place that it is.
 
-import { blobFolder, type Folder } from '../checkpoint/index.ts';
+import { blobFolder, type Folder, pathOfFile } from '../checkpoint/index.ts';
 import { InputError } from '../errors.ts';
 import { GONE, hasMethods, isDetached, said } from '../expect.ts';
 import { limits } from '../limits.ts';
@@ -136,9 +136,7 @@ async function entryOf(
     return [name, blobOf(await (await behind(it, signal)).read(), name)];
   }
   if (it instanceof Blob) {
-    // Of a folder that was picked, without the folder itself.
-    const [, ...inside] = it.webkitRelativePath?.split('/') ?? [];
-    return [inside.length > 0 ? inside.join('/') : it.name, it];
+    return [pathOfFile(it), it];
   }
   if (Array.isArray(it)) {
     const [path, content] = it as readonly unknown[];
@@ -265,11 +263,11 @@ function within(blobs: ReadonlyMap<string, Blob>, path: string): Place {
     read: async () => new Uint8Array(await find().arrayBuffer()),
     at: (name) => within(blobs, inside + name),
     parent: () => within(blobs, parent),
-    openFolder: async () =>
-      blobFolder(
-        list().files.map((name) => [name, blobs.get(inside + name)!] as const),
-        path || 'model',
-      ),
+    openFolder: async () => {
+      list(); // says where it is none
+      const files = below().map((name) => [name, blobs.get(inside + name)!] as const);
+      return blobFolder(files, path || 'model');
+    },
     externalReader: () => async (location, offset, length) => {
       const file = parent === '' ? location : `${parent}/${location}`;
       const blob = blobs.get(file);

@@ -205,11 +205,25 @@ describe('a folder of blobs', () => {
     expect(await folder.read('b.txt', 1, 3)).toEqual(text('ell'));
   });
 
-  test('refuses ranges outside a file, absent files, names that are paths and names that come twice', async () => {
+  test('has files in folders of it, as those of one that was picked', async () => {
+    const picked = (name: string, webkitRelativePath: string) =>
+      Object.assign(new File([webkitRelativePath], name), { webkitRelativePath });
+    const folder = blobFolder([
+      picked('config.json', 'minilm/config.json'),
+      picked('config.json', 'minilm/1_Pooling/config.json'),
+      picked('a', 'minilm/1_Pooling/more/a'),
+    ]);
+    expect(await folder.list()).toEqual(['config.json']);
+    expect(await folder.list('1_Pooling')).toEqual(['config.json']);
+    expect(await folder.list('2_Normalize')).toEqual([]);
+    expect(await folder.size('1_Pooling/config.json')).toBe('minilm/1_Pooling/config.json'.length);
+  });
+
+  test('refuses ranges outside a file, absent files, names that lead out of it and names that come twice', async () => {
     const folder = blobFolder([['a', text('abc')]], 'm');
     await expect(folder.read('a', 1, 3)).rejects.toThrow('"m/a": expected bytes 1 to 4, the file has 3');
     await expect(folder.size('b')).rejects.toThrow('"m/b": no such file');
-    for (const name of ['', '.', '..', 'a/b', 'a\\b', 'a\0']) {
+    for (const name of ['', '.', '..', 'a/../b', '/a', 'a\\b', 'a\0']) {
       expect(() => blobFolder([[name, text('')]]), name).toThrow(InputError);
     }
     expect(() =>

@@ -37,7 +37,11 @@ describe('a folder on disk', () => {
     symlinkSync('../../blobs/b', join(model, 'a'));
     symlinkSync(join(root, 'gone'), join(model, 'dangling'));
     const folder = await openFolder(model);
+    symlinkSync('../../../blobs/b', join(model, 'sub', 'c'));
     expect(await folder.list()).toEqual(['a', 'dangling']);
+    expect(await folder.list('sub')).toEqual(['c']);
+    expect(await folder.list('none')).toEqual([]);
+    expect(await folder.read('sub/c', 1, 3)).toEqual(text('ell'));
     expect(await folder.size('a')).toBe(5);
     expect(await folder.read('a', 1, 3)).toEqual(text('ell'));
     await expect(folder.read('a', 3, 3)).rejects.toThrow(`"${join(model, 'a')}": expected bytes 3 to 6`);
@@ -130,6 +134,11 @@ describe('a folder on disk', () => {
     for (const name of ['../secret', join(root, 'secret'), '..', 'sub/../../secret']) {
       await expect(folder.read(name, 0, 1), name).rejects.toThrow('expected the plain name of a file');
     }
+    await expect(folder.list('..')).rejects.toThrow('expected the plain name of a file');
+    mkdirSync(join(root, 'other'));
+    writeFileSync(join(root, 'other', 'secret'), 'secret');
+    symlinkSync('../other', join(root, 'model', 'link'));
+    await expect(folder.read('link/secret', 0, 1)).rejects.toThrow('leads out of its folder');
   });
 });
 

@@ -141,6 +141,66 @@ describe('writing a checkpoint', () => {
     await expect(begin().writer.copyFile(source, 'vocab.json')).rejects.toThrow('vocab.json": no such file');
   });
 
+  describe('of sentence-transformers', () => {
+    const modules = (...paths: unknown[]) =>
+      json(paths.map((path, idx) => ({ idx, path, type: 'some.Module' })));
+    const copied = async (files: readonly (readonly [string, Uint8Array])[]) => {
+      const { output, writer } = begin();
+      await writeAll(writer);
+      await writer.copySideFiles(blobFolder(files, 'm'));
+      await writer.finish();
+      return output.files();
+    };
+
+    test('copies what stands behind the model, in folders of its own, and no other folders', async () => {
+      const map = new Uint8Array(100).map((_, i) => i);
+      const files = await copied([
+        ['modules.json', modules('', '1_Pooling', '2_Dense', '3_Normalize', '1_Pooling')],
+        ['config_sentence_transformers.json', text('{}')],
+        ['sentence_bert_config.json', text('{"max_seq_length": 256}')],
+        ['1_Pooling/config.json', text('{"pooling_mode_mean_tokens": true}')],
+        ['2_Dense/config.json', text('{}')],
+        ['2_Dense/model.safetensors', map],
+        ['1_Pooling/more/config.json', text('{}')],
+        ['onnx/model.onnx', text('old')],
+      ]);
+      const before = new Set(['config.json', 'model.safetensors.index.json']);
+      expect(
+        [...files.keys()].filter((name) => !before.has(name) && !name.startsWith('model-')).sort(),
+      ).toEqual([
+        '1_Pooling/config.json',
+        '2_Dense/config.json',
+        '2_Dense/model.safetensors',
+        'config_sentence_transformers.json',
+        'modules.json',
+        'sentence_bert_config.json',
+      ]);
+      expect(new Uint8Array(await files.get('2_Dense/model.safetensors')!.arrayBuffer())).toEqual(map);
+      // Without a list of modules it is no folder of theirs.
+      expect([...(await copied([['1_Pooling/config.json', text('{}')]])).keys()]).not.toContain(
+        '1_Pooling/config.json',
+      );
+    });
+
+    test.each<[string, Uint8Array, string]>([
+      [
+        'a folder above it',
+        modules('../secret'),
+        '"m/modules.json": expected the plain name of a file in the folder, got ".."',
+      ],
+      ['a path from the root', modules('/etc'), 'got ""'],
+      [
+        'a module without a path',
+        modules(undefined),
+        '"m/modules.json": expected a list of modules, each with a "path"',
+      ],
+      ['no list', json({ path: '' }), 'expected a list of modules'],
+      ['no JSON', text('['), '"m/modules.json": not valid JSON'],
+    ])('refuses %s', async (_, content, message) => {
+      await expect(copied([['modules.json', content]])).rejects.toThrow(message);
+    });
+  });
+
   test('shows the whole folder to a check, and nothing remains if that fails', async () => {
     const { output, writer } = begin();
     await writeAll(writer);

@@ -20,6 +20,8 @@ import {
   tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { folderSubject } from '../../src/pipeline/models/folder.ts';
+import { ship, storedFolder } from '../../src/pipeline/queue/snapshot.ts';
+import { memoryStore } from '../../src/pipeline/store/store.ts';
 import {
   BERT,
   CLIP,
@@ -147,6 +149,29 @@ test.each([
   // The weights that stay make up for those that go.
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
   expect(relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
+});
+
+test('what sentence-transformers has behind an encoder goes along, and to workers', async () => {
+  const { folder, checkpoint } = await openTiny(BERT);
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  const behind = new Map([
+    ['modules.json', bytes('[{ "path": "" }, { "path": "1_Pooling" }, { "path": "2_Normalize" }]')],
+    ['sentence_bert_config.json', bytes('{"max_seq_length": 9}')],
+    ['1_Pooling/config.json', bytes('{"word_embedding_dimension": 32}')],
+  ]);
+  const files: [string, Uint8Array][] = [...behind];
+  for (const file of await folder.list())
+    files.push([file, await folder.read(file, 0, await folder.size(file))]);
+  const opened = await openLanguageModel(blobFolder(files));
+  const calibration = await feedsDataset(sentences(20, [9]), inputOf(opened));
+  const written = (await pruned(opened, calibration, { onnx: undefined })).files;
+  for (const [file, content] of behind)
+    expect(new Uint8Array(await written.get(file)!.arrayBuffer())).toEqual(content);
+  const shipment = await folderSubject(opened).shipment();
+  expect(shipment.files.map(({ name }) => name)).toEqual([...checkpoint.files, ...behind.keys()].sort());
+  const store = memoryStore();
+  const { model } = await ship(store, shipment, calibration, 1);
+  expect(await storedFolder(store, 'm', model.files).list('1_Pooling')).toEqual(['config.json']);
 });
 
 test('the ONNX file beside a folder is proved too: one that gives something else is refused', async () => {

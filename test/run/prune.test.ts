@@ -261,8 +261,12 @@ test('a folder is opened by what it is', async () => {
   const opened = await openFolder(fixture('opt-kjv'));
   expect(await opened.list()).toContain('config.json');
   await opened.close();
-  const picked = await openFolder(directory('net', [['config.json', new Uint8Array(2)]]));
+  const inside = directory('1_Pooling', [['config.json', new Uint8Array(3)]]);
+  const picked = await openFolder(directory('net', [['config.json', new Uint8Array(2)]], [inside]));
   expect(await picked.size('config.json')).toBe(2);
+  expect(await picked.list('1_Pooling')).toEqual(['config.json']);
+  await expect(openFolder(new File([], 'a.txt'))).rejects.toThrow('"a.txt": not a folder');
+  expect(await picked.size('1_Pooling/config.json')).toBe(3);
 });
 
 test('paths are for where there is a disk', async () => {
@@ -274,7 +278,11 @@ test('paths are for where there is a disk', async () => {
 });
 
 /** As browsers hand folders out. */
-function directory(name: string, files: Iterable<readonly [string, Uint8Array]>): Library.DirectoryHandle {
+function directory(
+  name: string,
+  files: Iterable<readonly [string, Uint8Array]>,
+  folders: readonly Library.DirectoryHandle[] = [],
+): Library.DirectoryHandle {
   const entries = Array.from(files, ([file, content]) => {
     const handle = {
       kind: 'file',
@@ -287,6 +295,7 @@ function directory(name: string, files: Iterable<readonly [string, Uint8Array]>)
     name,
     async *entries() {
       yield* entries;
+      for (const folder of folders) yield [folder.name, folder] as const;
     },
   };
 }

@@ -262,9 +262,13 @@ function blockBatch({ info }: OpenedModel): number {
  * @throws {FormatError} naming what is larger than any tokenizer
  */
 async function checkSideFiles(folder: Folder): Promise<void> {
-  for (const file of await sideFilesOf(folder))
-    checkJsonBytes(await folder.size(file), limits.tokenizerBytes, `${folder.name}/${file}`);
+  for (const file of await sideFilesOf(folder)) {
+    const most = MODULE_WEIGHTS.test(file) ? Number.POSITIVE_INFINITY : limits.tokenizerBytes;
+    checkJsonBytes(await folder.size(file), most, `${folder.name}/${file}`);
+  }
 }
+/** Of a map behind the model: copied in pieces, however large. */
+const MODULE_WEIGHTS = /\/.*\.(safetensors|bin)$/;
 
 /** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
 async function checkWindows(
@@ -310,8 +314,8 @@ function bytesOf({ tensors }: Checkpoint): number {
  * there may be large, as the same weights in other formats.
  */
 async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<string[]> {
-  const own = new Set([...checkpoint.files, SIZES_FILE, ...(await sideFilesOf(folder))]);
-  return (await folder.list()).filter((file) => own.has(file));
+  const own = new Set([...checkpoint.files, SIZES_FILE]);
+  return [...(await folder.list()).filter((file) => own.has(file)), ...(await sideFilesOf(folder))].sort();
 }
 
 async function shipmentOf(opened: OpenedLanguageModel): Promise<Shipment> {

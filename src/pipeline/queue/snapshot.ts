@@ -1,7 +1,7 @@
 // What workers have to know of a run, in its store: the model, the samples, the recipe. Contents lie under their hashes, so
 // that what is there already is not written again.
 
-import { CHUNK_BYTES, checkRange, type Folder } from '../../checkpoint/folder.ts';
+import { CHUNK_BYTES, checkRange, type Folder, namesIn } from '../../checkpoint/folder.ts';
 import { InputError } from '../../errors.ts';
 import { sum } from '../../graph/index.ts';
 import { listed } from '../data/batches.ts';
@@ -146,7 +146,11 @@ export function storedFolder(store: RunStore, name: string, files: readonly Ship
   const sizeOf = (file: string) => sum(find(file).map(({ bytes }) => bytes));
   return {
     name,
-    list: async () => files.map((it) => it.name).sort(),
+    list: async (within) =>
+      namesIn(
+        files.map((it) => it.name),
+        within,
+      ),
     size: async (file) => sizeOf(file),
     async read(file, offset, length) {
       checkRange(`${name}/${file}`, sizeOf(file), offset, length);
