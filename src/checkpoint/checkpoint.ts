@@ -76,13 +76,18 @@ async function readShards(folder: Folder, indexFile: string, read: ReadFile): Pr
   return [...tensors.values()];
 }
 
-/** By the names that transformers gives them when it reads them: BERT's norms have those of TensorFlow in its first checkpoints. */
+/**
+ * By names that transformers knows, whichever they have: BERT's norms have those of TensorFlow in its first checkpoints, and weights that are
+ * directions and lengths those of either way in which torch makes them.
+ */
 function byName(stored: readonly StoredTensor[], folder: Folder): Map<string, StoredTensor> {
   const tensors = new Map<string, StoredTensor>();
   for (const tensor of stored) {
     const name = tensor.name
       .replace(/LayerNorm\.gamma$/, 'LayerNorm.weight')
-      .replace(/LayerNorm\.beta$/, 'LayerNorm.bias');
+      .replace(/LayerNorm\.beta$/, 'LayerNorm.bias')
+      .replace(/parametrizations\.weight\.original0$/, 'weight_g')
+      .replace(/parametrizations\.weight\.original1$/, 'weight_v');
     if (tensors.has(name))
       throw new FormatError(
         `"${pathIn(folder, tensor.file)}": tensor "${name}" is there twice, once as "${tensor.name}"`,

@@ -91,7 +91,12 @@ export async function openInPlace(
     const preprocessing = await preprocessingOfFolder(place, options);
     const image = otherSide(model.language, preprocessing);
     const sized = image === undefined ? model : await openLanguageModel(folder, { heads, image });
-    return { model: sized, engine, ...imagesFor(inputOf(sized), preprocessing, options) };
+    const input = inputOf(sized);
+    // Waveforms are as long as the data has them.
+    const { size = input.shape } = input.open.includes(true)
+      ? await dataFor(input, preprocessing, { ...options, seqlen: undefined })
+      : {};
+    return { model: sized, engine, ...imagesFor({ ...input, shape: size }, preprocessing, options) };
   }
   const length = lengthFor(maxPositions, options);
   const tokenizer =
@@ -103,14 +108,14 @@ export async function openInPlace(
   return { model, engine, ...orFeeds(input, DEFAULT_WINDOWS, sentences) };
 }
 
-/** What config.json says of a folder of safetensors, and the tokens of its windows. */
+/** What config.json says of a folder of safetensors, and how long its samples are where they have a length. */
 export async function describeInPlace(place: Place, options: OpenSettings, opened: Opened) {
   const folder = opened(await place.openFolder());
   const found = await describeFolder(folder);
   tellKind(found, options);
   const image = found.image && otherSide(found, await preprocessingOfFolder(place, options));
   const language = image === undefined ? found : await describeFolder(folder, { image });
-  return { language, length: lengthFor(language.maxPositions, options) };
+  return { language, length: language.lengthOf(lengthFor(language.maxPositions, options)) };
 }
 
 /** Of images as they are prepared, where the model takes those of other sizes than config.json says. */

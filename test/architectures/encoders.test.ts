@@ -28,6 +28,7 @@ import {
   T5,
   VIT,
   VOCABULARY,
+  WAV2VEC2,
 } from './encoders.ts';
 import { ids, maxDifference, open, runOnce, sizesOf, sourceOf, type Value, type Weights } from './source.ts';
 
@@ -43,6 +44,8 @@ const sound = Float32Array.from({ length: 5 * 18 }, () => 2 * next() - 1);
 function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string, Value> } {
   if (model.architecture === 'whisper')
     return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
+  if (/^(wav2vec2|hubert|unispeech)/.test(model.architecture))
+    return { sample: { image: sound }, feeds: { input_values: { dims: [1, sound.length], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
   const hasTypes = /^(bert|electra)$/.test(model.architecture);
@@ -69,7 +72,8 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
 
   test('embedding, blocks and head give what the loops give', async () => {
     expect(maxDifference(await inParts(model, source, feeds), expected)).toBeLessThan(TOLERANCE);
-    expect(model.outputsOf(model.tokensOf([tokens.length]))).toBe(expected.length);
+    const [, ...dims] = Object.values(feeds)[0].dims;
+    expect(model.outputsOf(model.tokensOf(dims))).toBe(expected.length);
   });
 
   test('the whole model gives it', async () => {
@@ -283,6 +287,17 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+    [{ ...WAV2VEC2, adapter_attn_dim: 16 }, '"wav2vec2": adapter_attn_dim'],
+    [{ ...WAV2VEC2, add_adapter: true }, '"wav2vec2": add_adapter'],
+    [{ ...WAV2VEC2, model_type: 'hubert', conv_pos_batch_norm: true }, '"hubert": conv_pos_batch_norm'],
+    [{ ...WAV2VEC2, feat_extract_norm: 'batch' }, 'feat_extract_norm "batch"'],
+    [{ ...WAV2VEC2, conv_dim: [6, 8] }, '"conv_dim" expected a list of 3 integers of at least 1, got [6,8]'],
+    [{ ...WAV2VEC2, conv_stride: [3, 2, 0.5] }, '"conv_stride" expected a list of 3 integers'],
+    [{ ...WAV2VEC2, num_conv_pos_embedding_groups: 5 }, '32 features cannot be shared out to 5 groups'],
+    [
+      { ...ENCODERS['wav2vec2, classifier'], use_weighted_layer_sum: true },
+      '"wav2vec2": use_weighted_layer_sum',
+    ],
   ])('%#: %s', (config, message) => {
     expect(() => describeModel(config)).toThrow(message);
   });

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip and modeling_siglip in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -167,6 +167,21 @@ export const BART: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const WAV2VEC2: Config = {
+  model_type: 'wav2vec2',
+  architectures: ['Wav2Vec2Model'],
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  num_feat_extract_layers: 3,
+  conv_dim: [6, 8, 10],
+  conv_kernel: [4, 3, 2],
+  conv_stride: [3, 2, 1],
+  num_conv_pos_embeddings: 4,
+  num_conv_pos_embedding_groups: 2,
+};
+
 export const MODERNBERT: Config = {
   model_type: 'modernbert',
   architectures: ['ModernBertModel'],
@@ -310,6 +325,36 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   },
   pegasus: { ...BART, model_type: 'pegasus' },
   m2m_100: { ...BART, model_type: 'm2m_100', activation_function: undefined },
+  wav2vec2: WAV2VEC2,
+  'wav2vec2, letters': { ...WAV2VEC2, architectures: ['Wav2Vec2ForCTC'], vocab_size: 7 },
+  'wav2vec2, norms before each half, an odd number of tokens around': {
+    ...WAV2VEC2,
+    architectures: ['Wav2Vec2ForCTC'],
+    vocab_size: 7,
+    do_stable_layer_norm: true,
+    feat_extract_norm: 'layer',
+    conv_bias: true,
+    num_conv_pos_embeddings: 5,
+    hidden_act: 'relu',
+    layer_norm_eps: 0.01,
+  },
+  'wav2vec2, norms before each half, features': { ...WAV2VEC2, do_stable_layer_norm: true },
+  'wav2vec2, classifier': {
+    ...classifier(WAV2VEC2, 'Wav2Vec2ForSequenceClassification'),
+    classifier_proj_size: HIDDEN,
+  },
+  hubert: {
+    ...WAV2VEC2,
+    model_type: 'hubert',
+    architectures: ['HubertForCTC'],
+    vocab_size: 7,
+    feat_proj_layer_norm: false,
+  },
+  'unispeech-sat': {
+    ...WAV2VEC2,
+    model_type: 'unispeech-sat',
+    architectures: ['UniSpeechSatForPreTraining'],
+  },
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
@@ -318,7 +363,9 @@ const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isBart = ({ model_type: type }: Config) => /^(m?bart|marian|pegasus|m2m_100)$/.test(String(type));
 /** Whether norms stand before each half of a block. */
 const isBefore = (config: Config) =>
-  !isText(config) || /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
+  (isWave(config) && config.do_stable_layer_norm === true) ||
+  (!isText(config) && !isWave(config)) ||
+  /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
   /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
@@ -334,14 +381,15 @@ function sizesIn(config: Config): Config {
 }
 const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
-const isText = (config: Config) => !isImage(config) && config.model_type !== 'whisper';
+const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat)$/.test(String(type));
+const isText = (config: Config) => !isImage(config) && !isWave(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
   if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'modernbert' || isBart({ model_type: type })) return isBare ? '' : 'model.';
-  return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : type}.`;
+  return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : String(type).replace('-', '_')}.`;
 }
 
 /** Where the parts of a block are. */
@@ -362,6 +410,14 @@ function namesOf(config: Config) {
       out: 'self_attn.out_proj',
       norms: ['self_attn_layer_norm', 'final_layer_norm'],
       mlp: ['fc1', 'fc2'],
+    };
+  if (isWave(config))
+    return {
+      layer: (i: number) => `encoder.layers.${i}`,
+      qkv: ['attention.q_proj', 'attention.k_proj', 'attention.v_proj'],
+      out: 'attention.out_proj',
+      norms: ['layer_norm', 'final_layer_norm'],
+      mlp: ['feed_forward.intermediate_dense', 'feed_forward.output_dense'],
     };
   if (isTower(config))
     return {
@@ -430,6 +486,8 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
     case 'clip':
       return [{ read: ([, ...squares]) => meanOf(squares), maps: [['classifier']] }];
+    case 'wav2vec2':
+      return [{ read: meanOf, maps: [['projector'], ['classifier']] }];
     case 'ijepa':
     case 'siglip':
       return [{ read: meanOf, maps: [['classifier']] }];
@@ -481,6 +539,8 @@ export function encoderWeights(
     if (width !== HIDDEN) map(`${at}embeddings_project`, HIDDEN, width);
     const buckets = config.relative_attention_num_buckets as number | undefined;
     if (buckets) tensor(`${at}encoder.relative_attention_bias.weight`, [buckets, HEADS], 1);
+  } else if (isWave(config)) {
+    waveWeights(config, at, tensor, map, norm);
   } else if (config.model_type === 'whisper') {
     const widths = [config.num_mel_bins as number, HIDDEN];
     for (const [i, width] of widths.entries()) {
@@ -575,6 +635,34 @@ function towerWeights(
   map(`${at}head.mlp.fc2`, HIDDEN, FFN);
 }
 
+function waveWeights(
+  config: Config,
+  at: string,
+  tensor: Maker['tensor'],
+  map: Maker['linear'],
+  norm: (name: string, width?: number) => void,
+): void {
+  const [widths, kernels] = [config.conv_dim, config.conv_kernel] as number[][];
+  const around = `${at}encoder.pos_conv_embed.conv`;
+  const [places, groups] = [config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups] as number[];
+  for (const [i, width] of widths.entries()) {
+    const layer = `${at}feature_extractor.conv_layers.${i}`;
+    const before = i === 0 ? 1 : widths[i - 1];
+    tensor(`${layer}.conv.weight`, [width, before, kernels[i]], (before * kernels[i]) ** -0.5);
+    if (config.conv_bias) tensor(`${layer}.conv.bias`, [width], 0.3);
+    if (i === 0 || config.feat_extract_norm === 'layer') norm(`${layer}.layer_norm`, width);
+  }
+  if (config.feat_proj_layer_norm !== false) norm(`${at}feature_projection.layer_norm`, widths.at(-1));
+  map(`${at}feature_projection.projection`, HIDDEN, widths.at(-1)!);
+  tensor(`${around}.weight_g`, [1, 1, places], 0.3, 1);
+  tensor(`${around}.weight_v`, [HIDDEN, HIDDEN / groups, places], 1);
+  tensor(`${around}.bias`, [HIDDEN], 0.3);
+  norm(`${at}encoder.layer_norm`);
+  if (givesLetters(config)) map('lm_head', config.vocab_size as number, HIDDEN);
+}
+
+const givesLetters = ({ architectures }: Config) => (architectures as string[])[0].endsWith('ForCTC');
+
 /** Whether SigLIP's probe asks its tokens. */
 const isPooled = (config: Config) =>
   isTower(config) && !isClip(config) && config.vision_use_head !== false && headsOf(config).length === 0;
@@ -646,7 +734,7 @@ export function denseSizes(config: Config): BlockSizes[] {
   return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn }));
 }
 
-/** A sample: token ids with their types, or an image, channels × height × width, or a spectrogram, channels × frames. */
+/** A sample: token ids with their types, or an image, channels × height × width, or a spectrogram, channels × frames, or a waveform. */
 export interface Sample {
   readonly tokens?: readonly number[];
   readonly types?: readonly number[];
@@ -667,9 +755,10 @@ export function encoderReference(
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
   const sizesOf = sizesIn(config);
-  const eps = (sizesOf.layer_norm_eps ?? (isWhisper || isBart(config) ? 1e-5 : 1e-12)) as number;
+  const isFive = isWhisper || isBart(config) || isWave(config);
+  const eps = (sizesOf.layer_norm_eps ?? (isFive ? 1e-5 : 1e-12)) as number;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
-  const begin = isWhisper ? spectra : isTower(config) ? squares : patches;
+  const begin = isWave(config) ? wave : isWhisper ? spectra : isTower(config) ? squares : patches;
   const read = isBart(config) ? bartEmbedded : embedded;
   let x = sample.image ? begin(config, weights, sample.image) : read(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
@@ -686,7 +775,11 @@ export function encoderReference(
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       return scaled(map(attention(q, k, v, how), out), 1);
     };
-    const name = sizesOf.hidden_act ?? config.activation ?? config.activation_function ?? 'relu';
+    const name =
+      sizesOf.hidden_act ??
+      config.activation ??
+      config.activation_function ??
+      (isWave(config) ? 'gelu' : 'relu');
     const think = (y: Rows) => {
       const inner = map(y, mlp[0]);
       if (!config.use_swiglu_ffn) return scaled(map(activate(inner, name as string), mlp[1]), 2);
@@ -708,9 +801,12 @@ export function encoderReference(
       ? 'layer_norm'
       : isTower(config)
         ? 'post_layernorm'
-        : 'layernorm';
+        : isWave(config)
+          ? 'encoder.layer_norm'
+          : 'layernorm';
   if (isBefore(config) && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
   if (isPooled(config)) return probed(config, weights, x);
+  if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
   const scores = heads.map(({ read, maps }) =>
@@ -841,6 +937,71 @@ function bartEmbedded(config: Config, weights: Weights, { tokens = [] }: Sample)
   });
   const norm = `${at}encoder.layernorm_embedding`;
   return weights.has(`${norm}.weight`) ? layerNorm(x, weights, norm, 1e-5) : x;
+}
+
+/** Rows are tokens, as convolutions make them of a waveform, with what those around give each. */
+function wave(config: Config, weights: Weights, sound: Float32Array): Rows {
+  const at = prefixOf(config);
+  const [kernels, strides] = [config.conv_kernel, config.conv_stride] as number[][];
+  const eps = (config.layer_norm_eps ?? 1e-5) as number;
+  let x: Rows = Array.from(sound, (value) => [value]);
+  for (const [i, kernel] of kernels.entries()) {
+    const layer = `${at}feature_extractor.conv_layers.${i}`;
+    const { data, shape } = weights.get(`${layer}.conv.weight`)!;
+    const bias = weights.get(`${layer}.conv.bias`)?.data;
+    const [width, before] = [shape[0], x];
+    const length = Math.floor((before.length - kernel) / strides[i]) + 1;
+    x = Array.from({ length }, (_, t) =>
+      Array.from({ length: width }, (_, o) => {
+        let total = bias?.[o] ?? 0;
+        for (let k = 0; k < kernel; k++)
+          for (let c = 0; c < before[0].length; c++)
+            total += data[(o * before[0].length + c) * kernel + k] * before[t * strides[i] + k][c];
+        return total;
+      }),
+    );
+    if (config.feat_extract_norm === 'layer') x = layerNorm(x, weights, `${layer}.layer_norm`, 1e-5);
+    else if (i === 0) x = overTime(x, weights, `${layer}.layer_norm`);
+    x = activate(x, 'gelu');
+  }
+  if (config.feat_proj_layer_norm !== false)
+    x = layerNorm(x, weights, `${at}feature_projection.layer_norm`, eps);
+  x = linear(x, weights, `${at}feature_projection.projection`);
+  x = add(x, activate(around(config, weights, x), 'gelu'));
+  return config.do_stable_layer_norm ? x : layerNorm(x, weights, `${at}encoder.layer_norm`, eps);
+}
+
+/** Each channel less its mean, by its deviation. */
+function overTime(x: Rows, weights: Weights, name: string): Rows {
+  const [weight, bias] = ['weight', 'bias'].map((kind) => weights.get(`${name}.${kind}`)!.data);
+  const mean = meanOf(x);
+  const variance = meanOf(x.map((row) => row.map((value, c) => (value - mean[c]) ** 2)));
+  return x.map((row) =>
+    row.map((value, c) => ((value - mean[c]) / Math.sqrt(variance[c] + 1e-5)) * weight[c] + bias[c]),
+  );
+}
+
+/** A grouped convolution over tokens, of as many before each as behind it, and one more where they are an even number. */
+function around(config: Config, weights: Weights, x: Rows): Rows {
+  const name = `${prefixOf(config)}encoder.pos_conv_embed.conv`;
+  const [v, g, bias] = ['weight_v', 'weight_g', 'bias'].map((kind) => weights.get(`${name}.${kind}`)!.data);
+  const [places, groups] = [config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups] as number[];
+  const share = HIDDEN / groups;
+  const lengths = Array.from({ length: places }, (_, k) =>
+    Math.sqrt(v.reduce((sum, value, at) => sum + (at % places === k ? value ** 2 : 0), 0)),
+  );
+  return x.map((_, t) =>
+    Array.from({ length: HIDDEN }, (_, o) => {
+      let total = bias[o];
+      for (let k = 0; k < places; k++)
+        for (let c = 0; c < share; c++) {
+          const weight = (v[(o * share + c) * places + k] * g[k]) / lengths[k];
+          const from = t + k - Math.floor(places / 2);
+          total += weight * (x[from]?.[Math.floor(o / share) * share + c] ?? 0);
+        }
+      return total;
+    }),
+  );
 }
 
 /** Frames by channel as rows of features, half as many. */

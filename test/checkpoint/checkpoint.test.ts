@@ -65,6 +65,13 @@ describe('opening a folder', () => {
     expect(await checkpoint.read('a.LayerNorm.bias')).toEqual(Float32Array.of(3));
   });
 
+  test('calls directions and lengths of weights so, in whichever way torch has made them', async () => {
+    const [length, direction] = [0, 1].map((i) => `a.conv.parametrizations.weight.original${i}`);
+    const checkpoint = await open({ 'model.safetensors': tensorsFile({ [length]: 2, [direction]: 3 }) });
+    expect([...checkpoint.tensors.keys()]).toEqual(['a.conv.weight_g', 'a.conv.weight_v']);
+    expect(await checkpoint.read('a.conv.weight_v')).toEqual(Float32Array.of(3));
+  });
+
   test.each<[string, Record<string, Uint8Array>, typeof InputError | typeof FormatError, string]>([
     ['no weights', {}, InputError, '"m": no weights in it; expected one of model.safetensors,'],
     [

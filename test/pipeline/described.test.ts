@@ -208,7 +208,8 @@ test.each([...Object.keys(VARIANTS), ...Object.keys(ENCODERS)])(
     const { folder } = await folderOf(config, weights, sizes && { blocks: sizes });
     const opened = await openLanguageModel(folder, { heads: 'narrow' });
     const { structures, chain } = folderSubject(opened);
-    const { open } = chain(engine, tokenWindows(new Int32Array(18), { samples: 2, seqlen: 9 }));
+    const seqlen = opened.language.lengthOf(9);
+    const { open } = chain(engine, tokenWindows(new Int32Array(2 * seqlen), { samples: 2, seqlen }));
     for (let block = 0; block < opened.language.blocks; block++) {
       const part = await open(block + 1);
       const found = prunableOf(part.opened!).map((it) => [part.named(it).name, it.groups]);

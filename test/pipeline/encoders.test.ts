@@ -36,6 +36,7 @@ import {
   SIGLIP,
   T5,
   VOCABULARY,
+  WAV2VEC2,
   WHISPER,
 } from '../architectures/encoders.ts';
 import type { Weights } from '../architectures/source.ts';
@@ -92,12 +93,12 @@ async function loops(
   sizes: readonly BlockSizes[] = language.sizes,
 ): Promise<number[]> {
   const weights = await weightsOf(checkpoint);
-  const { input_ids: ids, token_type_ids: types, pixel_values, input_features } = inputs;
+  const { input_ids: ids, token_type_ids: types, pixel_values, input_features, input_values } = inputs;
   const numbers = (tensor?: { data: Float32Array }) => tensor && Array.from(tensor.data);
   const sample = {
     tokens: numbers(ids),
     types: numbers(types),
-    image: (pixel_values ?? input_features)?.data,
+    image: (pixel_values ?? input_features ?? input_values)?.data,
   };
   return encoderReference(checkpoint.config, sizes, weights, sample);
 }
@@ -345,6 +346,49 @@ test('the encoder of a speech model is pruned, and its decoder stays', async () 
   expect(Math.max(...wanted.map((value, i) => Math.abs(value - features.data[i])))).toBeLessThan(1e-4);
   // two convolutions over 18 and 9 frames
   expect(opened.language.macsAround(9)).toBe(32 * 3 * (18 * 5 + 9 * 32));
+});
+
+test('the encoder of waveforms is pruned, of any length, by the scores of every token', async () => {
+  const config = { ...WAV2VEC2, architectures: ['Wav2Vec2ForCTC'], vocab_size: 7 };
+  const opened = await openTiny(config);
+  const { language } = opened;
+  const input = inputOf(opened);
+  expect(input).toMatchObject({ name: 'input_values', shape: [0], open: [true] });
+  const next = random(8);
+  const waves = (count: number, lengths: readonly number[]) =>
+    Array.from({ length: count }, (_, i) => {
+      const length = lengths[i % lengths.length];
+      const data = Float32Array.from({ length }, () => 2 * next() - 1);
+      return { inputs: { input_values: { dims: [length], data } } };
+    });
+  const [calibration, evaluation] = await Promise.all(
+    [waves(40, [90, 61]), waves(8, [75])].map((samples) => feedsDataset(samples, input)),
+  );
+  const { report, again, files } = await pruned(opened, calibration, { evaluation });
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect([...again.checkpoint.tensors.keys()]).toEqual([...opened.checkpoint.tensors.keys()]);
+  const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
+  expect(report.quality!.relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
+  const session = await engine.load(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()));
+  for (const { inputs } of waves(2, [90, 40])) {
+    const { input_values: wave } = inputs;
+    const { logits } = await session.run({ input_values: { ...wave, dims: [1, ...wave.dims] } });
+    expect(logits.dims).toEqual([1, language.tokensOf(wave.dims), 7]);
+    const wanted = await loops(again, inputs);
+    expect(Math.max(...wanted.map((value, i) => Math.abs(value - logits.data[i])))).toBeLessThan(1e-4);
+  }
+  await session.release();
+
+  // Convolutions to 29, 14 and 13 tokens, the map to features, those around, letters.
+  const convolutions = 29 * 6 * 4 + 14 * 8 * 6 * 3 + 13 * 10 * 8 * 2;
+  expect(language.macsAround(13)).toBe(convolutions + 13 * 32 * (10 + 16 * 4 + 7));
+  // Of 89 samples the last is in none of these.
+  expect([language.tokensOf([89]), language.tokensOf([88]), language.lengthOf(13)]).toEqual([13, 13, 88]);
+  const short = await feedsDataset(waves(40, [90, 12]), input);
+  await expect(pruned(opened, short)).rejects.toThrow(
+    'waveforms of at least 16 samples expected for this wav2vec2, got [12]',
+  );
 });
 
 test('what an image takes is counted: its patches, its tokens in the blocks, one of them in the classifier', async () => {

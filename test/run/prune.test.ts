@@ -7,8 +7,10 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
+import { encoderWeights, WAV2VEC2 } from '../architectures/encoders.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { small } from '../hostile/models.ts';
@@ -175,6 +177,29 @@ describe('prune', () => {
     });
     expect([...files.keys()]).toEqual(expect.arrayContaining(['config.json', 'model.safetensors']));
     expect(report.calibration).toMatchObject({ samples: 4, seqlen: 32, sampling: 'even' });
+  });
+
+  test('takes waveforms of the length that an array has', async () => {
+    const output = memoryOutput();
+    const weights = encoderWeights(WAV2VEC2);
+    const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
+    const writer = new CheckpointWriter(output, planSafetensors(specs));
+    for (const [name, { data }] of weights) await writer.write(name, data);
+    await writer.writeFile('config.json', Buffer.from(JSON.stringify(WAV2VEC2)));
+    await writer.writeFile(
+      'preprocessor_config.json',
+      Buffer.from('{"do_normalize": true, "feature_size": 1}'),
+    );
+    await writer.finish();
+    const model = [...output.files()];
+    const calibration = npy(
+      [40, 90],
+      Float32Array.from({ length: 40 * 90 }, (_, i) => Math.sin(i * i)),
+    );
+    const how = { keep: 0.5, target: 'self', correct: false, threads: 1 } as const;
+    const { report, files } = await prune(model, { ...how, calibration: [['waves.npy', calibration]] });
+    expect(report.samples).toBe(40);
+    expect((await inspect([...files])).parameters).toBe(report.parameters.after);
   });
 
   test.each<[string, Record<string, unknown>, string]>([

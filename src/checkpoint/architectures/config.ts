@@ -3,7 +3,7 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
-import { ACTIVATIONS } from './activation.ts';
+import { ACTIVATIONS, type Activation } from './activation.ts';
 import type { Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
@@ -77,6 +77,18 @@ export function numbers(config: Config, key: string, count: number): readonly nu
   const isPositive = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
   const fits = (value: unknown) => Array.isArray(value) && value.length === count && value.every(isPositive);
   return field<readonly number[]>(config, key, undefined, `a list of ${count} positive numbers`, fits);
+}
+
+/** The same of integers. */
+export function integers(
+  config: Config,
+  key: string,
+  count: number,
+  otherwise: readonly number[],
+): readonly number[] {
+  const isOne = (value: unknown) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LARGEST;
+  const fits = (value: unknown) => Array.isArray(value) && value.length === count && value.every(isOne);
+  return field(config, key, otherwise, `a list of ${count} integers of at least 1`, fits);
 }
 
 /** An object in a config; empty where there is none. */
@@ -196,13 +208,15 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
     },
     fields: { ffn: names.ffn },
   } satisfies Partial<Description>;
-  const name = text(config, names.activation, conventions.activation);
+  return { base, activation: activationOf(config, modelType, names.activation, conventions.activation) };
+}
+
+export function activationOf(config: Config, modelType: string, key: string, otherwise: string): Activation {
+  const name = text(config, key, otherwise);
   const activation = ACTIVATIONS.get(name);
-  if (!activation) {
-    const known = [...ACTIVATIONS.keys()].join(', ');
-    throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
-  }
-  return { base, activation };
+  if (activation) return activation;
+  const known = [...ACTIVATIONS.keys()].join(', ');
+  throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
 }
 
 /** The first name in `architectures`, which decides on the head. */

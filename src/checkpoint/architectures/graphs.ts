@@ -17,6 +17,7 @@ import type {
   TokenEmbedding,
   VocabularyHead,
 } from './types.ts';
+import { embedWaves, macsOfWave } from './waves.ts';
 import type { WeightGraph } from './weights.ts';
 
 export function embeddingGraph(g: WeightGraph, description: Description, length: number): WeightGraph {
@@ -87,7 +88,7 @@ export function isEncoder(head: Description['head']): head is EncoderHead {
 }
 
 /**
- * The whole encoder, with the inputs that exported ones have: `pixel_values`, `input_features`, or `input_ids`, `attention_mask` and
+ * The whole encoder, with the inputs that exported ones have: `pixel_values`, `input_features`, `input_values`, or `input_ids`, `attention_mask` and
  * `token_type_ids` → `logits` [batch, classes] or `last_hidden_state`.
  */
 export function encoderGraph(
@@ -106,6 +107,7 @@ export function encoderGraph(
 }
 
 const TOKENS = ['batch', 'sequence'];
+const LOGITS = 'logits';
 /** What an encoder without scores gives. */
 export const FEATURES = 'last_hidden_state';
 
@@ -113,6 +115,7 @@ function encoderEmbedding(g: WeightGraph, description: Description): string {
   const { embedding } = description;
   if ('patches' in embedding) return embedPatches(g, description, embedding);
   if ('frames' in embedding) return embedFrames(g, description, embedding);
+  if ('waves' in embedding) return embedWaves(g, description.hidden, embedding);
   const ids = g.input('input_ids', 'int64', TOKENS);
   const length = g.node('Squeeze', [g.node('Shape', [ids], { start: 1, end: 2 })]);
   const offset = embedding.positions?.offset ?? 0;
@@ -214,6 +217,7 @@ export function embeddingMacs({ embedding, hidden }: Description, tokens: number
     return (tokens - firstTokens.length - (registers?.count ?? 0)) * hidden * channels * size ** 2;
   }
   if ('frames' in embedding) return tokens * hidden * FRAME_KERNEL * (2 * embedding.channels + hidden);
+  if ('waves' in embedding) return macsOfWave(embedding, hidden, tokens);
   return 0;
 }
 
@@ -225,7 +229,9 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
   const given = isFirst ? first(x) : last ? x : g.node('Identity', [x]);
   const features = last ? norm(g, last, given, hidden) : given;
   if (!isRead(head)) {
-    g.output(features, FEATURES, 'float32', [...TOKENS, hidden]);
+    const { each } = head;
+    const logits = each && linear(g, each.map, features, hidden, each.columns);
+    g.output(logits ?? features, logits ? LOGITS : FEATURES, 'float32', [...TOKENS, each?.columns ?? hidden]);
     return;
   }
   const mean = ([from, to = END]: readonly [number, number?]) =>
@@ -244,7 +250,7 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
   };
   const total = readouts.map(read).reduce((a, b) => g.node('Add', [a, b]));
   const width = readouts[0].maps.at(-1)?.columns ?? hidden;
-  g.output(scaled(g, total, 1 / readouts.length), head.embeds ?? 'logits', 'float32', ['batch', width]);
+  g.output(scaled(g, total, 1 / readouts.length), head.embeds ?? LOGITS, 'float32', ['batch', width]);
 }
 
 /** [batch, hidden] */
@@ -306,7 +312,7 @@ export function wholeGraph(
     x = block(g, description, i, size, x, past ? { ...context, extend } : context);
   }
   const logits = scoresOf(g, description, head, x);
-  g.output(logits, 'logits', 'float32', ['batch_size', 'sequence_length', vocabulary]);
+  g.output(logits, LOGITS, 'float32', ['batch_size', 'sequence_length', vocabulary]);
   for (const { value, name, dims } of kept) g.output(value, name, 'float32', dims);
   return g;
 }

@@ -30,6 +30,7 @@ import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
 import type { Architecture, Config } from './types.ts';
 import { vit } from './vit.ts';
+import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
 
 export { featuresOf } from './layers.ts';
@@ -70,6 +71,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   vit,
   clip,
   whisper,
+  wav2vec2,
 ];
 const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
 

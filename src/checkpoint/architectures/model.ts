@@ -25,6 +25,7 @@ import type {
   TensorNames,
   TensorSource,
 } from './types.ts';
+import { samplesOfWave, tokensOfWave } from './waves.ts';
 import { checkpointTensors, checkTensor, type Parameter, shapeOf, WeightGraph } from './weights.ts';
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
@@ -72,9 +73,9 @@ export class LanguageModel {
   readonly blocks: number;
   /** Features of the residual stream. */
   readonly hidden: number;
-  /** 0 where it takes images or spectrograms. */
+  /** 0 where it takes images, spectrograms or waveforms. */
   readonly vocabulary: number;
-  /** Of images and spectrograms: tokens of each. */
+  /** Of images and spectrograms: tokens of each; of waveforms those of ten seconds. */
   readonly maxPositions: number;
   readonly headDim: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
@@ -185,14 +186,22 @@ export class LanguageModel {
 
   /** Tokens that a sample of these dims has. */
   tokensOf([length]: readonly number[]): number {
+    const { embedding } = this.#description;
+    if ('waves' in embedding) return tokensOfWave(embedding, length);
     return this.vocabulary === 0 ? this.maxPositions : length;
+  }
+
+  /** What there is of a text or a waveform with so many tokens. */
+  lengthOf(tokens: number): number {
+    const { embedding } = this.#description;
+    return 'waves' in embedding ? samplesOfWave(embedding, tokens) : tokens;
   }
 
   /** Values of the output for a sample of so many tokens. */
   outputsOf(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary;
-    if (!isRead(head)) return tokens * hidden;
+    if (!isRead(head)) return tokens * (head.each?.columns ?? hidden);
     return head.readouts[0].maps.at(-1)?.columns ?? hidden;
   }
 
@@ -200,7 +209,7 @@ export class LanguageModel {
   macsAround(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary * hidden;
-    let macs = embeddingMacs(this.#description, tokens);
+    let macs = embeddingMacs(this.#description, tokens) + tokens * hidden * (head.each?.columns ?? 0);
     const { heads, ffn } = this.#description.sizes;
     for (const { of = [[0]], pool, maps } of head.readouts) {
       // Its query and output are of one token, as its MLP is.
@@ -252,7 +261,7 @@ export class LanguageModel {
     if (!norm?.affine) return undefined;
     const node = this.#graph(source).prefix + norm.name;
     const bias = norm.kind === 'layer' && !norm.withoutBias ? `${node}.bias` : undefined;
-    const isLast = isEncoder(head) && !isRead(head);
+    const isLast = isEncoder(head) && !isRead(head) && !head.each;
     const { centre } = norm;
     return { node, output: isLast ? FEATURES : node, axis: -1, weight: `${node}.weight`, centre, bias };
   }
@@ -403,7 +412,7 @@ export class LanguageModel {
 
   #checkLength(length: number): void {
     const { embedding } = this.#description;
-    const limit = embedding.positions ? this.maxPositions : 2 ** 24;
+    const limit = 'positions' in embedding && embedding.positions ? this.maxPositions : 2 ** 24;
     if (!Number.isInteger(length) || length < 1 || length > limit) {
       throw new InputError(`${this.architecture}: windows of 1 to ${limit} tokens expected, got ${length}`);
     }
@@ -412,7 +421,8 @@ export class LanguageModel {
 
 function firstModule(embedding: Description['embedding']): string {
   if ('tokens' in embedding) return embedding.tokens;
-  return 'patches' in embedding ? embedding.patches : embedding.frames[0];
+  if ('patches' in embedding) return embedding.patches;
+  return 'frames' in embedding ? embedding.frames[0] : embedding.project.name;
 }
 
 /** What attention is cut into: key-value heads with their query heads; where all share a single one, query heads. */

@@ -228,6 +228,31 @@ export interface FrameEmbedding {
   readonly positions: string;
 }
 
+/** A convolution over a waveform, without padding: the tensors are those of `conv` and `layer_norm` in it. */
+export interface Wave {
+  readonly name: string;
+  readonly channels: number;
+  readonly kernel: number;
+  readonly stride: number;
+  readonly bias: boolean;
+  /** What stands behind it: a norm of each channel over time, or of each time over the channels. */
+  readonly norm?: 'channel' | 'token';
+}
+
+/** A waveform as tokens, of any length. */
+export interface WaveEmbedding {
+  readonly waves: readonly Wave[];
+  /** Behind each of these, and behind `around`. */
+  readonly activation: Activation;
+  /** Before `project`, which makes of channels the features of blocks. */
+  readonly norm?: Norm;
+  readonly project: Linear;
+  /** What is added to tokens in the place of positions: a convolution over those around, by groups of channels, with weights as `weight_v` and `weight_g`. */
+  readonly around: { readonly name: string; readonly kernel: number; readonly groups: number };
+  /** Behind that. */
+  readonly last?: Norm;
+}
+
 /** Features to scores of the vocabulary. */
 export interface VocabularyHead {
   readonly norm?: Norm;
@@ -246,6 +271,8 @@ export interface VocabularyHead {
 export interface EncoderHead {
   readonly norm?: Norm;
   readonly readouts: readonly Readout[];
+  /** Where there are no readouts: a map of every token's features to scores. */
+  readonly each?: { readonly map: Linear; readonly columns: number };
   /** What readouts give, where it is no scores of classes: the name of the output. */
   readonly embeds?: string;
 }
@@ -275,7 +302,7 @@ export interface AttentionPool extends Pick<Block, 'attention'> {
 export interface Description {
   readonly modelType: string;
   readonly hidden: number;
-  /** 0: it takes images, or spectrograms. */
+  /** 0: it takes images, spectrograms or waveforms. */
   readonly vocabulary: number;
   readonly maxPositions: number;
   readonly headDim: number;
@@ -286,7 +313,7 @@ export interface Description {
   readonly sizesOf?: (i: number) => BlockSizes;
   /** What the names of all tensors but the output's start with; the first that fits the checkpoint counts. */
   readonly prefixes: readonly string[];
-  readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding;
+  readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding | WaveEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
   /** Whether transformers.js makes caches of another form for it than `past_key_values` of each head's keys and values. */

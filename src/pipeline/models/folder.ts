@@ -270,12 +270,19 @@ async function checkSideFiles(folder: Folder): Promise<void> {
 /** Of a map behind the model: copied in pieces, however large. */
 const MODULE_WEIGHTS = /\/.*\.(safetensors|bin)$/;
 
-/** @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary */
-async function checkWindows(
-  windows: Dataset,
-  { maxPositions, vocabulary, architecture, isEncoder }: LanguageModel,
-): Promise<void> {
-  if (vocabulary === 0) return; // images, made for the shape that it has
+/**
+ * @throws {InputError} where windows are longer than the model's positions or hold ids outside its vocabulary, or waveforms are shorter than a
+ * token
+ */
+async function checkWindows(windows: Dataset, language: LanguageModel): Promise<void> {
+  const { maxPositions, vocabulary, architecture, isEncoder } = language;
+  if (vocabulary === 0) {
+    const dims = windows.smallest ?? windows.shape;
+    if (language.tokensOf(dims) > 0) return; // others are made for the shape that it has
+    throw new InputError(
+      `waveforms of at least ${language.lengthOf(1)} samples expected for this ${architecture}, got [${dims}]`,
+    );
+  }
   const [length] = windows.shape;
   const least = isEncoder ? 1 : 2;
   if (windows.shape.length !== 1 || length < least || length > maxPositions) {

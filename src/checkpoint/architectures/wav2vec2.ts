@@ -1,0 +1,115 @@
+// wav2vec 2.0 (arXiv 2006.11477), HuBERT (2106.07447), UniSpeech and UniSpeech-SAT: convolutions over a waveform, positions by another one
+// over the tokens, norms before or after each half of a block. They give scores of letters for every token (CTC), of classes, or features.
+
+import { InputError } from '../../errors.ts';
+import {
+  activationOf,
+  classifies,
+  commonOfBlocks,
+  flag,
+  integer,
+  integers,
+  layerNorm,
+  linear,
+  nameOf,
+  positive,
+  scores,
+  text,
+  unsupported,
+} from './config.ts';
+import type { Architecture, Config, EncoderHead, WaveEmbedding } from './types.ts';
+import { tokensOfWave } from './waves.ts';
+
+/** Samples of ten seconds: with them as many tokens as a window of text has. */
+const USUAL = 160_000;
+
+export const wav2vec2: Architecture = {
+  modelTypes: ['wav2vec2', 'hubert', 'unispeech', 'unispeech-sat'],
+  describe(config, modelType) {
+    for (const key of ['add_adapter', 'conv_pos_batch_norm'])
+      if (flag(config, key, false)) throw unsupported(modelType, key);
+    if (config.adapter_attn_dim != null) throw unsupported(modelType, 'adapter_attn_dim');
+    const { base, activation } = commonOfBlocks(config, modelType, { activation: 'gelu' });
+    const epsilon = positive(config, 'layer_norm_eps', 1e-5);
+    const norm = (name: string) => layerNorm(name, epsilon);
+    const isBefore = flag(config, 'do_stable_layer_norm', false);
+    const last = norm('encoder.layer_norm');
+    const embedding = {
+      ...embeddingOf(config, modelType, base.hidden, epsilon),
+      last: isBefore ? undefined : last,
+    };
+    return {
+      ...base,
+      vocabulary: 0,
+      maxPositions: tokensOfWave(embedding, USUAL),
+      prefixes: [`${modelType.replace('-', '_')}.`, ''],
+      embedding,
+      block: (i) => {
+        const layer = `encoder.layers.${i}`;
+        return {
+          order: isBefore ? 'pre' : 'post',
+          attentionNorm: norm(`${layer}.layer_norm`),
+          attention: {
+            qkv: (label) => linear(`${layer}.attention.${label}_proj`, true),
+            out: linear(`${layer}.attention.out_proj`, true),
+            scale: base.headDim ** -0.5,
+          },
+          mlpNorm: norm(`${layer}.final_layer_norm`),
+          mlp: {
+            up: linear(`${layer}.feed_forward.intermediate_dense`, true),
+            down: linear(`${layer}.feed_forward.output_dense`, true),
+            activation,
+          },
+        };
+      },
+      head: { norm: isBefore ? last : undefined, ...headOf(config, modelType) },
+    };
+  },
+};
+
+function embeddingOf(config: Config, modelType: string, hidden: number, epsilon: number): WaveEmbedding {
+  const count = integer(config, 'num_feat_extract_layers', 7);
+  const channels = integers(config, 'conv_dim', count, [512, 512, 512, 512, 512, 512, 512]);
+  const kernels = integers(config, 'conv_kernel', count, [10, 3, 3, 3, 3, 2, 2]);
+  const strides = integers(config, 'conv_stride', count, [5, 2, 2, 2, 2, 2, 2]);
+  const normal = text(config, 'feat_extract_norm', 'group');
+  if (normal !== 'group' && normal !== 'layer')
+    throw unsupported(modelType, `feat_extract_norm ${JSON.stringify(normal)}`);
+  const bias = flag(config, 'conv_bias', false);
+  const groups = integer(config, 'num_conv_pos_embedding_groups', 16);
+  if (hidden % groups !== 0)
+    throw new InputError(
+      `config.json: hidden_size and num_conv_pos_embedding_groups: ${hidden} features cannot be shared out to ${groups} groups`,
+    );
+  return {
+    waves: channels.map((channels, i) => ({
+      name: `feature_extractor.conv_layers.${i}`,
+      channels,
+      kernel: kernels[i],
+      stride: strides[i],
+      bias,
+      norm: normal === 'layer' ? 'token' : i === 0 ? 'channel' : undefined,
+    })),
+    activation: activationOf(config, modelType, 'feat_extract_activation', 'gelu'),
+    // HuBERT alone has a field that leaves it out.
+    norm: flag(config, 'feat_proj_layer_norm', true)
+      ? layerNorm('feature_projection.layer_norm', epsilon)
+      : undefined,
+    project: linear('feature_projection.projection', true),
+    around: {
+      name: 'encoder.pos_conv_embed.conv',
+      kernel: integer(config, 'num_conv_pos_embeddings', 128),
+      groups,
+    },
+  };
+}
+
+function headOf(config: Config, modelType: string): Pick<EncoderHead, 'readouts' | 'each'> {
+  const map = (name: string) => ({ ...linear(name, true), isFullName: true });
+  if (/ForCTC$/.test(nameOf(config)))
+    return { readouts: [], each: { map: map('lm_head'), columns: integer(config, 'vocab_size', 32) } };
+  if (!classifies(config)) return { readouts: [] };
+  if (flag(config, 'use_weighted_layer_sum', false)) throw unsupported(modelType, 'use_weighted_layer_sum');
+  const projector = { map: map('projector'), columns: integer(config, 'classifier_proj_size', 256) };
+  return { readouts: [{ of: [[0]], maps: [projector, scores(config, 'classifier')] }] };
+}
