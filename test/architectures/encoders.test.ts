@@ -22,6 +22,7 @@ import {
   encoderWeights,
   MODERNBERT,
   MPNET,
+  NOMIC_BERT,
   ROBERTA,
   type Sample,
   SIGLIP,
@@ -48,7 +49,7 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, sound.length], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
-  const hasTypes = /^(bert|electra)$/.test(model.architecture);
+  const hasTypes = /^(bert|electra|nomic_bert)$/.test(model.architecture);
   return {
     sample: { tokens, types: hasTypes ? types : undefined },
     feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },
@@ -83,7 +84,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   });
 
   // Of rotary encoders none has scores of the first token.
-  if (!['modernbert', 'gemma3_text'].includes(model.architecture))
+  if (!['modernbert', 'nomic_bert', 'gemma3_text'].includes(model.architecture))
     test('a block can give its first token alone', async () => {
       const data = Float32Array.from({ length: 6 * model.hidden }, (_, i) => Math.sin(i));
       const hidden = { dims: [1, 6, model.hidden], data };
@@ -287,6 +288,11 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+    [{ ...NOMIC_BERT, prenorm: true }, '"nomic_bert": prenorm'],
+    [{ ...NOMIC_BERT, num_experts: 8 }, '"nomic_bert": num_experts'],
+    [{ ...NOMIC_BERT, rotary_scaling_factor: 2 }, '"nomic_bert": rotary_scaling_factor'],
+    [{ ...NOMIC_BERT, rotary_emb_fraction: 0.5 }, 'on a part of the head (rotary_emb_fraction)'],
+    [{ ...NOMIC_BERT, activation_function: 'gelu' }, 'activation_function "gelu"'],
     [{ ...WAV2VEC2, adapter_attn_dim: 16 }, '"wav2vec2": adapter_attn_dim'],
     [{ ...WAV2VEC2, add_adapter: true }, '"wav2vec2": add_adapter'],
     [{ ...WAV2VEC2, model_type: 'hubert', conv_pos_batch_norm: true }, '"hubert": conv_pos_batch_norm'],

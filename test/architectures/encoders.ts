@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -197,6 +197,25 @@ export const MODERNBERT: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const NOMIC_BERT: Config = {
+  model_type: 'nomic_bert',
+  architectures: ['NomicBertModel'],
+  n_embd: HIDDEN,
+  n_inner: FFN,
+  n_layer: BLOCKS,
+  n_head: HEADS,
+  n_positions: POSITIONS,
+  activation_function: 'swiglu',
+  qkv_proj_bias: false,
+  mlp_fc1_bias: false,
+  mlp_fc2_bias: false,
+  rotary_emb_base: 100,
+  rotary_scaling_factor: null,
+  type_vocab_size: 2,
+  layer_norm_epsilon: 1e-12,
+  vocab_size: VOCABULARY,
+};
+
 export const EMBEDDING_GEMMA: Config = {
   model_type: 'gemma3_text',
   architectures: ['Gemma3TextModel'],
@@ -256,6 +275,15 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
       full_attention: { rope_type: 'default', rope_theta: 100 },
       sliding_attention: { rope_type: 'default', rope_theta: 10 },
     },
+  },
+  nomic_bert: NOMIC_BERT,
+  'nomic_bert, as it is trained, with biases': {
+    ...NOMIC_BERT,
+    architectures: ['NomicBertForPreTraining'],
+    qkv_proj_bias: undefined,
+    mlp_fc1_bias: true,
+    mlp_fc2_bias: true,
+    layer_norm_epsilon: 0.01,
   },
   embeddinggemma: EMBEDDING_GEMMA,
   vit: VIT,
@@ -388,6 +416,7 @@ function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
   if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
+  if (type === 'nomic_bert') return isBare ? '' : 'bert.';
   if (type === 'modernbert' || isBart({ model_type: type })) return isBare ? '' : 'model.';
   return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : String(type).replace('-', '_')}.`;
 }
@@ -513,6 +542,7 @@ export function encoderWeights(
   seed = 1,
 ): Weights {
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
+  if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
   if (config.model_type === 'gemma3_text')
     return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
@@ -696,6 +726,30 @@ function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: n
   return weights;
 }
 
+function nomicWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const at = prefixOf(config);
+  const norm = (name: string) => {
+    tensor(`${at}${name}.weight`, [HIDDEN], 0.3, 1);
+    tensor(`${at}${name}.bias`, [HIDDEN], 0.3);
+  };
+  const hasBias = config.mlp_fc1_bias === true;
+  tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
+  tensor(`${at}embeddings.token_type_embeddings.weight`, [2, HIDDEN], 0.5);
+  norm('emb_ln');
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
+    const layer = `encoder.layers.${i}`;
+    const [q, k, v] = widthsOf(size, DH);
+    map(`${at}${layer}.attn.Wqkv`, q + k + v, HIDDEN, hasBias);
+    map(`${at}${layer}.attn.out_proj`, HIDDEN, heads * valueDim, hasBias);
+    for (const name of ['fc11', 'fc12']) map(`${at}${layer}.mlp.${name}`, ffn, HIDDEN, hasBias);
+    map(`${at}${layer}.mlp.fc2`, HIDDEN, ffn, hasBias);
+    for (const name of ['norm1', 'norm2']) norm(`${layer}.${name}`);
+  }
+  return weights;
+}
+
 /** What comes behind the MLP's first map, and whether another one is its gate. */
 function t5Activation(config: Config): { name: string; isGated: boolean } {
   const given = config.feed_forward_proj ?? (config.model_type === 't5' ? 'relu' : 'gated-gelu');
@@ -749,6 +803,7 @@ export function encoderReference(
   sample: Sample,
 ): number[] {
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
+  if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (config.model_type === 'gemma3_text')
     return referenceLogits(config, sizes, weights, sample.tokens!).flat();
   if (isT5(config)) return t5(config, sizes, weights, sample);
@@ -903,6 +958,39 @@ function modernbert(
     x = add(x, linear(product(activate(input, 'gelu'), gate), weights, `${at}${layer}.mlp.Wo`));
   }
   return norm(x, 'final_norm').flat();
+}
+
+function nomicBert(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  { tokens = [], types }: Sample,
+): number[] {
+  const at = prefixOf(config);
+  const norm = (x: Rows, name: string) =>
+    layerNorm(x, weights, at + name, config.layer_norm_epsilon as number);
+  const map = (x: Rows, name: string) => linear(x, weights, at + name);
+  const settings = { rope_theta: config.rotary_emb_base, max_position_embeddings: POSITIONS };
+  const rope = ropeReference(settings, DH, 1, tokens.length);
+  const turned = (x: Rows) => perHead(x, DH, (head, p) => turnReference(head, p, rope));
+  let x = tokens.map((token, p) =>
+    sum(
+      row(weights, `${at}embeddings.word_embeddings.weight`, token),
+      row(weights, `${at}embeddings.token_type_embeddings.weight`, types?.[p] ?? 0),
+    ),
+  );
+  x = norm(x, 'emb_ln');
+  for (const [i, size] of sizes.entries()) {
+    const layer = `encoder.layers.${i}`;
+    const [q, k, v] = slices(map(x, `${layer}.attn.Wqkv`), widthsOf(size, DH));
+    const how = { heads: size.heads, kvHeads: size.kvHeads, scale: DH ** -0.5, seesAll: true };
+    const mixed = attention(turned(q), turned(k), v, how);
+    x = norm(add(x, map(mixed, `${layer}.attn.out_proj`)), `${layer}.norm1`);
+    const gate = activate(map(x, `${layer}.mlp.fc12`), 'silu');
+    const inner = product(map(x, `${layer}.mlp.fc11`), gate);
+    x = norm(add(x, map(inner, `${layer}.mlp.fc2`)), `${layer}.norm2`);
+  }
+  return x.flat();
 }
 
 function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {

@@ -22,6 +22,7 @@ import { modernbert } from './modernbert.ts';
 import { mpnet } from './mpnet.ts';
 import { mpt } from './mpt.ts';
 import { nemotron } from './nemotron.ts';
+import { nomicBert } from './nomic-bert.ts';
 import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
 import { phi } from './phi.ts';
@@ -68,6 +69,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   t5,
   bart,
   modernbert,
+  nomicBert,
   vit,
   clip,
   whisper,
