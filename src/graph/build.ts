@@ -72,6 +72,11 @@ export class GraphBuilder {
     return this.tensor(fromIntegers(name, list, typeof values === 'number' ? [] : [list.length]));
   }
 
+  /** The same with more axes, called by name. */
+  integerTable(name: string, values: () => readonly number[], dims: readonly number[]): string {
+    return this.#tensors.has(name) ? name : this.tensor(fromIntegers(name, values(), dims));
+  }
+
   /** A node of one output, which bears its name; returns that. Without a name it gets one from its operator. */
   node(
     opType: string,

@@ -11,6 +11,7 @@ import { analyse, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
 import { random } from '../support/random.ts';
 import {
+  BEIT,
   BERT,
   CLIP,
   DINOV2,
@@ -62,6 +63,8 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   const model = describeModel(config);
   const { sample, feeds } = sampleFor(model);
   const expected = encoderReference(config, denseSizes(config), weights, sample);
+  // Of a block: tables of ways between squares are of a whole image.
+  const length = /^(beit|data2vec)/.test(model.architecture) ? model.maxPositions : 6;
 
   test('has the tensors and sizes that its config describes', () => {
     model.check(source);
@@ -86,11 +89,11 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   // Of rotary encoders none has scores of the first token.
   if (!['modernbert', 'nomic_bert', 'gemma3_text'].includes(model.architecture))
     test('a block can give its first token alone', async () => {
-      const data = Float32Array.from({ length: 6 * model.hidden }, (_, i) => Math.sin(i));
-      const hidden = { dims: [1, 6, model.hidden], data };
+      const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
+      const hidden = { dims: [1, length, model.hidden], data };
       const [all, first] = await Promise.all(
         [false, true].map(async (isFirst) =>
-          runOnce(await model.block(source, 1, { length: 6, isFirst }), { hidden }),
+          runOnce(await model.block(source, 1, { length, isFirst }), { hidden }),
         ),
       );
       expect(first.hidden_out.dims).toEqual([1, 1, model.hidden]);
@@ -99,7 +102,6 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     });
 
   test('heads and neurons of a block are prunable, and nothing else, and go back into a checkpoint', async () => {
-    const length = 6;
     const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
     const hidden = { dims: [1, length, model.hidden], data };
     const block = await model.block(source, 1, { length });
@@ -288,6 +290,10 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+    [
+      { ...BEIT, use_shared_relative_position_bias: true },
+      'use_relative_position_bias beside use_shared_relative_position_bias',
+    ],
     [{ ...NOMIC_BERT, prenorm: true }, '"nomic_bert": prenorm'],
     [{ ...NOMIC_BERT, num_experts: 8 }, '"nomic_bert": num_experts'],
     [{ ...NOMIC_BERT, rotary_scaling_factor: 2 }, '"nomic_bert": rotary_scaling_factor'],

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -120,6 +120,14 @@ export const DINOV2: Config = {
   mlp_ratio: FFN / HIDDEN,
   layer_norm_eps: 1e-6,
   use_swiglu_ffn: false,
+};
+
+export const BEIT: Config = {
+  ...VIT,
+  model_type: 'beit',
+  architectures: ['BeitModel'],
+  qkv_bias: undefined,
+  use_relative_position_bias: true,
 };
 
 /** Without what transformers has as a default. */
@@ -299,6 +307,20 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   ),
   'vit_mae, under its decoder': { ...VIT, model_type: 'vit_mae', architectures: ['ViTMAEForPreTraining'] },
   'vit_msn, classifier': classifier({ ...VIT, model_type: 'vit_msn' }, 'ViTMSNForImageClassification'),
+  beit: BEIT,
+  'beit, classifier': classifier(BEIT, 'BeitForImageClassification'),
+  'beit, numbers that all blocks share, no scales, its first token': {
+    ...classifier(BEIT, 'BeitForImageClassification'),
+    use_relative_position_bias: false,
+    use_shared_relative_position_bias: true,
+    use_absolute_position_embeddings: true,
+    layer_scale_init_value: 0,
+    use_mean_pooling: false,
+  },
+  'data2vec-vision, classifier': classifier(
+    { ...BEIT, model_type: 'data2vec-vision', layer_norm_eps: 0.01 },
+    'Data2VecVisionForImageClassification',
+  ),
   ijepa: { ...VIT, model_type: 'ijepa', architectures: ['IJepaModel'] },
   'ijepa, classifier': classifier({ ...VIT, model_type: 'ijepa' }, 'IJepaForImageClassification'),
   dinov2: DINOV2,
@@ -394,9 +416,13 @@ const isBefore = (config: Config) =>
   (isWave(config) && config.do_stable_layer_norm === true) ||
   (!isText(config) && !isWave(config)) ||
   /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
+const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
-  /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) || isDino(config) || isTower(config);
+  /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) ||
+  isBeit(config) ||
+  isDino(config) ||
+  isTower(config);
 const isTower = ({ model_type: type }: Config) => /^(clip|siglip)/.test(String(type));
 const isClip = ({ model_type: type }: Config) => String(type).startsWith('clip');
 /** What says sizes, with the defaults of transformers' configurations. */
@@ -515,6 +541,12 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
     case 'clip':
       return [{ read: ([, ...squares]) => meanOf(squares), maps: [['classifier']] }];
+    case 'beit':
+    case 'data2vec-vision': {
+      const read = ([token, ...squares]: Rows) =>
+        config.use_mean_pooling === false ? token : meanOf(squares);
+      return [{ read, maps: [['classifier']] }];
+    }
     case 'wav2vec2':
       return [{ read: meanOf, maps: [['projector'], ['classifier']] }];
     case 'ijepa':
@@ -588,15 +620,19 @@ export function encoderWeights(
     const isDistilled = config.model_type === 'deit';
     if (isDistilled) tensor(`${at}embeddings.distillation_token`, [1, 1, HIDDEN], 1);
     const squares = Math.floor((config.image_size as number) / size) ** 2;
-    tensor(
-      `${at}embeddings.position_embeddings`,
-      [1, squares + (isDistilled ? 2 : Number(hasClass)), HIDDEN],
-      0.5,
-    );
+    if (!isBeit(config) || config.use_absolute_position_embeddings)
+      tensor(
+        `${at}embeddings.position_embeddings`,
+        [1, squares + (isDistilled ? 2 : Number(hasClass)), HIDDEN],
+        0.5,
+      );
+    if (config.use_shared_relative_position_bias)
+      tensor(`${at}encoder.${BEIT_TABLE}`, [(2 * Math.sqrt(squares) - 1) ** 2 + 3, HEADS], 1);
     const name = `${at}embeddings.patch_embeddings.projection`;
     tensor(`${name}.weight`, [HIDDEN, channels, size, size], (channels * size * size) ** -0.5);
     tensor(`${name}.bias`, [HIDDEN], 0.3);
-    norm(`${at}layernorm`);
+    if (!isBeit(config) || config.use_mean_pooling === false) norm(`${at}layernorm`);
+    else if (headsOf(config).length > 0) norm(`${at}pooler.layernorm`);
     const registers = registersOf(config);
     if (registers) tensor(`${at}embeddings.register_tokens`, [1, registers, HIDDEN], 1);
   }
@@ -605,13 +641,20 @@ export function encoderWeights(
     const { heads, ffn, valueDim = DH } = size;
     const block = `${at}${layer(i)}`;
     const isWhisper = config.model_type === 'whisper';
-    const hasBias = (name: string) => config.qkv_bias !== false && !(isWhisper && name.endsWith('.k_proj'));
+    const hasBias = (name: string) =>
+      config.qkv_bias !== false &&
+      !(isWhisper && name.endsWith('.k_proj')) &&
+      !(isBeit(config) && name.endsWith('.key'));
     const widths = widthsOf(size, DH);
     for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * valueDim);
     for (const name of norms) norm(`${block}.${name}`);
     map(`${block}.${mlp[0]}`, config.use_swiglu_ffn ? 2 * ffn : ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
+    if (isBeit(config) && config.use_relative_position_bias)
+      tensor(`${block}.attention.attention.${BEIT_TABLE}`, [28, heads], 1); // 5 × 5 ways and three
+    if (isBeit(config) && config.layer_scale_init_value !== 0)
+      for (const half of [1, 2]) tensor(`${block}.lambda_${half}`, [HIDDEN], 0.4, 0.5);
     if (isDino(config))
       for (const half of [1, 2]) tensor(`${block}.layer_scale${half}.lambda1`, [HIDDEN], 0.4, 0.5);
   }
@@ -625,6 +668,8 @@ export function encoderWeights(
   }
   return weights;
 }
+
+const BEIT_TABLE = 'relative_position_bias.relative_position_bias_table';
 
 const bartTokens = ({ share_encoder_decoder_embeddings: isShared }: Config) =>
   isShared === false ? 'encoder.embed_tokens' : 'shared';
@@ -821,12 +866,15 @@ export function encoderReference(
     const block = layer(i);
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
     const scaled = (y: Rows, half: number) => {
-      const factors = weights.get(`${at}${block}.layer_scale${half}.lambda1`)?.data;
+      const name = isBeit(config) ? `lambda_${half}` : `layer_scale${half}.lambda1`;
+      const factors = weights.get(`${at}${block}.${name}`)?.data;
       return factors ? y.map((features) => features.map((value, c) => value * factors[c])) : y;
     };
     const attend = (y: Rows) => {
       const [q, k, v] = qkv.map((name) => map(y, name));
-      const bias = relativeBias(config, weights, `${at}${block}`);
+      const bias = isBeit(config)
+        ? squaresBias(config, weights, `${at}${block}`)
+        : relativeBias(config, weights, `${at}${block}`);
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       return scaled(map(attention(q, k, v, how), out), 1);
     };
@@ -864,13 +912,15 @@ export function encoderReference(
   if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
+  const pooler = `${at}pooler.layernorm`;
+  const normal = (y: Rows) => (weights.has(`${pooler}.weight`) ? layerNorm(y, weights, pooler, eps) : y);
   const scores = heads.map(({ read, maps }) =>
     maps.reduce<Rows>(
       (y, [name, activation]) => {
         const mapped = linear(y, weights, name);
         return activation ? activate(mapped, activation) : mapped;
       },
-      [read(x)],
+      normal([read(x)]),
     ),
   );
   return scores[0][0].map((_, i) => scores.reduce((sum, [own]) => sum + own[i], 0) / scores.length);
@@ -881,6 +931,24 @@ function relativeBias(config: Config, weights: Weights, block: string) {
   if (config.model_type !== 'mpnet') return undefined;
   const own = weights.get(`${block}.attention.attn.relative_attention_bias.weight`);
   return biasOf(own ?? weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!, 128);
+}
+
+/** BEiT's, by which way it is from one square to the other. */
+function squaresBias(config: Config, weights: Weights, block: string) {
+  const table =
+    weights.get(`${block}.attention.attention.${BEIT_TABLE}`) ??
+    weights.get(`${prefixOf(config)}encoder.${BEIT_TABLE}`)!;
+  const side = Math.floor((config.image_size as number) / (config.patch_size as number));
+  const [rows, heads] = table.shape;
+  return (head: number, key: number, query: number) => {
+    const at = (token: number) => ({ y: Math.floor((token - 1) / side), x: (token - 1) % side });
+    const [from, to] = [at(query), at(key)];
+    let row = (from.y - to.y + side - 1) * (2 * side - 1) + from.x - to.x + side - 1;
+    if (query === 0) row = rows - 3;
+    if (key === 0) row = rows - 2;
+    if (query === 0 && key === 0) row = rows - 1;
+    return table.data[row * heads + head];
+  };
 }
 
 function t5(
@@ -1144,8 +1212,10 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
       );
     }
   }
-  const places = weights.get(`${at}.position_embeddings`)!.data;
-  const placed = rows.map((features, p) => features.map((value, c) => value + places[p * HIDDEN + c]));
+  const places = weights.get(`${at}.position_embeddings`)?.data;
+  const placed = places
+    ? rows.map((features, p) => features.map((value, c) => value + places[p * HIDDEN + c]))
+    : rows;
   const registers = weights.get(`${at}.register_tokens`);
   if (!registers) return placed;
   const [, count] = registers.shape;

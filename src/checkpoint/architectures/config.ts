@@ -54,6 +54,11 @@ export function positive(config: Config, key: string, otherwise?: number): numbe
   return field(config, key, otherwise, 'a positive number', fits);
 }
 
+export function nonNegative(config: Config, key: string, otherwise?: number): number {
+  const fits = (value: unknown) => Number.isFinite(value) && Number(value) >= 0;
+  return field(config, key, otherwise, 'a number of at least 0', fits);
+}
+
 export function flag(config: Config, key: string, otherwise: boolean): boolean {
   return field(config, key, otherwise, 'true or false', (value) => typeof value === 'boolean');
 }

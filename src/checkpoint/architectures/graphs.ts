@@ -152,8 +152,8 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
     of: (data: Float32Array) => resampled(data, hidden, resampling),
   };
   const placed = shape(maxPositions - (registers?.count ?? 0));
-  const table = g.weight(g.prefix + positions, placed, { made });
-  const x = g.node('Add', [all, table]);
+  const table = positions && g.weight(g.prefix + positions, placed, { made });
+  const x = table ? g.node('Add', [all, table]) : all;
   if (parts.norm) return norm(g, parts.norm, x, hidden);
   if (!registers) return x;
   const part = (from: number, to: number) => slice(g, x, from, to);
@@ -236,11 +236,12 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
   }
   const mean = ([from, to = END]: readonly [number, number?]) =>
     g.node('ReduceMean', [slice(g, features, from, to)], { axes: [1], keepdims: 0 });
-  const read = ({ of, pool, maps }: Readout) => {
+  const read = ({ of, pool, norm: own, maps }: Readout) => {
     const one = () => (pool ? pooled(g, description, pool, features) : isFirst ? features : first(features));
     const means = of?.map(mean) ?? [one()];
     let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
     let width = means.length * hidden;
+    if (own) y = norm(g, own, y, width);
     for (const { map, columns, activation } of maps) {
       const mapped = linear(g, map, y, width, columns);
       y = activation ? activation(g, mapped) : mapped;

@@ -3,6 +3,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject } from '../../expect.ts';
 import { bart } from './bart.ts';
+import { beit } from './beit.ts';
 import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
@@ -71,6 +72,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   modernbert,
   nomicBert,
   vit,
+  beit,
   clip,
   whisper,
   wav2vec2,

@@ -216,16 +216,31 @@ function sloped(
 /** [1, heads, tokens that ask, tokens]. @param isWhole  as of `sloped` */
 function related(
   g: WeightGraph,
-  { shared, name, buckets, most }: Relative,
+  { shared, name, buckets, apart: how }: Relative,
   heads: number,
   isWhole: boolean,
   context: Context,
 ): string {
-  const from = isWhole ? `${g.prefix}${shared}.weight` : undefined;
-  const table = g.weight(`${g.prefix}${name}.weight`, [buckets, heads], { from });
-  const apart = context.apart!(buckets, most);
+  const from = isWhole && shared !== undefined ? g.prefix + shared : undefined;
+  const table = g.weight(g.prefix + name, [buckets, heads], { from });
+  const apart = 'side' in how ? squaresApart(g, how.side) : context.apart!(buckets, how.most);
   const numbers = g.node('Gather', [table, context.asking?.(apart) ?? apart]);
   return g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
+}
+
+/** [1, tokens, tokens]: rows of a table for a token and the squares of an image behind it, as `Apart` has them. */
+function squaresApart(g: WeightGraph, side: number): string {
+  const tokens = side ** 2 + 1;
+  const [across, ways] = [2 * side - 1, (2 * side - 1) ** 2];
+  const row = (query: number, key: number) => {
+    if (query === 0) return key === 0 ? ways + 2 : ways;
+    if (key === 0) return ways + 1;
+    const [from, to] = [query, key].map((token) => [Math.floor((token - 1) / side), (token - 1) % side]);
+    return (from[0] - to[0] + side - 1) * across + (from[1] - to[1] + side - 1);
+  };
+  const rows = () =>
+    Array.from({ length: tokens ** 2 }, (_, at) => row(Math.floor(at / tokens), at % tokens));
+  return g.integerTable(`squares apart ${side}`, rows, [1, tokens, tokens]);
 }
 
 // Features i and i + dims/2 are a pair: (x, y) → (x·cos − y·sin, y·cos + x·sin). Where neighbours are one they are moved there and stay

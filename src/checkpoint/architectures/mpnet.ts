@@ -46,10 +46,10 @@ export const mpnet: Architecture = {
             out: linear(`${layer}.attention.attn.o`, true),
             scale: headDim ** -0.5,
             relative: {
-              shared: `encoder.${TABLE}`,
-              name: `${layer}.attention.attn.${TABLE}`,
+              shared: `encoder.${TABLE}.weight`,
+              name: `${layer}.attention.attn.${TABLE}.weight`,
               buckets,
-              most: FARTHEST,
+              apart: { most: FARTHEST },
             },
           },
           mlpNorm: layerNorm(`${layer}.output.LayerNorm`, epsilon),

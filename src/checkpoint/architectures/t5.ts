@@ -53,10 +53,10 @@ export const t5: Architecture = {
           out: linear(`${attention(i)}.o`, false),
           scale: 1,
           relative: {
-            shared: `${attention(modelType === 'umt5' ? i : 0)}.${TABLE}`,
-            name: `${attention(i)}.${TABLE}_of_heads`,
+            shared: `${attention(modelType === 'umt5' ? i : 0)}.${TABLE}.weight`,
+            name: `${attention(i)}.${TABLE}_of_heads.weight`,
             buckets,
-            most,
+            apart: { most },
           },
         },
         mlpNorm: norm(`encoder.block.${i}.layer.1.layer_norm`),

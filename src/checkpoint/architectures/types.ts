@@ -79,14 +79,20 @@ export interface Slopes {
 
 /** A table of numbers for distances, buckets × heads. */
 export interface Relative {
-  /** Of the module that all blocks share: its `weight` is of all heads. */
-  readonly shared: string;
-  /** Of the block's own, which only a pruned model has: of the heads that stay. */
+  /** The tensor that all blocks share, of all heads. Absent where each block has its own. */
+  readonly shared?: string;
+  /** The block's own, of the heads that stay; where there is a shared one, only a pruned model has it. */
   readonly name: string;
-  /** Distances in the table: half of them for keys behind the query; half of these one by one, the others ever wider up to `most`. */
   readonly buckets: number;
-  readonly most: number;
+  readonly apart: Apart;
 }
+
+/**
+ * Which row of such a table is for which pair of tokens. Half of the rows are for keys behind the query; half of these are for distances one by one, the
+ * others for ever wider ones up to `most`. Or tokens are the squares of an image, so many at each side, and one before them: a row for
+ * each way from one square to another, row by row, and three for the other token as the query, as the key, and as both.
+ */
+export type Apart = { readonly most: number } | { readonly side: number };
 
 export type Label = 'q' | 'k' | 'v';
 
@@ -206,7 +212,7 @@ export interface PatchEmbedding {
   readonly withoutBias?: boolean;
   /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
   readonly firstTokens: readonly string[];
-  readonly positions: string;
+  readonly positions?: string;
   /** Where positions follow images of other sizes: how. */
   readonly follows?: Pick<Resampling, 'isAntialiased'>;
   /** Side of the images that they were learned on, where that is another. */
@@ -283,6 +289,8 @@ export interface Readout {
   readonly of?: readonly (readonly [from: number, to?: number])[];
   /** What makes one token of all instead. */
   readonly pool?: AttentionPool;
+  /** Of that token, before the maps. */
+  readonly norm?: Norm;
   readonly maps: readonly {
     readonly map: Linear;
     readonly columns: number;
