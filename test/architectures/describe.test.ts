@@ -113,7 +113,7 @@ describe('describe', () => {
     ],
     ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
     ['norms of each head', { ...STABLELM, qk_layernorm: true }, '"stablelm": qk_layernorm'],
-    ['norms of each head', { ...COHERE, use_qk_norm: true }, '"cohere": use_qk_norm'],
+    ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],
     ['rotation of what is no head', { ...GPTJ, rotary_dim: null }, '"gptj": rotary_dim null'],
     ['more rotation than a head has', { ...GPTJ, rotary_dim: 10 }, 'rotary positions over 10 of 8 features'],
     [

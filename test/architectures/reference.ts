@@ -519,6 +519,20 @@ function cohere(
     const window = config.model_type === 'cohere2' ? windowOf(i) : undefined;
     const h = ln(x, `${layer}.input_layernorm`);
     let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (config.use_qk_norm) {
+      const byHead = (x: Rows, name: string) => {
+        const { data } = weights.get(`${layer}.self_attn.${name}.weight`)!;
+        return x.map((row) =>
+          row.map((value, c) => {
+            const head = row.slice(c - (c % dh), c - (c % dh) + dh);
+            const mean = head.reduce((a, b) => a + b) / dh;
+            const variance = head.reduce((total, it) => total + (it - mean) ** 2, 0) / dh;
+            return ((value - mean) / Math.sqrt(variance + (config.layer_norm_eps as number))) * data[c];
+          }),
+        );
+      };
+      [q, k] = [byHead(q, 'q_norm'), byHead(k, 'k_norm')];
+    }
     if (config.model_type === 'cohere' || window !== undefined) {
       q = perHead(q, dh, (head, p) => turnNeighboursReference(head, p, rope));
       k = perHead(k, dh, (head, p) => turnNeighboursReference(head, p, rope));

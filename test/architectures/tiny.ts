@@ -482,6 +482,11 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'cohere, pruned': { config: COHERE, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  'cohere, norms of queries and keys': { config: { ...COHERE, use_qk_norm: true } },
+  'cohere, norms of queries and keys, pruned': {
+    config: { ...COHERE, use_qk_norm: true },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
+  },
   cohere2: { config: COHERE2 },
   'cohere2, told which blocks see a window': {
     config: { ...COHERE2, layer_types: ['full_attention', 'sliding_attention'] },
@@ -768,7 +773,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('transformer.ln_f', HIDDEN, true);
     output();
   } else if (/^(olmo|stablelm|starcoder|cohere|exaone|nemotron)/.test(String(type))) {
-    relatives(config, sizes, { linear, norm });
+    relatives(config, sizes, { tensor, linear, norm });
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
     tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);
@@ -898,9 +903,11 @@ function relatives(
   config: Config,
   sizes: readonly BlockSizes[],
   {
+    tensor,
     linear,
     norm,
   }: {
+    tensor: (name: string, shape: number[], scale: number, mean?: number) => void;
     linear: MakeLinear;
     norm: (name: string, width: number, bias: boolean) => void;
   },
@@ -934,6 +941,8 @@ function relatives(
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
       if (/^olmo(2|3|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
       if (type === 'exaone4' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, dh);
+      if (config.use_qk_norm && part !== 'v')
+        tensor(`${layer}.self_attn.${part}_norm.weight`, [count, dh], 0.3, 1);
     }
     linear(`${layer}.self_attn.o_proj`, HIDDEN, heads * dh, hasBias);
     if (type === 'nemotron') {

@@ -1,5 +1,5 @@
-// Command R and R7B: gated blocks with both halves side by side behind one layer norm without a bias, rotary positions of features that
-// are neighbours; in R7B (cohere2) three blocks in four see a window, and only they have positions.
+// Command R, R+ and R7B: gated blocks with both halves side by side behind one layer norm without a bias, rotary positions of features that
+// are neighbours; in R+ queries and keys have norms by head; in R7B (cohere2) three blocks in four see a window, and only they have positions.
 
 import { common, flag, givenHeadDim, integer, positive, unsupported } from './config.ts';
 import { gatedModel, HEAD_FIELDS } from './gated.ts';
@@ -17,7 +17,8 @@ export const cohere: Architecture = {
       // The second is given hidden / heads whatever its config.json says.
       headDim: isFirst ? givenHeadDim(config) : undefined,
     });
-    if (flag(config, 'use_qk_norm', false)) throw unsupported(modelType, 'use_qk_norm');
+    const hasHeadNorms = flag(config, 'use_qk_norm', false);
+    if (hasHeadNorms && !isFirst) throw unsupported(modelType, 'use_qk_norm');
     const { headDim, maxPositions, sizes } = base;
     const rope = wholeRopeOf(config, {
       modelType,
@@ -36,6 +37,7 @@ export const cohere: Architecture = {
       norm,
       biases: { qkv: hasBias, out: hasBias, mlp: false },
       isParallel: true,
+      headNorms: hasHeadNorms ? ('own' as const) : undefined,
       scale: headDim ** -0.5,
       rope: (i: number) => (isFirst || window(i) !== undefined ? rope : undefined),
       window,

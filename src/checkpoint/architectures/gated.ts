@@ -13,8 +13,8 @@ export interface GatedBlocks {
   readonly fused?: 'mlp' | 'all';
   /** The MLP has no gate. */
   readonly isPlain?: boolean;
-  /** Normalises queries and keys over each head's features, or over those of all heads together. */
-  readonly headNorms?: 'each' | 'together';
+  /** Normalises queries and keys over each head's features, by the same weights or by the head's own, or over those of all heads together. */
+  readonly headNorms?: 'each' | 'own' | 'together';
   /** Bounds of queries, keys and values. */
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
@@ -48,6 +48,8 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `layers.${i}.${name}`;
   const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
+  const headNorm = (name: string) =>
+    headNorms && { ...parts.norm(named(name)), isByHead: headNorms === 'own' };
   const wide = (label: 'gate' | 'up') =>
     fused
       ? linear(named('mlp.gate_up_proj'), biases.mlp, { label })
@@ -68,8 +70,8 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
           ? linear(named('self_attn.qkv_proj'), biases.qkv, { label })
           : linear(named(`self_attn.${label}_proj`), biases.qkv),
       out: linear(named('self_attn.o_proj'), biases.out),
-      qNorm: norm(headNorms && 'self_attn.q_norm'),
-      kNorm: norm(headNorms && 'self_attn.k_norm'),
+      qNorm: headNorm('self_attn.q_norm'),
+      kNorm: headNorm('self_attn.k_norm'),
       normsTogether: headNorms === 'together',
       clip,
       rope: parts.rope(i),

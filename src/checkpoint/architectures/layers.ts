@@ -36,10 +36,14 @@ export function linear(
   return g.node('Add', [product, g.weight(tensor('bias'), [columns], stored)], {}, `${node}/bias`);
 }
 
-/** Over the last axis, which has `width` features. */
-export function norm(g: WeightGraph, parts: Norm, x: string, width: number): string {
-  const { kind, name, epsilon, affine, centre, withoutBias } = parts;
+/** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
+export function norm(g: WeightGraph, parts: Norm, x: string, width: number, heads = 1): string {
+  const { kind, name, epsilon, affine, centre, withoutBias, isByHead } = parts;
   const module = g.prefix + name;
+  if (isByHead) {
+    const normal = norm(g, { ...parts, affine: false, isByHead: false }, x, width);
+    return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width])]);
+  }
   const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
   const weight = () => (centre ? g.node('Add', [vector('weight'), g.scalar(centre)]) : vector('weight'));
   if (kind === 'rms') {
@@ -170,7 +174,7 @@ export function attention(
     const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * features) : mapped;
     const bounded = clip === undefined ? flat : g.node('Clip', [flat, g.scalar(-clip), g.scalar(clip)]);
     const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, features])]);
-    const normed = headNorm && !normsTogether ? norm(g, headNorm, value, features) : value;
+    const normed = headNorm && !normsTogether ? norm(g, headNorm, value, features, count) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, features]
   };
   const turned = (value: string) => (rope ? turn(g, value, rope, keyDim, context) : value);

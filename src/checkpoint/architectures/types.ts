@@ -115,6 +115,8 @@ export interface Norm {
   readonly centre?: number;
   /** Of a layer norm that has a weight alone. */
   readonly withoutBias?: boolean;
+  /** Of one over each head's features: every head has a weight of its own, heads × features in one tensor. */
+  readonly isByHead?: boolean;
 }
 
 export interface Block {
