@@ -19,6 +19,7 @@ import {
   denseSizes,
   EMBEDDING_GEMMA,
   ENCODERS,
+  ESM,
   encoderReference,
   encoderWeights,
   MODERNBERT,
@@ -86,8 +87,8 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
   });
 
-  // Of rotary encoders none has scores of the first token.
-  if (!['modernbert', 'nomic_bert', 'gemma3_text'].includes(model.architecture))
+  // Rotary positions are turned of all tokens together.
+  if (!['modernbert', 'nomic_bert', 'esm', 'gemma3_text'].includes(model.architecture))
     test('a block can give its first token alone', async () => {
       const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
       const hidden = { dims: [1, length, model.hidden], data };
@@ -252,6 +253,12 @@ describe('towers of images', () => {
   });
 });
 
+test('what a classifier reads of its last block is the first token alone, where none are turned', () => {
+  expect(describeModel(ENCODERS['bert, classifier']).readsFirst).toBe(true);
+  const [, esm] = Object.entries(ENCODERS).find(([name]) => name.startsWith('esm, classifier'))!;
+  expect(describeModel(esm).readsFirst).toBe(false);
+});
+
 test('tables of distances that cannot be meant are refused', () => {
   expect(() => describeModel({ ...T5, relative_attention_max_distance: 2 })).toThrow(
     'config.json: "relative_attention_max_distance" expected an integer of at least 3, got 2',
@@ -264,6 +271,7 @@ test('tables of distances that cannot be meant are refused', () => {
 test.each([
   ['bert', BERT],
   ['modernbert', MODERNBERT],
+  ['esm', ESM],
   ['embeddinggemma', EMBEDDING_GEMMA],
 ])('%s: a mask hides padding, in each text of a batch', async (_, config) => {
   const weights = encoderWeights(config);
@@ -290,6 +298,8 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+    [{ ...ESM, position_embedding_type: 'absolute' }, '"esm": position_embedding_type "absolute"'],
+    [{ ...ESM, is_folding_model: true }, '"esm": is_folding_model'],
     [
       { ...BEIT, use_shared_relative_position_bias: true },
       'use_relative_position_bias beside use_shared_relative_position_bias',

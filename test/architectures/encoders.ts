@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -224,6 +224,18 @@ export const NOMIC_BERT: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const ESM: Config = {
+  ...BERT,
+  model_type: 'esm',
+  architectures: ['EsmForMaskedLM'],
+  type_vocab_size: undefined,
+  position_embedding_type: 'rotary',
+  layer_norm_eps: 1e-5,
+  hidden_act: 'relu', // which transformers does not read
+  token_dropout: true,
+  mask_token_id: 24, // the tests' text has it
+};
+
 export const EMBEDDING_GEMMA: Config = {
   model_type: 'gemma3_text',
   architectures: ['Gemma3TextModel'],
@@ -292,6 +304,13 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     mlp_fc1_bias: true,
     mlp_fc2_bias: true,
     layer_norm_epsilon: 0.01,
+  },
+  esm: ESM,
+  'esm, classifier, a norm behind its embeddings, none left out': {
+    ...classifier(ESM, 'EsmForSequenceClassification'),
+    token_dropout: false,
+    mask_token_id: undefined,
+    emb_layer_norm_before: true,
   },
   embeddinggemma: EMBEDDING_GEMMA,
   vit: VIT,
@@ -415,8 +434,10 @@ const isBart = ({ model_type: type }: Config) => /^(m?bart|marian|pegasus|m2m_10
 const isBefore = (config: Config) =>
   (isWave(config) && config.do_stable_layer_norm === true) ||
   (!isText(config) && !isWave(config)) ||
+  isEsm(config) ||
   /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
 const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
+const isEsm = ({ model_type: type }: Config) => type === 'esm';
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
   /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) ||
@@ -491,6 +512,14 @@ function namesOf(config: Config) {
       mlp: ['intermediate.dense', 'output.dense'],
     };
   const at = isImage(config) ? 'attention.attention' : 'attention.self';
+  if (isEsm(config))
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
+      out: 'attention.output.dense',
+      norms: ['attention.LayerNorm', 'LayerNorm'],
+      mlp: ['intermediate.dense', 'output.dense'],
+    };
   if (isDino(config))
     return {
       layer: (i: number) => `encoder.layer.${i}`,
@@ -532,6 +561,7 @@ function headsOf(config: Config): readonly Head[] {
   switch (config.model_type) {
     case 'bert':
       return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
+    case 'esm':
     case 'mpnet':
     case 'roberta':
       return [{ read: first, maps: [['classifier.dense', 'tanh'], ['classifier.out_proj']] }];
@@ -590,6 +620,10 @@ export function encoderWeights(
     if (hasTable) tensor(`${at}encoder.embed_positions.weight`, [POSITIONS + offset, HIDDEN], 0.5);
     if (isBefore(config)) norm(`${at}encoder.layer_norm`);
     if (/bart/.test(String(config.model_type))) norm(`${at}encoder.layernorm_embedding`);
+  } else if (isEsm(config)) {
+    tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
+    if (config.emb_layer_norm_before) norm(`${at}embeddings.layer_norm`);
+    norm(`${at}encoder.emb_layer_norm_after`);
   } else if (isText(config)) {
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
@@ -859,7 +893,7 @@ export function encoderReference(
   const eps = (sizesOf.layer_norm_eps ?? (isFive ? 1e-5 : 1e-12)) as number;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, at + name, eps);
   const begin = isWave(config) ? wave : isWhisper ? spectra : isTower(config) ? squares : patches;
-  const read = isBart(config) ? bartEmbedded : embedded;
+  const read = isEsm(config) ? aminoAcids : isBart(config) ? bartEmbedded : embedded;
   let x = sample.image ? begin(config, weights, sample.image) : read(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
   for (const [i, { heads, ffn }] of sizes.entries()) {
@@ -876,10 +910,11 @@ export function encoderReference(
         ? squaresBias(config, weights, `${at}${block}`)
         : relativeBias(config, weights, `${at}${block}`);
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
-      return scaled(map(attention(q, k, v, how), out), 1);
+      const turned = (rows: Rows) => (isEsm(config) ? turnedFully(rows) : rows);
+      return scaled(map(attention(turned(q), turned(k), v, how), out), 1);
     };
     const name =
-      sizesOf.hidden_act ??
+      (isEsm(config) ? 'gelu' : sizesOf.hidden_act) ??
       config.activation ??
       config.activation_function ??
       (isWave(config) ? 'gelu' : 'relu');
@@ -904,9 +939,11 @@ export function encoderReference(
       ? 'layer_norm'
       : isTower(config)
         ? 'post_layernorm'
-        : isWave(config)
-          ? 'encoder.layer_norm'
-          : 'layernorm';
+        : isEsm(config)
+          ? 'encoder.emb_layer_norm_after'
+          : isWave(config)
+            ? 'encoder.layer_norm'
+            : 'layernorm';
   if (isBefore(config) && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
   if (isPooled(config)) return probed(config, weights, x);
   if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
@@ -1072,6 +1109,25 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
   });
   const normal = layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
   return weights.has(`${at}_project.weight`) ? linear(normal, weights, `${at}_project`) : normal;
+}
+
+/** Those that are masked are zeros, and the others as much larger as they were in training, where 0.12 of them were. */
+function aminoAcids(config: Config, weights: Weights, { tokens = [] }: Sample): Rows {
+  const at = `${prefixOf(config)}embeddings`;
+  const isMasked = (token: number) => config.token_dropout === true && token === config.mask_token_id;
+  const share = tokens.filter(isMasked).length / tokens.length;
+  const factor = config.token_dropout ? (1 - 0.15 * 0.8) / (1 - share) : 1;
+  const x = tokens.map((token) =>
+    row(weights, `${at}.word_embeddings.weight`, token).map((it) => (isMasked(token) ? 0 : it * factor)),
+  );
+  const norm = `${at}.layer_norm`;
+  return weights.has(`${norm}.weight`) ? layerNorm(x, weights, norm, 1e-5) : x;
+}
+
+/** Rotary positions of all features. */
+function turnedFully(x: Rows): Rows {
+  const rope = ropeReference({ rope_theta: 10000, max_position_embeddings: POSITIONS }, DH, 1, x.length);
+  return perHead(x, DH, (head, p) => turnReference(head, p, rope));
 }
 
 /** Tokens with their positions: those of a table, or sines and then cosines. */

@@ -30,7 +30,7 @@ export function embeddingGraph(g: WeightGraph, description: Description, length:
   const tokens = embedding as TokenEmbedding;
   const offset = tokens.positions?.offset ?? 0;
   const positions = g.integers(Array.from({ length }, (_, i) => i + offset));
-  const x = embed(g, description, tokens, ids, positions);
+  const x = embed(g, description, tokens, ids, { positions });
   g.output(x, 'hidden', 'float32', ['batch', length, hidden]);
   return g;
 }
@@ -99,7 +99,7 @@ export function encoderGraph(
 ): WeightGraph {
   const hasMask = 'tokens' in description.embedding;
   const mask = hasMask ? g.input('attention_mask', 'int64', TOKENS) : undefined;
-  let x = encoderEmbedding(g, description);
+  let x = encoderEmbedding(g, description, mask);
   const context = encoderContext(g, x, mask);
   for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
   encoderOutput(g, description, head, x);
@@ -111,7 +111,8 @@ const LOGITS = 'logits';
 /** What an encoder without scores gives. */
 export const FEATURES = 'last_hidden_state';
 
-function encoderEmbedding(g: WeightGraph, description: Description): string {
+/** @param mask  0 where a token is padding */
+function encoderEmbedding(g: WeightGraph, description: Description, mask?: string): string {
   const { embedding } = description;
   if ('patches' in embedding) return embedPatches(g, description, embedding);
   if ('frames' in embedding) return embedFrames(g, description, embedding);
@@ -124,8 +125,30 @@ function encoderEmbedding(g: WeightGraph, description: Description): string {
   // A single type needs no telling.
   const types =
     (embedding.types?.count ?? 0) > 1 ? g.input('token_type_ids', 'int64', TOKENS) : g.integers([0]);
-  return embed(g, description, embedding, ids, positions, types);
+  const factors = embedding.masked && shown(g, embedding.masked, ids, mask);
+  return embed(g, description, embedding, ids, { positions, types, factors });
 }
+
+/** [batch, tokens, 1]: 0 for the masked token, and for others more where there are many of it. */
+function shown(
+  g: WeightGraph,
+  { token, share }: NonNullable<TokenEmbedding['masked']>,
+  ids: string,
+  mask?: string,
+): string {
+  const isMasked = g.node('Equal', [ids, g.integers(token)]);
+  const seen = g.node('Cast', [g.node('Not', [isMasked])], { to: FLOAT });
+  const masked = g.node('Sub', [g.scalar(1), seen]);
+  // Without padding each of them counts.
+  const each = mask ? g.node('Cast', [mask], { to: FLOAT }) : g.node('Add', [seen, masked]);
+  const count = (of: string) => g.node('ReduceSum', [of, g.integers([1])], { keepdims: 1 });
+  const left = g.node('Sub', [g.scalar(1), g.node('Div', [count(masked), count(each)])]);
+  const factor = g.node('Div', [g.scalar(1 - share), left]);
+  return g.node('Unsqueeze', [g.node('Mul', [seen, factor]), g.integers([2])]);
+}
+
+/** float32, of a Cast. */
+const FLOAT = 1;
 
 /** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
@@ -302,7 +325,7 @@ export function wholeGraph(
   const offset = embedding.positions?.offset ?? 0;
   const rows = offset === 0 ? positions : g.node('Add', [positions, g.integers(offset)]);
   const kept: { value: string; name: string; dims: (string | number)[] }[] = [];
-  let x = embed(g, description, embedding, ids, rows);
+  let x = embed(g, description, embedding, ids, { positions: rows });
   for (const [i, size] of sizes.entries()) {
     const extend = (kind: 'key' | 'value', recent: string) => {
       const value = g.node('Concat', [`past_key_values.${i}.${kind}`, recent], { axis: 2 });
@@ -318,23 +341,26 @@ export function wholeGraph(
   return g;
 }
 
-/**
- * @param positions  rows of the table of positions, where there is one
- * @param types  and of that of types
- */
+/** Rows of the tables of positions and types, where there are some, and factors of each token's features. */
+interface Placed {
+  readonly positions: string;
+  readonly types?: string;
+  readonly factors?: string;
+}
+
 function embed(
   g: WeightGraph,
   { hidden, vocabulary, maxPositions }: Description,
   embedding: TokenEmbedding,
   ids: string,
-  positions: string,
-  types?: string,
+  { positions, types, factors }: Placed,
 ): string {
   const { width, scale, positions: placed, types: kinds, norm: last, project, projectsLast } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
   const projected = (value: string) => (project ? linear(g, project, value, width, hidden) : value);
   const features = projectsLast ? width : hidden;
   let x = scaled(g, g.node('Gather', [tokens, ids]), scale);
+  if (factors) x = g.node('Mul', [x, factors]);
   if (!projectsLast) x = projected(x);
   const add = (name: string, count: number, rows: string, otherwise?: () => Float32Array) => {
     const table = g.weight(`${g.prefix}${name}.weight`, [count, features], { otherwise });

@@ -10,6 +10,7 @@ import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
 import { distilbert } from './distilbert.ts';
+import { esm } from './esm.ts';
 import { falcon } from './falcon.ts';
 import { gemma } from './gemma.ts';
 import { gptJ } from './gpt-j.ts';
@@ -71,6 +72,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   bart,
   modernbert,
   nomicBert,
+  esm,
   vit,
   beit,
   clip,

@@ -114,7 +114,9 @@ export class LanguageModel {
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
     this.hasOtherCaches = description.hasOtherCaches === true;
-    this.readsFirst = readsFirst(description.head);
+    // Rotations are of all tokens.
+    const { rope } = description.block(this.blocks - 1).attention;
+    this.readsFirst = readsFirst(description.head) && !rope;
     this.givesScores =
       !isEncoder(description.head) || (isRead(description.head) && description.head.embeds === undefined);
     this.onnxName = description.onnxName ?? 'model';

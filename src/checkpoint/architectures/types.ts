@@ -188,6 +188,8 @@ export interface TokenEmbedding {
   readonly width: number;
   /** Factor of these features. */
   readonly scale?: number;
+  /** Of an encoder: the features of this token are zeros. Those of others are times what it left of a text in training, by what it leaves of this one. */
+  readonly masked?: { readonly token: number; readonly share: number };
   /** Positions; p is row p + offset of a table, which is learned, or of these values where checkpoints may lack it. */
   readonly positions?: {
     readonly name: string;
