@@ -291,6 +291,20 @@ test.each([
   expect(maxDifference(own, second)).toBeLessThan(TOLERANCE);
 });
 
+test('the mean of a classifier is of the tokens that are no padding', async () => {
+  const config = ENCODERS['modernbert, classifier of the mean, with biases'];
+  const weights = encoderWeights(config);
+  const short = tokens.slice(0, 5);
+  const { logits } = await runOnce(await describeModel(config).whole(sourceOf(weights)), {
+    input_ids: ids([tokens, [...short, 7, 7, 7, 7]]),
+    attention_mask: ids([tokens.map(() => 1), tokens.map((_, i) => Number(i < 5))]),
+  });
+  const wanted = [tokens, short].flatMap((text) =>
+    encoderReference(config, denseSizes(config), weights, { tokens: text }),
+  );
+  expect(maxDifference(logits.data, wanted)).toBeLessThan(TOLERANCE);
+});
+
 describe('what encoders cannot be is refused:', () => {
   test.each([
     [{ ...BERT, position_embedding_type: 'relative_key' }, 'position_embedding_type "relative_key"'],
@@ -299,6 +313,10 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
     [{ ...ESM, position_embedding_type: 'absolute' }, '"esm": position_embedding_type "absolute"'],
+    [
+      { ...ENCODERS['modernbert, classifier of its first token'], classifier_pooling: 'max' },
+      '"modernbert": classifier_pooling "max"',
+    ],
     [{ ...ESM, is_folding_model: true }, '"esm": is_folding_model'],
     [
       { ...BEIT, use_shared_relative_position_bias: true },

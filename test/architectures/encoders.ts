@@ -296,6 +296,14 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
       sliding_attention: { rope_type: 'default', rope_theta: 10 },
     },
   },
+  'modernbert, classifier of its first token': classifier(MODERNBERT, 'ModernBertForSequenceClassification'),
+  'modernbert, classifier of the mean, with biases': {
+    ...classifier(MODERNBERT, 'ModernBertForSequenceClassification'),
+    classifier_pooling: 'mean',
+    classifier_bias: true,
+    classifier_activation: 'silu',
+    norm_bias: true,
+  },
   nomic_bert: NOMIC_BERT,
   'nomic_bert, as it is trained, with biases': {
     ...NOMIC_BERT,
@@ -802,6 +810,11 @@ function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: n
     map(`${at}${layer}.mlp.Wo`, HIDDEN, ffn, mlpBias);
   }
   norm('final_norm');
+  if (!(config.architectures as string[])[0].endsWith('Classification')) return weights;
+  map('head.dense', HIDDEN, HIDDEN, config.classifier_bias === true);
+  tensor('head.norm.weight', [HIDDEN], 0.3, 1);
+  if (config.norm_bias) tensor('head.norm.bias', [HIDDEN], 0.3);
+  map('classifier', 3, HIDDEN);
   return weights;
 }
 
@@ -1062,7 +1075,12 @@ function modernbert(
     const [input, gate] = slices(both, [ffn, ffn]);
     x = add(x, linear(product(activate(input, 'gelu'), gate), weights, `${at}${layer}.mlp.Wo`));
   }
-  return norm(x, 'final_norm').flat();
+  x = norm(x, 'final_norm');
+  if (!weights.has('classifier.weight')) return x.flat();
+  const pooled = config.classifier_pooling === 'mean' ? meanOf(x) : x[0];
+  const activation = (config.classifier_activation ?? 'gelu') as string;
+  const dense = activate(linear([pooled], weights, 'head.dense'), activation);
+  return linear(layerNorm(dense, weights, 'head.norm', 1e-5), weights, 'classifier')[0];
 }
 
 function nomicBert(

@@ -102,7 +102,7 @@ export function encoderGraph(
   let x = encoderEmbedding(g, description, mask);
   const context = encoderContext(g, x, mask);
   for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
-  encoderOutput(g, description, head, x);
+  encoderOutput(g, description, head, x, mask);
   return g;
 }
 
@@ -244,7 +244,14 @@ export function embeddingMacs({ embedding, hidden }: Description, tokens: number
   return 0;
 }
 
-function encoderOutput(g: WeightGraph, description: Description, head: EncoderHead, x: string): void {
+/** @param mask  0 where a token is padding */
+function encoderOutput(
+  g: WeightGraph,
+  description: Description,
+  head: EncoderHead,
+  x: string,
+  mask?: string,
+): void {
   const { hidden } = description;
   const { norm: last, readouts } = head;
   const first = (value: string) => g.node('Gather', [value, g.integers(0)], { axis: 1 });
@@ -257,17 +264,24 @@ function encoderOutput(g: WeightGraph, description: Description, head: EncoderHe
     g.output(logits ?? features, logits ? LOGITS : FEATURES, 'float32', [...TOKENS, each?.columns ?? hidden]);
     return;
   }
-  const mean = ([from, to = END]: readonly [number, number?]) =>
-    g.node('ReduceMean', [slice(g, features, from, to)], { axes: [1], keepdims: 0 });
+  const mean = ([from, to = END]: readonly [number, number?]) => {
+    const tokens = slice(g, features, from, to);
+    if (mask === undefined) return g.node('ReduceMean', [tokens], { axes: [1], keepdims: 0 });
+    const counts = g.node('Cast', [slice(g, mask, from, to)], { to: FLOAT });
+    const seen = g.node('Unsqueeze', [counts, g.integers([2])]);
+    const sum = (of: string) => g.node('ReduceSum', [of, g.integers([1])], { keepdims: 0 });
+    return g.node('Div', [sum(g.node('Mul', [tokens, seen])), sum(seen)]);
+  };
   const read = ({ of, pool, norm: own, maps }: Readout) => {
     const one = () => (pool ? pooled(g, description, pool, features) : isFirst ? features : first(features));
     const means = of?.map(mean) ?? [one()];
     let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
     let width = means.length * hidden;
     if (own) y = norm(g, own, y, width);
-    for (const { map, columns, activation } of maps) {
+    for (const { map, columns, activation, norm: behind } of maps) {
       const mapped = linear(g, map, y, width, columns);
       y = activation ? activation(g, mapped) : mapped;
+      if (behind) y = norm(g, behind, y, columns);
       width = columns;
     }
     return y;

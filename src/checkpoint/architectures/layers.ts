@@ -38,8 +38,8 @@ export function linear(
 
 /** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number, heads = 1): string {
-  const { kind, name, epsilon, affine, centre, withoutBias, isByHead } = parts;
-  const module = g.prefix + name;
+  const { kind, name, epsilon, affine, centre, withoutBias, isByHead, isFullName } = parts;
+  const module = isFullName ? name : g.prefix + name;
   if (isByHead) {
     const normal = norm(g, { ...parts, affine: false, isByHead: false }, x, width);
     return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width])]);

@@ -1,7 +1,18 @@
 // ModernBERT (arXiv 2412.13663): rotary positions, gated MLPs, norms and maps without biases; two blocks in three see a window.
 
-import { commonOfText, flag, integer, linear, positive } from './config.ts';
-import type { Architecture, Label, Norm } from './types.ts';
+import {
+  activationOf,
+  classifies,
+  commonOfText,
+  flag,
+  integer,
+  linear,
+  positive,
+  scores,
+  text,
+  unsupported,
+} from './config.ts';
+import type { Architecture, Config, Label, Norm, Readout } from './types.ts';
 import { isSliding, ropesByWindow } from './window.ts';
 
 const BASES = {
@@ -50,7 +61,23 @@ export const modernbert: Architecture = {
           },
         };
       },
-      head: { norm: norm('final_norm'), readouts: [] },
+      head: {
+        norm: norm('final_norm'),
+        readouts: classifies(config) ? [readout(config, modelType, hidden, norm('head.norm'))] : [],
+      },
     };
   },
 };
+
+function readout(config: Config, modelType: string, hidden: number, norm: Norm): Readout {
+  const pooling = text(config, 'classifier_pooling', 'cls');
+  if (pooling !== 'cls' && pooling !== 'mean')
+    throw unsupported(modelType, `classifier_pooling ${JSON.stringify(pooling)}`);
+  const dense = {
+    map: { ...linear('head.dense', flag(config, 'classifier_bias', false)), isFullName: true },
+    columns: hidden,
+    activation: activationOf(config, modelType, 'classifier_activation', 'gelu'),
+    norm: { ...norm, isFullName: true },
+  };
+  return { of: pooling === 'mean' ? [[0]] : undefined, maps: [dense, scores(config, 'classifier')] };
+}

@@ -108,6 +108,8 @@ export interface Part {
 export interface Norm {
   readonly kind: 'layer' | 'rms';
   readonly name: string;
+  /** As of a {@link Linear}. */
+  readonly isFullName?: boolean;
   readonly epsilon: number;
   /** False where it has no weight and no bias. */
   readonly affine: boolean;
@@ -299,6 +301,8 @@ export interface Readout {
     readonly map: Linear;
     readonly columns: number;
     readonly activation?: Activation;
+    /** Behind that. */
+    readonly norm?: Norm;
   }[];
 }
 
