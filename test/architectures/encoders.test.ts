@@ -11,6 +11,7 @@ import { analyse, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
 import { random } from '../support/random.ts';
 import {
+  AST,
   BEIT,
   BERT,
   CLIP,
@@ -49,6 +50,8 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
   if (/^(wav2vec2|hubert|unispeech)/.test(model.architecture))
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, sound.length], data: sound } } };
+  if (model.architecture === 'audio-spectrogram-transformer')
+    return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
   const hasTypes = /^(bert|electra|nomic_bert)$/.test(model.architecture);
@@ -316,6 +319,10 @@ describe('what encoders cannot be is refused:', () => {
     [
       { ...ENCODERS['modernbert, classifier of its first token'], classifier_pooling: 'max' },
       '"modernbert": classifier_pooling "max"',
+    ],
+    [
+      { ...AST, patch_size: 10 },
+      '"patch_size" expected at most the num_mel_bins of 9 and the max_length of 10',
     ],
     [{ ...ESM, is_folding_model: true }, '"esm": is_folding_model'],
     [

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -120,6 +120,18 @@ export const DINOV2: Config = {
   mlp_ratio: FFN / HIDDEN,
   layer_norm_eps: 1e-6,
   use_swiglu_ffn: false,
+};
+
+export const AST: Config = {
+  ...VIT,
+  model_type: 'audio-spectrogram-transformer',
+  architectures: ['ASTModel'],
+  image_size: undefined,
+  num_channels: undefined,
+  num_mel_bins: 9,
+  max_length: 10,
+  frequency_stride: 3,
+  time_stride: 2,
 };
 
 export const BEIT: Config = {
@@ -334,6 +346,13 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   ),
   'vit_mae, under its decoder': { ...VIT, model_type: 'vit_mae', architectures: ['ViTMAEForPreTraining'] },
   'vit_msn, classifier': classifier({ ...VIT, model_type: 'vit_msn' }, 'ViTMSNForImageClassification'),
+  'audio-spectrogram-transformer': AST,
+  'audio-spectrogram-transformer, classifier, other steps': {
+    ...classifier(AST, 'ASTForAudioClassification'),
+    frequency_stride: 2,
+    time_stride: 3,
+    layer_norm_eps: 0.01,
+  },
   beit: BEIT,
   'beit, classifier': classifier(BEIT, 'BeitForImageClassification'),
   'beit, numbers that all blocks share, no scales, its first token': {
@@ -444,11 +463,13 @@ const isBefore = (config: Config) =>
   (!isText(config) && !isWave(config)) ||
   isEsm(config) ||
   /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
+const isAst = ({ model_type: type }: Config) => type === 'audio-spectrogram-transformer';
 const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
 const isEsm = ({ model_type: type }: Config) => type === 'esm';
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
   /^(vit|vit_mae|vit_msn|deit|ijepa)$/.test(String(config.model_type)) ||
+  isAst(config) ||
   isBeit(config) ||
   isDino(config) ||
   isTower(config);
@@ -473,7 +494,7 @@ function prefixOf({ model_type: type, architectures }: Config): string {
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'nomic_bert') return isBare ? '' : 'bert.';
   if (type === 'modernbert' || isBart({ model_type: type })) return isBare ? '' : 'model.';
-  return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : String(type).replace('-', '_')}.`;
+  return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : String(type).replaceAll('-', '_')}.`;
 }
 
 /** Where the parts of a block are. */
@@ -579,6 +600,8 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['pre_classifier', 'relu'], ['classifier']] }];
     case 'clip':
       return [{ read: ([, ...squares]) => meanOf(squares), maps: [['classifier']] }];
+    case 'audio-spectrogram-transformer':
+      return [{ read: (tokens) => meanOf(tokens.slice(0, 2)), maps: [['classifier.dense']] }];
     case 'beit':
     case 'data2vec-vision': {
       const read = ([token, ...squares]: Rows) =>
@@ -656,12 +679,14 @@ export function encoderWeights(
   } else if (isTower(config)) {
     towerWeights(config, at, tensor, map, norm);
   } else {
-    const [channels, size] = [config.num_channels as number, config.patch_size as number];
+    const [channels, size] = [(config.num_channels ?? 1) as number, config.patch_size as number];
     const hasClass = config.model_type !== 'ijepa';
     if (hasClass) tensor(`${at}embeddings.cls_token`, [1, 1, HIDDEN], 1);
-    const isDistilled = config.model_type === 'deit';
+    const isDistilled = config.model_type === 'deit' || isAst(config);
     if (isDistilled) tensor(`${at}embeddings.distillation_token`, [1, 1, HIDDEN], 1);
-    const squares = Math.floor((config.image_size as number) / size) ** 2;
+    const squares = isAst(config)
+      ? acrossOf(config).reduce((a, b) => a * b)
+      : Math.floor((config.image_size as number) / size) ** 2;
     if (!isBeit(config) || config.use_absolute_position_embeddings)
       tensor(
         `${at}embeddings.position_embeddings`,
@@ -675,6 +700,7 @@ export function encoderWeights(
     tensor(`${name}.bias`, [HIDDEN], 0.3);
     if (!isBeit(config) || config.use_mean_pooling === false) norm(`${at}layernorm`);
     else if (headsOf(config).length > 0) norm(`${at}pooler.layernorm`);
+    if (isAst(config) && headsOf(config).length > 0) norm('classifier.layernorm');
     const registers = registersOf(config);
     if (registers) tensor(`${at}embeddings.register_tokens`, [1, registers, HIDDEN], 1);
   }
@@ -710,6 +736,15 @@ export function encoderWeights(
   }
   return weights;
 }
+
+/** Squares of a spectrogram over bins and over frames. */
+const acrossOf = (config: Config): number[] =>
+  [
+    [config.num_mel_bins, config.frequency_stride],
+    [config.max_length, config.time_stride],
+  ].map(([extent, step]) =>
+    Math.floor(((extent as number) - (config.patch_size as number)) / (step as number) + 1),
+  );
 
 const BEIT_TABLE = 'relative_position_bias.relative_position_bias_table';
 
@@ -962,7 +997,7 @@ export function encoderReference(
   if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
-  const pooler = `${at}pooler.layernorm`;
+  const pooler = isAst(config) ? 'classifier.layernorm' : `${at}pooler.layernorm`;
   const normal = (y: Rows) => (weights.has(`${pooler}.weight`) ? layerNorm(y, weights, pooler, eps) : y);
   const scores = heads.map(({ read, maps }) =>
     maps.reduce<Rows>(
@@ -1262,7 +1297,7 @@ function spectra(config: Config, weights: Weights, sound: Float32Array): Rows {
 
 function patches(config: Config, weights: Weights, image: Float32Array): Rows {
   const at = `${prefixOf(config)}embeddings`;
-  const [side, size, channels] = [config.image_size, config.patch_size, config.num_channels] as number[];
+  const [side, size, channels] = [config.image_size, config.patch_size, config.num_channels ?? 1] as number[];
   const kernel = weights.get(`${at}.patch_embeddings.projection.weight`)!.data;
   const bias = weights.get(`${at}.patch_embeddings.projection.bias`)!.data;
   const across = Math.floor(side / size);
@@ -1270,8 +1305,15 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
   const rows: Rows = first ? [Array.from(first)] : [];
   const teacher = weights.get(`${at}.distillation_token`)?.data;
   if (teacher) rows.push(Array.from(teacher));
-  for (let top = 0; top < across; top++) {
-    for (let left = 0; left < across; left++) {
+  // A spectrogram has frames in rows, and bins are the height of an image.
+  const pixel = (c: number, y: number, z: number) =>
+    isAst(config) ? image[z * (config.num_mel_bins as number) + y] : image[(c * side + y) * side + z];
+  const [down, right] = isAst(config) ? acrossOf(config) : [across, across];
+  const [stepY, stepZ] = isAst(config)
+    ? ([config.frequency_stride, config.time_stride] as number[])
+    : [size, size];
+  for (let top = 0; top < down; top++) {
+    for (let left = 0; left < right; left++) {
       rows.push(
         Array.from({ length: HIDDEN }, (_, o) => {
           let value = bias[o];
@@ -1280,7 +1322,7 @@ function patches(config: Config, weights: Weights, image: Float32Array): Rows {
               for (let z = 0; z < size; z++)
                 value +=
                   kernel[((o * channels + c) * size + y) * size + z] *
-                  image[(c * side + top * size + y) * side + left * size + z];
+                  pixel(c, top * stepY + y, left * stepZ + z);
           return value;
         }),
       );

@@ -163,23 +163,43 @@ export function commonOfImages(
   conventions: Conventions,
   parts: Omit<PatchEmbedding, 'channels' | 'size' | 'image'>,
 ) {
-  const { firstTokens, registers } = parts;
   const { base, activation } = commonOfBlocks(config, modelType, conventions);
   const [image, size] = [integer(config, 'image_size', 224), integer(config, 'patch_size', 16)];
   if (size > image)
     throw new InputError(
       `config.json: ${calledIn(config, 'patch_size')} expected at most the image_size of ${image}, got ${size}`,
     );
-  const channels = integer(config, 'num_channels', 3);
+  const embedding = { ...parts, channels: integer(config, 'num_channels', 3), size, image };
+  return { base: { ...base, ...ofSquares(embedding, Math.floor(image / size) ** 2) }, activation };
+}
+
+/** Of models of spectrograms, whose squares are tokens and may overlap. */
+export function commonOfSpectra(
+  config: Config,
+  modelType: string,
+  conventions: Conventions,
+  parts: Pick<PatchEmbedding, 'patches' | 'firstTokens' | 'positions'>,
+) {
+  const { base, activation } = commonOfBlocks(config, modelType, conventions);
+  const [bins, frames] = [integer(config, 'num_mel_bins', 128), integer(config, 'max_length', 1024)];
+  const size = integer(config, 'patch_size', 16);
+  if (size > Math.min(bins, frames))
+    throw new InputError(
+      `config.json: "patch_size" expected at most the num_mel_bins of ${bins} and the max_length of ${frames}, got ${size}`,
+    );
+  const steps = [integer(config, 'frequency_stride', 10), integer(config, 'time_stride', 10)] as const;
+  const [down, across] = [bins, frames].map((extent, i) => Math.floor((extent - size) / steps[i]) + 1);
+  const embedding = { ...parts, channels: 1, size, image: 0, spectrum: { frames, bins, steps } };
+  return { base: { ...base, ...ofSquares(embedding, down * across) }, activation };
+}
+
+function ofSquares(embedding: PatchEmbedding, squares: number) {
+  const { firstTokens, registers } = embedding;
   return {
-    base: {
-      ...base,
-      vocabulary: 0,
-      maxPositions: Math.floor(image / size) ** 2 + firstTokens.length + (registers?.count ?? 0),
-      embedding: { ...parts, channels, size, image },
-    } satisfies Partial<Description>,
-    activation,
-  };
+    vocabulary: 0,
+    maxPositions: squares + firstTokens.length + (registers?.count ?? 0),
+    embedding,
+  } satisfies Partial<Description>;
 }
 
 /** Of the encoder, in the config.json of models that have a decoder too. */
@@ -230,9 +250,9 @@ export function nameOf({ architectures }: Config): string {
   return typeof name === 'string' ? name : '';
 }
 
-/** Whether `architectures` names a model that classifies whole texts or images. Other heads stay as they are. */
+/** Whether `architectures` names a model that classifies whole texts, images or sounds. Other heads stay as they are. */
 export function classifies(config: Config): boolean {
-  return /For(Sequence|Image)Classification$/.test(nameOf(config));
+  return /For(Sequence|Image|Audio)Classification$/.test(nameOf(config));
 }
 
 /** The last map of a classifier: to as many scores as there are labels. */

@@ -152,12 +152,12 @@ const FLOAT = 1;
 
 /** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
-  const { patches, channels, size, image, withoutBias, firstTokens, positions, registers } = parts;
-  const pixels = g.input('pixel_values', 'float32', ['batch', channels, image, image]);
+  const { patches, channels, size, withoutBias, firstTokens, positions, registers } = parts;
+  const pixels = pixelsOf(g, parts);
   const name = g.prefix + patches;
   const kernel = g.weight(`${name}.weight`, [hidden, channels, size, size]);
   const bias = withoutBias ? [] : [g.weight(`${name}.bias`, [hidden])];
-  const square = { kernel_shape: [size, size], strides: [size, size] };
+  const square = { kernel_shape: [size, size], strides: parts.spectrum?.steps ?? [size, size] };
   const squares = g.node('Conv', [pixels, kernel, ...bias], square, name);
   const flat = g.node('Reshape', [squares, g.integers([0, 0, -1])]);
   const rows = g.node('Transpose', [flat], { perm: [0, 2, 1] });
@@ -183,6 +183,13 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const between = firstTokens.length;
   const behind = forAll(registers.name, [1, registers.count, hidden]);
   return g.node('Concat', [part(0, between), behind, part(between, END)], { axis: 1 });
+}
+
+/** [batch, channels, height, width] */
+function pixelsOf(g: WeightGraph, { channels, image, spectrum }: PatchEmbedding): string {
+  if (!spectrum) return g.input('pixel_values', 'float32', ['batch', channels, image, image]);
+  const sound = g.input('input_values', 'float32', ['batch', spectrum.frames, spectrum.bins]);
+  return g.node('Transpose', [g.node('Unsqueeze', [sound, g.integers([1])])], { perm: [0, 1, 3, 2] });
 }
 
 /** Where there are other numbers of squares than positions. */

@@ -213,8 +213,13 @@ export interface PatchEmbedding {
   readonly channels: number;
   /** Side of a square. */
   readonly size: number;
-  /** Side of the image. */
+  /** Side of the image; 0 where it is a spectrogram, frames × bins, with steps from square to square over bins and over frames. */
   readonly image: number;
+  readonly spectrum?: {
+    readonly frames: number;
+    readonly bins: number;
+    readonly steps: readonly [number, number];
+  };
   readonly withoutBias?: boolean;
   /** Tensors: 1 × 1 × hidden each, and 1 × tokens × hidden. */
   readonly firstTokens: readonly string[];

@@ -1,12 +1,13 @@
 // ViT (arXiv 2010.11929): squares of an image, a class token before them, norms before each half of a block. DeiT (2012.12877) has a token
 // of its teacher behind that of the class; classifiers with two heads give the mean of both scores. Of MAE (2111.06377) it is the encoder, to which all
-// squares are shown; I-JEPA (2301.08243) has no class token. DINOv2 (2304.07193) scales what
+// squares are shown; I-JEPA (2301.08243) has no class token; AST (2104.01778) has squares of a spectrogram, which overlap. DINOv2 (2304.07193) scales what
 // each half adds, and may have registers (2309.16588).
 
 import { ACTIVATIONS, type Activation } from './activation.ts';
 import {
   classifies,
   commonOfImages,
+  commonOfSpectra,
   flag,
   integer,
   layerNorm,
@@ -39,10 +40,14 @@ interface Neurons {
 }
 
 const CLASS_TOKEN = 'embeddings.cls_token';
+const DISTILLATION_TOKEN = 'embeddings.distillation_token';
+const AST = 'audio-spectrogram-transformer';
 
 /** What those with the tensors of ViT differ in: the module in a model with a head, and what a head reads where it is not the first token. */
 interface Plain extends Pick<Kind, 'epsilon' | 'firstTokens'>, Pick<Readout, 'of'> {
   readonly module: string;
+  /** Whether a classifier has a norm before its map. */
+  readonly hasNorm?: true;
 }
 const VIT: Plain = { module: 'vit', epsilon: 1e-12, firstTokens: [CLASS_TOKEN] };
 const PLAIN: ReadonlyMap<string, Plain> = new Map<string, Plain>([
@@ -50,7 +55,17 @@ const PLAIN: ReadonlyMap<string, Plain> = new Map<string, Plain>([
   ['vit_mae', VIT],
   ['vit_msn', { ...VIT, epsilon: 1e-6 }],
   ['ijepa', { ...VIT, module: 'ijepa', firstTokens: [], of: [[0]] }],
-  ['deit', { ...VIT, module: 'deit', firstTokens: [CLASS_TOKEN, 'embeddings.distillation_token'] }],
+  ['deit', { ...VIT, module: 'deit', firstTokens: [CLASS_TOKEN, DISTILLATION_TOKEN] }],
+  [
+    AST,
+    {
+      ...VIT,
+      module: 'audio_spectrogram_transformer',
+      firstTokens: [CLASS_TOKEN, DISTILLATION_TOKEN],
+      of: [[0, 2]],
+      hasNorm: true,
+    },
+  ],
 ]);
 
 export const vit: Architecture = {
@@ -59,7 +74,9 @@ export const vit: Architecture = {
     const own = PLAIN.get(modelType);
     const kind = own ? plain(config, own) : dinov2(config, modelType);
     const { firstTokens, registers, follows, neurons, norms, factors, mlp, readouts } = kind;
-    const { base, activation } = commonOfImages(
+    const epsilon = positive(config, 'layer_norm_eps', kind.epsilon);
+    const commonOf = modelType === AST ? commonOfSpectra : commonOfImages;
+    const { base, activation } = commonOf(
       config,
       modelType,
       { activation: 'gelu', ...(neurons && { ffn: neurons.ffn, names: { ffn: 'mlp_ratio' } }) },
@@ -71,7 +88,6 @@ export const vit: Architecture = {
         follows,
       },
     );
-    const epsilon = positive(config, 'layer_norm_eps', kind.epsilon);
     const bias = flag(config, 'qkv_bias', true);
     return {
       ...base,
@@ -102,9 +118,12 @@ export const vit: Architecture = {
 /** Where a DeiT has the token of its teacher. */
 const TEACHER = [[1, 2]] as const;
 
-function plain(config: Config, { epsilon, firstTokens, of }: Plain): Kind {
+function plain(config: Config, { epsilon, firstTokens, of, hasNorm }: Plain): Kind {
   const hasTeacher = /ForImageClassificationWithTeacher$/.test(nameOf(config));
-  const one = classifies(config) ? [{ of, maps: [scores(config, 'classifier')] }] : [];
+  const own = layerNorm('classifier.layernorm', positive(config, 'layer_norm_eps', epsilon));
+  const norm = hasNorm && { ...own, isFullName: true };
+  const maps = () => [scores(config, hasNorm ? 'classifier.dense' : 'classifier')];
+  const one = classifies(config) ? [{ of, norm, maps: maps() }] : [];
   return {
     epsilon,
     firstTokens,
