@@ -67,8 +67,8 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   const model = describeModel(config);
   const { sample, feeds } = sampleFor(model);
   const expected = encoderReference(config, denseSizes(config), weights, sample);
-  // Of a block: tables of ways between squares are of a whole image.
-  const length = /^(beit|data2vec)/.test(model.architecture) ? model.maxPositions : 6;
+  // Of a block: what depends on where squares are is of a whole image.
+  const length = /^(beit|data2vec|dinov3)/.test(model.architecture) ? model.maxPositions : 6;
 
   test('has the tensors and sizes that its config describes', () => {
     model.check(source);
@@ -91,7 +91,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   });
 
   // Rotary positions are turned of all tokens together.
-  if (!['modernbert', 'nomic_bert', 'esm', 'gemma3_text'].includes(model.architecture))
+  if (!['modernbert', 'nomic_bert', 'esm', 'dinov3_vit', 'gemma3_text'].includes(model.architecture))
     test('a block can give its first token alone', async () => {
       const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
       const hidden = { dims: [1, length, model.hidden], data };

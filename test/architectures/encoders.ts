@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -140,6 +140,16 @@ export const BEIT: Config = {
   architectures: ['BeitModel'],
   qkv_bias: undefined,
   use_relative_position_bias: true,
+};
+
+export const DINOV3: Config = {
+  ...VIT,
+  model_type: 'dinov3_vit',
+  architectures: ['DINOv3ViTModel'],
+  qkv_bias: undefined,
+  layer_norm_eps: 1e-5,
+  num_register_tokens: 3,
+  rope_theta: 100,
 };
 
 /** Without what transformers has as a default. */
@@ -385,6 +395,18 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...DINOV2, model_type: 'dinov2_with_registers' },
     'Dinov2WithRegistersForImageClassification',
   ),
+  dinov3_vit: DINOV3,
+  'dinov3_vit, gated, other biases, no registers': {
+    ...DINOV3,
+    num_register_tokens: 0,
+    use_gated_mlp: true,
+    hidden_act: 'silu',
+    query_bias: false,
+    key_bias: true,
+    value_bias: false,
+    proj_bias: false,
+    mlp_bias: false,
+  },
   clip: CLIP,
   'clip, features alone': { ...TOWER, model_type: 'clip_vision_model', architectures: ['CLIPVisionModel'] },
   'clip, its tower of images alone': {
@@ -636,6 +658,7 @@ export function encoderWeights(
 ): Weights {
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
+  if (config.model_type === 'dinov3_vit') return dinov3Weights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
   if (config.model_type === 'gemma3_text')
     return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
@@ -853,6 +876,46 @@ function modernbertWeights(config: Config, sizes: readonly BlockSizes[], seed: n
   return weights;
 }
 
+function dinov3Weights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const norm = (name: string) => {
+    tensor(`${name}.weight`, [HIDDEN], 0.3, 1);
+    tensor(`${name}.bias`, [HIDDEN], 0.3);
+  };
+  const biases = ['query_bias', 'key_bias', 'value_bias'];
+  const [channels, size] = [config.num_channels, config.patch_size] as number[];
+  tensor('embeddings.cls_token', [1, 1, HIDDEN], 1);
+  const registers = config.num_register_tokens as number;
+  if (registers > 0) tensor('embeddings.register_tokens', [1, registers, HIDDEN], 1);
+  tensor(
+    'embeddings.patch_embeddings.weight',
+    [HIDDEN, channels, size, size],
+    (channels * size * size) ** -0.5,
+  );
+  tensor('embeddings.patch_embeddings.bias', [HIDDEN], 0.3);
+  for (const [i, block] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = block;
+    const widths = widthsOf(block, DH);
+    for (const half of [1, 2]) {
+      norm(`layer.${i}.norm${half}`);
+      tensor(`layer.${i}.layer_scale${half}.lambda1`, [HIDDEN], 0.4, 0.5);
+    }
+    for (const [part, name] of ['q', 'k', 'v'].entries())
+      map(
+        `layer.${i}.attention.${name}_proj`,
+        widths[part],
+        HIDDEN,
+        (config[biases[part]] ?? name !== 'k') as boolean,
+      );
+    map(`layer.${i}.attention.o_proj`, HIDDEN, heads * valueDim, config.proj_bias !== false);
+    for (const name of config.use_gated_mlp ? ['gate_proj', 'up_proj'] : ['up_proj'])
+      map(`layer.${i}.mlp.${name}`, ffn, HIDDEN, config.mlp_bias !== false);
+    map(`layer.${i}.mlp.down_proj`, HIDDEN, ffn, config.mlp_bias !== false);
+  }
+  norm('norm');
+  return weights;
+}
+
 function nomicWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
   const { weights, tensor, linear: map } = weightMaker(seed);
   const at = prefixOf(config);
@@ -931,6 +994,7 @@ export function encoderReference(
 ): number[] {
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
+  if (config.model_type === 'dinov3_vit') return dinov3(config, sizes, weights, sample);
   if (config.model_type === 'gemma3_text')
     return referenceLogits(config, sizes, weights, sample.tokens!).flat();
   if (isT5(config)) return t5(config, sizes, weights, sample);
@@ -1149,6 +1213,64 @@ function nomicBert(
     x = norm(add(x, map(inner, `${layer}.mlp.fc2`)), `${layer}.norm2`);
   }
   return x.flat();
+}
+
+function dinov3(config: Config, sizes: readonly BlockSizes[], weights: Weights, { image }: Sample): number[] {
+  const [side, size, channels] = [config.image_size, config.patch_size, config.num_channels] as number[];
+  const across = Math.floor(side / size);
+  const value = (name: string) => Array.from(weights.get(name)!.data);
+  const [kernel, bias] = ['weight', 'bias'].map((kind) => value(`embeddings.patch_embeddings.${kind}`));
+  const registers = config.num_register_tokens as number;
+  let x: Rows = [value('embeddings.cls_token')];
+  for (let r = 0; r < registers; r++)
+    x.push(value('embeddings.register_tokens').slice(r * HIDDEN, (r + 1) * HIDDEN));
+  const before = x.length;
+  for (let square = 0; square < across ** 2; square++) {
+    const [top, left] = [Math.floor(square / across) * size, (square % across) * size];
+    const features = [...bias];
+    for (let o = 0; o < HIDDEN; o++)
+      for (let c = 0; c < channels; c++)
+        for (let y = 0; y < size; y++)
+          for (let z = 0; z < size; z++)
+            features[o] +=
+              kernel[((o * channels + c) * size + y) * size + z] *
+              image![(c * side + top + y) * side + left + z];
+    x.push(features);
+  }
+  const quarter = DH / 4;
+  const turned = (rows: Rows) =>
+    perHead(rows, DH, (head, t) => {
+      if (t < before) return [...head];
+      const square = t - before;
+      const place = [Math.floor(square / across), square % across].map((at) => (2 * (at + 0.5)) / across - 1);
+      return head.map((it, c) => {
+        const pair = c % (DH / 2);
+        const frequency = (config.rope_theta as number) ** -((4 * (pair % quarter)) / DH);
+        const angle = 2 * Math.PI * place[pair < quarter ? 0 : 1] * frequency;
+        const other = c < DH / 2 ? -head[c + DH / 2] : head[c - DH / 2];
+        return it * Math.cos(angle) + other * Math.sin(angle);
+      });
+    });
+  const ln = (rows: Rows, name: string) => layerNorm(rows, weights, name, config.layer_norm_eps as number);
+  const act = config.hidden_act as string;
+  for (const [i, { heads }] of sizes.entries()) {
+    const map = (rows: Rows, name: string) => linear(rows, weights, `layer.${i}.${name}`);
+    const scaled = (rows: Rows, half: number) => {
+      const factors = value(`layer.${i}.layer_scale${half}.lambda1`);
+      return rows.map((row) => row.map((it, c) => it * factors[c]));
+    };
+    const h = ln(x, `layer.${i}.norm1`);
+    const [q, k, v] = ['q', 'k', 'v'].map((name) => map(h, `attention.${name}_proj`));
+    const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true };
+    x = add(x, scaled(map(attention(turned(q), turned(k), v, how), 'attention.o_proj'), 1));
+    const g = ln(x, `layer.${i}.norm2`);
+    const up = map(g, 'mlp.up_proj');
+    const inner = config.use_gated_mlp
+      ? product(activate(map(g, 'mlp.gate_proj'), act), up)
+      : activate(up, act);
+    x = add(x, scaled(map(inner, 'mlp.down_proj'), 2));
+  }
+  return ln(x, 'norm').flat();
 }
 
 function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {

@@ -26,6 +26,7 @@ import {
   BERT,
   CLIP,
   DINOV2,
+  DINOV3,
   DISTILBERT,
   EMBEDDING_GEMMA,
   ENCODERS,
@@ -277,6 +278,26 @@ test('what each half of a block adds is scaled, and both are fitted to what the 
   expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
   expect(report.maxDifference).toBeLessThan(1e-4);
   expect(report.quality!.relativeError).toBeLessThan(0.95 * self.report.quality!.relativeError);
+});
+
+test.each([
+  [
+    'numbers for the ways between squares, in one table',
+    ENCODERS['beit, numbers that all blocks share, no scales, its first token'],
+  ],
+  ['squares that are turned by where they are', DINOV3],
+])('what depends on where squares are is in the smaller folder and its ONNX file: %s', async (_, config) => {
+  const opened = await openTiny(config);
+  const { report, again, files } = await pruned(opened, await feedsDataset(images(40), inputOf(opened)));
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  const [{ inputs }] = images(1);
+  const loaded = await engine.load(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()));
+  const outputs = await loaded.run({ pixel_values: { ...inputs.pixel_values, dims: [1, 2, 15, 15] } });
+  await loaded.release();
+  const wanted = await loops(again, inputs);
+  const found = Object.values(outputs)[0].data;
+  expect(Math.max(...wanted.map((value, i) => Math.abs(value - found[i])))).toBeLessThan(1e-4);
 });
 
 test.each([

@@ -39,9 +39,33 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
         const all = seen.length === 1 ? seen[0] : g.node('And', seen);
         return g.node('Where', [all, g.scalar(0), g.scalar(HIDDEN)]);
       }),
-    turns: (rope) => remembered(turns, rope, () => openTurns(g, row(g, places()), rope, markOf(turns))),
+    turns: (rope) =>
+      remembered(turns, rope, () =>
+        rope.squares
+          ? turnsOfSquares(g, rope, rope.squares)
+          : openTurns(g, row(g, places()), rope, markOf(turns)),
+      ),
     merged: (features) => mergedShape(g, tokens(), features),
   };
+}
+
+/** [tokens, dims], of an image of one size: constants. */
+function turnsOfSquares(g: WeightGraph, rope: Rope, { side, before }: NonNullable<Rope['squares']>) {
+  const { dims, frequencies } = rope;
+  const tokens = before + side ** 2;
+  const table = (name: string, f: (angle: number) => number) => {
+    const values = () => {
+      const own = frequencies();
+      return Float32Array.from({ length: tokens * dims }, (_, at) => {
+        const [square, pair] = [Math.floor(at / dims) - before, at % (dims / 2)];
+        if (square < 0) return f(0);
+        const place = pair < own.length ? Math.floor(square / side) : square % side;
+        return f((2 * ((place + 0.5) / side) - 1) * own[pair % own.length]);
+      });
+    };
+    return g.floats(`${name} of squares`, values, [tokens, dims]);
+  };
+  return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
 }
 
 /** [1, tokens, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */

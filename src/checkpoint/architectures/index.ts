@@ -9,6 +9,7 @@ import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
+import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
 import { esm } from './esm.ts';
 import { falcon } from './falcon.ts';
@@ -75,6 +76,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   esm,
   vit,
   beit,
+  dinov3,
   clip,
   whisper,
   wav2vec2,

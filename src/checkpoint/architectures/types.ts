@@ -68,6 +68,11 @@ export interface Rope {
   readonly dynamic?: { readonly factor: number; readonly positions: number };
   /** Others for texts of more than `positions` tokens. */
   readonly long?: Pick<Rope, 'frequencies'> & { readonly positions: number };
+  /**
+   * Tokens are squares of an image, so many at each side, behind others that are not turned. There are frequencies for half of the pairs: these are turned by
+   * how far down the square's centre is, from −1 to 1, and the others by how far to the right.
+   */
+  readonly squares?: { readonly side: number; readonly before: number };
 }
 
 /** Factors of all heads. No checkpoint has them as a tensor but that of a pruned model, of the heads that stay. */
