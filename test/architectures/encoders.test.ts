@@ -15,6 +15,7 @@ import {
   BEIT,
   BERT,
   CLIP,
+  DEBERTA,
   DINOV2,
   DISTILBERT,
   denseSizes,
@@ -140,6 +141,7 @@ test.each([
   ['mpnet, other values than keys', MPNET, { keyDim: 5, valueDim: 3 }],
   ['vit', VIT, { keyDim: 3, valueDim: 3 }],
   ['modernbert, values alone', MODERNBERT, { valueDim: 3 }],
+  ['deberta-v2, values alone', DEBERTA, { valueDim: 3 }],
 ])('%s: blocks can have narrow heads', async (_, config, narrow) => {
   const dense = describeModel(config);
   const sizes = dense.sizes.map((size, i) => (i === 0 ? { ...size, ...narrow } : size));
@@ -275,6 +277,7 @@ test.each([
   ['bert', BERT],
   ['modernbert', MODERNBERT],
   ['esm', ESM],
+  ['deberta-v2', DEBERTA],
   ['embeddinggemma', EMBEDDING_GEMMA],
 ])('%s: a mask hides padding, in each text of a batch', async (_, config) => {
   const weights = encoderWeights(config);
@@ -315,6 +318,9 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
+    [{ ...DEBERTA, relative_attention: false }, '"deberta-v2": relative_attention false'],
+    [{ ...DEBERTA, conv_kernel_size: 3 }, '"deberta-v2": conv_kernel_size'],
+    [{ ...DEBERTA, embedding_size: 16 }, '"deberta-v2": embedding_size 16, and not 32'],
     [{ ...ESM, position_embedding_type: 'absolute' }, '"esm": position_embedding_type "absolute"'],
     [
       { ...ENCODERS['modernbert, classifier of its first token'], classifier_pooling: 'max' },

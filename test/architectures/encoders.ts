@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_deberta_v2, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -258,6 +258,20 @@ export const ESM: Config = {
   mask_token_id: 24, // the tests' text has it
 };
 
+export const DEBERTA: Config = {
+  ...BERT,
+  model_type: 'deberta-v2',
+  architectures: ['DebertaV2Model'],
+  relative_attention: true,
+  position_buckets: 4, // few, so that a tiny text has distances that share one
+  max_relative_positions: -1,
+  norm_rel_ebd: 'layer_norm',
+  share_att_key: true,
+  pos_att_type: 'p2c|c2p',
+  position_biased_input: false,
+  type_vocab_size: 0,
+};
+
 export const EMBEDDING_GEMMA: Config = {
   model_type: 'gemma3_text',
   architectures: ['Gemma3TextModel'],
@@ -342,6 +356,19 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     mask_token_id: undefined,
     emb_layer_norm_before: true,
   },
+  'deberta-v2': DEBERTA,
+  'deberta-v2, classifier, maps of their own, a row for each distance, positions': {
+    ...classifier(DEBERTA, 'DebertaV2ForSequenceClassification'),
+    position_buckets: -1,
+    max_relative_positions: 5,
+    norm_rel_ebd: 'none',
+    share_att_key: false,
+    pos_att_type: ['c2p', 'p2c'],
+    position_biased_input: true,
+    type_vocab_size: 1,
+    pooler_hidden_act: 'relu',
+  },
+  'deberta-v2, keys of distances alone': { ...DEBERTA, pos_att_type: 'c2p' },
   embeddinggemma: EMBEDDING_GEMMA,
   vit: VIT,
   'vit, classifier, without biases of queries, keys and values': classifier(
@@ -487,6 +514,7 @@ const isBefore = (config: Config) =>
   /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
 const isAst = ({ model_type: type }: Config) => type === 'audio-spectrogram-transformer';
 const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
+const isDeberta = ({ model_type: type }: Config) => type === 'deberta-v2';
 const isEsm = ({ model_type: type }: Config) => type === 'esm';
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
@@ -515,6 +543,7 @@ function prefixOf({ model_type: type, architectures }: Config): string {
   if (isTower({ model_type: type })) return 'vision_model.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'nomic_bert') return isBare ? '' : 'bert.';
+  if (type === 'deberta-v2') return isBare ? '' : 'deberta.';
   if (type === 'modernbert' || isBart({ model_type: type })) return isBare ? '' : 'model.';
   return isBare ? '' : `${/^vit_/.test(String(type)) ? 'vit' : String(type).replaceAll('-', '_')}.`;
 }
@@ -563,6 +592,14 @@ function namesOf(config: Config) {
       mlp: ['intermediate.dense', 'output.dense'],
     };
   const at = isImage(config) ? 'attention.attention' : 'attention.self';
+  if (isDeberta(config))
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: [`${at}.query_proj`, `${at}.key_proj`, `${at}.value_proj`],
+      out: 'attention.output.dense',
+      norms: ['attention.output.LayerNorm', 'output.LayerNorm'],
+      mlp: ['intermediate.dense', 'output.dense'],
+    };
   if (isEsm(config))
     return {
       layer: (i: number) => `encoder.layer.${i}`,
@@ -612,6 +649,8 @@ function headsOf(config: Config): readonly Head[] {
   switch (config.model_type) {
     case 'bert':
       return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
+    case 'deberta-v2':
+      return [{ read: first, maps: [['pooler.dense', config.pooler_hidden_act as string], ['classifier']] }];
     case 'esm':
     case 'mpnet':
     case 'roberta':
@@ -682,7 +721,12 @@ export function encoderWeights(
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
-    tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
+    if (config.position_biased_input !== false)
+      tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
+    if (isDeberta(config)) {
+      tensor(`${at}encoder.rel_embeddings.weight`, [2 * spanOf(config), HIDDEN], 1);
+      if (config.norm_rel_ebd === 'layer_norm') norm(`${at}encoder.LayerNorm`);
+    }
     const types = config.type_vocab_size as number | undefined;
     if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, width], 0.5);
     norm(`${at}embeddings.LayerNorm`, width);
@@ -739,6 +783,9 @@ export function encoderWeights(
     const widths = widthsOf(size, DH);
     for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * valueDim);
+    if (isDeberta(config) && !config.share_att_key)
+      for (const name of ['pos_query_proj', 'pos_key_proj'])
+        map(`${block}.attention.self.${name}`, widths[0], HIDDEN);
     for (const name of norms) norm(`${block}.${name}`);
     map(`${block}.${mlp[0]}`, config.use_swiglu_ffn ? 2 * ffn : ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
@@ -768,6 +815,10 @@ const acrossOf = (config: Config): number[] =>
   ].map(([extent, step]) =>
     Math.floor(((extent as number) - (config.patch_size as number)) / (step as number) + 1),
   );
+
+/** Half of the rows for distances. */
+const spanOf = ({ position_buckets: buckets, max_relative_positions: most }: Config) =>
+  ((buckets as number) > 0 ? buckets : most) as number;
 
 const BEIT_TABLE = 'relative_position_bias.relative_position_bias_table';
 
@@ -1021,6 +1072,10 @@ export function encoderReference(
       const bias = isBeit(config)
         ? squaresBias(config, weights, `${at}${block}`)
         : relativeBias(config, weights, `${at}${block}`);
+      if (isDeberta(config)) {
+        const how = disentangled(config, weights, `${at}${block}`, q, k);
+        return map(attention(q, k, v, { heads, kvHeads: heads, seesAll: true, ...how }), out);
+      }
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
       const turned = (rows: Rows) => (isEsm(config) ? turnedFully(rows) : rows);
       return scaled(map(attention(turned(q), turned(k), v, how), out), 1);
@@ -1080,6 +1135,38 @@ function relativeBias(config: Config, weights: Weights, block: string) {
   if (config.model_type !== 'mpnet') return undefined;
   const own = weights.get(`${block}.attention.attn.relative_attention_bias.weight`);
   return biasOf(own ?? weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!, 128);
+}
+
+/** DeBERTa's: products of queries with keys of the distance's row, and of keys with its queries. */
+function disentangled(config: Config, weights: Weights, block: string, q: Rows, k: Rows) {
+  const at = `${prefixOf(config)}encoder`;
+  const span = spanOf(config);
+  let table: Rows = Array.from({ length: 2 * span }, (_, r) =>
+    row(weights, `${at}.rel_embeddings.weight`, r),
+  );
+  if (config.norm_rel_ebd === 'layer_norm') table = layerNorm(table, weights, `${at}.LayerNorm`, 1e-12);
+  const kinds = String(config.pos_att_type);
+  const before = config.share_att_key ? '' : 'pos_';
+  const made = (name: string) => linear(table, weights, `${block}.attention.self.${before}${name}`);
+  const keys = kinds.includes('c2p') ? made('key_proj') : undefined;
+  const queries = kinds.includes('p2c') ? made('query_proj') : undefined;
+  const scale = (DH * (1 + Number(keys !== undefined) + Number(queries !== undefined))) ** -0.5;
+  const most = config.max_position_embeddings as number;
+  const bucket = (distance: number) => {
+    const middle = Math.floor(span / 2);
+    if ((config.position_buckets as number) < 1 || Math.abs(distance) <= middle) return distance;
+    const waves = Math.log(Math.abs(distance) / middle) / Math.log((most - 1) / middle);
+    return Math.sign(distance) * (Math.ceil(waves * (middle - 1)) + middle);
+  };
+  const bias = (head: number, key: number, query: number) => {
+    const at = Math.min(Math.max(bucket(query - key) + span, 0), 2 * span - 1);
+    const own = (rows: Rows, r: number) => rows[r].slice(head * DH, (head + 1) * DH);
+    const dot = (a: number[], b: number[]) => a.reduce((total, it, c) => total + it * b[c], 0);
+    const c2p = keys ? dot(own(q, query), own(keys, at)) : 0;
+    const p2c = queries ? dot(own(k, key), own(queries, at)) : 0;
+    return scale * (c2p + p2c);
+  };
+  return { scale, bias };
 }
 
 /** BEiT's, by which way it is from one square to the other. */
@@ -1278,7 +1365,9 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
   const offset = offsetOf(config);
   const x = tokens.map((token, p) => {
     const word = row(weights, `${at}.word_embeddings.weight`, token);
-    const place = sum(word, row(weights, `${at}.position_embeddings.weight`, p + offset));
+    const place = weights.has(`${at}.position_embeddings.weight`)
+      ? sum(word, row(weights, `${at}.position_embeddings.weight`, p + offset))
+      : word;
     if (!weights.has(`${at}.token_type_embeddings.weight`)) return place;
     return sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
   });

@@ -102,9 +102,12 @@ export function sizesOf(
   const columns = (name: RegExp) => all(name)[0];
   const experts = all(/\.experts\.\d+\.(up_proj|w3)\.weight$/);
   return {
-    heads: columns(/((q_proj|query|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) / (keyDim ?? headDim),
+    heads:
+      columns(/((q_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
+      (keyDim ?? headDim),
     kvHeads:
-      columns(/((v_proj|value|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) / (valueDim ?? headDim),
+      columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
+      (valueDim ?? headDim),
     ffn:
       columns(
         /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|gate_up_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,

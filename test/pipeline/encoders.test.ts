@@ -25,6 +25,7 @@ import { memoryStore } from '../../src/pipeline/store/store.ts';
 import {
   BERT,
   CLIP,
+  DEBERTA,
   DINOV2,
   DINOV3,
   DISTILBERT,
@@ -132,6 +133,7 @@ test.each([
   ['mpnet', MPNET, TABLES], // of the heads that stay in each block
   ['t5', T5, TABLES_OF_T5],
   ['modernbert', MODERNBERT, []],
+  ['deberta-v2', DEBERTA, []],
   ['embeddinggemma', EMBEDDING_GEMMA, []],
 ])('%s: a smaller folder and its ONNX file, of texts of different lengths', async (_, config, added) => {
   const opened = await openTiny(config);

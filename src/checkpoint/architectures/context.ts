@@ -29,6 +29,8 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
   return {
     apart: (buckets, most) =>
       remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most)),
+    shared: (name, make) => remembered(apart, name, make),
+    away: (rows, most) => remembered(apart, `away ${rows} ${most}`, () => rowsAway(g, places(), rows, most)),
     mask: (window) =>
       remembered(masks, window, () => {
         const seen = [
@@ -85,6 +87,26 @@ function bucketsOf(g: WeightGraph, places: string, buckets: number, most: number
   const bounded = g.node('Min', [g.node('Add', [wide, g.integers(exact)]), g.integers(half - 1)]);
   const near = g.node('Where', [g.node('Less', [distance, g.integers(exact)]), distance, bounded]);
   return g.node('Add', [g.node('Mul', [isBehind, g.integers(half)]), near]);
+}
+
+/** [1, tokens, tokens]: by how far the key is before the query, or behind it. @param most  where far ones share rows, in float32 as torch has it */
+function rowsAway(g: WeightGraph, places: string, rows: number, most?: number): string {
+  const half = rows / 2;
+  const before = g.node('Sub', [g.node('Unsqueeze', [places, g.integers([0, 2])]), places]);
+  let row = before;
+  if (most !== undefined) {
+    const exact = Math.floor(half / 2);
+    const distance = g.node('Abs', [before]);
+    const far = g.node('Max', [g.node('Cast', [distance], { to: 1 }), g.scalar(exact)]); // float32
+    const widest = g.node('Log', [g.scalar((most - 1) / exact)]);
+    const waves = g.node('Div', [g.node('Log', [g.node('Div', [far, g.scalar(exact)])]), widest]);
+    const steps = g.node('Ceil', [g.node('Mul', [waves, g.scalar(exact - 1)])]);
+    const wide = g.node('Add', [g.node('Cast', [steps], { to: 7 }), g.integers(exact)]); // int64
+    const signed = g.node('Mul', [wide, g.node('Sign', [before])]);
+    row = g.node('Where', [g.node('LessOrEqual', [distance, g.integers(exact)]), before, signed]);
+  }
+  const shifted = g.node('Max', [g.node('Add', [row, g.integers(half)]), g.integers(0)]);
+  return g.node('Min', [shifted, g.integers(rows - 1)]);
 }
 
 const range = (g: WeightGraph, from: string, to: string) => g.node('Range', [from, to, g.integers(1)]);

@@ -9,6 +9,7 @@ import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
 import { text, unsupported } from './config.ts';
+import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
 import { esm } from './esm.ts';
@@ -74,6 +75,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   modernbert,
   nomicBert,
   esm,
+  deberta,
   vit,
   beit,
   dinov3,

@@ -14,10 +14,16 @@ import type {
   Relative,
   Rope,
   Slopes,
+  Ways,
 } from './types.ts';
 import { type Fused, partName, type WeightGraph } from './weights.ts';
 
-/** x·W + b; the nodes are called as the module. @param fused  where the tensor holds several maps */
+/**
+ * x·W + b; the nodes are called as the module.
+ *
+ * @param fused  where the tensor holds several maps
+ * @param mark  behind the names of nodes, where the map is there already
+ */
 export function linear(
   g: WeightGraph,
   map: Linear,
@@ -25,9 +31,10 @@ export function linear(
   rows: number,
   columns: number,
   fused?: Fused,
+  mark = '',
 ): string {
   const module = map.isFullName ? map.name : g.prefix + map.name;
-  const node = partName(module, map);
+  const node = partName(module, map) + mark;
   const factors = map.factors && g.prefix + map.factors;
   const stored = { ...map, factors, ...(map.part && fused) };
   const tensor = (kind: string) => `${module}${map.isJoined ? '_' : '.'}${kind}`;
@@ -38,13 +45,16 @@ export function linear(
 
 /** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number, heads = 1): string {
-  const { kind, name, epsilon, affine, centre, withoutBias, isByHead, isFullName } = parts;
+  const { kind, name, epsilon, affine, centre, withoutBias, isByHead, isShared, isFullName } = parts;
   const module = isFullName ? name : g.prefix + name;
   if (isByHead) {
     const normal = norm(g, { ...parts, affine: false, isByHead: false }, x, width);
     return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width])]);
   }
-  const vector = (field: string) => g.weight(`${module}.${field}`, [width]);
+  const vector = (field: string) => {
+    const tensor = `${module}.${field}`;
+    return g.weight(tensor, [width], { from: isShared ? tensor : undefined });
+  };
   const weight = () => (centre ? g.node('Add', [vector('weight'), g.scalar(centre)]) : vector('weight'));
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
@@ -139,6 +149,10 @@ export interface Context {
   places?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
   apart?(buckets: number, most: number): string;
+  /** What is the same in all blocks, made once. */
+  shared?(name: string, make: () => string): string;
+  /** Rows of a table for the distances between tokens, [1, tokens, tokens], as `Ways` has them. */
+  away?(rows: number, most?: number): string;
   /** A shape that makes [batch, kvHeads, repeats, tokens, features] into [batch, heads, tokens, features]. */
   merged?(features: number): string;
   /** The tokens that ask, where these are not all. */
@@ -165,7 +179,8 @@ export function attention(
 ): string {
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, headDim);
-  const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap, slopes, relative, window } = parts;
+  const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap } = parts;
+  const { slopes, relative, ways, window } = parts;
   const isWhole = heads === dense.heads;
   const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
@@ -189,14 +204,12 @@ export function attention(
   const queries = g.node('Mul', [turned(split('q', heads, keyDim, qNorm)), g.scalar(scale)]);
   const keys = repeated(kept('key', turned(split('k', kvHeads, keyDim, kNorm))), keyDim);
   const values = repeated(kept('value', split('v', kvHeads, valueDim)), valueDim);
-  const products = capped(
-    g,
-    g.node('MatMul', [queries, g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })]),
-    cap,
-  );
+  const turnedKeys = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] });
+  const products = capped(g, g.node('MatMul', [queries, turnedKeys]), cap);
   const scores = [
     slopes && sloped(g, slopes, heads, isWhole, context),
     relative && related(g, relative, heads, isWhole, context),
+    ways && away(g, ways, { queries, keys: turnedKeys, products, scale, hidden, heads, keyDim }, context),
     context.mask?.(window),
   ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
   const weights = g.node('Softmax', [scores], { axis: -1 });
@@ -230,6 +243,48 @@ function related(
   const apart = 'side' in how ? squaresApart(g, how.side) : context.apart!(buckets, how.most);
   const numbers = g.node('Gather', [table, context.asking?.(apart) ?? apart]);
   return g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
+}
+
+interface Products {
+  /** [batch, heads, tokens that ask, features], times `scale`. */
+  readonly queries: string;
+  /** [batch, heads, features, tokens] */
+  readonly keys: string;
+  /** Of both. */
+  readonly products: string;
+  readonly scale: number;
+  readonly hidden: number;
+  readonly heads: number;
+  readonly keyDim: number;
+}
+
+/** [batch, heads, tokens that ask, tokens] */
+function away(
+  g: WeightGraph,
+  { table, norm: normal, rows, most, key, query }: Ways,
+  { queries, keys, products, scale, hidden, heads, keyDim }: Products,
+  context: Context,
+): string {
+  const tensor = g.prefix + table;
+  const plain = g.weight(tensor, [rows, hidden], { from: tensor });
+  const all = context.shared!(table, () =>
+    g.node('Unsqueeze', [normal ? norm(g, normal, plain, hidden) : plain, g.integers([0])]),
+  );
+  const apart = context.away!(rows, most);
+  const asked = g.node('Unsqueeze', [context.asking?.(apart) ?? apart, g.integers([0])]);
+  const places = g.node('Expand', [asked, g.node('Shape', [products])]);
+  const made = (map: Linear, perm: number[]) => {
+    const mapped = linear(g, map, all, hidden, heads * keyDim, undefined, ' of distances');
+    return g.node('Transpose', [g.node('Reshape', [mapped, g.integers([0, 0, -1, keyDim])])], { perm });
+  };
+  const picked = (of: string, axis: number) => g.node('GatherElements', [of, places], { axis });
+  const terms = [
+    ...(key ? [picked(g.node('MatMul', [queries, made(key, [0, 2, 3, 1])]), 3)] : []),
+    ...(query
+      ? [picked(g.node('MatMul', [g.node('Mul', [made(query, [0, 2, 1, 3]), g.scalar(scale)]), keys]), 2)]
+      : []),
+  ];
+  return terms.reduce((sum, term) => g.node('Add', [sum, term]));
 }
 
 /** [1, tokens, tokens]: rows of a table for a token and the squares of an image behind it, as `Apart` has them. */

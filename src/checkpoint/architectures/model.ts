@@ -452,9 +452,10 @@ function heldFeatures(
   { block }: Description,
   i: number,
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
-  const { rope, qNorm, kNorm, clip } = block(i).attention;
+  const { rope, qNorm, kNorm, clip, ways } = block(i).attention;
   const valueDim = clip === undefined ? undefined : 'there are bounds of what heads read';
-  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : valueDim;
+  const products = ways ? 'there are scores of distances' : valueDim;
+  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
   return { keyDim, valueDim };
 }
 

@@ -99,6 +99,23 @@ export interface Relative {
  */
 export type Apart = { readonly most: number } | { readonly side: number };
 
+/**
+ * Scores of how far a key is before the query, beside those of what both are. Each distance has a row of a table that all blocks share: half of them of keys behind the
+ * query. To the score is added the query times a key that is made of the row, and the key times a query that is.
+ */
+export interface Ways {
+  /** Tensor: rows × hidden. */
+  readonly table: string;
+  /** Of its rows. */
+  readonly norm?: Norm;
+  readonly rows: number;
+  /** Half of the distances have a row of their own, the others share those for ever wider ones up to this. Absent where all have one. */
+  readonly most?: number;
+  /** What makes keys and queries of a row: maps of their own, or those of tokens. */
+  readonly key?: Linear;
+  readonly query?: Linear;
+}
+
 export type Label = 'q' | 'k' | 'v';
 
 /**
@@ -122,6 +139,8 @@ export interface Norm {
   readonly centre?: number;
   /** Of a layer norm that has a weight alone. */
   readonly withoutBias?: boolean;
+  /** All blocks share it. */
+  readonly isShared?: boolean;
   /** Of one over each head's features: every head has a weight of its own, heads × features in one tensor. */
   readonly isByHead?: boolean;
 }
@@ -155,6 +174,8 @@ export interface Block {
     readonly slopes?: Slopes;
     /** What is added to them: for each head a number of a table for how far the key is (relative positions). */
     readonly relative?: Relative;
+    /** What is added to them: products with rows of a table. */
+    readonly ways?: Ways;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
     /** Of what attention gives, before it is added. */
