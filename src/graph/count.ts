@@ -8,7 +8,7 @@ import { reads } from './node.ts';
 import { steppedMaps } from './steps.ts';
 import { hasTable, isFitted, type StoredType, storedBytes, TABLE_BYTES, typeOf } from './stored.ts';
 import type { Analysis, Slice, Structure } from './structure.ts';
-import { elements, sum, type Tensor } from './tensor.ts';
+import { elements, groupBy, sum, type Tensor } from './tensor.ts';
 
 // Constants of these types are shapes, indices and switches, not parameters.
 const NO_PARAMETERS = new Set(['int64', 'int32', 'bool', 'string']);
@@ -81,15 +81,13 @@ export function sizeTerms(
     const count = model.operator(node)?.macs;
     if (!count) return [];
     const values = [...reads(node), ...node.output];
-    return expand(namesAt(extents, values), (kept) => {
+    return expand(extents, values, (kept) => {
       const dims = (value: string) => scaled(extents.get(value), dimsOf(model, shapes, value), kept);
       return count(node, dims) / batch;
     });
   });
   const of = (tensor: Tensor, size: (dims: readonly number[]) => number) =>
-    expand(namesAt(extents, [tensor.name]), (kept) =>
-      size(scaled(extents.get(tensor.name), tensor.dims, kept)),
-    );
+    expand(extents, [tensor.name], (kept) => size(scaled(extents.get(tensor.name), tensor.dims, kept)));
   const tensors = [...model.tensors.values()];
   const numbers = tensors.filter(({ type }) => !NO_PARAMETERS.has(type));
   const weights = numbers.flatMap((tensor) => of(tensor, elements));
@@ -153,10 +151,6 @@ function extentsOf(structures: readonly Structure[]): Map<string, Extent[]> {
   return new Map(Array.from(found, ([at, own]) => [at, [...own.values()]]));
 }
 
-function namesAt(extents: ReadonlyMap<string, readonly Extent[]>, values: readonly string[]): string[] {
-  return [...new Set(values.flatMap((value) => (extents.get(value) ?? []).map(({ variable }) => variable)))];
-}
-
 function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: Kept): number[] {
   return dims.map((dim, place) => {
     const own = extents.filter(({ axis }) => axis === place);
@@ -169,16 +163,80 @@ function scaled(extents: readonly Extent[] = [], dims: readonly number[], kept: 
 /** Layers multiply two widths: terms of more structures are not looked for where there are many, as behind a Concat. */
 const [FEW_STRUCTURES, MOST_IN_TERM] = [6, 2];
 
-/** A function that is linear in what each structure keeps, as its terms: from its values where each keeps all or nothing. */
-function expand(names: readonly string[], count: (kept: Kept) => number): Term[] {
-  const subsets = subsetsOf(names, names.length > FEW_STRUCTURES ? MOST_IN_TERM : names.length);
+/** Structures that lie beside each other wherever they lie, and how many positions each of them has. */
+type Kind = ReadonlyMap<string, number>;
+
+/**
+ * A function that is linear in what each structure on some values keeps, as its terms. Of many structures it is asked for those of a
+ * kind together: what comes of these is divided by their positions.
+ */
+function expand(
+  extents: ReadonlyMap<string, readonly Extent[]>,
+  values: readonly string[],
+  count: (kept: Kept) => number,
+): Term[] {
+  const at = values.flatMap((value) => extents.get(value) ?? []);
+  const names = [...new Set(at.map(({ variable }) => variable))];
+  const terms =
+    names.length <= FEW_STRUCTURES
+      ? termsOf(names, names.length, count)
+      : dividedTerms(names, kindsAt(extents, values), count);
+  return terms.map(({ value, of }) => ({ value, of: of.map(structureOf) }));
+}
+
+function kindsAt(extents: ReadonlyMap<string, readonly Extent[]>, values: readonly string[]): Kind[] {
+  const places = new Map<string, Map<string, number>>();
+  for (const value of new Set(values))
+    for (const { axis, positions, variable } of extents.get(value) ?? []) {
+      const own = places.get(variable) ?? new Map<string, number>();
+      const place = `${axis} ${value}`;
+      places.set(variable, own.set(place, positions + (own.get(place) ?? 0)));
+    }
+  const first = (own: ReadonlyMap<string, number>): number => own.values().next().value!;
+  const kinds = groupBy(places, ([, own]) =>
+    JSON.stringify(Array.from(own, ([place, positions]) => [place, positions / first(own)])),
+  );
+  return Array.from(kinds.values(), (kind) => new Map(kind.map(([name, own]) => [name, first(own)])));
+}
+
+/** In the order of `termsOf`. */
+function dividedTerms(
+  names: readonly string[],
+  kinds: readonly Kind[],
+  count: (kept: Kept) => number,
+): Term[] {
+  const kindOf = new Map<string, string>();
+  for (const [i, kind] of kinds.entries()) for (const name of kind.keys()) kindOf.set(name, String(i));
+  const place = new Map(names.map((name, i) => [name, i]));
+  const together = termsOf([...kinds.keys()].map(String), MOST_IN_TERM, (kept) =>
+    count((name) => kept(kindOf.get(name)!)),
+  );
+  const parts = together.flatMap(({ value, of }) => {
+    let parts = value === 0 ? [] : [{ value, at: [] as number[] }];
+    for (const kind of of.map((i) => kinds[Number(i)])) {
+      const whole = sum([...kind.values()]);
+      parts = parts.flatMap(({ value, at }) =>
+        Array.from(kind, ([name, own]) => ({
+          value: (value * own) / whole,
+          at: [...at, place.get(name)!],
+        })),
+      );
+    }
+    return parts.map(({ value, at }) => ({ value, at: at.sort((a, b) => a - b) }));
+  });
+  parts.sort((a, b) => a.at.length - b.at.length || a.at[0] - b.at[0] || a.at[1] - b.at[1]);
+  return parts.map(({ value, at }) => ({ value, of: at.map((i) => names[i]) }));
+}
+
+/** From the values of the function where each keeps all or nothing. @param most  names in a term */
+function termsOf(names: readonly string[], most: number, count: (kept: Kept) => number): Term[] {
   const values = new Map<string, number>();
-  return subsets.map((of) => {
+  return subsetsOf(names, most).map((of) => {
     const inner = subsetsOf(of, of.length - 1);
     const known = sum(inner.map((it) => values.get(it.join('\0'))!));
     const value = count((name) => (of.includes(name) || !names.includes(name) ? 1 : 0)) - known;
     values.set(of.join('\0'), value);
-    return { value, of: of.map(structureOf) };
+    return { value, of };
   });
 }
 
@@ -196,20 +254,26 @@ function subsetsOf(names: readonly string[], most: number): string[][] {
 
 /** Of layers that have no bias and may be given one (a bare MatMul has nowhere to put it). */
 function newBiases(model: Model, structures: readonly Structure[], shapes: Shapes) {
+  const prunable = structures.filter((it) => it.prunable);
+  // Also where channels only pass, group by group; of several structures, as queries, keys and values, each has its part.
+  const cuts = groupBy(
+    prunable.flatMap(({ name, groups, slices }) =>
+      slices.flatMap(({ node, input, axis, block }) =>
+        input === 1 ? [{ name, node, axis, value: groups * block }] : [],
+      ),
+    ),
+    ({ node }) => node,
+  );
   return linearMaps(model, shapes)
     .filter(({ bias, kind }) => bias === undefined && kind !== 'matmul')
     .flatMap(({ node, m, weight }) => {
       const { dims, bytes } = model.tensors.get(weight)!;
       const size = bytes.byteLength / elements(dims);
       const made = model.node(node)!;
-      const axis = model.operator(made)!.layer!.outputAxis(made);
-      // Also where channels only pass, group by group; of several structures, as queries, keys and values, each has its part.
-      const own = structures
-        .filter(({ prunable }) => prunable)
-        .map(({ name, groups, slices }) => {
-          const outputs = slices.filter((it) => it.node === node && it.input === 1 && it.axis === axis);
-          return { value: groups * sum(outputs.map(({ block }) => block)), of: [name], size };
-        });
+      const place = model.operator(made)!.layer!.outputAxis(made);
+      const own = (cuts.get(node) ?? [])
+        .filter(({ axis }) => axis === place)
+        .map(({ name, value }) => ({ value, of: [name], size }));
       return [...own, { value: m - sum(own.map(({ value }) => value)), of: [], size }];
     });
 }
@@ -221,6 +285,18 @@ function merged(terms: readonly Term[]): Term[] {
     found.set(key, { value: value + (found.get(key)?.value ?? 0), of });
   }
   return [...found.values()].filter(({ value }) => value !== 0);
+}
+
+/** The terms that each structure is in. */
+export function byStructure(terms: readonly Term[]): Map<string, Term[]> {
+  const found = new Map<string, Term[]>();
+  for (const term of terms)
+    for (const name of new Set(term.of)) {
+      const own = found.get(name);
+      if (own) own.push(term);
+      else found.set(name, [term]);
+    }
+  return found;
 }
 
 /** A size where structures keep these fractions of their groups. */

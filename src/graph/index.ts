@@ -5,7 +5,15 @@ export { blockOf } from './blocks.ts';
 export { ifsOf, takeBranches } from './branches.ts';
 export { GraphBuilder } from './build.ts';
 export { computedWeights, withConstants } from './constant.ts';
-export { countMacs, countParameters, type SizeTerms, sizeAt, sizeTerms, type Term } from './count.ts';
+export {
+  byStructure,
+  countMacs,
+  countParameters,
+  type SizeTerms,
+  sizeAt,
+  sizeTerms,
+  type Term,
+} from './count.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
 export { type DataType, type FloatType, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';

@@ -8,6 +8,7 @@ import {
   sizeAt,
   sizeTerms,
 } from '../../src/graph/index.ts';
+import { sum } from '../../src/graph/tensor.ts';
 import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
 import { attend, merge, multihead, project, split, WIDTH } from './attention-graphs.ts';
 import { randomValue, shapesOf } from './running.ts';
@@ -100,6 +101,52 @@ describe('countParameters and countMacs', () => {
         6,
       );
     }
+  });
+
+  /** Layers of 2, 3 and 4 channels side by side. */
+  const sideBySide = (b: OnnxBuilder, branches: number) => {
+    const x = b.input([3, 4, 4]);
+    const layers = Array.from({ length: branches }, (_, i) => b.conv(x, 2 + (i % 3), 1));
+    const channels = sum(layers.map((value) => b.channels(value)));
+    return b.node('Concat', layers, { axis: 1 }, { channels });
+  };
+
+  it('are told of many structures side by side by few questions', async () => {
+    const asked = async (branches: number) => {
+      const b = new OnnxBuilder();
+      const model = await readModel(b.output(b.conv(sideBySide(b, branches), 2, 3)).build());
+      const known = await shapesOf(model, randomValue([1, 3, 4, 4]));
+      let count = 0;
+      const counting = (value: string) => {
+        count++;
+        return known.get(value);
+      };
+      const analysis = analyse(model, known);
+      const terms = sizeTerms(model, analysis, Object.assign(new Map(known), { get: counting }));
+      const layers = analysis.structures.filter(({ prunable }) => prunable);
+      expect(layers).toHaveLength(branches);
+      const small = shrink(model, new Map(layers.map((it, i) => [it, i % 2 ? [0] : [0, 1]])));
+      const ratios = new Map(layers.map(({ name, groups }, i) => [name, (i % 2 ? 1 : 2) / groups]));
+      const kept = (name: string) => ratios.get(name)!;
+      const shapes = await shapesOf(small, randomValue([1, 3, 4, 4]));
+      expect(sizeAt(terms.macs, kept)).toBeCloseTo(countMacs(small, shapes), 6);
+      expect(sizeAt(terms.weights, kept)).toBeCloseTo(countParameters(small), 6);
+      return count;
+    };
+    expect(await asked(40)).toBeLessThan(6 * (await asked(10)));
+  });
+
+  it('fall with the square of many structures that are multiplied with themselves', async () => {
+    const b = new OnnxBuilder();
+    const rows = b.reshape(sideBySide(b, 8), [0, 0, 16]);
+    const product = b.node('MatMul', [rows, b.node('Transpose', [rows], { perm: [0, 2, 1] })]);
+    const model = await readModel(b.output(product).build());
+    const shapes = await shapesOf(model, randomValue([1, 3, 4, 4]));
+    const structures = analyse(model, shapes).structures.map((it) => ({ ...it, prunable: true }));
+    const { macs } = sizeTerms(model, { structures }, shapes);
+    const layers = 16 * 3 * 23; // 8 layers have 23 channels
+    expect(sizeAt(macs, () => 1)).toBe(layers + 16 * 23 ** 2);
+    expect(sizeAt(macs, () => 0.5)).toBe(layers / 2 + 4 * 23 ** 2);
   });
 
   it('agree with the published size of ResNet50', async () => {

@@ -1,7 +1,7 @@
 // What a budget is spent on: the size that it bounds, and the sizes of structures that there may be.
 
 import { InputError } from '../../errors.ts';
-import { sizeAt, type Term } from '../../graph/index.ts';
+import { byStructure, sizeAt, type Term } from '../../graph/index.ts';
 import { amountText, type BudgetKind, widthsOf } from '../budget.ts';
 import type { Prunable, Sizes } from '../keep.ts';
 import type { LatencyTable } from '../measure/latency.ts';
@@ -109,10 +109,9 @@ export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'li
     widths.filter((width) => width > best.get(name)!).map((width) => ({ name, width, part: width / groups })),
   );
   const groupsOf = new Map(problem.structures.map(({ name, groups }) => [name, groups]));
-  const terms = new Map(problem.structures.map(({ name }) => [name, [] as Term[]]));
-  for (const term of problem.terms) for (const name of term.of) terms.get(name)?.push(term);
+  const terms = byStructure(problem.terms);
   const sizes = new Map(best);
-  const own = (name: string) => sizeAt(terms.get(name)!, (it) => sizes.get(it)! / groupsOf.get(it)!);
+  const own = (name: string) => sizeAt(terms.get(name) ?? [], (it) => sizes.get(it)! / groupsOf.get(it)!);
   let cost = costOf(problem, sizes);
   for (const { name, width } of larger.sort((a, b) => a.part - b.part)) {
     const [before, without] = [sizes.get(name)!, own(name)];

@@ -2,7 +2,14 @@
 
 import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
 import { hasMethods } from '../../expect.ts';
-import { type HeadsMode, type SizeTerms, sizeAt, sizeTerms, type Term } from '../../graph/index.ts';
+import {
+  byStructure,
+  type HeadsMode,
+  type SizeTerms,
+  sizeAt,
+  sizeTerms,
+  type Term,
+} from '../../graph/index.ts';
 import type { Named } from '../keep.ts';
 import { expectOpened, type OpenedModel, prunableOf } from '../open/open.ts';
 import { languageTerms, structuresOf } from './described.ts';
@@ -35,17 +42,21 @@ export function sharesOf(model: OpenedModel | LanguageModel, length = 1, heads?:
   if (!hasMethods(model, 'tokensOf')) expectOpened('sharesOf', model);
   const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length, heads);
   const { structures } = terms;
-  const share = (gone: ReadonlySet<string>): Share => ({
-    parameters: lost(terms.parameters, gone),
-    macs: lost(terms.macs, gone),
+  const [parameters, macs] = [terms.parameters, terms.macs].map(byStructure);
+  const alone = ({ name }: Named): Share => ({
+    parameters: lost(parameters.get(name) ?? [], new Set([name])),
+    macs: lost(macs.get(name) ?? [], new Set([name])),
   });
-  const of = (chosen: readonly Named[]) => share(new Set(chosen.map(({ name }) => name)));
+  const together = (chosen: readonly Named[]): Share => {
+    const gone = new Set(chosen.map(({ name }) => name));
+    return { parameters: lost(terms.parameters, gone), macs: lost(terms.macs, gone) };
+  };
   const kinds = [...new Set(structures.map(({ kind }) => kind))];
   const whole = (of: readonly Term[]) => Math.round(sizeAt(of, () => 1));
   return {
     all: { parameters: whole(terms.parameters), macs: whole(terms.macs) },
-    structures: new Map(structures.map((it) => [it.name, of([it])])),
-    kinds: new Map(kinds.map((kind) => [kind, of(structures.filter((it) => it.kind === kind))])),
+    structures: new Map(structures.map((it) => [it.name, alone(it)])),
+    kinds: new Map(kinds.map((kind) => [kind, together(structures.filter((it) => it.kind === kind))])),
   };
 }
 
