@@ -37,6 +37,8 @@ export interface Limits {
   npyHeaderBytes: number;
   /** Bytes of the arrays in a .npz file, inflated. */
   npzBytes: number;
+  /** Arrays in a .npz file. */
+  npzArrays: number;
   /** Values of one sample, of an image while it is resized, of the batch with which a model is probed, and of its sparse tensors. */
   sampleValues: number;
   /** Lines of a .csv, a .jsonl, or a text of which each is a sample, that are not empty. */
@@ -82,6 +84,8 @@ export const limits: Limits = Object.seal({
   npyHeaderBytes: 10_000,
   // Calibration data, not a disk. Values of one byte become four.
   npzBytes: 2 ** 30,
+  // Ten times the inputs of a model with the caches of a hundred blocks. Each takes up to 0.3 ms.
+  npzArrays: 2 ** 12,
   // 1 GiB of float32, a quarter of what the engine can address.
   sampleValues: 2 ** 28,
   // Three times the images of ImageNet. Each becomes an object, of a few hundred bytes.

@@ -32,9 +32,14 @@ const INFLATE_BYTES = 2 ** 16;
 /**
  * The files in a zip archive, by name.
  *
+ * @param most  the limit of how many there may be
  * @throws {FormatError} naming the archive if its directory is broken, or an entry is encrypted or doubled
  */
-export async function openZip(folder: Folder, file: string): Promise<Map<string, ZipEntry>> {
+export async function openZip(
+  folder: Folder,
+  file: string,
+  most: 'zipEntries' | 'npzArrays' = 'zipEntries',
+): Promise<Map<string, ZipEntry>> {
   const read = (offset: number, length: number) => folder.read(file, offset, length);
   const archive = new Archive(pathIn(folder, file), await folder.size(file), read);
   const entries = new Map<string, ZipEntry>();
@@ -44,8 +49,8 @@ export async function openZip(folder: Folder, file: string): Promise<Map<string,
   try {
     const reader = new ZipReader(archive.source(), { useWebWorkers: false });
     for await (const entry of reader.getEntriesGenerator()) {
-      if (++count > limits.zipEntries) {
-        throw new FormatError(`"${archive.path}": more than ${limits.zipEntries} entries`);
+      if (++count > limits[most]) {
+        throw new FormatError(`"${archive.path}": more than ${limits[most]} entries (limits.${most})`);
       }
       if (entry.directory) continue;
       if (entries.has(entry.filename)) throw archive.fail(entry, 'comes twice');

@@ -33,6 +33,20 @@ test('what is no archive, or holds something else, is refused by name', async ()
   }
 });
 
+test('an archive of more arrays than models have inputs is refused before any is read', async () => {
+  const { npzArrays } = limits;
+  onTestFinished(() => {
+    limits.npzArrays = npzArrays;
+  });
+  limits.npzArrays = 2;
+  const archive = (names: readonly string[]) =>
+    decodeNpz(writeZip(names.map((name) => ({ name, bytes: npy([1], new Float32Array(1)) }))), 'data.npz');
+  expect((await archive(['a.npy', 'b.npy'])).size).toBe(2);
+  await expect(archive(['no array', 'a.npy', 'b.npy'])).rejects.toThrow(
+    /data\.npz": more than 2 entries \(limits\.npzArrays\)$/,
+  );
+});
+
 test('what inflates beyond the limit is refused before it does, and what is stored takes what it has', async () => {
   const { npzBytes } = limits;
   onTestFinished(() => {

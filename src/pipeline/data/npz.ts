@@ -21,7 +21,7 @@ export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<st
   expectText('decodeNpz', 'name', name);
   const file = name.replace(/^.*[\\/]/, '');
   const folder = name.slice(0, -file.length - 1);
-  const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file);
+  const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file, 'npzArrays');
   const arrays = new Map<string, NpyArray>();
   const most = Math.max(limits.npzBytes, bytes.length); // stored, it takes what it has
   // Before any of it is inflated: entries may share their bytes.
