@@ -16,6 +16,9 @@ export const wholeFrom = (least: number, most = Number.MAX_VALUE): Kind => [
   most < Number.MAX_VALUE ? `a whole number from ${least} to ${most}` : `a whole number from ${least} on`,
 ];
 export const COUNT = wholeFrom(1);
+/** Of the solver and of the engine, each of which takes 12 MB: more take the memory of the machine, and the process ends where it cannot be had. */
+export const MOST_THREADS = 128;
+export const THREADS = wholeFrom(1, MOST_THREADS);
 /** The same of any number. */
 export const numberFrom = (least: number, most = Number.POSITIVE_INFINITY): Kind => [
   (value) => typeof value === 'number' && value >= least && value <= most,

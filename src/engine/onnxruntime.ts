@@ -3,9 +3,8 @@
 
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
-import { said } from '../expect.ts';
 import { float16ToFloat32, float32ToFloat16, isNumeric } from '../graph/index.ts';
-import { expectOptions, LATER, OBJECT, type Options, or, TEXT } from '../options.ts';
+import { expectOptions, OBJECT, type Options, or, TEXT, THREADS } from '../options.ts';
 import {
   ENGINE_SAYS,
   type Engine,
@@ -55,7 +54,7 @@ export interface EngineOptions {
 
 const isRuntime = (it: unknown) => ['InferenceSession', 'Tensor', 'env'].every((name) => name in Object(it));
 const OPTIONS: Options<EngineOptions> = {
-  threads: LATER,
+  threads: THREADS,
   wasmPaths: or(TEXT, OBJECT),
   runtime: [isRuntime, 'onnxruntime, as `import * as` gives it'],
   session: OBJECT,
@@ -83,8 +82,6 @@ export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   const { wasm }: OnnxRuntime['env'] = runtime.env;
   const isolatedPage = globalThis.crossOriginIsolated === true;
   const { threads: given } = options;
-  if (given !== undefined && !(Number.isInteger(given) && given > 0))
-    throw new InputError(`openEngine: "threads" expected a whole number above 0, got ${said(given)}`);
   const threads = given ?? (isolatedPage && !options.runtime ? 1 : undefined);
   if (threads !== undefined) wasm.numThreads = threads;
   if (options.wasmPaths !== undefined) wasm.wasmPaths = options.wasmPaths;

@@ -10,7 +10,7 @@ import {
   openKernels,
   type Simd,
 } from '../kernel/index.ts';
-import { ADDRESS, BYTES, expectOptions, type Options, SIGNAL, TEXT, wholeFrom } from '../options.ts';
+import { ADDRESS, BYTES, expectOptions, type Options, SIGNAL, TEXT, THREADS } from '../options.ts';
 import { TILE } from '../solve/constants';
 import {
   type Convolution,
@@ -33,8 +33,6 @@ import { byPanels, byTiles, SessionStatistics } from './statistics.ts';
 
 /** Threads by default at most: beyond, copying and memory grow and nothing here was measured. */
 const DEFAULT_THREADS = 8;
-/** More threads take the memory of the machine, before any work is done. */
-export const MOST_THREADS = 1024;
 /** Inputs of a layer from which idle workers help with its factorisations. */
 const LARGE = 512;
 
@@ -53,7 +51,7 @@ export interface SessionOptions extends KernelOptions {
 
 const SESSION_OPTIONS: Options<SessionOptions> = {
   ...KERNEL_OPTIONS,
-  threads: wholeFrom(1, MOST_THREADS),
+  threads: THREADS,
   workerUrl: ADDRESS,
   scratch: TEXT,
 };

@@ -19,11 +19,10 @@ import {
   POSITIVE,
   SIGNAL,
   SWITCH,
-  wholeFrom,
+  THREADS,
   wrongOption,
 } from '../options.ts';
 import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS, telling } from '../pipeline/index.ts';
-import { MOST_THREADS } from '../pool/index.ts';
 import { METHODS } from '../solve/index.ts';
 import { INSTEAD, meantBy } from './names.ts';
 import {
@@ -52,7 +51,7 @@ const METHOD_LIST: Kind = [
 
 const MODEL: Options<ModelOptions> = {
   ...PREPROCESSING_OPTIONS,
-  threads: wholeFrom(1, MOST_THREADS),
+  threads: THREADS,
   simd: oneOf('auto', 'baseline', 'relaxed'),
   timeout: POSITIVE,
   engine: or(oneOf(...ENGINES), ENGINE),

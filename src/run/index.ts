@@ -1,6 +1,6 @@
 // A model and its data wherever they lie, and one call for each thing to be done with them: the only door to this folder.
 
-export { MOST_THREADS } from '../pool/index.ts';
+export { MOST_THREADS } from '../options.ts';
 export { analyze } from './analyze.ts';
 export { ONNX, ONNX_DATA } from './beside.ts';
 export { CARD_FILE } from './card.ts';

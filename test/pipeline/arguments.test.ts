@@ -83,7 +83,7 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     () => untyped(openModel)(bytes, { engine: Promise.resolve(engine) }),
   ],
   [
-    'openEngine: "threads" expected a whole number above 0, got "2"',
+    'openEngine: "threads" expected a whole number from 1 to 128, got "2"',
     () => untyped(openEngine)({ threads: '2' }),
   ],
   [

@@ -247,9 +247,9 @@ test('closing rejects what is still running', async () => {
 });
 
 test.each([
-  [{ threads: 0 }, '"threads" expected a whole number from 1 to 1024, got 0'],
-  [{ threads: 1.5 }, '"threads" expected a whole number from 1 to 1024, got 1.5'],
-  [{ threads: 1e9 }, '"threads" expected a whole number from 1 to 1024, got 1000000000'],
+  [{ threads: 0 }, '"threads" expected a whole number from 1 to 128, got 0'],
+  [{ threads: 1.5 }, '"threads" expected a whole number from 1 to 128, got 1.5'],
+  [{ threads: 1e9 }, '"threads" expected a whole number from 1 to 128, got 1000000000'],
   [{ maximumBytes: 0 }, '"maximumBytes" expected a number from 1 on, got 0'],
   [{ simd: 'fast' as 'auto' }, '"simd" expected one of auto, baseline, relaxed, got "fast"'],
 ])('%j is refused', async (options, message) => {

@@ -23,7 +23,7 @@ const KINDS: readonly (readonly [
 ])[] = [
   ['true or false', 'residual force correct producers overwrite loadable', ['false', 0, null], false],
   ['a whole number from 1 on', 'seqlen samples shards round groupsPerStep machines', [0, 1.5, '1', null], 1],
-  ['a whole number from 1 to 1024', 'threads', [0, 1.5, 1025, '1'], 1024],
+  ['a whole number from 1 to 128', 'threads', [0, 1.5, 129, '1'], 128],
   ['a whole number', 'labelOffset seed augment', [0.5, '1', null], -1],
   ['a number above 0', 'timeout storeRate', [0, -1, '1', Number.NaN, Number.POSITIVE_INFINITY], 0.5],
   ['a number', 'damping', ['0.1', null], 0],

@@ -208,7 +208,7 @@ describe('prune', () => {
     ['means that are texts', { mean: '0.5' }, '`mean`: expected one number'],
     ['a name that is none', { kep: 0.5 }, '`kep`: there is no option of that name'],
     ['samples that are text', { samples: '12' }, '`samples`: expected a whole number from 1 on, got "12"'],
-    ['threads without end', { threads: 1e9 }, '`threads`: expected a whole number from 1 to 1024'],
+    ['threads without end', { threads: 1e9 }, '`threads`: expected a whole number from 1 to 128'],
     ['a switch that is text', { correct: 'false' }, '`correct`: expected true or false, got "false"'],
     ['nothing where a signal belongs', { signal: null }, '`signal`: expected an AbortSignal, got null'],
     ['a method that is not in a list', { compare: 'magnitude' }, '`compare`: expected a list of'],
