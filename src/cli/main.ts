@@ -248,6 +248,8 @@ try {
   process.exitCode = report(error);
 }
 collectGarbage();
+// An engine that could not start may leave a thread behind that waits for ever (onnxruntime-web 1.30 without room for its memory).
+if (process.exitCode) process.stdout.write('', () => process.stderr.write('', () => process.exit()));
 
 function report(error: unknown): number {
   // Commander has printed its message already; asking for help or the version is no error.

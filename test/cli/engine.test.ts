@@ -41,6 +41,28 @@ test('is the native one where it is installed and not the other one is asked for
   expect(await engineOf(native, '--engine', 'web')).toMatch(/^onnxruntime-web \d/);
 });
 
+test('leaves nothing behind that keeps the command from its end', async () => {
+  const failing = installed(`import { Worker } from 'node:worker_threads';
+    export { Tensor } from ${JSON.stringify(web)};
+    export const InferenceSession = { create: async () => {
+      new Worker('setInterval(() => {}, 1000)', { eval: true });
+      throw new Error('WebAssembly.Memory(): could not allocate memory');
+    } };
+    export const env = { wasm: {}, versions: { node: '9.9.9' } };`);
+  const { code, stderr } = await osscarUnder(
+    failing,
+    'eval',
+    MOBILENET,
+    '--data',
+    fixture('calib'),
+    ...PREPROCESSING,
+  );
+  expect(stderr).toMatch(
+    /^osscar: .*there is no address space for a WebAssembly memory \(see ulimit -v\)\n$/m,
+  );
+  expect(code).toBe(2);
+});
+
 test('is the one that comes with the package elsewhere', async () => {
   expect(await engineOf([])).toMatch(/^onnxruntime-web \d/);
   await refused(
