@@ -140,7 +140,8 @@ export function blobFolder(
 }
 
 /** Where a file lies in the folder that was picked in a page, or its name, where it was picked itself. */
-export function pathOfFile({ name, webkitRelativePath }: File): string {
+export function pathOfFile(file: File): string {
+  const { name, webkitRelativePath } = file; // not in the declaration, which is read without those of the DOM
   const [, ...inside] = webkitRelativePath?.split('/') ?? [];
   return inside.length > 0 ? inside.join('/') : name;
 }

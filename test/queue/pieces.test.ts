@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { afterAll, expect, onTestFinished, test } from 'vitest';
 import { memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import { disk } from '../../src/disk/host.ts';
@@ -75,6 +75,7 @@ const file = await openModel(fixtureBytes('fashion-mobilenet'), { engine, name: 
 const images = await fashion('calib', 24);
 const OPT = join(import.meta.dirname, '../fixtures/opt-kjv');
 const folder = await openFolder(OPT);
+afterAll(() => folder.close());
 const language = await openLanguageModel(folder);
 const read = (name: string) => JSON.parse(readFileSync(join(OPT, name), 'utf8'));
 const tokenizer = openTokenizer(read('tokenizer.json'), read('tokenizer_config.json'));
