@@ -5,6 +5,7 @@ import { ACTIVATIONS, tanh } from './activation.ts';
 import {
   classifies,
   commonOfText,
+  denseAndScores,
   flag,
   integer,
   layerNorm,
@@ -36,14 +37,13 @@ export const bert: Architecture = {
     const offset = isRoberta ? integer(config, 'pad_token_id', 1, 0) + 1 : 0;
     const classifier: Readout['maps'] =
       isRoberta || isElectra
-        ? [
-            {
-              map: { ...linear('classifier.dense', true), isFullName: true },
-              columns: hidden,
-              activation: isElectra ? ACTIVATIONS.get('gelu') : tanh,
-            },
-            scores(config, 'classifier.out_proj'),
-          ]
+        ? denseAndScores(
+            config,
+            hidden,
+            'classifier.dense',
+            isElectra ? ACTIVATIONS.get('gelu')! : tanh,
+            'classifier.out_proj',
+          )
         : [
             { map: linear('pooler.dense', true), columns: hidden, activation: tanh },
             scores(config, 'classifier'),

@@ -264,6 +264,18 @@ export function scores(config: Config, name: string): Readout['maps'][number] {
   };
 }
 
+/** A classifier of two maps, the first one as wide as what it reads. */
+export function denseAndScores(
+  config: Config,
+  hidden: number,
+  dense: string,
+  activation: Activation,
+  name: string,
+): Readout['maps'] {
+  const map = { ...linear(dense, true), isFullName: true };
+  return [{ map, columns: hidden, activation }, scores(config, name)];
+}
+
 export function linear(name: string, bias: boolean, part?: Part): Linear {
   return { name, bias, transposed: true, part };
 }

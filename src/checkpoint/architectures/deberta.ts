@@ -5,12 +5,12 @@ import {
   activationOf,
   classifies,
   commonOfText,
+  denseAndScores,
   flag,
   integer,
   layerNorm,
   linear,
   positive,
-  scores,
   text,
   unsupported,
 } from './config.ts';
@@ -86,14 +86,13 @@ export const deberta: Architecture = {
         readouts: classifies(config)
           ? [
               {
-                maps: [
-                  {
-                    map: { ...linear('pooler.dense', true), isFullName: true },
-                    columns: hidden,
-                    activation: activationOf(config, modelType, 'pooler_hidden_act', 'gelu'),
-                  },
-                  scores(config, 'classifier'),
-                ],
+                maps: denseAndScores(
+                  config,
+                  hidden,
+                  'pooler.dense',
+                  activationOf(config, modelType, 'pooler_hidden_act', 'gelu'),
+                  'classifier',
+                ),
               },
             ]
           : [],

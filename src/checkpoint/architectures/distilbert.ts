@@ -1,8 +1,8 @@
 // DistilBERT (arXiv 1910.01108): BERT without types of tokens, under names of its own.
 
 import { relu } from './activation.ts';
-import { classifies, commonOfText, layerNorm, linear, scores } from './config.ts';
-import type { Architecture, Readout } from './types.ts';
+import { classifies, commonOfText, denseAndScores, layerNorm, linear } from './config.ts';
+import type { Architecture } from './types.ts';
 
 const EPSILON = 1e-12; // the config has no field
 
@@ -20,10 +20,7 @@ export const distilbert: Architecture = {
       activation: 'gelu',
     });
     const { hidden, headDim } = base;
-    const classifier: Readout['maps'] = [
-      { map: { ...linear('pre_classifier', true), isFullName: true }, columns: hidden, activation: relu },
-      scores(config, 'classifier'),
-    ];
+    const classifier = denseAndScores(config, hidden, 'pre_classifier', relu, 'classifier');
     return {
       ...base,
       prefixes: ['distilbert.', ''],

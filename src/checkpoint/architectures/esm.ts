@@ -5,12 +5,12 @@ import { tanh } from './activation.ts';
 import {
   classifies,
   commonOfText,
+  denseAndScores,
   flag,
   integer,
   layerNorm,
   linear,
   positive,
-  scores,
   text,
   unsupported,
 } from './config.ts';
@@ -68,18 +68,7 @@ export const esm: Architecture = {
       head: {
         norm: norm('encoder.emb_layer_norm_after'),
         readouts: classifies(config)
-          ? [
-              {
-                maps: [
-                  {
-                    map: { ...linear('classifier.dense', true), isFullName: true },
-                    columns: hidden,
-                    activation: tanh,
-                  },
-                  scores(config, 'classifier.out_proj'),
-                ],
-              },
-            ]
+          ? [{ maps: denseAndScores(config, hidden, 'classifier.dense', tanh, 'classifier.out_proj') }]
           : [],
       },
       ignored: /rotary_embeddings\.inv_freq$/,

@@ -5,11 +5,11 @@ import { tanh } from './activation.ts';
 import {
   classifies,
   commonOfText,
+  denseAndScores,
   integer,
   layerNorm,
   linear,
   positive,
-  scores,
   unsupported,
 } from './config.ts';
 import type { Architecture } from './types.ts';
@@ -62,18 +62,7 @@ export const mpnet: Architecture = {
       },
       head: {
         readouts: classifies(config)
-          ? [
-              {
-                maps: [
-                  {
-                    map: { ...linear('classifier.dense', true), isFullName: true },
-                    columns: hidden,
-                    activation: tanh,
-                  },
-                  scores(config, 'classifier.out_proj'),
-                ],
-              },
-            ]
+          ? [{ maps: denseAndScores(config, hidden, 'classifier.dense', tanh, 'classifier.out_proj') }]
           : [],
       },
     };

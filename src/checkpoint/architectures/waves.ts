@@ -45,7 +45,7 @@ export function embedWaves(g: WeightGraph, hidden: number, embedding: WaveEmbedd
     x = activation(g, convolved(g, wave, x, width));
     width = wave.channels;
   }
-  const swap = (value: string) => g.node('Transpose', [value], { perm: [0, 2, 1] });
+  const swap = (value: string) => swapped(g, value);
   const rows = first ? norm(g, first, swap(x), width) : swap(x);
   const tokens = linear(g, project, rows, width, hidden);
   const near = activation(g, neighbours(g, around, swap(tokens), hidden));
@@ -77,9 +77,12 @@ function convolved(
       g.prefix + layer,
     );
   }
-  const swap = (value: string) => g.node('Transpose', [value], { perm: [0, 2, 1] });
-  return swap(norm(g, { kind: 'layer', name: layer, epsilon: EPSILON, affine: true }, swap(y), channels));
+  const own = { kind: 'layer', name: layer, epsilon: EPSILON, affine: true } as const;
+  return swapped(g, norm(g, own, swapped(g, y), channels));
 }
+
+/** Features behind places, and back. */
+const swapped = (g: WeightGraph, value: string) => g.node('Transpose', [value], { perm: [0, 2, 1] });
 
 /** What the tokens around each of them give it, by weights whose directions and lengths are tensors of their own. */
 function neighbours(
