@@ -13,17 +13,54 @@ import { portableTypes } from './types.mjs';
 
 const only = process.argv[2];
 
+/** Bytes that must be alike for a step back or ahead to be worth its numbers. */
+const ALIKE = 16;
+
 /**
- * Two binaries that are much alike, by turns some bytes of each, so that deflating finds the one in the other: its window has
- * 32 kB. First the bytes of a turn, and of the first binary (u32).
+ * Two binaries that are much alike: their lengths and that of the steps (u32), the steps, the first binary, and what only the second
+ * has. A step is three numbers (i16): so many bytes that only the second has, then how far ahead in the first, and how many of its bytes.
  */
-function weave(...binaries) {
-  const turn = 8192;
-  const parts = [new Uint8Array(Uint32Array.of(turn, binaries[0].length).buffer)];
-  for (let at = 0; binaries.some(({ length }) => at < length); at += turn) {
-    for (const binary of binaries) parts.push(binary.subarray(at, at + turn));
+function both(first, second) {
+  const keyAt = (binary, at) => binary.toString('latin1', at, at + ALIKE);
+  const places = new Map();
+  for (let at = 0; at < first.length; at++)
+    places.set(keyAt(first, at), [...(places.get(keyAt(first, at)) ?? []), at]);
+  const steps = [];
+  const own = [];
+  let from = 0;
+  let since = 0;
+  for (let to = 0; to < second.length; ) {
+    const alike = (at) => {
+      let length = 0;
+      while (to + length < second.length && first[at + length] === second[to + length]) length++;
+      return { at, length };
+    };
+    const candidates = [from, ...(places.get(keyAt(second, to)) ?? [])].map(alike);
+    const { at, length } = candidates.reduce((best, it) => (it.length > best.length ? it : best));
+    if (length >= (at === from ? ALIKE / 4 : ALIKE)) {
+      steps.push(own.length - since, at - from, length);
+      since = own.length;
+      from = at + length;
+      to += length;
+    } else {
+      own.push(second[to++]);
+      from++;
+    }
   }
-  return Buffer.concat(parts);
+  steps.push(own.length - since, 0, 0);
+  if (steps.some((it) => (it << 16) >> 16 !== it))
+    throw new RangeError('build: a step between the binaries is too long');
+  const head = Uint32Array.of(first.length, second.length, steps.length);
+  return Buffer.concat([
+    ...[head, Int16Array.from(steps)].map(({ buffer }) => new Uint8Array(buffer)),
+    first,
+    Buffer.from(own),
+  ]);
+}
+
+/** Deflated as well as it gets. */
+function deflate(binary) {
+  return deflateRawSync(binary, { level: 9, memLevel: 9 });
 }
 
 /**
@@ -56,12 +93,12 @@ for (const target of ['baseline', 'relaxed', 'plugin', 'plugin-relaxed']) {
 writeFileSync('build/osscar.d.ts', await declarations('assembly/index.ts'));
 // What src/kernel/binary.ts and src/pipeline/data/images/codecs inline.
 for (const [name, binary] of [
-  ['osscar', weave(readFileSync('build/osscar.wasm'), readFileSync('build/osscar.relaxed.wasm'))],
+  ['osscar', both(readFileSync('build/osscar.wasm'), readFileSync('build/osscar.relaxed.wasm'))],
   ['mozjpeg_dec', readFileSync('node_modules/@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm')],
   ['webp_dec', readFileSync('node_modules/@jsquash/webp/codec/dec/webp_dec.wasm')],
   ['avif_dec', readFileSync('node_modules/@jsquash/avif/codec/dec/avif_dec.wasm')],
 ]) {
-  writeFileSync(`build/${name}.wasm.deflate`, deflateRawSync(binary, { level: 9 }));
+  writeFileSync(`build/${name}.wasm.deflate`, deflate(binary));
 }
 if (only === 'wasm') process.exit(0);
 

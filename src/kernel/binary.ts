@@ -50,22 +50,26 @@ export function compile(simd: Simd, memory: MemoryKind = 'own'): Promise<WebAsse
 }
 
 async function binary(simd: Simd): Promise<Uint8Array<ArrayBuffer>> {
-  inflated ??= inflate(deflated).then(unwoven);
+  inflated ??= inflate(deflated).then(apart);
   return (await inflated)[simd];
 }
 
-/** The two as `weave` of scripts/build.mjs has put them together. */
-function unwoven(bytes: Uint8Array<ArrayBuffer>): Binaries {
-  const [turn, first] = new Uint32Array(bytes.buffer, 0, 2);
-  let at = 8;
-  const baseline = new Uint8Array(first);
-  const relaxed = new Uint8Array(bytes.length - at - first);
-  for (let done = 0; at < bytes.length; done += turn) {
-    for (const binary of [baseline, relaxed]) {
-      const end = at + Math.min(turn, Math.max(0, binary.length - done));
-      if (end > at) binary.set(bytes.subarray(at, end), done);
-      at = end;
-    }
+/** The two as `both` of scripts/build.mjs has put them together. */
+function apart(bytes: Uint8Array<ArrayBuffer>): Binaries {
+  const [first, second, count] = new Uint32Array(bytes.buffer, 0, 3);
+  const steps = new Int16Array(bytes.buffer, 12, count);
+  let own = 12 + steps.byteLength + first;
+  const baseline = bytes.slice(own - first, own);
+  const relaxed = new Uint8Array(second);
+  let [from, to] = [0, 0];
+  for (let i = 0; i < count; i += 3) {
+    const [fresh, ahead, alike] = steps.subarray(i, i + 3);
+    relaxed.set(bytes.subarray(own, own + fresh), to);
+    own += fresh;
+    from += fresh + ahead;
+    relaxed.set(baseline.subarray(from, from + alike), to + fresh);
+    from += alike;
+    to += fresh + alike;
   }
   return { baseline, relaxed };
 }
