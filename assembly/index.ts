@@ -13,7 +13,7 @@ import { gemm } from './gemm';
 import { potrf } from './potrf';
 import { lauum, potri, trmm, trtri } from './potri';
 import { createElimination, gramBlocks } from './solve/elimination';
-import { eliminationOf, removeGroups, select } from './solve/greedy';
+import { eliminationOf } from './solve/greedy';
 import { Problem } from './solve/problem';
 import { Tableau } from './solve/tableau';
 import { symmetrize, transpose } from './transpose';
@@ -67,12 +67,10 @@ export function dpotri(n: i32, A: usize, lda: i32, work: usize): void { potri<f6
 export function ssymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f32>(n, A, lda); }
 export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(n, A, lda); }
 
-export { createProblem, formProblem, gather, multiplyByH, workIn } from './solve/problem';
+export { createProblem, formProblem, gather, join, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, solveRounded, refitted, objectiveOf, keepLargest } from './solve/refit';
-export { greedy, eliminated } from './solve/greedy';
+export { greedy, eliminated, select } from './solve/greedy';
 export { prune } from './solve/prune';
-export function sselect(s: Problem, keep: i32): i32 { return select<f32>(s, keep); }
-export function dselect(s: Problem, keep: i32): i32 { return select<f64>(s, keep); }
 
 // Steps of an inverse, and of an elimination, whose matrices are in tiles.
 export function strtri(n: i32, L: usize, ldl: i32, work: usize): void { trtri<f32>(n, L, ldl, work); }
@@ -96,17 +94,14 @@ export function dtrmm(n: i32, w: i32, L: usize, ldl: i32, B: usize, ldb: i32, wo
 // diagonal blocks of T, at `tiledBlocks`, and those of WWᵀ by `tiledGramBlocks`, and run.
 export function createTiled(s: Problem, isSingle: bool): void {
   s.isSingle = isSingle;
-  if (isSingle) createElimination<f32>(s, false);
-  else createElimination<f64>(s, false);
+  createElimination(s, isSingle, false);
 }
 export function tiledBlocks(s: Problem): usize { return eliminationOf(s).D; }
 export function tiledGramBlocks(s: Problem, first: i32, end: i32, W: usize): void {
   if (s.isSingle) gramBlocks<f32>(eliminationOf(s), first, end, W);
   else gramBlocks<f64>(eliminationOf(s), first, end, W);
 }
-export function eliminateTiled(s: Problem, keep: i32, step: i32, wholeCurve: bool): i32 {
-  return s.isSingle ? removeGroups<f32>(s, keep, step, wholeCurve) : removeGroups<f64>(s, keep, step, wholeCurve);
-}
+export { removeGroups as eliminateTiled } from './solve/greedy';
 
 // What a host writes of a problem, and reads.
 export function problemH(s: Problem): usize { return s.H; }

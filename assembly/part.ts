@@ -3,7 +3,7 @@ import { multiply } from './gemm';
 import { trmm } from './potri';
 import { Kernel, Operation, blocks } from './share';
 import { at } from './simd';
-import { Tableau, scan } from './solve/tableau';
+import { Tableau, rowBytes, scan } from './solve/tableau';
 import { trsm } from './trsm';
 
 /** Makes one part of an operation. */
@@ -29,7 +29,7 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
   const width = min(op.edge, (right ? op.m : op.n) - first);
   if (op.kernel == Kernel.Scan) {
     const s = changetype<Tableau>(op.A);
-    return scan(s, first, first + width, work, work + 8 * <usize>(s.kept + 1));
+    return scan(s, first, first + width, work, work + rowBytes(s), work + 2 * rowBytes(s));
   }
   const B = right ? at<T>(op.B, op.ldb, first, 0) : at<T>(op.B, op.ldb, 0, first);
   if (op.kernel == Kernel.Trmm) return trmm<T>(op.m, width, op.A, op.lda, B, op.ldb, work);

@@ -38,7 +38,7 @@ function sumLanes<T>(v: v128): f64 {
 }
 
 /** y ← y − a·x. */
-function subtractScaled<T>(n: i32, a: T, x: usize, y: usize): void {
+export function subtractScaled<T>(n: i32, a: T, x: usize, y: usize): void {
   const av = v128.neg<T>(v128.splat<T>(a));
   let i = 0;
   for (; i + 2 * LANES<T>() <= n; i += 2 * LANES<T>()) {

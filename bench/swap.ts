@@ -44,7 +44,7 @@ await bench('swap', async (b) => {
 
 async function stepsOf({ time }: Bench, kernels: Kernels, problem: LayerProblem) {
   const { p, m, groups, groupSize: b } = problem;
-  const start = magnitudeSupport(kernels, problem, groups >> 1); // leaves much to improve, so that every step is a real one
+  const start = magnitudeSupport(kernels, [problem], groups >> 1); // leaves much to improve, so that every step is a real one
   checkStep(kernels, problem, start);
   const tableau = new Tableau(kernels, problem, start);
   const pivots = new Tableau(kernels, problem, start);
@@ -151,7 +151,7 @@ async function scansOf({ quick, time }: Bench, kernels: Kernels) {
         [3072, 32],
       ]) {
     const { own } = await layerProblems({ groups, groupSize: 1, m });
-    const kept = magnitudeSupport(kernels, own, groups >> 1);
+    const kept = magnitudeSupport(kernels, [own], groups >> 1);
     const tableau = new Tableau(kernels, own, kept);
     const contestants: Record<string, { run: () => unknown }> = {
       bestSwap: { run: () => tableau.bestSwap() },

@@ -158,7 +158,7 @@ export function osscar_select(layer: Problem, keep: i32, kept: usize, report: us
   begin('osscar_select');
   if (!chooses(layer, keep, kept, report)) return status;
   if (!room(layer, pruneBytes(layer.p, layer.m, layer.b, GREEDY))) return status;
-  return finish(select<f64>(layer, keep), layer, kept, report);
+  return finish(select(layer, keep, false), layer, kept, report);
 }
 
 export function osscar_swap(layer: Problem, keep: i32, kept: usize, maxSwaps: i32, report: usize): i32 {
@@ -166,7 +166,7 @@ export function osscar_swap(layer: Problem, keep: i32, kept: usize, maxSwaps: i3
   if (!(chooses(layer, keep, kept, report) && check.range('max_swaps', maxSwaps, 0, MANY))) return status;
   if (!room(layer, tableauBytes(layer.p, layer.m, layer.b))) return status;
   if (!check.support(layer, keep, kept)) return status;
-  return finish(searchFrom(layer, keep * layer.b, THOROUGH, maxSwaps, 0), layer, kept, report);
+  return finish(searchFrom(layer, THOROUGH, maxSwaps, 0), layer, kept, report);
 }
 
 export function osscar_refit(layer: Problem, keep: i32, kept: usize, W: usize, bias: usize, report: usize): i32 {
@@ -174,7 +174,7 @@ export function osscar_refit(layer: Problem, keep: i32, kept: usize, W: usize, b
   if (!(chooses(layer, keep, kept, report) && solves(layer, W, bias))) return status;
   if (!room(layer, refitBytes(keep * layer.b, layer.m))) return status;
   if (!check.support(layer, keep, kept)) return status;
-  const pivot = refit(layer, keep * layer.b);
+  const pivot = refit(layer);
   if (pivot == 0) spread(layer, keep * layer.b, W, bias);
   return finish(pivot, layer, kept, report);
 }
@@ -208,7 +208,7 @@ function scratchBytes(p: i32, m: i32, workspace: f64): f64 {
 function room(layer: Problem, workspace: f64): bool {
   const scratch = check.scratch(scratchBytes(layer.p, layer.m, workspace));
   if (scratch == 0) return false;
-  workIn(layer, scratch);
+  workIn(layer, scratch, scratch + <usize>lines(workBytes(layer.p, layer.m)));
   blank(changetype<usize>(layer.report));
   return true;
 }

@@ -25,3 +25,17 @@ export function enter(array: usize, i: i32, x: i32): void {
 export function after<T>(array: usize, rows: i32, cols: i32): usize {
   return array + <usize>lines(<f64>rows * cols * sizeof<T>());
 }
+
+/** Behind whose fields arrays lie, one after the other, each from a line on. */
+@unmanaged
+export class Layout {
+  /** Behind the last of them. */
+  end: usize;
+
+  /** Room for rows × cols elements of `size` bytes: doubles, where nothing is said. */
+  take(rows: i32, cols: i32, size: f64 = 8): usize {
+    const array = this.end;
+    this.end = array + <usize>lines(<f64>rows * cols * size);
+    return array;
+  }
+}

@@ -20,10 +20,10 @@ import { CAPACITY, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/co
 import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { diagonalBlock, halfWhiten, mirror, quadraticCost, smallPotrf, smallTrsm } from '../block';
 import { gemm } from '../gemm';
-import { S, dot, narrow, subtractRows, swapColumnGroups, swapRowGroups, swapRows, widen } from '../rows';
+import { S, dot, narrow, subtractRows, swapColumnGroups, swapRowGroups, widen } from '../rows';
 import { at } from '../simd';
 import { symmetrize, transpose } from '../transpose';
-import { after, enter, entry, put, value } from './array';
+import { enter, entry, put, value } from './array';
 import { OnProblem, Problem } from './problem';
 import { least, rank } from './rank';
 import { Event, isTiled, tiles } from './tiles';
@@ -34,6 +34,8 @@ const GATHERED: i32 = 16;
 /** The state of an elimination, at the beginning of its workspace. Positions and counts are in groups, `capacity` and `panel` in rows. */
 @unmanaged
 export class Elimination extends OnProblem {
+  /** Whether its matrices are f32. */
+  isSingle: bool;
   /** The cost of a group whose block has lost its definiteness: the worst there is. */
   otherwise: f64;
   /** Groups not yet removed: at positions 0 … live − 1. */
@@ -64,7 +66,8 @@ export class Elimination extends OnProblem {
   /** groups × b × b: the diagonal blocks of T, and of K, by position. */
   D: usize;
   E: usize;
-  /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs, or did. */
+  /** By position, ½ tr(K_jj T_jj⁻¹): what removing the group costs here, or did, and what it costs with all that share the support. */
+  own: usize;
   cost: usize;
   /** Group by position (i32): behind the live ones those that are removed, the first of them last. */
   order: usize;
@@ -79,42 +82,37 @@ export class Elimination extends OnProblem {
  * Lays an elimination out over the problem's workspace, `eliminationBytes`. T (p × p, lower triangle) and W (p × m) are the caller's
  * to fill: with H⁻¹ and H⁻¹G, or for forward selection with H and G. They are overwritten; `eliminateStart` does the rest.
  *
- * @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
+ * @param single  whether they are f32; @param dearest  the dearest groups go first, as in forward selection, instead of the cheapest
  */
-export function createElimination<T>(problem: Problem, dearest: bool): Elimination {
+export function createElimination(problem: Problem, single: bool, dearest: bool): Elimination {
   const s = changetype<Elimination>(problem.workspace);
   s.problem = problem;
   const p = problem.p;
   const b = problem.b;
+  s.isSingle = single;
+  const size = single ? 4.0 : 8.0;
   s.otherwise = dearest ? -Infinity : Infinity;
   s.panel = <i32>panelRows(b);
   s.capacity = <i32>CAPACITY * s.panel;
-  let next = problem.workspace + <usize>HEAD_BYTES;
+  s.end = problem.workspace + <usize>HEAD_BYTES;
   const rows = isTiled(problem) ? 0 : p;
-  s.T = next;
-  next = after<T>(next, rows, p);
-  s.Vt = s.T;
-  if (sizeof<T>() == 4) {
-    s.Vt = next;
-    next = after<T>(next, rows, p);
-  }
-  s.W = next;
-  s.V = next = after<T>(next, rows, s.m);
-  s.C = next = after<T>(next, s.panel, p);
-  next = after<T>(next, s.capacity, p);
-  s.R = next;
-  s.K = next = after<T>(next, s.panel, p);
-  s.E = next = after<T>(next, s.capacity, p);
-  next = after<f64>(next, s.groups, b * b);
-  s.U = next;
-  s.D = next = after<T>(next, s.panel, s.m);
-  s.cost = next = after<f64>(next, s.groups, b * b);
-  s.work = next = after<f64>(next, s.groups, 1);
-  s.order = next = after<f64>(next, 5, b * b);
-  s.chosen = next = after<i32>(next, s.groups, 1);
-  s.taken = next = after<i32>(next, s.groups, 1);
-  next = after<u8>(next, s.groups, 1);
-  if (<f64>(next - problem.workspace) > eliminationBytes(p, s.m, b, sizeof<T>(), rows)) unreachable();
+  s.T = s.take(rows, p, size);
+  s.Vt = single ? s.take(rows, p, size) : s.T;
+  s.W = s.take(rows, s.m, size);
+  s.V = s.take(s.panel, p, size);
+  s.C = s.take(s.capacity, p, size);
+  s.R = s.take(s.panel, p, size);
+  s.K = s.take(s.capacity, p, size);
+  s.E = s.take(s.groups, b * b);
+  s.U = s.take(s.panel, s.m, size);
+  s.D = s.take(s.groups, b * b);
+  s.cost = s.take(s.groups, 1);
+  s.own = problem.first == problem && !problem.next ? s.cost : s.take(s.groups, 1);
+  s.work = s.take(5, b * b);
+  s.order = s.take(s.groups, 1, 4);
+  s.chosen = s.take(s.groups, 1, 4);
+  s.taken = s.take(s.groups, 1, 1);
+  if (<f64>(s.end - problem.workspace) > eliminationBytes(p, s.m, b, size, rows)) unreachable();
   return s;
 }
 
@@ -142,8 +140,16 @@ function direction(s: Elimination): f64 {
   return s.otherwise < 0 ? -1 : 1;
 }
 
-/** Fills order, the diagonal blocks and the costs, from T's triangle and W on the full support; the host of tiles fills blocks itself. */
-export function eliminateStart<T>(s: Elimination): void {
+/** Fills order, the diagonal blocks and the costs of all that share a support, from T's triangle and W on all groups; the host of tiles fills blocks itself. */
+export function eliminateStart(first: Elimination): void {
+  for (let s: Elimination | null = first; s; s = nextOf(s)) {
+    if (s.isSingle) startOne<f32>(s);
+    else startOne<f64>(s);
+  }
+  addCosts(first);
+}
+
+function startOne<T>(s: Elimination): void {
   s.live = s.begin = s.groups;
   s.staged = 0;
   if (!isTiled(s.problem)) gramBlocks<T>(s, 0, s.live, s.W);
@@ -152,6 +158,31 @@ export function eliminateStart<T>(s: Elimination): void {
     enter(s.order, g, g);
     if (!isTiled(s.problem)) diagonalBlock<T>(s.b, g, s.T, <usize>s.p * sizeof<T>(), s.D + <usize>(g * s.b * s.b) * S);
     updateCost(s, g);
+  }
+}
+
+/** The elimination of the next problem that shares the support. */
+@inline
+function nextOf(s: Elimination): Elimination | null {
+  const next = s.problem.next;
+  return next ? changetype<Elimination>(next.workspace) : null;
+}
+
+/** What live groups cost, from the first of the eliminations that share a support on: the sum, by each one's positions. */
+function addCosts(first: Elimination): void {
+  if (first.own == first.cost) return;
+  const total = first.problem.norms; // by group
+  const live = first.live;
+  for (let s: Elimination | null = first; s; s = nextOf(s)) {
+    const weight = s.problem.weight;
+    for (let i = 0; i < live; i++) {
+      const g = entry(s.order, i);
+      const cost = weight * value(s.own, i);
+      put(total, g, s == first ? cost : value(total, g) + cost);
+    }
+  }
+  for (let s: Elimination | null = first; s; s = nextOf(s)) {
+    for (let i = 0; i < live; i++) put(s.cost, i, value(total, entry(s.order, i)));
   }
 }
 
@@ -170,21 +201,31 @@ export function gramBlocks<T>(s: Elimination, first: i32, end: i32, W: usize): v
 }
 
 /**
- * Removes n groups, `groupsPerStep` between two rankings as in the published schedule: s = max(1, ⌊n / groupsPerStep⌋)
+ * Removes n groups of all that share the support, `groupsPerStep` between two rankings as in the published schedule: s = max(1, ⌊n / groupsPerStep⌋)
  * steps of ⌊n / s⌋ groups, the first n mod s of them one larger.
  * @returns 0, or the 1-based pivot at which the block of a group, now the last live one, was not positive definite
  */
-export function eliminate<T>(s: Elimination, n: i32, groupsPerStep: i32): i32 {
+export function eliminate(s: Elimination, n: i32, groupsPerStep: i32): i32 {
   if (n == 0) return 0;
   const steps = max(1, n / groupsPerStep);
   for (let step = 0; step < steps; step++) {
     const count = n / steps + i32(step < n % steps);
     choose(s, count);
     for (let i = 0; i < count; i++) {
-      const info = eliminateGroup<T>(s, entry(s.chosen, i));
+      const info = eliminateGroup(s, entry(s.chosen, i));
       if (info) return info;
     }
   }
+  return 0;
+}
+
+/** Removes a live group, protected or not, from the first of the eliminations that share a support on. @returns as `eliminate` */
+export function eliminateGroup(first: Elimination, group: i32): i32 {
+  for (let s: Elimination | null = first; s; s = nextOf(s)) {
+    const info = s.isSingle ? removeGroup<f32>(s, group) : removeGroup<f64>(s, group);
+    if (info) return info;
+  }
+  addCosts(first);
   return 0;
 }
 
@@ -196,11 +237,11 @@ function choose(s: Elimination, count: i32): void {
 }
 
 /**
- * Removes a live group, protected or not: its rows of V (and of R and U) are formed, and the diagonal blocks and costs of
+ * Removes a live group here: its rows of V (and of R and U) are formed, and the diagonal blocks and costs of
  * the others are brought up to date.
  * @returns 0, or the 1-based pivot at which T_BB was not positive definite (then nothing but staging and a swap is done)
  */
-export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
+function removeGroup<T>(s: Elimination, group: i32): i32 {
   let position = 0;
   while (entry(s.order, position) != group) position++;
   if (used(s) >= s.panel) nextPanel<T>(s);
@@ -227,7 +268,7 @@ export function eliminateGroup<T>(s: Elimination, group: i32): i32 {
 
   const R = at<T>(s.R, p, panelRow(s, last), 0);
   formR<T>(s, last, V, R, L, factor);
-  if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.cost, s.otherwise);
+  if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.own, s.otherwise);
   else updateBlocks<T>(s, last, V, R);
   s.live--;
   s.staged--;
@@ -350,8 +391,15 @@ function swap<T>(s: Elimination, a: i32, z: i32): void {
   }
   swapParts<T>(s, a, z, s.V, s.C, s.D);
   swapParts<T>(s, a, z, s.R, s.K, s.E);
-  swapRows<f64>(1, s.cost + <usize>a * S, s.cost + <usize>z * S);
-  swapRows<i32>(1, s.order + (<usize>a << 2), s.order + (<usize>z << 2));
+  const cost = value(s.cost, a);
+  const own = value(s.own, a);
+  const group = entry(s.order, a);
+  put(s.cost, a, value(s.cost, z));
+  if (s.own != s.cost) put(s.own, a, value(s.own, z));
+  enter(s.order, a, entry(s.order, z));
+  put(s.cost, z, cost);
+  put(s.own, z, own);
+  enter(s.order, z, group);
 }
 
 /** Of the panel, of what is staged, and of the diagonal blocks: those that T has, or K. */
@@ -445,7 +493,7 @@ function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: 
 /** From the group's current diagonal blocks. */
 function updateCost(s: Elimination, g: i32): void {
   const block = <usize>(g * s.b * s.b) * S;
-  store<f64>(s.cost + <usize>g * S, quadraticCost(s.b, s.D + block, s.E + block, s.otherwise, s.work));
+  store<f64>(s.own + <usize>g * S, quadraticCost(s.b, s.D + block, s.E + block, s.otherwise, s.work));
 }
 
 /** n doubles as values of type T: in place, or copied. */

@@ -8,11 +8,12 @@ import { at } from '../simd';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
 import { Elimination, createElimination, eliminate, eliminateGroup, eliminateStart, nextPanel } from './elimination';
-import { Problem, dampingOf, diagonalOfH, rowOfH } from './problem';
+import { Problem, addUp, dampingOf, diagonalOfH, rowOfH } from './problem';
 import { factorKept } from './refit';
+import { Report } from './report';
 
 /**
- * From all groups, removes the cheapest `groupsPerStep` at a time (`eliminate`) until `keep` are left. Protected groups stay.
+ * From all groups of a problem, or of those that share a support from it on, removes the cheapest `groupsPerStep` at a time (`eliminate`) until `keep` are left. Protected groups stay.
  * @param single  whether f32 may do, which `isSingle` then says; what `factorKept` leaves is there then
  * @param wholeCurve  goes on below `keep`, one group at a time, for the rest of the curve
  * @returns 0, or the pivot at which H is not positive definite
@@ -23,8 +24,8 @@ import { factorKept } from './refit';
 export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, wholeCurve: bool): i32 {
   s.isSingle = single && isGoodEnough(s, keep, groupsPerStep, wholeCurve);
   if (s.isSingle) return 0;
-  const info = fullSupport<f64>(s);
-  return info ? info : removeGroups<f64>(s, keep, groupsPerStep, wholeCurve);
+  const info = fullSupports(s, false);
+  return info ? info : removeGroups(s, keep, groupsPerStep, wholeCurve);
 }
 
 /**
@@ -33,15 +34,20 @@ export function greedy(s: Problem, keep: i32, groupsPerStep: i32, single: bool, 
  */
 function isGoodEnough(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): bool {
   if (keep == s.groups) return false;
-  if (fullSupport<f32>(s) != 0 || !(varianceInflation<f32>(s) <= WELL_CONDITIONED)) return false;
-  if (removeGroups<f32>(s, keep, groupsPerStep, wholeCurve) != 0) return false;
+  if (fullSupports(s, true) != 0) return false;
+  let isKnown = true;
+  for (let t: Problem | null = s; t; t = t.next) {
+    if (!(varianceInflation<f32>(t) <= WELL_CONDITIONED)) return false;
+    isKnown = isKnown && t.own;
+  }
+  if (removeGroups(s, keep, groupsPerStep, wholeCurve) != 0) return false;
   const report = s.report;
   const found = report.objective;
   const lost = found - report.dense;
   if (factorKept(s) != 0) return false;
   if (!(abs(found - report.objective) <= CONFIRMED * lost - NEGLIGIBLE * report.objective)) return false;
   // What was lost is known better than f on all groups, unless the solution there was given.
-  if (!s.own) report.dense = report.objective - lost;
+  if (!isKnown) report.dense = report.objective - lost;
   return true;
 }
 
@@ -58,9 +64,20 @@ export function eliminated(s: Problem): usize {
   return e.W;
 }
 
+/** `fullSupport` of all that share the support, and the sums of what it says. */
+function fullSupports(s: Problem, single: bool): i32 {
+  for (let t: Problem | null = s; t; t = t.next) {
+    const info = single ? fullSupport<f32>(t) : fullSupport<f64>(t);
+    if (info) return info;
+  }
+  addUp(s, offsetof<Report>('dense'));
+  addUp(s, offsetof<Report>('denseDamping'));
+  return 0;
+}
+
 /** An elimination with H⁻¹ and the solution; the objective on all groups and its damping. @returns 0, or the pivot that is not positive */
 function fullSupport<T>(s: Problem): i32 {
-  const e = createElimination<T>(s, false);
+  const e = createElimination(s, sizeof<T>() == 4, false);
   const p = s.p;
   const m = s.m;
   loadH<T>(s, e.T);
@@ -100,19 +117,19 @@ function varianceInflation<T>(s: Problem): f64 {
 }
 
 /** `greedy` from its elimination and `report.dense` on. @returns 0, or the pivot that is not positive */
-export function removeGroups<T>(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
+export function removeGroups(s: Problem, keep: i32, groupsPerStep: i32, wholeCurve: bool): i32 {
   const e = eliminationOf(s);
   const groups = s.groups;
   const dense = s.report.dense;
-  eliminateStart<T>(e);
-  const info = eliminate<T>(e, groups - keep, groupsPerStep);
+  eliminateStart(e);
+  const info = eliminate(e, groups - keep, groupsPerStep);
   if (info) return info;
-  memory.copy(s.order, e.order, <usize>groups * 4);
+  for (let t: Problem | null = s; t; t = t.next) memory.copy(t.order, eliminationOf(t).order, <usize>groups * 4);
   keepOnly(s, e.order, keep);
   if (wholeCurve) {
     let mustStay = 0;
     for (let g = 0; g < groups; g++) mustStay += load<u8>(s.isProtected + g);
-    eliminate<T>(e, keep - mustStay, 1); // what only describes ends where rounding takes it no further
+    eliminate(e, keep - mustStay, 1); // what only describes ends where rounding takes it no further
   }
   for (let k = 0; k <= groups; k++) put(s.curve, k, k == groups ? 0 : NaN);
   const signal = -dense - s.settled;
@@ -134,24 +151,34 @@ function keepOnly(s: Problem, groups: usize, count: i32): void {
 /**
  * From nothing, adds the group with the largest gain until `keep` are in, the protected ones before all others. The
  * elimination's recursion with H and G in the place of H⁻¹ and H⁻¹G: no inverse is needed.
+ * @param single  in f32
  * @returns 0, or the pivot at which H is not positive definite
  */
-export function select<T>(s: Problem, keep: i32): i32 {
+export function select(s: Problem, keep: i32, single: bool): i32 {
   const groups = s.groups;
-  const e = createElimination<T>(s, true);
-  loadH<T>(s, e.T);
-  narrow<T>(s.p * s.m, s.G, e.W);
-  eliminateStart<T>(e);
+  for (let t: Problem | null = s; t; t = t.next) {
+    const e = createElimination(t, single, true);
+    if (single) loadHG<f32>(e);
+    else loadHG<f64>(e);
+  }
+  const e = eliminationOf(s);
+  eliminateStart(e);
   for (let g = 0; g < groups; g++) {
     if (!load<u8>(s.isProtected + g)) continue;
-    const info = eliminateGroup<T>(e, g);
+    const info = eliminateGroup(e, g);
     if (info) return info;
   }
-  const info = eliminate<T>(e, e.live + keep - groups, 1);
+  const info = eliminate(e, e.live + keep - groups, 1);
   if (info) return info;
   let objective: f64 = 0;
   for (let at = groups - 1; at >= groups - keep; at--) objective -= value(e.cost, at);
   s.report.objective = objective;
   keepOnly(s, e.order + (<usize>(groups - keep) << 2), keep);
   return 0;
+}
+
+/** H in the place of H⁻¹, and G in that of the solution. */
+function loadHG<T>(s: Elimination): void {
+  loadH<T>(s.problem, s.T);
+  narrow<T>(s.p * s.m, s.problem.G, s.W);
 }

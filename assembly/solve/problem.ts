@@ -2,14 +2,16 @@
 // data. Here it lies with what searches are told and what they find, and with the room that they work in.
 import { CHUNK_ROWS, DEAD_DAMPING, VARIANCE_ROUNDING } from '../../src/solve/constants';
 import { HEAD_BYTES, UNPACKED_ROWS, lines, problemBytes, triangle } from '../../src/solve/memory';
-import { gemm, workBytes } from '../gemm';
-import { after, entry, put, value } from './array';
+import { gemm } from '../gemm';
+import { Layout, after, entry, put, value } from './array';
 import { REPORT_BYTES, Report, blank } from './report';
 
 @unmanaged
-export class Problem {
-  /** The objective of rows that are not part of the problem, as they stay: at most 0. */
+export class Problem extends Layout {
+  /** The objective of rows that are not part of the problem, as they stay: at most 0. Of the first of several, that of all. */
   settled: f64;
+  /** What its objective counts for, beside those of others on the same support. */
+  weight: f64;
   p: i32;
   m: i32;
   /** Rows per group. */
@@ -49,11 +51,14 @@ export class Problem {
   /** Scratch of the products, and where eliminations, refits and tableaux are laid out. */
   products: usize;
   workspace: usize;
+  /** Of problems that share a support, the first, which has what is chosen and found, and the one behind this one. */
+  first: Problem;
+  next: Problem | null;
 }
 
 /** What works on a problem, which has its sizes. */
 @unmanaged
-export class OnProblem {
+export class OnProblem extends Layout {
   problem: Problem;
   @inline get p(): i32 { return this.problem.p; }
   @inline get m(): i32 { return this.problem.m; }
@@ -70,6 +75,9 @@ export function createProblem(
 ): Problem {
   const s = changetype<Problem>(address);
   s.settled = settled;
+  s.weight = 1;
+  s.first = s;
+  s.next = null;
   s.p = p;
   s.m = m;
   s.b = b;
@@ -77,35 +85,66 @@ export function createProblem(
   s.own = own;
   s.centred = false;
   s.tiled = tiled;
-  let next = address + <usize>HEAD_BYTES;
+  s.end = address + <usize>HEAD_BYTES;
   if (!tiled) {
-    s.H = next;
-    s.G = next += <usize>lines(8 * triangle(p));
-    s.W0 = next = after<f64>(next, p, m);
-    next = after<f64>(next, p, m);
+    s.H = s.end;
+    s.end += <usize>lines(8 * triangle(p));
+    s.G = s.take(p, m);
+    s.W0 = s.take(p, m);
   }
-  s.x = next;
-  s.y = next = after<f64>(next, p, 1);
-  s.rho = next = after<f64>(next, m, 1);
-  s.curve = next = after<f64>(next, p, 1);
-  s.norms = next = after<f64>(next, s.groups + 1, 1);
-  next = after<f64>(next, s.groups, 1);
-  s.report = blank(next);
-  s.order = next += <usize>lines(REPORT_BYTES);
-  s.rows = next = after<i32>(next, s.groups, 1);
-  s.kept = next = after<i32>(next, p, 1);
-  s.isProtected = next = after<u8>(next, s.groups, 1);
-  s.starts = next = after<u8>(next, s.groups, 1);
-  next = after<u8>(next, 4, s.groups);
-  if (<f64>(next - address) > problemBytes(p, m, b)) unreachable();
+  s.x = s.take(p, 1);
+  s.y = s.take(m, 1);
+  s.rho = s.take(p, 1);
+  s.curve = s.take(s.groups + 1, 1);
+  s.norms = s.take(s.groups, 1);
+  s.report = blank(s.take(<i32>REPORT_BYTES, 1, 1));
+  s.order = s.take(s.groups, 1, 4);
+  s.rows = s.take(p, 1, 4);
+  s.kept = s.take(s.groups, 1, 1);
+  s.isProtected = s.take(s.groups, 1, 1);
+  s.starts = s.take(4, s.groups, 1);
+  if (<f64>(s.end - address) > problemBytes(p, m, b)) unreachable();
   memory.fill(s.isProtected, 0, s.groups);
   return s;
 }
 
-/** Where to work: `workBytes` for the products, and behind them what a call takes. */
-export function workIn(s: Problem, scratch: usize): void {
-  s.products = scratch;
-  s.workspace = scratch + <usize>lines(workBytes(s.p, s.m));
+/**
+ * Puts a problem of as many groups behind the last of those that share a support with `first`: the sum of their objectives is what is
+ * minimised, each `weight` times. `first` itself is told its weight so too, before the others.
+ */
+export function join(first: Problem, s: Problem, weight: f64): void {
+  s.weight = weight;
+  if (s == first) {
+    s.settled *= weight;
+    return;
+  }
+  let last = first;
+  for (let t: Problem | null = first; t; t = t.next) last = t;
+  last.next = s;
+  first.settled += weight * s.settled;
+  s.first = first;
+  s.kept = first.kept;
+  s.isProtected = first.isProtected;
+}
+
+/** What a report says of each of these problems becomes, in that of the first, their sum. @param field  its offset */
+export function addUp(first: Problem, field: usize): void {
+  let sum: f64 = 0;
+  for (let s: Problem | null = first; s; s = s.next) sum += s.weight * load<f64>(changetype<usize>(s.report) + field);
+  store<f64>(changetype<usize>(first.report) + field, sum);
+}
+
+/** Rows of the one problem whose matrices take as much as those of all that share a support. */
+export function rowsOfAll(first: Problem): f64 {
+  let squares: f64 = 0;
+  for (let s: Problem | null = first; s; s = s.next) squares += <f64>s.p * s.p;
+  return sqrt(squares);
+}
+
+/** Where to work: `workBytes` of the largest problem for the products, and what a call takes. */
+export function workIn(s: Problem, products: usize, workspace: usize): void {
+  s.products = products;
+  s.workspace = workspace;
 }
 
 /** Row i of the lower triangle. */

@@ -2,11 +2,11 @@
 import { GREEDY, HALVING, PUBLISHED, SWAP, THOROUGH, hasTableau } from '../../src/solve/constants';
 import { put, value } from './array';
 import { greedy, select } from './greedy';
-import { Problem, dampingOf } from './problem';
-import { factorKept, keepLargest, nameRows, refit, refitted, solve } from './refit';
+import { Problem, addUp, dampingOf, rowsOfAll } from './problem';
+import { factorKept, keepLargest, nameRows, refit, refitted, solveKept } from './refit';
 import { Report } from './report';
 import { exchangeWhileBetter, swapWhileBetter } from './search';
-import { build, createTableau } from './tableau';
+import { build, createTableau, tableauOf } from './tableau';
 
 // Supports to search from, in their order in the report: that of the elimination, and these.
 const MAGNITUDE: i32 = 1;
@@ -14,7 +14,7 @@ const FORWARD: i32 = 2;
 const STARTS: i32 = 3;
 
 /**
- * Keeps `keep` groups, and leaves their weights as `solve` does.
+ * Keeps `keep` groups, of a problem or of those that share a support from it on, and leaves their weights as `solve` does.
  *
  * @param single, wholeCurve  as of `greedy`
  * @param search  what follows the elimination: GREEDY and so on
@@ -28,13 +28,12 @@ export function prune(
 ): i32 {
   const groups = s.groups;
   const report = s.report;
-  const k = keep * s.b;
   let info = greedy(s, keep, groupsPerStep, single, wholeCurve);
   if (info) return info;
   report.start = 0;
   if (search == GREEDY || keep == 0 || keep == groups) {
-    if (!s.isSingle) return refit(s, k);
-    solve(s, k);
+    if (!s.isSingle) return refit(s);
+    solveKept(s);
     return 0;
   }
   let count = 1;
@@ -44,7 +43,7 @@ export function prune(
   if (info) return info;
   if (search != THOROUGH) {
     memory.copy(s.kept, startAt(s, <i32>report.start), groups);
-    return searchFrom(s, k, search, maxSwaps, t);
+    return searchFrom(s, search, maxSwaps, t);
   }
   const best = startAt(s, STARTS);
   let least: f64 = Infinity;
@@ -54,7 +53,7 @@ export function prune(
   for (let i = 0; i < count; i++) {
     if (isRepeated(s, i)) continue;
     memory.copy(s.kept, startAt(s, i), groups);
-    info = searchFrom(s, k, search, maxSwaps, t);
+    info = searchFrom(s, search, maxSwaps, t);
     if (info) return info;
     if (!(report.objective < least)) continue;
     least = report.objective;
@@ -68,7 +67,7 @@ export function prune(
   report.swaps = swaps;
   report.optimal = optimal;
   report.remaining = remaining;
-  return refit(s, k);
+  return refit(s);
 }
 
 /** The groups (bytes) that a start keeps; behind all starts there is room for as many. */
@@ -89,7 +88,7 @@ function findStarts(s: Problem, keep: i32, count: i32): i32 {
   for (let i = 0; i < count; i++) {
     let info = 0;
     if (i == MAGNITUDE) keepLargest(s, keep);
-    else if (i == FORWARD) info = s.isSingle ? select<f32>(s, keep) : select<f64>(s, keep);
+    else if (i == FORWARD) info = select(s, keep, s.isSingle);
     if (info) return info;
     memory.copy(startAt(s, i), s.kept, s.groups);
     const best = <i32>report.start;
@@ -105,13 +104,13 @@ function findStarts(s: Problem, keep: i32, count: i32): i32 {
   return 0;
 }
 
-/** From the groups that are kept; leaves those that it comes to and the weights on their k rows. @returns as `prune` */
-export function searchFrom(s: Problem, k: i32, search: i32, maxSwaps: f64, t: i32): i32 {
+/** From the groups that are kept; leaves those that it comes to and the weights on their rows. @returns as `prune` */
+export function searchFrom(s: Problem, search: i32, maxSwaps: f64, t: i32): i32 {
   const report = s.report;
   report.swaps = 0;
   report.optimal = 0;
   report.remaining = NaN;
-  if (!hasTableau(search, s.p)) return refit(s, k);
+  if (!hasTableau(search, rowsOfAll(s))) return refit(s);
   const tableau = createTableau(s);
   const info = build(tableau);
   if (info) return info;
@@ -121,11 +120,14 @@ export function searchFrom(s: Problem, k: i32, search: i32, maxSwaps: f64, t: i3
   report.swaps = steps;
   report.optimal = tableau.isOptimal ? 1 : 0;
   report.remaining = tableau.change;
-  if (tableau.pivots > 0) return refit(s, k);
+  if (tableau.pivots > 0) return refit(s);
   report.objective = tableau.objective; // nothing has moved: the weights are those that it was built with
-  nameRows(s);
-  const W = refitted(s, k);
-  memory.copy(W, tableau.R, <usize>k * <usize>s.m * 8);
-  report.damping = dampingOf<f64>(s, s.rows, k, W);
+  for (let t: Problem | null = s; t; t = t.next) {
+    const k = nameRows(t);
+    const W = refitted(t, k);
+    memory.copy(W, tableauOf(t).R, <usize>k * <usize>t.m * 8);
+    t.report.damping = dampingOf<f64>(t, t.rows, k, W);
+  }
+  addUp(s, offsetof<Report>('damping'));
   return 0;
 }

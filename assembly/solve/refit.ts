@@ -5,7 +5,7 @@ import { S, dot, subtractRows } from '../rows';
 import { at } from '../simd';
 import { trsm } from '../trsm';
 import { after, enter, put, value, entry } from './array';
-import { Problem, dampingOf, gather, rowOfH } from './problem';
+import { Problem, addUp, dampingOf, gather, rowOfH } from './problem';
 import { rank } from './rank';
 import { Report } from './report';
 import { schurComplement } from './schur';
@@ -126,11 +126,17 @@ function round(
   }
 }
 
-/** `factor` and `solve` of the groups that are `kept`, of k rows. @returns as `factor` */
-export function refit(s: Problem, k: i32): i32 {
+/** `factor` and `solve` of the groups that are `kept`, of all that share them. @returns as `factor` */
+export function refit(s: Problem): i32 {
   const info = factorKept(s);
-  if (info == 0) solve(s, k);
+  if (info == 0) solveKept(s);
   return info;
+}
+
+/** The weights after `factorKept`. */
+export function solveKept(s: Problem): void {
+  for (let t: Problem | null = s; t; t = t.next) solve(t, nameRows(t));
+  addUp(s, offsetof<Report>('damping'));
 }
 
 /**
@@ -158,9 +164,14 @@ export function objectiveOf(s: Problem, k: i32): f64 {
   return f;
 }
 
-/** As `factor`, of the groups that are `kept`. */
+/** As `factor`, of the groups that are `kept`, and of all that share them. */
 export function factorKept(s: Problem): i32 {
-  return factor(s, nameRows(s));
+  for (let t: Problem | null = s; t; t = t.next) {
+    const info = factor(t, nameRows(t));
+    if (info) return info;
+  }
+  addUp(s, offsetof<Report>('objective'));
+  return 0;
 }
 
 /** The rows of the groups that are `kept` become `rows`. @returns how many they are */
@@ -173,13 +184,15 @@ export function nameRows(s: Problem): i32 {
   return k;
 }
 
-/** Keeps the `keep` groups with the largest Σ|w| over their rows of W0; ties keep the lower number, protected ones come first. */
+/** Keeps the `keep` groups with the largest Σ|w| over their rows of W0, of all that share them; ties keep the lower number, protected ones come first. */
 export function keepLargest(s: Problem, keep: i32): void {
   const norms = s.norms;
-  const size = s.b * s.m;
   for (let g = 0; g < s.groups; g++) {
     let norm: f64 = 0;
-    for (let i = g * size; i < (g + 1) * size; i++) norm += abs(value(s.W0, i));
+    for (let t: Problem | null = s; t; t = t.next) {
+      const size = t.b * t.m;
+      for (let i = g * size; i < (g + 1) * size; i++) norm += abs(value(t.W0, i));
+    }
     put(norms, g, load<u8>(s.isProtected + g) ? Infinity : norm);
   }
   memory.fill(s.kept, 0, s.groups); // ranking marks what it has taken

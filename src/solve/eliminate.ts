@@ -81,22 +81,27 @@ export function eliminate(kernels: Kernels, problem: LayerProblem, options: Elim
   expectKernels('eliminate', kernels);
   expectProblem('eliminate', problem);
   expectOptions('eliminate', options, ELIMINATION_OPTIONS);
-  return kernels.scoped(() => eliminateIn(Workspace.of(kernels, problem), problem, options));
+  return kernels.scoped(() => {
+    const { W, ...found } = eliminateIn([Workspace.of(kernels, problem)], [problem], options);
+    return { ...found, W: W?.[0] };
+  });
 }
 
-/** As `eliminate`, of a problem that is in wasm memory. */
+/** As `eliminate`, of problems in wasm memory that share the support. */
 export function eliminateIn(
-  space: Workspace,
-  problem: LayerProblem,
+  spaces: readonly Workspace[],
+  problems: readonly LayerProblem[],
   options: EliminationOptions,
-): Elimination {
-  checkGroups('eliminate', problem, options);
-  const { p, m, groupSize, groups } = problem;
+): Omit<Elimination, 'W'> & { readonly W?: Float64Array[] } {
+  const [space] = spaces;
+  const [{ groups }] = problems;
+  checkGroups('eliminate', { groups }, options);
   const { keep, groupsPerStep = 1, protect, precision = 'f32' } = options;
   const { weights = false, wholeCurve = false } = options;
   const { abi } = space.kernels;
   space.protect(protect);
-  return space.working(eliminationBytes(p, m, groupSize, 8, p), () => {
+  const bytes = problems.map(({ p, m, groupSize }) => eliminationBytes(p, m, groupSize, 8, p));
+  return Workspace.working(spaces, bytes, () => {
     const step = Math.min(groupsPerStep, groups);
     const how = [precision === 'f32' && !weights, wholeCurve && !weights] as const;
     expectDefinite('eliminate', abi.greedy(space.state, keep, step, ...how));
@@ -109,7 +114,7 @@ export function eliminateIn(
       denseObjective,
       denseDamping,
       precision: abi.problemIsSingle(space.state) ? 'f32' : 'f64',
-      W: weights ? byGroup(space, problem, keep) : undefined,
+      W: weights ? spaces.map((own, i) => byGroup(own, problems[i], keep)) : undefined,
     };
   });
 }
@@ -121,12 +126,16 @@ function byGroup(space: Workspace, { p, m, groupSize }: LayerProblem, keep: numb
 }
 
 /**
- * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), ascending; ties keep
+ * The `keep` groups with the largest Σ|w| over their rows of W0 (the published code's norm), of all problems, ascending; ties keep
  * the lower number. Data-free, the baseline of the field.
  */
-export function magnitudeSupport(kernels: Kernels, problem: LayerProblem, keep: number): number[] {
+export function magnitudeSupport(
+  kernels: Kernels,
+  problems: readonly LayerProblem[],
+  keep: number,
+): number[] {
   return kernels.scoped(() => {
-    const space = Workspace.of(kernels, problem);
+    const [space] = Workspace.together(kernels, problems, new Array(problems.length).fill(1));
     kernels.abi.keepLargest(space.state, keep);
     return space.kept;
   });

@@ -6,14 +6,13 @@ import type { Kernels } from '../kernel/index.ts';
 import { expectFields, expectOptions, type Fields, type Options, wholeFrom } from '../options.ts';
 import { chooseDamping } from './damping.ts';
 import {
-  combineProblems,
   DEFAULT_DAMPING,
   type LayerStatistics,
   layerProblem,
   PROBLEM_OPTIONS,
   type ProblemOptions,
 } from './problem.ts';
-import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneLayer } from './prune.ts';
+import { LAYER_OPTIONS, type LayerOptions, type LayerResult, type Method, pruneLayers } from './prune.ts';
 import { refitBias, refitRows } from './refit.ts';
 import { freePart, type LayerRows, rowsLeft } from './rows.ts';
 import { triangle } from './triangle.ts';
@@ -98,7 +97,7 @@ export function refits(method: Method): boolean {
  * @throws {NotPositiveDefiniteError} where H is not positive definite
  * @throws {InputError} for impossible options, or statistics with NaN or infinite values
  *
- * `layerWasmBytes` of wasm memory, and about 8(½p² + 4pm) bytes outside of it; of several layers with the rows of all as p, and as m the most outputs.
+ * `layerWasmBytes` of wasm memory, and about 8(½p² + 4pm) bytes outside of it; of several layers what each takes.
  *
  * @example
  * const { kept, layers } = solveLayers(kernels, [layer], { method: 'osscar' }, 128);
@@ -116,15 +115,14 @@ export function solveLayers(
   const { method = 'osscar' } = choosing;
   const damped = layers.map((layer) => dampedProblem(kernels, layer, recipe, keep));
   const problems = damped.map(({ problem }, i) => freePart(kernels, problem, layers[i]));
-  const chosen =
-    keep === undefined ? undefined : pruneLayer(kernels, combineProblems(problems), { ...choosing, keep });
+  const chosen = keep === undefined ? undefined : pruneLayers(kernels, problems, { ...choosing, keep });
   const kept = chosen?.kept ?? [...Array(problems[0].groups).keys()];
   const weightsOn = (problem: LayerProblem, rows: Int32Array, onto?: Steps) =>
     method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows, onto).W;
   const solved = damped.map(({ problem, damping }, i) => {
     const isWhole = chosen && problems.length === 1 && problems[0] === problem && !steps;
     const onto = steps === undefined ? undefined : { most: steps, block: layers[i].block };
-    const W = isWhole ? chosen.W : weightsOn(problem, rowsLeft(problem.p, layers[i], kept), onto);
+    const W = isWhole ? chosen.W[0] : weightsOn(problem, rowsLeft(problem.p, layers[i], kept), onto);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };

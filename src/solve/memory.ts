@@ -71,7 +71,7 @@ export function eliminationBytes(p: f64, m: f64, b: f64, size: f64, rows: f64): 
   const blocks = lines(8 * p * b);
   let bytes = HEAD_BYTES + (size === 4 ? 2 : 1) * lines(size * rows * p) + lines(size * rows * m);
   bytes += 2 * (panel + staged + blocks) + lines(size * panelRows(b) * m);
-  return bytes + lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + lines(groups);
+  return bytes + 2 * lines(8 * groups) + lines(40 * b * b) + 2 * lines(4 * groups) + lines(groups);
 }
 
 /** What a pivot takes, with as many rows as there are in one at most: a swap has those of two groups. */
@@ -85,7 +85,7 @@ export function tableauBytes(p: f64, m: f64, b: f64): f64 {
   const groups = p / b;
   const bytes = HEAD_BYTES + 2 * lines(8 * p * p) + lines(Math.max(8 * p * m, pivotBytes(p, b)));
   const blocks = 2 * lines(8 * p * b) + lines(64 * b * b);
-  return bytes + blocks + 2 * lines(8 * groups) + 3 * lines(4 * groups) + 2 * lines(groups);
+  return bytes + blocks + 3 * lines(8 * groups) + 3 * lines(4 * groups) + 2 * lines(groups);
 }
 
 /** The workspace of a layer's elimination, search and refit (assembly/solve/prune.ts), in f64; in f32 they take less. */

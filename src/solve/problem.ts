@@ -6,7 +6,7 @@
 // the damping pulls towards; of dead inputs it hardly does). Knows nothing of models: X are n inputs of a linear map, Y
 // what it should give.
 
-import { InputError, ShapeError } from '../errors.ts';
+import { InputError } from '../errors.ts';
 import { expectObjects, said } from '../expect.ts';
 import { nonFiniteAt } from '../finite.ts';
 import type { Kernels } from '../kernel/index.ts';
@@ -21,14 +21,7 @@ import {
 } from '../options.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
-import {
-  expectKernels,
-  expectProblem,
-  type LayerProblem,
-  requireGroups,
-  requireLength,
-  Workspace,
-} from './workspace.ts';
+import { expectKernels, type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
 
 /** Sums over the n calibration rows of a layer's inputs X (n × p) and, with a target, of Y (n × m). */
 export interface LayerStatistics {
@@ -208,51 +201,13 @@ export function expectRows(
 }
 
 /**
- * One problem for a support that several layers share: minimises the sum of their objectives, each
- * relative to its own signal. Group j holds the rows of group j of every layer, and column j the output j of every layer
- * that has one: H, which holds nothing between the rows of two layers, has none of their weights meet.
- *
- * @example
- * const { kept } = pruneLayer(kernels, combineProblems([problem, another]), { keep: 128 });
- * const { W } = refit(kernels, another, kept);
+ * What the objective of a layer counts for beside those of others on the same support: each is relative to its own signal.
  */
-export function combineProblems(problems: readonly LayerProblem[]): LayerProblem {
-  expectObjects('combineProblems', 'problems', problems);
-  if (problems.length === 0) throw new ShapeError('combineProblems: "problems" expected at least one');
-  for (const problem of problems) expectProblem('combineProblems', problem);
-  if (problems.length === 1) return problems[0];
-  const groups = problems[0].groups;
-  if (problems.some((problem) => problem.groups !== groups)) {
-    throw new ShapeError('combineProblems: "problems" expected layers of the same number of groups');
-  }
-  const groupSize = sum(problems.map((problem) => problem.groupSize));
-  const m = Math.max(...problems.map((problem) => problem.m));
-  const p = groups * groupSize;
-  const H = new Float64Array(triangle(p));
-  const G = new Float64Array(p * m);
-  const W0 = new Float64Array(p * m);
-  const rho = new Float64Array(p);
-  let firstRow = 0;
-  let settled = 0;
-  for (const part of problems) {
-    const { groupSize: b } = part;
-    const row = (i: number) => Math.floor(i / b) * groupSize + firstRow + (i % b);
-    const signal = innerProduct(part.G, part.W0) - 2 * (part.settled ?? 0);
-    const isSilent = dataOf(-0.5 * signal, dampingOf(part, part.W0)) === 0; // all its inputs are dead
-    const scale = signal > 0 && !isSilent ? 1 / signal : 1;
-    for (let i = 0; i < part.p; i++) {
-      rho[row(i)] = scale * (part.rho?.[i] ?? 0);
-      for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * part.H[triangle(i) + j];
-      for (let j = 0; j < part.m; j++) {
-        G[row(i) * m + j] = scale * part.G[i * part.m + j];
-        W0[row(i) * m + j] = part.W0[i * part.m + j];
-      }
-    }
-    settled += scale * (part.settled ?? 0);
-    firstRow += b;
-  }
-  const solved = problems.every(({ solution, W0 }) => solution === W0);
-  return { p, m, groupSize, groups, H, G, W0, rho, settled, ...(solved && { solution: W0 }) };
+export function weightOf(problem: LayerProblem): number {
+  const { G, W0, settled = 0 } = problem;
+  const signal = innerProduct(G, W0) - 2 * settled;
+  const isSilent = dataOf(-0.5 * signal, dampingOf(problem, W0)) === 0; // all its inputs are dead
+  return signal > 0 && !isSilent ? 1 / signal : 1;
 }
 
 /** ½Σρᵢ(|Wᵢ − W0ᵢ|² − |W0ᵢ|²): the damping in f(S, W), of W p × m. @param before  that of other rows, which it is added to */
@@ -281,6 +236,6 @@ export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>, before 
   return sum;
 }
 
-function sum(values: readonly number[]): number {
+export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }

@@ -1,21 +1,20 @@
 // One layer: choose a support by one of the methods and give the weights that go with it.
 
-import { InputError } from '../errors.ts';
-import { said } from '../expect.ts';
+import { InputError, ShapeError } from '../errors.ts';
+import { expectObjects, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, numberFrom, type Options, oneOf, required } from '../options.ts';
-import { swapsAtMost } from './constants';
+import { GREEDY, hasTableau, swapsAtMost } from './constants';
 import {
   checkGroups,
   ELIMINATION_OPTIONS,
   type Elimination,
   type EliminationOptions,
-  eliminate,
   eliminateIn,
   magnitudeSupport,
 } from './eliminate.ts';
 import { PACKING_BYTES, problemBytes, pruneBytes } from './memory';
-import { dampingOf, dataOf, innerProduct } from './problem.ts';
+import { dampingOf, dataOf, innerProduct, sum, weightOf } from './problem.ts';
 import { areGroups, groupRows, objectiveOf, refit } from './refit.ts';
 import {
   denseOn,
@@ -109,6 +108,12 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
   };
 }
 
+/** Pruned layers that share a support. */
+export interface SharedResult extends Omit<LayerResult, 'W'> {
+  /** Of each layer, p × m; rows of removed groups are zero. */
+  readonly W: readonly Float64Array[];
+}
+
 /**
  * Prunes one layer (OSSCAR, arXiv 2403.12983).
  *
@@ -119,73 +124,144 @@ export interface LayerResult extends Pick<Elimination, 'kept'>, Omit<Refit, 'dam
  * const { kept, W, relativeError } = pruneLayer(kernels, problem, { keep: 128 });
  */
 export function pruneLayer(kernels: Kernels, problem: LayerProblem, options: LayerOptions): LayerResult {
-  expectKernels('pruneLayer', kernels);
-  expectProblem('pruneLayer', problem);
-  expectOptions('pruneLayer', options, LAYER_OPTIONS);
-  const { groups } = problem;
-  const { keep, support, method = 'osscar', search = 'swap' } = options;
-  checkGroups('pruneLayer', problem, options);
+  const { W, ...found } = pruneOn('pruneLayer', kernels, [problem], options);
+  return { ...found, W: W[0] };
+}
+
+/**
+ * Prunes layers that share a support, such as all that read the same channels: keeps the groups by which the sum of their objectives,
+ * each relative to its own signal, is least. Group j is that of every layer. Each layer has an elimination and a search of its own, so
+ * that they take what they take one by one: of wasm memory at most the sum of their `layerWasmBytes`.
+ *
+ * @throws {ShapeError} where the layers have not the same number of groups
+ * @throws {InputError} for an impossible `keep` or an unknown method
+ * @throws {NotPositiveDefiniteError} where an H is not positive definite
+ *
+ * @example
+ * const { kept, W } = pruneLayers(kernels, [problem, another], { keep: 128 });
+ */
+export function pruneLayers(
+  kernels: Kernels,
+  problems: readonly LayerProblem[],
+  options: LayerOptions,
+): SharedResult {
+  expectObjects('pruneLayers', 'problems', problems);
+  if (problems.length === 0) throw new ShapeError('pruneLayers: "problems" expected at least one');
+  return pruneOn('pruneLayers', kernels, problems, options);
+}
+
+function pruneOn(
+  operation: string,
+  kernels: Kernels,
+  problems: readonly LayerProblem[],
+  options: LayerOptions,
+): SharedResult {
+  expectKernels(operation, kernels);
+  for (const problem of problems) expectProblem(operation, problem);
+  expectOptions(operation, options, LAYER_OPTIONS);
+  const [{ groups }] = problems;
+  if (problems.some((problem) => problem.groups !== groups))
+    throw new ShapeError(`${operation}: "problems" expected layers of the same number of groups`);
+  const { keep, support, method = 'osscar' } = options;
+  checkGroups(operation, { groups }, options);
   if (support && !(areGroups(support, groups) && support.length === keep)) {
     throw new InputError(
-      `pruneLayer: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,
+      `${operation}: "support" expected ${keep} of the groups 0 to ${groups - 1}, ascending, got ${said(support)}`,
     );
   }
-  if (method !== 'osscar') return byOthers(kernels, problem, options, method);
-  return kernels.scoped(() => osscar(Workspace.of(kernels, problem), problem, options, search));
+  const weights = problems.length === 1 ? [1] : problems.map(weightOf);
+  if (method !== 'osscar') return byOthers(kernels, { problems, weights }, options, method);
+  return kernels.scoped(() => osscar(kernels, { problems, weights }, options));
+}
+
+/** Layers that share a support, and what the objective of each counts for. */
+interface Shared {
+  readonly problems: readonly LayerProblem[];
+  readonly weights: readonly number[];
 }
 
 function byOthers(
   kernels: Kernels,
-  problem: LayerProblem,
+  shared: Shared,
   { keep, protect }: LayerOptions,
   method: Exclude<Method, 'osscar'>,
-): LayerResult {
-  const { groups, groupSize, solution, G, W0 } = problem;
-  const dense: Refit = solution
-    ? { W: solution, objective: -0.5 * innerProduct(solution, G), damping: dampingOf(problem, solution) }
-    : refit(kernels, problem, [...Array(groups).keys()]);
-  const denseData = dataOf(dense.objective, dense.damping);
-  const result = (kept: number[], W: Float64Array) => {
-    const objective = objectiveOf(kernels, problem, W, groupRows(kept, groupSize));
-    return resultOf(problem, kept, { W, objective, damping: dampingOf(problem, W) }, denseData);
-  };
+): SharedResult {
+  const { problems, weights } = shared;
+  const dense = problems.map((problem): Refit => {
+    const { solution, G, groups } = problem;
+    if (!solution) return refit(kernels, problem, [...Array(groups).keys()]);
+    return {
+      W: solution,
+      objective: -0.5 * innerProduct(solution, G),
+      damping: dampingOf(problem, solution),
+    };
+  });
+  const result = (kept: number[], found: readonly Refit[]) =>
+    resultOf(shared, kept, sumOf(weights, found), sumOf(weights, dense), found);
+  const judged = (kept: number[], W: readonly Float64Array[]) =>
+    result(
+      kept,
+      problems.map((problem, i) => ({
+        W: W[i],
+        objective: objectiveOf(kernels, problem, W[i], groupRows(kept, problem.groupSize)),
+        damping: dampingOf(problem, W[i]),
+      })),
+    );
   if (method === 'ziplm') {
     // ZipLM knows no target but the dense layer itself: it starts at W0 whatever G is, and its weights are what the
     // updates W ← W − T_:B T_BB⁻¹ W_B leave. On a self target these are, to rounding, the refitted weights.
-    const ownG = () => kernels.scoped(() => Workspace.of(kernels, problem).aimAtItself());
-    const own = solution ? problem : { ...problem, G: ownG(), solution: W0 };
-    const { kept, curve, W } = eliminate(kernels, own, { keep, protect, weights: true });
-    return { ...result(kept, W!), curve };
+    const ownG = (problem: LayerProblem) =>
+      kernels.scoped(() => Workspace.of(kernels, problem).aimAtItself());
+    const own = problems.map((problem) =>
+      problem.solution ? problem : { ...problem, G: ownG(problem), solution: problem.W0 },
+    );
+    const { kept, curve, W } = kernels.scoped(() =>
+      eliminateIn(Workspace.together(kernels, own, weights), own, { keep, protect, weights: true }),
+    );
+    return { ...judged(kept, W!), curve };
   }
-  const kept = magnitudeSupport(kernels, problem, keep);
-  if (method === 'magnitude') return result(kept, denseOn(problem, groupRows(kept, groupSize)));
-  return resultOf(problem, kept, refit(kernels, problem, kept), denseData);
+  const kept = magnitudeSupport(kernels, problems, keep);
+  if (method === 'magnitude')
+    return judged(
+      kept,
+      problems.map((problem) => denseOn(problem, groupRows(kept, problem.groupSize))),
+    );
+  return result(
+    kept,
+    problems.map((problem) => refit(kernels, problem, kept)),
+  );
 }
 
 /** Names of the supports that a search starts from, in the order of their objectives in a report. */
 const STARTS = ['greedy', 'magnitude', 'forward'];
 
-function osscar(space: Workspace, problem: LayerProblem, options: LayerOptions, search: Search): LayerResult {
-  const { p, m, groups, groupSize } = problem;
+function osscar(kernels: Kernels, shared: Shared, options: LayerOptions): SharedResult {
+  const { problems, weights } = shared;
+  const [{ groups }] = problems;
   const { keep, support, protect, groupsPerStep = 1, precision = 'f32', wholeCurve = false } = options;
+  const spaces = Workspace.together(kernels, problems, weights);
+  const [space] = spaces;
   if (support) {
-    const { curve, denseObjective, denseDamping } = eliminateIn(space, problem, options);
-    const refitted = space.refit(groupRows(support, groupSize));
-    return { ...resultOf(problem, [...support], refitted, dataOf(denseObjective, denseDamping)), curve };
+    const { curve, denseObjective, denseDamping } = eliminateIn(spaces, problems, options);
+    const found = spaces.map((own, i) => own.refit(groupRows(support, problems[i].groupSize)));
+    const dense = { objective: denseObjective, damping: denseDamping };
+    return { ...resultOf(shared, [...support], sumOf(weights, found), dense, found), curve };
   }
+  const { search = 'swap', swapGroups = Math.max(1, keep / 10) } = options;
+  const groupSize = sum(problems.map((problem) => problem.groupSize));
   const { maxSwaps = search === 'swap' ? swapsAtMost(groups, groupSize) : Number.POSITIVE_INFINITY } =
     options;
-  const { swapGroups = Math.max(1, keep / 10) } = options;
-  const way = SEARCHES.indexOf(search);
   space.protect(protect);
-  return space.working(pruneBytes(p, m, groupSize, way), () => {
+  return Workspace.working(spaces, pruneBytesOf(problems, search), () => {
+    const way = SEARCHES.indexOf(search);
     const elimination = [keep, Math.min(groupsPerStep, groups), precision === 'f32', wholeCurve] as const;
     const bounds = [maxSwaps, Math.min(Math.round(swapGroups), groups)] as const;
-    expectDefinite('pruneLayer', space.kernels.abi.prune(space.state, ...elimination, way, ...bounds));
-    const { dense, denseDamping, swaps, optimal, remaining, start, starts } = space.report;
-    const weights = space.refitted(keep * groupSize);
-    const found = resultOf(problem, space.kept, weights, dataOf(dense, denseDamping));
-    const result = { ...found, curve: space.curve.slice() };
+    expectDefinite('pruneLayer', kernels.abi.prune(space.state, ...elimination, way, ...bounds));
+    const { report } = space;
+    const { swaps, optimal, remaining, start, starts } = report;
+    const all = { objective: report.dense, damping: report.denseDamping };
+    const found = spaces.map((own, i) => own.refitted(keep * problems[i].groupSize));
+    const result = { ...resultOf(shared, space.kept, report, all, found), curve: space.curve.slice() };
     if (Number.isNaN(swaps)) return result;
     const known = STARTS.map((name, i) => [name, starts[i]] as const).filter(([, f]) => !Number.isNaN(f));
     return {
@@ -201,15 +277,25 @@ function osscar(space: Workspace, problem: LayerProblem, options: LayerOptions, 
   });
 }
 
+/** f of all layers, and what of that is damping. */
+type Sum = Omit<Refit, 'W'>;
+
+function sumOf(weights: readonly number[], parts: readonly Sum[]): Sum {
+  const of = (field: keyof Sum) => sum(parts.map((part, i) => weights[i] * part[field]));
+  return { objective: of('objective'), damping: of('damping') };
+}
+
 function resultOf(
-  problem: LayerProblem,
+  { problems, weights }: Shared,
   kept: number[],
-  { W, objective, damping }: Refit,
-  denseData: number,
-): LayerResult {
+  { objective, damping }: Sum,
+  dense: Sum,
+  found: readonly Refit[],
+): SharedResult {
+  const denseData = dataOf(dense.objective, dense.damping);
   const lost = dataOf(objective, damping) - denseData;
-  const signal = -denseData - (problem.settled ?? 0);
-  return { kept, W, objective, relativeError: signal > 0 ? lost / signal : 0 };
+  const signal = -denseData - sum(problems.map(({ settled = 0 }, i) => weights[i] * settled));
+  return { kept, W: found.map(({ W }) => W), objective, relativeError: signal > 0 ? lost / signal : 0 };
 }
 
 /**
@@ -233,7 +319,21 @@ export function groupsToKeep(groups: number, ratio: number): number {
  */
 export function layerWasmBytes(p: number, m: number, groupSize: number, search: Search = 'swap'): number {
   expectOptions('layerWasmBytes', { search }, { search: LAYER_OPTIONS.search });
-  // No step takes more, forming the problem neither.
+  return layersWasmBytes([{ p, m, groupSize }], search);
+}
+
+type Size = Pick<LayerProblem, 'p' | 'm' | 'groupSize'>;
+
+/** Peak bytes of WebAssembly memory that layers take which share a support. */
+export function layersWasmBytes(layers: readonly Size[], search: Search): number {
+  // No step takes more, forming a problem neither.
+  const problems = layers.map(({ p, m, groupSize }) => problemBytes(p, m, groupSize));
+  return sum([...problems, ...pruneBytesOf(layers, search)]) + PACKING_BYTES;
+}
+
+/** The workspace of each: with a tableau where the search has one. */
+function pruneBytesOf(layers: readonly Size[], search: Search): number[] {
   const way = SEARCHES.indexOf(search);
-  return problemBytes(p, m, groupSize) + pruneBytes(p, m, groupSize, way) + PACKING_BYTES;
+  const isSearched = hasTableau(way, Math.sqrt(sum(layers.map(({ p }) => p * p))));
+  return layers.map(({ p, m, groupSize }) => pruneBytes(p, m, groupSize, isSearched ? way : GREEDY));
 }

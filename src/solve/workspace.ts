@@ -7,7 +7,6 @@ import type { Abi, Kernels } from '../kernel/index.ts';
 import { expectFields, type Fields } from '../options.ts';
 import {
   formBytes,
-  lines,
   objectiveBytes,
   problemBytes,
   refitBytes,
@@ -103,6 +102,39 @@ export class Workspace {
     return space;
   }
 
+  /**
+   * Problems of as many groups that share a support, of which the first has what is chosen and found.
+   * @param weights  what the objective of each counts for
+   */
+  static together(
+    kernels: Kernels,
+    problems: readonly LayerProblem[],
+    weights: readonly number[],
+  ): [Workspace, ...Workspace[]] {
+    const spaces = problems.map((problem) => Workspace.of(kernels, problem));
+    const [first, ...others] = spaces;
+    for (const [i, { state }] of spaces.entries()) kernels.abi.join(first.state, state, weights[i]);
+    return [first, ...others];
+  }
+
+  /** Runs with room for what a call takes of problems that share a support, and for its products. */
+  static working<R>(spaces: readonly Workspace[], bytes: readonly number[], run: () => R): R {
+    const [{ kernels }] = spaces;
+    const most = (size: (shape: Shape) => number) => Math.max(...spaces.map((space) => size(space.#shape)));
+    return kernels.scoped(() => {
+      const products = kernels.allocate(
+        kernels.abi.workBytes(
+          most(({ p }) => p),
+          most(({ m }) => m),
+        ),
+      );
+      spaces.forEach(({ state }, i) => {
+        kernels.abi.workIn(state, products, kernels.allocate(bytes[i]));
+      });
+      return run();
+    });
+  }
+
   get groups(): number {
     return this.#shape.p / this.#shape.groupSize;
   }
@@ -147,12 +179,7 @@ export class Workspace {
 
   /** Runs with room for what a call takes, and for its products. */
   working<R>(bytes: number, run: () => R): R {
-    const { kernels } = this;
-    const { p, m } = this.#shape;
-    return kernels.scoped(() => {
-      kernels.abi.workIn(this.state, kernels.allocate(lines(kernels.abi.workBytes(p, m)) + bytes));
-      return run();
-    });
+    return Workspace.working([this], [bytes], run);
   }
 
   /** H·W0, in the place of G: what a layer that is its own target has there. */

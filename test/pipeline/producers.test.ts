@@ -334,7 +334,7 @@ describe('layers that make channels', () => {
     const planned = (groupSize: number, keep: number) => ({
       name: '',
       maps: [{ p: 128, m: 64, groupSize, rows: 32 }],
-      cuts: [{ keep, groupSizes: [groupSize] }],
+      cuts: [{ keep, groups: 128 / groupSize, groupSizes: [groupSize] }],
     });
     const [neurons, heads] = [planned(1, 32), planned(16, 2)];
     expect(refitFlops({ ...heads, isHead: true }, 100)).toBe(2 * refitFlops(neurons, 100));

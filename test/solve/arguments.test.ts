@@ -6,7 +6,6 @@ import { type Kernels, openKernels } from '../../src/kernel/index.ts';
 import { openSession, type Session } from '../../src/pool/index.ts';
 import {
   chooseDamping,
-  combineProblems,
   eliminate,
   groupsToKeep,
   type LayerProblem,
@@ -15,6 +14,7 @@ import {
   layerWasmBytes,
   packed,
   pruneLayer,
+  pruneLayers,
   refit,
   refitBias,
   StatisticsAccumulator,
@@ -88,7 +88,10 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     refit: (it) => refit(kernels, it, [0]),
     refitBias: (it) => refitBias(it, new Float64Array(W)),
   },
-  problems: { combine: (it) => combineProblems(it), 'a single one': (it) => combineProblems([problem, it]) },
+  problems: {
+    pruneLayers: (it) => pruneLayers(kernels, it, { keep: 2 }),
+    'a single one': (it) => pruneLayers(kernels, [problem, it], { keep: 2 }),
+  },
   statistics: { 'of a problem': (it) => layerProblem(kernels, it, W, { groupSize: 1 }) },
   W: { solveLayers: (it) => session.solveLayers([layer({ W: it })], recipe, 2) },
   W0: {
@@ -166,7 +169,7 @@ const CALLS_OF_PROBLEMS: Readonly<Record<string, (it: LayerProblem) => unknown>>
   pruneLayer: (it) => pruneLayer(kernels, it, { keep: 2 }),
   eliminate: (it) => eliminate(kernels, it, { keep: 2 }),
   refit: (it) => refit(kernels, it, [0]),
-  combineProblems: (it) => combineProblems([it]),
+  pruneLayers: (it) => pruneLayers(kernels, [it], { keep: 2 }),
 };
 
 test.each<readonly [message: string, call: (options: never) => unknown, options: object]>([
@@ -225,7 +228,7 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     (it) => layerProblem(kernels, { ...fit, ...(it as object) }, W, { groupSize: 1 }),
     { targets: 1 },
   ],
-  ...(['pruneLayer', 'eliminate', 'refit', 'combineProblems'] as const).map(
+  ...(['pruneLayer', 'eliminate', 'refit', 'pruneLayers'] as const).map(
     (name) =>
       [
         `${name}: "problem" has no field "mean"; is "means" meant?`,

@@ -4,12 +4,12 @@ import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
   chooseDamping,
-  combineProblems,
   type LayerStatistics,
   layerProblem,
   METHODS,
   type ProblemOptions,
   pruneLayer,
+  pruneLayers,
   refit,
   refitBias,
   SEARCHES,
@@ -226,9 +226,9 @@ describe('layers that share channels', () => {
 
   test('a group that is dead in one costs what it costs the other', () => {
     const [a, b] = [problemOf(one), problemOf(other)];
-    expect(pruneLayer(kernels, combineProblems([a, b]), { keep: LIVE.length }).kept).toEqual(LIVE);
-    const published = combineProblems([problemOf(one, true), problemOf(other, true)]);
-    expect(pruneLayer(kernels, published, { keep: LIVE.length }).kept).not.toEqual(LIVE);
+    expect(pruneLayers(kernels, [a, b], { keep: LIVE.length }).kept).toEqual(LIVE);
+    const published = [problemOf(one, true), problemOf(other, true)];
+    expect(pruneLayers(kernels, published, { keep: LIVE.length }).kept).not.toEqual(LIVE);
 
     const both = [one, other].map(({ X, W0 }) => ({
       W: W0,
@@ -246,9 +246,7 @@ describe('layers that share channels', () => {
     const silent = { W0: normals(p * m, 9), X: new Float32Array(one.X.length) };
     const [a, b] = [problemOf(silent), problemOf(other)];
     for (const keep of [3, 6, 9]) {
-      expect(pruneLayer(kernels, combineProblems([a, b]), { keep }).kept).toEqual(
-        pruneLayer(kernels, b, { keep }).kept,
-      );
+      expect(pruneLayers(kernels, [a, b], { keep }).kept).toEqual(pruneLayer(kernels, b, { keep }).kept);
     }
   });
 });

@@ -1,8 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
-  combineProblems,
-  eliminate,
   layerProblem,
   pruneLayer,
   refit,
@@ -10,7 +8,7 @@ import {
   StatisticsAccumulator,
   unpacked,
 } from '../../src/solve/index.ts';
-import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+import { activations, naiveStatistics, normals } from '../support/problems.ts';
 
 const kernels = await openKernels();
 const p = 12;
@@ -258,33 +256,6 @@ describe('StatisticsAccumulator', () => {
     const mark = kernels.mark();
     new StatisticsAccumulator(kernels, 30, 4, false).finish();
     expect(kernels.mark()).toBe(mark);
-  });
-});
-
-describe('combineProblems', () => {
-  test('takes layers of the same number of groups', () => {
-    const [a, b] = [1, 2].map((groupSize) =>
-      layerProblem(kernels, naiveStatistics(X, undefined, p, m), W0, { groupSize }),
-    );
-    expect(() => combineProblems([a, b])).toThrow('expected layers of the same number of groups');
-  });
-
-  test.each([
-    ['own outputs', undefined],
-    ['other ones', targets()],
-  ])('has the sum of the relative objectives as its objective, towards %s', (_, Y) => {
-    const a = layerProblem(kernels, naiveStatistics(X, Y, p, m), W0, { groupSize: 2 });
-    const X2 = activations(300, 18, 8);
-    const b = layerProblem(kernels, naiveStatistics(X2, undefined, 18, 2), normals(36, 9), { groupSize: 3 });
-    const joint = combineProblems([a, b]);
-    expect(joint.m).toBe(Math.max(a.m, b.m));
-    const inner = (problem: typeof a) => problem.G.reduce((sum, g, i) => sum + g * problem.W0[i], 0);
-    for (const kept of [[0, 2, 5], [1], [0, 1, 2, 3, 4, 5]]) {
-      const expected = naiveObjective(a, kept) / inner(a) + naiveObjective(b, kept) / inner(b);
-      expect(refit(kernels, joint, kept).objective).toBeCloseTo(expected, 9);
-      const { denseObjective } = eliminate(kernels, joint, { keep: 6 });
-      if (kept.length === 6) expect(denseObjective).toBeCloseTo(expected, 9);
-    }
   });
 });
 

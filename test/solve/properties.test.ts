@@ -214,7 +214,7 @@ describe.each(binaries)('searches, $simd', (kernels) => {
         const layer = problem(shape);
         const rounding = 1e-9 * scaleOf(layer);
         const keep = kept.length;
-        const tableau = new Tableau(kernels, layer, magnitudeSupport(kernels, layer, keep));
+        const tableau = new Tableau(kernels, layer, magnitudeSupport(kernels, [layer], keep));
         for (let before = naiveObjective(layer, tableau.kept()); ; ) {
           const { steps, bestRemaining = 0 } = tableau.swapWhileBetter(1);
           const after = naiveObjective(layer, tableau.kept());

@@ -3,10 +3,10 @@
 import { describe, expect, test } from 'vitest';
 import { openKernels } from '../../src/kernel/index.ts';
 import {
-  combineProblems,
   layerProblem,
   METHODS,
   pruneLayer,
+  pruneLayers,
   refit,
   SEARCHES,
   solveLayers,
@@ -138,7 +138,7 @@ test.each([
   });
   expect(relativeError).toBeCloseTo(lost / signal, 9);
   if ('free' in groups) return;
-  expect(pruneLayer(kernels, combineProblems(problems), { keep: 5 }).relativeError).toBe(relativeError);
+  expect(pruneLayers(kernels, problems, { keep: 5 }).relativeError).toBe(relativeError);
 });
 
 test('of a layer that gives nothing it is 0', () => {

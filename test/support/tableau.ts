@@ -1,14 +1,8 @@
 // The steps of assembly/solve/ that no function of the library makes by themselves: a tableau and its searches, and forward selection.
 
-import {
-  type ElementType,
-  elementBytes,
-  type Kernels,
-  type Matrix,
-  prefixOf,
-} from '../../src/kernel/index.ts';
+import { type ElementType, elementBytes, type Kernels, type Matrix } from '../../src/kernel/index.ts';
 import type { LayerProblem } from '../../src/solve/index.ts';
-import { eliminationBytes, lines, tableauBytes } from '../../src/solve/memory';
+import { eliminationBytes, tableauBytes } from '../../src/solve/memory';
 import { expectDefinite, Workspace } from '../../src/solve/workspace.ts';
 
 /** H swept on a support, moves in both directions. Lives on the kernels' stack until `dispose`. */
@@ -33,8 +27,8 @@ export class Tableau {
     this.#mark = kernels.mark();
     const space = Workspace.of(kernels, problem);
     space.protect(protect);
-    const room = lines(abi.workBytes(p, m)) + tableauBytes(p, m, groupSize);
-    abi.workIn(space.state, kernels.allocate(room));
+    const products = kernels.allocate(abi.workBytes(p, m));
+    abi.workIn(space.state, products, kernels.allocate(tableauBytes(p, m, groupSize)));
     this.#space = space;
     this.#state = abi.createTableau(space.state);
     this.factorise(kept);
@@ -137,7 +131,7 @@ export function select(
     space.protect(protect);
     const bytes = eliminationBytes(p, m, groupSize, elementBytes(precision), p);
     return space.working(bytes, () => {
-      expectDefinite('select', kernels.abi[`${prefixOf(precision)}select`](space.state, keep));
+      expectDefinite('select', kernels.abi.select(space.state, keep, precision === 'f32'));
       return { kept: space.kept, objective: space.report.objective };
     });
   });

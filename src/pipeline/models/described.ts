@@ -209,7 +209,7 @@ function blockSteps(
   const pruned = (name: string, p: number, groups: number, share = 1): PlannedStep => ({
     name: `${block}.${name}`,
     maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
-    cuts: [{ keep: sizes.get(`${block}.${name}`)!, groupSizes: [p / groups] }],
+    cuts: [{ keep: sizes.get(`${block}.${name}`)!, groups, groupSizes: [p / groups] }],
   });
   const own = groupsOfHeads(language, block, mode);
   const reader = own.heads === undefined ? 'values' : 'heads';

@@ -15,7 +15,13 @@ import {
   sum,
   usesOf,
 } from '../../graph/index.ts';
-import { layerWasmBytes, refits, type Search, statisticsWasmBytes } from '../../solve/index.ts';
+import {
+  layersWasmBytes,
+  layerWasmBytes,
+  refits,
+  type Search,
+  statisticsWasmBytes,
+} from '../../solve/index.ts';
 import { type TiledJob, tiledMemory, tiledSummingBytes } from '../../tiles/memory.ts';
 import type { OpenedModel } from '../open/open.ts';
 import { corrects, type Recipe, type Target } from '../recipe.ts';
@@ -195,6 +201,7 @@ export interface PlannedStep {
 }
 
 interface PlannedCut extends Pick<Cut, 'keep'> {
+  readonly groups: number;
   /** Rows of each layer's weights per group. */
   readonly groupSizes: readonly number[];
 }
@@ -210,6 +217,7 @@ export function plannedStep({ maps, cuts }: Step): PlannedStep {
     maps,
     cuts: ofRows.map(({ structure, keep }) => ({
       keep,
+      groups: structure.groups,
       groupSizes: structure.consumers.map(({ groupSize }) => groupSize),
     })),
     isPartial: readers.some(({ reader, structure }) => !isFree(reader, structure)),
@@ -235,21 +243,18 @@ export function stepStatisticsBytes({ maps }: PlannedStep): number {
   return sum(maps.map(({ p, m }) => 2 * statisticsWasmBytes(p, m)));
 }
 
-/** The problem of layers that share channels, as `combineProblems` makes it: the rows of all, and columns as of the widest. */
-export function jointSize(maps: PlannedStep['maps']): Pick<LinearMap, 'p' | 'm'> {
-  return { p: sum(maps.map(({ p }) => p)), m: Math.max(0, ...maps.map(({ m }) => m)) };
-}
-
 /** Bytes of WebAssembly memory that a step takes, in one thread. */
 export function stepBytes(step: PlannedStep, search: Search): number {
-  // Layers that share channels are solved together, corrections one by one.
+  // The groups of layers that share channels are chosen for all of them; weights are solved layer by layer.
   const { maps, cuts } = step;
-  const { p, m } = jointSize(maps);
-  const solving =
-    cuts.length === 0
-      ? maps.map((map) => layerWasmBytes(map.p, map.m, map.groupSize, search))
-      : cuts.map(({ groupSizes }) => layerWasmBytes(p, m, sum(groupSizes), search));
-  return PACKING_BYTES + Math.max(stepStatisticsBytes(step), ...solving);
+  const each = maps.map(({ p, m, groupSize }) => layerWasmBytes(p, m, groupSize, 'greedy'));
+  const choosing = cuts.map(({ groups, groupSizes }) =>
+    layersWasmBytes(
+      maps.map(({ m }, i) => ({ p: groups * groupSizes[i], m, groupSize: groupSizes[i] })),
+      search,
+    ),
+  );
+  return PACKING_BYTES + Math.max(stepStatisticsBytes(step), ...each, ...choosing);
 }
 
 /** Bytes of WebAssembly memory of the thread that solves a step. */
@@ -300,9 +305,10 @@ export function checkSteps(
   const sizes = steps.map((step) => ({ step, bytes: stepWasmBytes(step, recipe, maximumBytes) }));
   const { step, bytes } = sizes.reduce((a, b) => (b.bytes > a.bytes ? b : a));
   if (bytes <= maximumBytes) return bytes;
-  const { p, m } = jointSize(step.maps);
+  const { p, m } = step.maps.reduce((a, b) => (b.p > a.p ? b : a));
+  const shared = step.maps.length > 1 ? `, the largest of ${step.maps.length} layers` : '';
   throw new OutOfMemoryError(
-    `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (\`correct: false\`)`,
+    `structure "${step.name}" needs ${bytes} bytes of WebAssembly memory (p = ${p}, m = ${m}${shared}), more than the ${maximumBytes} there are; leave it whole (keep 1) and the other layers as they are (\`correct: false\`)`,
     bytes,
   );
 }

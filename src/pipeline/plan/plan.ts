@@ -11,7 +11,6 @@ import { VERIFIED_WINDOWS } from '../measure/verify.ts';
 import { refitBytes, refitFlops } from '../pass/producers.ts';
 import {
   isInTiles,
-  jointSize,
   type PlannedStep,
   rowsThatStay,
   stepBytes,
@@ -249,13 +248,12 @@ function tiledBytes(
 }
 
 /**
- * Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts. Layers that share
- * channels have the problem of all of them besides: H, G, dense weights and those that are found.
+ * Triangles: XᵀX of fit and held-out samples, H of each. And of W: both cross products, dense weights, G and attempts; of layers that share
+ * channels those that the choice for all has left, too.
  */
 function heapBytes({ maps, cuts }: PlannedStep): number {
-  const { p, m } = jointSize(maps);
-  const joint = cuts.length > 0 && maps.length > 1 ? 8 * ((p * p) / 2 + 3 * p * m) : 0;
-  return joint + sum(maps.map((map) => 8 * (2 * map.p ** 2 + 8 * map.p * map.m)));
+  const ofW = cuts.length > 0 && maps.length > 1 ? 9 : 8;
+  return sum(maps.map(({ p, m }) => 8 * (2 * p ** 2 + ofW * p * m)));
 }
 
 function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates {
@@ -292,8 +290,7 @@ export function workOf(
 
 /**
  * Of the kernels. Gram and cross products (in f32, at twice the speed); then the damping's elimination and trials, each on what
- * is kept; for what is pruned the elimination again, of layers that share channels with the rows of all, and a search that takes about as
- * long, else one more refit. In tiles one elimination, or one refit.
+ * is kept; for what is pruned the elimination again and a search that takes about as long, else one more refit. In tiles one elimination, or one refit.
  */
 export function stepFlops(
   step: PlannedStep,
@@ -303,26 +300,22 @@ export function stepFlops(
   const { maps, cuts } = step;
   const inTiles = isInTiles(step, recipe, maximumBytes);
   const isWhole = cuts.length === 0;
-  const eliminationOf = ({ p, m }: Pick<TiledJob, 'p' | 'm'>, k: number) =>
-    p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
   const stay = maps.map(({ p }, i) => (isWhole ? p : rowsThatStay(step, i)));
   const each = maps.map((map, i) => {
     const { p, m, rows, conv } = map;
     const blocks = !inTiles && conv && isCorrelation(p, conv) ? 26 / 81 : 1; // 13 of 81 / 2
     const k = stay[i];
     const refit = k ** 3 / 3 + 2 * k * k * m;
-    const elimination = eliminationOf(map, k);
+    const elimination = p ** 3 + 2 * p * p * m + (2 / 3) * (p ** 3 - k ** 3);
     const damping = elimination + 2 * p * p * m + TRIES * (refit + 2 * k * k * m);
-    const whole = damping + (k < p ? 0 : refit);
+    const whole = damping + (k < p ? 2 * elimination : refit);
     return {
       statistics: (samples * rows * (blocks * p * p + 2 * p * m)) / 2,
       solving: inTiles ? refit + (isWhole ? 0 : elimination) : whole * Math.max(1, cuts.length),
     };
   });
-  const joint = jointSize(maps);
-  const searched = inTiles || sum(stay) >= joint.p ? 0 : 2 * eliminationOf(joint, sum(stay)) * cuts.length;
   return {
     statistics: sum(each.map(({ statistics }) => statistics)),
-    solving: searched + sum(each.map(({ solving }) => solving)),
+    solving: sum(each.map(({ solving }) => solving)),
   };
 }

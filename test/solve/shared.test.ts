@@ -1,0 +1,142 @@
+import { describe, expect, test } from 'vitest';
+import { openKernels } from '../../src/kernel/index.ts';
+import {
+  eliminate,
+  type LayerProblem,
+  layerProblem,
+  layersWasmBytes,
+  METHODS,
+  pruneLayer,
+  pruneLayers,
+  refit,
+  SEARCHES,
+  triangle,
+} from '../../src/solve/index.ts';
+import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+
+const kernels = await openKernels();
+
+const GROUPS = 24;
+
+/** A layer of `groupSize` rows a group and m outputs, towards its own outputs or others. */
+function layerOf(groupSize: number, m: number, seed: number, hasTarget: boolean): LayerProblem {
+  const p = GROUPS * groupSize;
+  const X = activations(6 * p, p, seed);
+  const Y = hasTarget ? normals(6 * p * m, seed + 5) : undefined;
+  return layerProblem(kernels, naiveStatistics(X, Y, p, m), normals(p * m, seed + 9), { groupSize });
+}
+
+const signalOf = ({ G, W0 }: LayerProblem) => G.reduce((sum, g, i) => sum + g * W0[i], 0);
+
+/** One problem of all rows, whose H holds nothing between the layers: the oracle. */
+function wholeOf(problems: readonly LayerProblem[]): LayerProblem {
+  const groupSize = problems.reduce((sum, { groupSize: b }) => sum + b, 0);
+  const m = Math.max(...problems.map((problem) => problem.m));
+  const p = GROUPS * groupSize;
+  const [H, G, W0, rho] = [triangle(p), p * m, p * m, p].map((length) => new Float64Array(length));
+  let first = 0;
+  for (const problem of problems) {
+    const { groupSize: b } = problem;
+    const scale = 1 / signalOf(problem);
+    const row = (i: number) => Math.floor(i / b) * groupSize + first + (i % b);
+    for (let i = 0; i < problem.p; i++) {
+      rho[row(i)] = scale * problem.rho![i];
+      for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * problem.H[triangle(i) + j];
+      for (let j = 0; j < problem.m; j++) {
+        G[row(i) * m + j] = scale * problem.G[i * problem.m + j];
+        W0[row(i) * m + j] = problem.W0[i * problem.m + j];
+      }
+    }
+    first += b;
+  }
+  const solved = problems.every(({ solution }) => solution) && { solution: W0 };
+  return { p, m, groupSize, groups: GROUPS, H, G, W0, rho, ...solved };
+}
+
+const KINDS: readonly (readonly [string, readonly LayerProblem[]])[] = [
+  ['one row a group', [1, 2, 3].map((seed) => layerOf(1, 3 + seed, seed, false))],
+  ['other targets', [1, 2].map((seed) => layerOf(1, 5, seed, true))],
+  ['groups of several sizes', [layerOf(2, 6, 4, true), layerOf(1, 3, 5, false), layerOf(9, 4, 6, true)]],
+  ['larger groups first', [layerOf(4, 2, 7, false), layerOf(1, 8, 8, false)]],
+];
+
+describe.each(KINDS)('layers that share a support, %s', (_, problems) => {
+  const whole = wholeOf(problems);
+
+  test.each(SEARCHES.flatMap((search) => (['f32', 'f64'] as const).map((type) => [search, type] as const)))(
+    'keep what one layer of all their rows does: %s, %s',
+    (search, precision) => {
+      for (const keep of [4, 12, 19]) {
+        const options = { keep, search, precision, protect: [3, 17], wholeCurve: keep === 12 } as const;
+        const shared = pruneLayers(kernels, problems, options);
+        const one = pruneLayer(kernels, whole, options);
+        expect(shared.kept).toEqual(one.kept);
+        expect(shared.objective).toBeCloseTo(one.objective, 9);
+        expect(shared.relativeError).toBeCloseTo(one.relativeError, precision === 'f64' ? 9 : 6);
+        shared.curve!.forEach((error, k) => {
+          if (Number.isNaN(error)) expect(one.curve![k]).toBeNaN();
+          else expect(error).toBeCloseTo(one.curve![k], 4);
+        });
+        expect(shared.search?.steps).toBe(one.search?.steps);
+        expect(shared.search?.start).toBe(one.search?.start);
+        expect(shared.search?.swapOptimal).toBe(one.search?.swapOptimal);
+        if (one.search?.bestRemaining !== undefined)
+          expect(shared.search!.bestRemaining).toBeCloseTo(one.search.bestRemaining, 9);
+      }
+    },
+  );
+
+  test.each(METHODS)('are given the weights of their own: %s', (method) => {
+    const { kept, W, objective, relativeError } = pruneLayers(kernels, problems, { keep: 9, method });
+    const one = pruneLayer(kernels, whole, { keep: 9, method });
+    expect(kept).toEqual(one.kept);
+    expect(objective).toBeCloseTo(one.objective, 9);
+    expect(relativeError).toBeCloseTo(one.relativeError, method === 'osscar' ? 6 : 9);
+    problems.forEach((problem, i) => {
+      expect(W[i]).toHaveLength(problem.p * problem.m);
+      if (method !== 'osscar' && method !== 'magnitude-refit') return;
+      refit(kernels, problem, kept).W.forEach((w, at) => {
+        expect(W[i][at]).toBeCloseTo(w, 9);
+      });
+    });
+  });
+
+  test('lose the sum of what each does, relative to its signal', () => {
+    const { kept, objective } = pruneLayers(kernels, problems, { keep: 7 });
+    const expected = problems.reduce((sum, it) => sum + naiveObjective(it, kept) / signalOf(it), 0);
+    expect(objective).toBeCloseTo(expected, 9);
+  });
+
+  test('where the groups that stay are given', () => {
+    const support = [1, 4, 5, 11, 20];
+    const { kept, objective, curve } = pruneLayers(kernels, problems, { keep: 5, support });
+    expect(kept).toEqual(support);
+    expect(objective).toBeCloseTo(refit(kernels, whole, support).objective, 9);
+    expect(curve![5]).toBeCloseTo(eliminate(kernels, whole, { keep: 5 }).curve[5], 4);
+  });
+});
+
+test('of a single layer are pruned as it is', () => {
+  const problem = layerOf(2, 5, 3, true);
+  const { W, ...found } = pruneLayers(kernels, [problem], { keep: 8 });
+  expect({ ...found, W: W[0] }).toEqual(pruneLayer(kernels, problem, { keep: 8 }));
+});
+
+test('take layers of the same number of groups', () => {
+  const [a, b] = [layerOf(1, 2, 1, false), layerOf(2, 2, 2, false)];
+  expect(() => pruneLayers(kernels, [a, { ...b, groupSize: 1, groups: 2 * GROUPS }], { keep: 3 })).toThrow(
+    'pruneLayers: "problems" expected layers of the same number of groups',
+  );
+  expect(() => pruneLayers(kernels, [], { keep: 3 })).toThrow('"problems" expected at least one');
+});
+
+test('take the memory that is stated, which is not that of all their rows', async () => {
+  const problems = Array.from({ length: 12 }, (_, seed) => layerOf(4, 6, seed, true));
+  for (const search of ['greedy', 'swap'] as const) {
+    const fresh = await openKernels();
+    pruneLayers(fresh, problems, { keep: 10, search });
+    const stated = layersWasmBytes(problems, search);
+    expect(fresh.bytes).toBeLessThanOrEqual(stated);
+    expect(stated).toBeLessThan(layersWasmBytes([wholeOf(problems)], search) - 8 * (12 * 96) ** 2);
+  }
+});
