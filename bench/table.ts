@@ -14,6 +14,7 @@ const BENCHES: Record<string, readonly string[]> = {
   lapack: [],
   gram: [],
   eliminate: [],
+  shared: [],
   swap: [],
   layer: [],
   published: [],

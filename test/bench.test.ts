@@ -76,6 +76,7 @@ const EXPECTED: Record<string, Record<string, Record<string, (string | number)[]
     },
     memory: { what: ['elimination', 'with swaps'], b: [1, 9] },
   },
+  shared: { shared: { what: ['small'], layers: [3] } },
   swap: {
     steps: {
       what: [

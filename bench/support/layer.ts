@@ -23,16 +23,19 @@ export const QUICK: readonly LayerShape[] = [
 
 /**
  * Inputs as after a ReLU: p/4 factors mixed, noise, columns of uneven size, rectified; 2p rows. Towards the layer's own
- * output, and towards one that a disturbance of the inputs has moved.
+ * output, and towards one that a disturbance of the inputs has moved. @param seed  of layers of one shape, to tell them apart
  */
-export async function layerProblems({ groups, groupSize, m }: LayerShape): Promise<{
+export async function layerProblems(
+  { groups, groupSize, m }: LayerShape,
+  seed = 0,
+): Promise<{
   own: LayerProblem;
   outside: LayerProblem;
 }> {
   const p = groups * groupSize;
   const [rows, factors] = [2 * p, Math.max(2, p >> 2)];
   const kernels = await openKernels({ simd: 'baseline' }); // the same problem everywhere
-  const next = random(p + m);
+  const next = random(p + m + seed);
   const uniform = (length: number, width: number) =>
     Float32Array.from({ length }, () => width * (2 * next() - 1));
   const product = (k: number, n: number, a: Float32Array, b: Float32Array) => {

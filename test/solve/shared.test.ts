@@ -10,9 +10,15 @@ import {
   pruneLayers,
   refit,
   SEARCHES,
-  triangle,
 } from '../../src/solve/index.ts';
-import { activations, naiveObjective, naiveStatistics, normals } from '../support/problems.ts';
+import {
+  activations,
+  jointProblem,
+  naiveObjective,
+  naiveStatistics,
+  normals,
+  signalOf,
+} from '../support/problems.ts';
 
 const kernels = await openKernels();
 
@@ -26,33 +32,6 @@ function layerOf(groupSize: number, m: number, seed: number, hasTarget: boolean)
   return layerProblem(kernels, naiveStatistics(X, Y, p, m), normals(p * m, seed + 9), { groupSize });
 }
 
-const signalOf = ({ G, W0 }: LayerProblem) => G.reduce((sum, g, i) => sum + g * W0[i], 0);
-
-/** One problem of all rows, whose H holds nothing between the layers: the oracle. */
-function wholeOf(problems: readonly LayerProblem[]): LayerProblem {
-  const groupSize = problems.reduce((sum, { groupSize: b }) => sum + b, 0);
-  const m = Math.max(...problems.map((problem) => problem.m));
-  const p = GROUPS * groupSize;
-  const [H, G, W0, rho] = [triangle(p), p * m, p * m, p].map((length) => new Float64Array(length));
-  let first = 0;
-  for (const problem of problems) {
-    const { groupSize: b } = problem;
-    const scale = 1 / signalOf(problem);
-    const row = (i: number) => Math.floor(i / b) * groupSize + first + (i % b);
-    for (let i = 0; i < problem.p; i++) {
-      rho[row(i)] = scale * problem.rho![i];
-      for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * problem.H[triangle(i) + j];
-      for (let j = 0; j < problem.m; j++) {
-        G[row(i) * m + j] = scale * problem.G[i * problem.m + j];
-        W0[row(i) * m + j] = problem.W0[i * problem.m + j];
-      }
-    }
-    first += b;
-  }
-  const solved = problems.every(({ solution }) => solution) && { solution: W0 };
-  return { p, m, groupSize, groups: GROUPS, H, G, W0, rho, ...solved };
-}
-
 const KINDS: readonly (readonly [string, readonly LayerProblem[]])[] = [
   ['one row a group', [1, 2, 3].map((seed) => layerOf(1, 3 + seed, seed, false))],
   ['other targets', [1, 2].map((seed) => layerOf(1, 5, seed, true))],
@@ -61,7 +40,7 @@ const KINDS: readonly (readonly [string, readonly LayerProblem[]])[] = [
 ];
 
 describe.each(KINDS)('layers that share a support, %s', (_, problems) => {
-  const whole = wholeOf(problems);
+  const whole = jointProblem(problems);
 
   test.each(SEARCHES.flatMap((search) => (['f32', 'f64'] as const).map((type) => [search, type] as const)))(
     'keep what one layer of all their rows does: %s, %s',
@@ -137,6 +116,6 @@ test('take the memory that is stated, which is not that of all their rows', asyn
     pruneLayers(fresh, problems, { keep: 10, search });
     const stated = layersWasmBytes(problems, search);
     expect(fresh.bytes).toBeLessThanOrEqual(stated);
-    expect(stated).toBeLessThan(layersWasmBytes([wholeOf(problems)], search) - 8 * (12 * 96) ** 2);
+    expect(stated).toBeLessThan(layersWasmBytes([jointProblem(problems)], search) - 8 * (12 * 96) ** 2);
   }
 });

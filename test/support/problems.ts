@@ -92,3 +92,34 @@ export function addStatistics(a: LayerStatistics, b: LayerStatistics): LayerStat
     b.target && { XtY: add(a.target.XtY, b.target.XtY), sumY: add(a.target.sumY, b.target.sumY) };
   return { ...a, n: a.n + b.n, XtX: add(a.XtX, b.XtX), sumX: add(a.sumX, b.sumX), ...(target && { target }) };
 }
+
+/** tr(W0ᵀG): what a layer towards its own outputs gives in all. */
+export function signalOf({ G, W0 }: LayerProblem): number {
+  return G.reduce((sum, g, i) => sum + g * W0[i], 0);
+}
+
+/** Layers that share a support as one problem of all their rows, whose H holds nothing between them: what `pruneLayers` solves. */
+export function jointProblem(problems: readonly LayerProblem[]): LayerProblem {
+  const [{ groups }] = problems;
+  const groupSize = problems.reduce((sum, { groupSize: b }) => sum + b, 0);
+  const m = Math.max(...problems.map((problem) => problem.m));
+  const p = groups * groupSize;
+  const [H, G, W0, rho] = [triangle(p), p * m, p * m, p].map((length) => new Float64Array(length));
+  let first = 0;
+  for (const problem of problems) {
+    const { groupSize: b } = problem;
+    const scale = 1 / signalOf(problem);
+    const row = (i: number) => Math.floor(i / b) * groupSize + first + (i % b);
+    for (let i = 0; i < problem.p; i++) {
+      rho[row(i)] = scale * problem.rho![i];
+      for (let j = 0; j <= i; j++) H[triangle(row(i)) + row(j)] = scale * problem.H[triangle(i) + j];
+      for (let j = 0; j < problem.m; j++) {
+        G[row(i) * m + j] = scale * problem.G[i * problem.m + j];
+        W0[row(i) * m + j] = problem.W0[i * problem.m + j];
+      }
+    }
+    first += b;
+  }
+  const solved = problems.every(({ solution }) => solution) && { solution: W0 };
+  return { p, m, groupSize, groups, H, G, W0, rho, ...solved };
+}
