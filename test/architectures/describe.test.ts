@@ -111,6 +111,17 @@ describe('describe', () => {
       { ...GEMMA2, use_bidirectional_attention: true },
       '"gemma2": tokens that see those behind them (use_bidirectional_attention)',
     ],
+    [
+      'attention to what comes later, within a window',
+      { ...LLAMA, model_type: 'mistral', is_causal: false },
+      '"mistral": is_causal false beside windows',
+    ],
+    ['slopes on both sides', { ...BLOOM, is_causal: false }, '"bloom": is_causal false beside ALiBi'],
+    [
+      'features behind a projection',
+      { ...OPT, word_embed_proj_dim: 12, is_causal: false },
+      '"opt": is_causal false beside a projection behind the blocks',
+    ],
     ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
     ['norms of each head', { ...STABLELM, qk_layernorm: true }, '"stablelm": qk_layernorm'],
     ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],

@@ -29,6 +29,7 @@ import {
   NOMIC_BERT,
   ROBERTA,
   type Sample,
+  SEEING_QWEN3,
   SIGLIP,
   T5,
   VIT,
@@ -92,7 +93,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   });
 
   // Rotary positions are turned of all tokens together.
-  if (!['modernbert', 'nomic_bert', 'esm', 'dinov3_vit', 'gemma3_text'].includes(model.architecture))
+  if (!['modernbert', 'nomic_bert', 'esm', 'dinov3_vit', 'gemma3_text', 'qwen3'].includes(model.architecture))
     test('a block can give its first token alone', async () => {
       const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
       const hidden = { dims: [1, length, model.hidden], data };
@@ -279,6 +280,7 @@ test.each([
   ['esm', ESM],
   ['deberta-v2', DEBERTA],
   ['embeddinggemma', EMBEDDING_GEMMA],
+  ['qwen3', SEEING_QWEN3],
 ])('%s: a mask hides padding, in each text of a batch', async (_, config) => {
   const weights = encoderWeights(config);
   const session = await open(await describeModel(config).whole(sourceOf(weights)));

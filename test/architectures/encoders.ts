@@ -292,6 +292,24 @@ export const EMBEDDING_GEMMA: Config = {
   vocab_size: VOCABULARY,
 };
 
+/** As pplx-embed and gte-Qwen2 are. */
+export const SEEING_QWEN3: Config = {
+  model_type: 'qwen3',
+  architectures: ['Qwen3Model'],
+  is_causal: false,
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  num_key_value_heads: HEADS,
+  head_dim: DH,
+  hidden_act: 'silu',
+  max_position_embeddings: POSITIONS,
+  rms_norm_eps: 1e-6,
+  rope_theta: 100,
+  vocab_size: VOCABULARY,
+};
+
 const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
 const classifier = (config: Config, name: string): Config => ({
   ...config,
@@ -370,6 +388,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   },
   'deberta-v2, keys of distances alone': { ...DEBERTA, pos_att_type: 'c2p' },
   embeddinggemma: EMBEDDING_GEMMA,
+  'qwen3 whose tokens see those behind them': SEEING_QWEN3,
   vit: VIT,
   'vit, classifier, without biases of queries, keys and values': classifier(
     { ...VIT, qkv_bias: false },
@@ -535,6 +554,8 @@ function sizesIn(config: Config): Config {
 }
 const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
+/** What decoders are where their tokens see those behind them. */
+const isDecoder = (config: Config) => config.model_type === 'gemma3_text' || config.is_causal === false;
 const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat)$/.test(String(type));
 const isText = (config: Config) => !isImage(config) && !isWave(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
@@ -699,8 +720,7 @@ export function encoderWeights(
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
   if (config.model_type === 'dinov3_vit') return dinov3Weights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
-  if (config.model_type === 'gemma3_text')
-    return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
+  if (isDecoder(config)) return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
   const norm = (name: string, width = HIDDEN) => {
     tensor(`${name}.weight`, [width], 0.3, 1);
@@ -1046,8 +1066,7 @@ export function encoderReference(
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (config.model_type === 'dinov3_vit') return dinov3(config, sizes, weights, sample);
-  if (config.model_type === 'gemma3_text')
-    return referenceLogits(config, sizes, weights, sample.tokens!).flat();
+  if (isDecoder(config)) return referenceLogits(config, sizes, weights, sample.tokens!).flat();
   if (isT5(config)) return t5(config, sizes, weights, sample);
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';

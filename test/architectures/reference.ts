@@ -128,7 +128,8 @@ function llama(
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
-    const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i) });
+    const seesAll = config.is_causal === false;
+    const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i), seesAll });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, multiplier('residual_multiplier')));
@@ -152,6 +153,7 @@ function llama(
     x = add(x, times(added, multiplier('residual_multiplier')));
   }
   x = rmsNorm(x, weights, 'model.norm', eps);
+  if (config.is_causal === false) return x;
   const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
   const logits = linear(x, weights, isTied ? 'model.embed_tokens' : 'lm_head');
   return times(logits, 1 / multiplier('logits_scaling'));

@@ -8,7 +8,7 @@ import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
-import { text, unsupported } from './config.ts';
+import { flag, text, unsupported } from './config.ts';
 import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
@@ -19,7 +19,7 @@ import { gptJ } from './gpt-j.ts';
 import { gptNeo } from './gpt-neo.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
-import { forImages } from './graphs.ts';
+import { forImages, isEncoder } from './graphs.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
@@ -33,7 +33,7 @@ import { phi } from './phi.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
-import type { Architecture, Config } from './types.ts';
+import type { Architecture, Config, Description } from './types.ts';
 import { vit } from './vit.ts';
 import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
@@ -113,7 +113,8 @@ export function describe(config: Config, record?: SizesRecord, image?: number): 
   }
   if (config.quantization_config != null)
     throw unsupported(modelType, 'quantised checkpoints are not supported');
-  const described = architecture.describe(config, modelType);
+  const own = architecture.describe(config, modelType);
+  const described = flag(config, 'is_causal', true) ? own : seeingAll(own);
   const description = image === undefined ? described : forImages(described, image);
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
@@ -126,4 +127,17 @@ export function describe(config: Config, record?: SizesRecord, image?: number): 
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
   return new LanguageModel(config, description, sizes, record !== undefined);
+}
+
+/** What transformers makes of a decoder where `is_causal` is false, as embeddings are trained: tokens see those behind them, and it gives features. */
+function seeingAll(description: Description): Description {
+  const { head, modelType, blocks, block } = description;
+  if (isEncoder(head)) return description;
+  const attentions = Array.from({ length: blocks }, (_, i) => block(i).attention);
+  const other =
+    (head.project && 'a projection behind the blocks') ||
+    (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
+    (attentions.some(({ window }) => window !== undefined) && 'windows');
+  if (other) throw unsupported(modelType, `is_causal false beside ${other}`);
+  return { ...description, head: { norm: head.norm, readouts: [] }, hasOtherCaches: false };
 }
