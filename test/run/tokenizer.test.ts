@@ -67,7 +67,7 @@ describe('without tokenizer.json', () => {
   test.each<[string, Readonly<Record<string, string>>, string]>([
     [
       'files of another kind',
-      { 'spiece.model': '', 'config.json': '{"model_type":"t5"}' },
+      { 'source.spm': '', 'config.json': '{"model_type":"marian"}' },
       'have transformers write it: python -c',
     ],
     [

@@ -306,6 +306,9 @@ function punctuationOf(part: JsonObject, at: string): JsonObject {
 /** A mark: Unicode's, and what else is printable ASCII and neither letter nor digit. */
 const PUNCTUATION = '[\\p{P}\\u0021-\\u002F\\u003A-\\u0040\\u005B-\\u0060\\u007B-\\u007E]';
 
+/** What stands for a byte of text that no other token is of. */
+export const byteToken = (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
+
 /**
  * Bytes that a byte-level vocabulary lacks would be dropped without a word.
  * @throws {InputError} where a text may hold what the vocabulary has no entry for, not even one for unknown text
@@ -325,8 +328,7 @@ function checkCoverage({ model, pre_tokenizer }: JsonObject): void {
       if (!Object.hasOwn(vocabulary, String.fromCharCode(printable ? byte : other++))) missing++;
     }
   } else if (fallback) {
-    const name = (byte: number) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`;
-    for (let byte = 0; byte < 256; byte++) if (!Object.hasOwn(vocabulary, name(byte))) missing++;
+    for (let byte = 0; byte < 256; byte++) if (!Object.hasOwn(vocabulary, byteToken(byte))) missing++;
   }
   if (missing > 0 && !(isText(unknown) && Object.hasOwn(vocabulary, unknown as string))) {
     throw new InputError(

@@ -1,12 +1,12 @@
 // tokenizer.json to a function from text to token ids.
 
-import { PrecompiledNormalizer, SequenceNormalizer, Tokenizer } from '@huggingface/tokenizers';
+import { PrecompiledNormalizer, SequenceNormalizer, Tokenizer, Unigram } from '@huggingface/tokenizers';
 import { OsscarError } from '../../../errors.ts';
 import { expectObject } from '../../../expect.ts';
 import type { JsonObject } from '../../../json.ts';
 import { charsmap } from './charsmap.ts';
 import { encodeInParts } from './parts.ts';
-import { checkedTokenizer, isTokenId, malformed, TOKEN_IDS } from './tokenizer-form.ts';
+import { byteToken, checkedTokenizer, isTokenId, malformed, TOKEN_IDS } from './tokenizer-form.ts';
 
 /** Text to token ids, with the special tokens that the tokenizer adds to a document. */
 export type Encode = (text: string) => Int32Array;
@@ -31,6 +31,8 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
   const ways = { ...config, additional_special_tokens: [] };
   const encoder = named('it is malformed', () => new Tokenizer(checked, ways));
   useCharsmaps(encoder.normalizer);
+  if (encoder.model instanceof Unigram && (checked.model as JsonObject).byte_fallback === true)
+    useBytes(encoder.model);
   const toIds = (special: boolean) => (text: string) => {
     const options = { add_special_tokens: special };
     const { ids } = named('it cannot split the text', () => encoder.encode(text, options));
@@ -50,6 +52,18 @@ export function openTokenizer(tokenizer: object, config: object = {}): Encode {
 function useCharsmaps(normalizer: object | null): void {
   if (normalizer instanceof SequenceNormalizer) normalizer.normalizers.forEach(useCharsmaps);
   if (normalizer instanceof PrecompiledNormalizer) normalizer.normalize = charsmap(normalizer.charsmap)!;
+}
+
+/** The library knows bytes in the place of unknown text in BPE alone. */
+function useBytes(model: Unigram): void {
+  const [encode, encoder] = [model.encode.bind(model), new TextEncoder()];
+  const isToken = (text: string) => model.tokens_to_ids.has(text);
+  model.encode = (words) =>
+    encode(words).flatMap((piece) => {
+      if (isToken(piece)) return [piece];
+      const bytes = Array.from(encoder.encode(piece), byteToken);
+      return bytes.every(isToken) ? bytes : [piece];
+    });
 }
 
 /** The library's own messages name what is unknown to it; those of V8 are of no use to anybody. */

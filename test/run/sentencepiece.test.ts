@@ -1,0 +1,164 @@
+// Tokenizers of folders that have a SentencePiece model in the place of tokenizer.json: the ids are those of sentencepiece 0.2.0.
+
+import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
+import { describe, expect, test } from 'vitest';
+import { FormatError, InputError } from '../../src/errors.ts';
+import { openTokenizer } from '../../src/pipeline/data/index.ts';
+import { placeOf } from '../../src/run/source.ts';
+import { readTokenizer } from '../../src/run/tokenizer.ts';
+
+const [NORMAL, UNKNOWN, CONTROL, BYTE] = [1, 2, 3, 6];
+const [UNIGRAM, BPE] = [1, 2];
+type Piece = readonly [text: string, score: number, kind?: number];
+
+interface Spec {
+  first: readonly Piece[];
+  type?: number;
+  hasBytes?: boolean;
+  isTrimmed?: boolean;
+  isSuffix?: boolean;
+  isEscaped?: boolean;
+}
+
+const PIECES: readonly Piece[] = [
+  ['▁', -2],
+  ['▁the', -3],
+  ['the', -4],
+  ['▁t', -4.5],
+  ['he', -4.25],
+  ['t', -6],
+  ['h', -6.5],
+  ['e', -5],
+  ['s', -5.5],
+  ['▁s', -4.75],
+];
+const BYTES = Array.from(
+  { length: 256 },
+  (_, i): Piece => [`<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`, 0, BYTE],
+);
+
+/** The bytes of such a file. */
+function modelOf({ first, type = UNIGRAM, isTrimmed = true, ...spec }: Spec): Uint8Array<ArrayBuffer> {
+  const writer = new BinaryWriter();
+  const message = (field: number, write: (to: BinaryWriter) => void) => {
+    writer.tag(field, WireType.LengthDelimited).fork();
+    write(writer);
+    writer.join();
+  };
+  const flag = (to: BinaryWriter, field: number, value: boolean) =>
+    to.tag(field, WireType.Varint).bool(value);
+  const all = [...first, ...(spec.hasBytes ? BYTES : []), ...PIECES];
+  for (const [text, score, kind = NORMAL] of all)
+    message(1, (to) => {
+      to.tag(1, WireType.LengthDelimited).string(text);
+      to.tag(2, WireType.Bit32).float(score);
+      to.tag(3, WireType.Varint).int32(kind);
+    });
+  message(2, (to) => {
+    to.tag(3, WireType.Varint).int32(type);
+    to.tag(40, WireType.Varint).int32(first.findIndex(([, , kind]) => kind === UNKNOWN));
+    to.tag(41, WireType.Varint).int32(-1); // bos_id: none
+    flag(to, 24, spec.isSuffix ?? false);
+    flag(to, 35, spec.hasBytes ?? false);
+  });
+  message(3, (to) => {
+    flag(to, 4, isTrimmed);
+    flag(to, 5, spec.isEscaped ?? true);
+  });
+  return new Uint8Array(writer.finish());
+}
+
+const controls = (texts: readonly string[], unknown: string): Piece[] =>
+  texts.map((text) => [text, 0, text === unknown ? UNKNOWN : CONTROL]);
+const DEBERTA = modelOf({ first: controls(['[PAD]', '[CLS]', '[SEP]', '[UNK]'], '[UNK]') });
+const FAIRSEQ = modelOf({ first: controls(['<unk>', '<s>', '</s>'], '<unk>') });
+const T5 = modelOf({ first: controls(['<pad>', '</s>', '<unk>'], '<unk>') });
+const T5_BYTES = modelOf({ first: controls(['<pad>', '</s>', '<unk>'], '<unk>'), hasBytes: true });
+const LLAMA = modelOf({
+  first: controls(['<unk>', '<s>', '</s>'], '<unk>'),
+  type: BPE,
+  hasBytes: true,
+  isTrimmed: false,
+});
+
+/** What a folder of these files makes of a text. */
+async function idsOf(
+  file: string,
+  model: Uint8Array<ArrayBuffer>,
+  type: string,
+  text: string,
+  config?: object,
+): Promise<number[]> {
+  const json = (content: object) => new TextEncoder().encode(JSON.stringify(content));
+  const files = [
+    [file, model],
+    ['config.json', json({ model_type: type })],
+    ...(config ? [['tokenizer_config.json', json(config)]] : []),
+  ] as [string, Uint8Array<ArrayBuffer>][];
+  const read = await readTokenizer('a.txt', await placeOf(files, 'model'));
+  return [...openTokenizer(read.json, read.config)(text)];
+}
+const TEXT = ' the  sheets\u00e9\u00e9 he ';
+
+describe('a SentencePiece model in the place of tokenizer.json', () => {
+  test.each<[string, string, Uint8Array<ArrayBuffer>, number[], object?]>([
+    ['deberta-v2', 'spm.model', DEBERTA, [1, 5, 13, 8, 11, 9, 12, 3, 4, 8, 2]],
+    ['xlm-roberta', 'sentencepiece.bpe.model', FAIRSEQ, [0, 5, 13, 8, 11, 9, 12, 3, 4, 8, 2]],
+    ['camembert', 'sentencepiece.bpe.model', FAIRSEQ, [5, 8, 16, 11, 14, 12, 15, 3, 7, 11, 6]],
+    ['mt5', 'spiece.model', T5, [4, 12, 7, 10, 8, 11, 2, 3, 7, 1]],
+    ['umt5', 'spiece.model', T5_BYTES, [260, 268, 263, 266, 264, 267, 198, 172, 198, 172, 259, 263, 1]],
+    [
+      'llama',
+      'tokenizer.model',
+      LLAMA,
+      [1, 259, 260, 259, 268, 263, 266, 264, 267, 198, 172, 198, 172, 259, 263, 259],
+    ],
+    [
+      'mistral',
+      'tokenizer.model',
+      LLAMA,
+      [259, 260, 259, 268, 263, 266, 264, 267, 198, 172, 198, 172, 259, 263, 259, 2],
+      { tokenizer_class: 'LlamaTokenizerFast', add_bos_token: false, add_eos_token: true },
+    ],
+  ])('gives the ids of %s by its %s', async (type, file, model, expected, config) => {
+    expect(await idsOf(file, model, type, TEXT, config)).toEqual(expected);
+  });
+
+  test('special tokens are cut out of a text, those too that the file lacks', async () => {
+    expect(await idsOf('spm.model', DEBERTA, 'deberta-v2', '[MASK][SEP]')).toEqual([1, 14, 2, 2]);
+    expect(await idsOf('spiece.model', T5, 't5', '<extra_id_0>')).toEqual([112, 1]);
+    expect(await idsOf('spiece.model', T5, 't5', '<extra_id_0>', { extra_ids: 1 })).toEqual([13, 1]);
+    expect(await idsOf('tokenizer.model', LLAMA, 'llama', '')).toEqual([1]);
+  });
+
+  test('a text begins with a space unless the folder says otherwise', async () => {
+    expect(await idsOf('spiece.model', T5, 't5', 'the', { add_prefix_space: false })).toEqual([5, 1]);
+  });
+
+  test.each<[string, Uint8Array<ArrayBuffer>, string]>([
+    ['no model', new TextEncoder().encode('version https://git-lfs'), 'it is no SentencePiece model'],
+    ['nothing', new Uint8Array(), 'there are no pieces in it'],
+    ['words', modelOf({ first: [], type: 3 }), 'model_type 3 is not supported'],
+    ['spaces behind words', modelOf({ first: [], isSuffix: true }), 'treat_whitespace_as_suffix'],
+    ['spaces as they are', modelOf({ first: [], isEscaped: false }), 'escape_whitespaces false'],
+    [
+      'a piece without an end',
+      modelOf({ first: [['a'.repeat(129), 0]] }),
+      'a piece of 129 characters, expected at most 128',
+    ],
+  ])('%s is refused, by the name of the file', async (_, model, message) => {
+    const error = await idsOf('spm.model', model, 'deberta-v2', 'a').catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(FormatError);
+    expect(String(error)).toContain('"model/spm.model": ');
+    expect(String(error)).toContain(message);
+  });
+
+  test('what the folder asks for besides is refused', async () => {
+    await expect(idsOf('spm.model', DEBERTA, 'deberta-v2', 'a', { do_lower_case: true })).rejects.toThrow(
+      new InputError('tokenizer_config.json: "do_lower_case" of DeBERTa is not supported'),
+    );
+    await expect(idsOf('spiece.model', T5, 't5', 'a', { extra_ids: -1 })).rejects.toThrow(
+      '"extra_ids" expected a whole number of at most 10000, got -1',
+    );
+  });
+});
