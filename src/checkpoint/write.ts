@@ -41,6 +41,8 @@ const SIDE_FILES = new Set([
   'chat_template.json',
   'generation_config.json',
   'preprocessor_config.json',
+  'video_preprocessor_config.json',
+  'processor_config.json',
   MODULES_FILE,
   'config_sentence_transformers.json',
   'LICENSE',

@@ -128,6 +128,7 @@ describe('writing a checkpoint', () => {
       ['spm.model', text('pieces')],
       ['source.spm', text('pieces')],
       ['target.spm', text('pieces')],
+      ['processor_config.json', text('pieces')],
       ['model.safetensors', text('no')],
       ['config.json', text('no')],
       ['README.md', text('no')],
@@ -140,7 +141,8 @@ describe('writing a checkpoint', () => {
     const copied = new Uint8Array(await files.get('tokenizer.json')!.arrayBuffer());
     expect(Buffer.compare(copied, tokenizer)).toBe(0);
     expect(files.get('merges.txt')?.size).toBe(0);
-    for (const file of ['spm.model', 'source.spm', 'target.spm']) expect(files.get(file)?.size).toBe(6);
+    for (const file of ['spm.model', 'source.spm', 'target.spm', 'processor_config.json'])
+      expect(files.get(file)?.size).toBe(6);
     expect(files.has('README.md')).toBe(false);
     await expect(begin().writer.copyFile(source, 'vocab.json')).rejects.toThrow('vocab.json": no such file');
   });

@@ -1,7 +1,17 @@
 // Falcon (arXiv 2311.16867): both halves of a block side by side behind one norm or one each, rotary positions, q, k and v in one tensor by
 // groups of heads that share keys and values: one group in all of the smaller models. Falcon 3 calls itself llama.
 
-import { common, eitherName, flag, integer, layerNorm, linear, positive, unsupported } from './config.ts';
+import {
+  common,
+  eitherName,
+  flag,
+  integer,
+  layerNorm,
+  linear,
+  OTHER_CACHES,
+  positive,
+  unsupported,
+} from './config.ts';
 import { wholeRopeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
 
@@ -40,7 +50,7 @@ export const falcon: Architecture = {
     return {
       ...base,
       sizes: { ...sizes, kvHeads },
-      hasOtherCaches: true,
+      transformersJs: OTHER_CACHES,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'word_embeddings', width: hidden },
       block: (i) => ({

@@ -1,7 +1,7 @@
 // GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor. StarCoder and SantaCoder (gpt_bigcode, arXiv
 // 2305.06161) store them out × in, and have one head of keys and values for all queries.
 
-import { type Conventions, common, flag, layerNorm, positive, unsupported } from './config.ts';
+import { type Conventions, common, flag, layerNorm, OTHER_CACHES, positive, unsupported } from './config.ts';
 import type { Architecture, Linear } from './types.ts';
 
 /** What config.json says, of GPT-J too. */
@@ -40,7 +40,7 @@ export const gpt2: Architecture = {
     return {
       ...base,
       sizes: { ...sizes, kvHeads },
-      hasOtherCaches: isBigcode && kvHeads === 1,
+      transformersJs: isBigcode && kvHeads === 1 ? OTHER_CACHES : undefined,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'wte', width: hidden, positions: { name: 'wpe', offset: 0 } },
       block: (i) => ({

@@ -440,6 +440,11 @@ function block(
   }
 }
 
+/** The full name of the output weights, which lie beside the `model` of a language model that is a module of another. */
+export function outputIn(prefix: string, { output }: VocabularyHead): string | undefined {
+  return output && prefix.endsWith('.model.') ? prefix.slice(0, -'model.'.length) + output : output;
+}
+
 function scoresOf(
   g: WeightGraph,
   { hidden, vocabulary, ...description }: Description,
@@ -449,7 +454,7 @@ function scoresOf(
   const embedding = description.embedding as TokenEmbedding;
   let y = last ? norm(g, last, x, hidden) : x;
   if (project) y = linear(g, project, y, hidden, embedding.width);
-  const name = output ?? g.prefix + embedding.tokens;
+  const name = outputIn(g.prefix, { output }) ?? g.prefix + embedding.tokens;
   const tensor = `${name}.weight`;
   // Tied, and the embedding is in this graph too: one tensor in the file.
   const isShared = !output && g.parameters.has(tensor);

@@ -25,6 +25,7 @@ import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts
 import { modernbert } from './modernbert.ts';
 import { mpnet } from './mpnet.ts';
 import { mpt } from './mpt.ts';
+import { multimodal } from './multimodal.ts';
 import { nemotron } from './nemotron.ts';
 import { nomicBert } from './nomic-bert.ts';
 import { olmo } from './olmo.ts';
@@ -67,6 +68,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   nemotron,
   bloom,
   mpt,
+  multimodal,
   bert,
   distilbert,
   mpnet,
@@ -139,5 +141,5 @@ function seeingAll(description: Description): Description {
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
     (attentions.some(({ window }) => window !== undefined) && 'windows');
   if (other) throw unsupported(modelType, `is_causal false beside ${other}`);
-  return { ...description, head: { norm: head.norm, readouts: [] }, hasOtherCaches: false };
+  return { ...description, head: { norm: head.norm, readouts: [] }, transformersJs: undefined };
 }

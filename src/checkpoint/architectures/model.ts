@@ -12,6 +12,7 @@ import {
   headGraph,
   isEncoder,
   isRead,
+  outputIn,
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
@@ -82,8 +83,8 @@ export class LanguageModel {
   readonly isEncoder: boolean;
   /** Side of its images, where it takes those of other sizes too. */
   readonly image?: number;
-  /** Whether transformers.js makes caches of another form for it. */
-  readonly hasOtherCaches: boolean;
+  /** What transformers.js does with it, where its ONNX file is not for that. */
+  readonly transformersJs?: string;
   /** Whether it is an encoder whose scores are made of the first token alone. */
   readonly readsFirst: boolean;
   /** Whether labels can be held against its output: it is no encoder that gives features. */
@@ -113,7 +114,7 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
-    this.hasOtherCaches = description.hasOtherCaches === true;
+    this.transformersJs = description.transformersJs;
     // Rotations are of all tokens.
     const { rope } = description.block(this.blocks - 1).attention;
     this.readsFirst = readsFirst(description.head) && !rope;
@@ -133,7 +134,7 @@ export class LanguageModel {
    */
   check(source: TensorNames): void {
     const { block, head, ignored } = this.#description;
-    const scores = isEncoder(head) ? undefined : head.output;
+    const scores = isEncoder(head) ? undefined : outputIn(this.#graph(source).prefix, head);
     const name = nameOf(this.#config);
     if (scores !== undefined && name.endsWith('Model') && !source.tensors.has(`${scores}.weight`))
       throw new UnsupportedModelError(

@@ -363,8 +363,8 @@ export interface Description {
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding | WaveEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
-  /** Whether transformers.js makes caches of another form for it than `past_key_values` of each head's keys and values. */
-  readonly hasOtherCaches?: boolean;
+  /** What transformers.js does, where the ONNX file here is not for it. */
+  readonly transformersJs?: string;
   /** What the ONNX file of this part of a model is called where there are others. Default: `model`. */
   readonly onnxName?: string;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */

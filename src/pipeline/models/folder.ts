@@ -159,9 +159,9 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
       : undefined,
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: async (samples) => {
-      if (options.onnx === 'transformers.js' && language.hasOtherCaches)
+      if (options.onnx === 'transformers.js' && language.transformersJs)
         throw new UnsupportedModelError(
-          `${folder.name}: transformers.js makes caches of another form for ${language.architecture} than ONNX files have here; the format "onnx" is for other loaders`,
+          `${folder.name}: transformers.js ${language.transformersJs} (${language.architecture}); the format "onnx" is for other loaders`,
         );
       if (options.onnx === 'transformers.js' && !language.isEncoder && becomesNarrow(opened))
         throw new UnsupportedModelError(

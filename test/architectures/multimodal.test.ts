@@ -1,0 +1,154 @@
+// The language model in models of texts and images: as it is alone, under other names.
+
+import { describe, expect, test } from 'vitest';
+import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import { UnsupportedModelError } from '../../src/errors.ts';
+import { referenceLogits } from './reference.ts';
+import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
+import { LLAMA, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+
+const TOLERANCE = 1e-4; // of logits around 1
+const tokens = Array.from({ length: 9 }, (_, i) => (7 * i) % 40);
+
+const QWEN2 = { ...LLAMA, model_type: 'qwen2' };
+const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 10, tie_word_embeddings: true };
+const GEMMA3 = VARIANTS.gemma3.config;
+const MROPE = { type: 'mrope', mrope_section: [1, 1, 2] };
+/** Fields of a language model where they are in an object of their own. */
+const inside = ({ tie_word_embeddings: _, ...config }: Config, more: Config = {}) => ({ ...config, ...more });
+
+/** The whole's config.json, the language model's, and what its tensors are called. */
+const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: string]>> = {
+  'gemma3, as it is published': [
+    { model_type: 'gemma3', text_config: inside(GEMMA3) },
+    GEMMA3,
+    'language_model.model.',
+    '',
+  ],
+  'gemma3, as transformers writes it': [
+    { model_type: 'gemma3', text_config: GEMMA3 },
+    GEMMA3,
+    'model.language_model.',
+    '',
+  ],
+  'qwen2_5_vl, as it is published': [
+    { ...QWEN2, model_type: 'qwen2_5_vl', rope_scaling: MROPE, vision_config: {} },
+    QWEN2,
+    'model.',
+    'lm_head',
+  ],
+  'qwen2_vl, as transformers writes it': [
+    {
+      model_type: 'qwen2_vl',
+      text_config: inside(QWEN2, { model_type: 'qwen2_vl_text', rope_scaling: MROPE }),
+    },
+    QWEN2,
+    'model.language_model.',
+    'lm_head',
+  ],
+  qwen3_vl: [
+    {
+      model_type: 'qwen3_vl',
+      tie_word_embeddings: true,
+      text_config: {
+        ...QWEN3,
+        model_type: 'qwen3_vl_text',
+        rope_theta: undefined,
+        rope_parameters: { ...MROPE, type: undefined, rope_type: 'default', rope_theta: 100 },
+      },
+    },
+    QWEN3,
+    'model.language_model.',
+    '',
+  ],
+  'mistral3, with an output in the language model': [
+    { model_type: 'mistral3', text_config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
+    { ...LLAMA, model_type: 'mistral', sliding_window: null },
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
+  smolvlm: [
+    { model_type: 'smolvlm', tie_word_embeddings: false, text_config: inside(LLAMA) },
+    LLAMA,
+    'model.text_model.',
+    'lm_head',
+  ],
+};
+
+function renamed(weights: Weights, prefix: string, output: string): Weights {
+  const name = (it: string) => it.replace(/^model\./, prefix).replace(/^lm_head/, output);
+  return new Map([...weights].map(([it, tensor]) => [name(it), tensor]));
+}
+
+describe.each(Object.entries(MODELS))('%s', (_, [config, own, prefix, output]) => {
+  const sizes = uniformSizes(own);
+  const weights = tinyWeights(own, sizes);
+  const source = sourceOf(renamed(weights, prefix, output));
+  const model = describeModel(config);
+
+  test('gives the logits of the language model', async () => {
+    model.check(source);
+    expect(model.architecture).toBe(config.model_type);
+    const { logits } = await runOnce(await model.whole(source), { input_ids: ids([tokens]) });
+    const expected = referenceLogits(own, sizes, weights, tokens).flat();
+    expect(maxDifference(logits.data, expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('says its sizes where they were', async () => {
+    const block = await model.block(source, 1, { length: 4 });
+    expect(model.tensorsOf(1, block)[0].name.startsWith(`${prefix}layers.1.`)).toBe(true);
+    const { config: written, record } = model.configOf(sizes.map((size) => ({ ...size, ffn: 8 })));
+    expect(record).toBeUndefined();
+    const before = (config.text_config ?? config) as Config;
+    expect(written.text_config ?? written).toEqual({ ...before, intermediate_size: 8 });
+    expect(describeModel(written).sizes[0].ffn).toBe(8);
+  });
+});
+
+test('sizes that text_config leaves out are those of transformers', () => {
+  const { sizes, blocks, hidden, vocabulary, headDim } = describeModel({
+    model_type: 'gemma3',
+    text_config: {
+      model_type: 'gemma3_text',
+      hidden_size: 2560,
+      intermediate_size: 10240,
+      num_hidden_layers: 34,
+    },
+  });
+  expect({ ...sizes[0], blocks, hidden, vocabulary, headDim }).toEqual({
+    heads: 8,
+    kvHeads: 4,
+    ffn: 10240,
+    blocks: 34,
+    hidden: 2560,
+    vocabulary: 262208,
+    headDim: 256,
+  });
+  const llava = describeModel({
+    model_type: 'llava',
+    text_config: { model_type: 'llama', vocab_size: 32064 },
+  });
+  expect([llava.hidden, llava.blocks, llava.sizes[0].ffn, llava.vocabulary]).toEqual([
+    4096, 32, 11008, 32064,
+  ]);
+});
+
+test('heads of Qwen2-VL cannot be said, others can', () => {
+  const fewer = (model_type: string, own: Config) => {
+    const model = describeModel({ model_type, text_config: own });
+    return model.configOf(model.sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 }))).record;
+  };
+  expect(fewer('qwen2_vl', QWEN2)).toBeDefined();
+  expect(fewer('qwen3_vl', QWEN3)).toBeUndefined();
+});
+
+test.each<[Config, string]>([
+  [{ model_type: 'llava', text_config: { model_type: 'opt' } }, '"llava": text_config of model_type "opt"'],
+  [
+    { model_type: 'smolvlm', tie_word_embeddings: true, text_config: LLAMA },
+    '"smolvlm": tie_word_embeddings true, and false in text_config',
+  ],
+])('%#: what is not known is refused: %s', (config, message) => {
+  expect(() => describeModel(config)).toThrow(UnsupportedModelError);
+  expect(() => describeModel(config)).toThrow(message);
+});
