@@ -50,7 +50,7 @@ const sound = Float32Array.from({ length: 5 * 18 }, () => 2 * next() - 1);
 function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string, Value> } {
   if (model.architecture === 'whisper')
     return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
-  if (/^(wav2vec2|hubert|unispeech)/.test(model.architecture))
+  if (/^(wav2vec2|hubert|unispeech|wavlm)/.test(model.architecture))
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, sound.length], data: sound } } };
   if (model.architecture === 'audio-spectrogram-transformer')
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
@@ -85,6 +85,14 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     const [, ...dims] = Object.values(feeds)[0].dims;
     expect(model.outputsOf(model.tokensOf(dims))).toBe(expected.length);
   });
+
+  // What scales are becomes a part of the maps.
+  if (![...weights.keys()].some((name) => name.includes('lambda')))
+    test('an unpruned block gives the tensors of the checkpoint back', async () => {
+      const block = await model.block(source, 1, { length });
+      for (const { name, data } of model.tensorsOf(1, block))
+        expect([name, data]).toEqual([name, weights.get(name)!.data]);
+    });
 
   test('the whole model gives it', async () => {
     const mask = model.vocabulary > 0 && { attention_mask: ids([tokens.map(() => 1)]) };

@@ -212,6 +212,14 @@ export const WAV2VEC2: Config = {
   num_conv_pos_embedding_groups: 2,
 };
 
+export const WAVLM: Config = {
+  ...WAV2VEC2,
+  model_type: 'wavlm',
+  architectures: ['WavLMModel'],
+  num_buckets: 8, // few, so that a short sound has distances that share one
+  max_bucket_distance: 12,
+};
+
 export const MODERNBERT: Config = {
   model_type: 'modernbert',
   architectures: ['ModernBertModel'],
@@ -507,6 +515,13 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     ...classifier(WAV2VEC2, 'Wav2Vec2ForSequenceClassification'),
     classifier_proj_size: HIDDEN,
   },
+  wavlm: WAVLM,
+  'wavlm, norms before each half, letters': {
+    ...WAVLM,
+    architectures: ['WavLMForCTC'],
+    vocab_size: 7,
+    do_stable_layer_norm: true,
+  },
   hubert: {
     ...WAV2VEC2,
     model_type: 'hubert',
@@ -556,7 +571,7 @@ const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
 /** What decoders are where their tokens see those behind them. */
 const isDecoder = (config: Config) => config.model_type === 'gemma3_text' || config.is_causal === false;
-const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat)$/.test(String(type));
+const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat|wavlm)$/.test(String(type));
 const isText = (config: Config) => !isImage(config) && !isWave(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
 function prefixOf({ model_type: type, architectures }: Config): string {
@@ -905,6 +920,13 @@ function waveWeights(
   tensor(`${around}.bias`, [HIDDEN], 0.3);
   norm(`${at}encoder.layer_norm`);
   if (givesLetters(config)) map('lm_head', config.vocab_size as number, HIDDEN);
+  if (config.model_type !== 'wavlm') return;
+  const attention = (i: number) => `${at}encoder.layers.${i}.attention`;
+  tensor(`${attention(0)}.rel_attn_embed.weight`, [config.num_buckets as number, HEADS], 1);
+  for (let i = 0; i < BLOCKS; i++) {
+    map(`${attention(i)}.gru_rel_pos_linear`, 8, DH);
+    tensor(`${attention(i)}.gru_rel_pos_const`, [1, HEADS, 1, 1], 0.5, 1);
+  }
 }
 
 const givesLetters = ({ architectures }: Config) => (architectures as string[])[0].endsWith('ForCTC');
@@ -1090,7 +1112,9 @@ export function encoderReference(
       const [q, k, v] = qkv.map((name) => map(y, name));
       const bias = isBeit(config)
         ? squaresBias(config, weights, `${at}${block}`)
-        : relativeBias(config, weights, `${at}${block}`);
+        : config.model_type === 'wavlm'
+          ? gatedBias(config, weights, `${at}${block}.attention`, y)
+          : relativeBias(config, weights, `${at}${block}`);
       if (isDeberta(config)) {
         const how = disentangled(config, weights, `${at}${block}`, q, k);
         return map(attention(q, k, v, { heads, kvHeads: heads, seesAll: true, ...how }), out);
@@ -1246,6 +1270,25 @@ function biasOf(table: { readonly shape: readonly number[]; readonly data: Float
     const waves = (Math.log(distance / exact) / Math.log(most / exact)) * (half - exact);
     const bucket = distance < exact ? distance : Math.min(exact + Math.floor(waves), half - 1);
     return table.data[((key > query ? half : 0) + bucket) * heads + head];
+  };
+}
+
+/** Of a table that the first block has, or the block's own of the heads that stay; with a factor for each query, made of what has the head's place in it. */
+function gatedBias(config: Config, weights: Weights, attention: string, x: Rows) {
+  const first = attention.replace(/layers\.\d+/, 'layers.0');
+  const table =
+    weights.get(`${attention}.rel_attn_embed_of_heads.weight`) ??
+    weights.get(`${first}.rel_attn_embed.weight`)!;
+  const bias = biasOf(table, config.max_bucket_distance as number);
+  const constants = weights.get(`${attention}.gru_rel_pos_const`)!.data;
+  const places = weights.get(`${attention}.places_of_heads`)?.data;
+  const sigmoid = (values: number[]) => 1 / (1 + Math.exp(-values.reduce((a, b) => a + b)));
+  return (head: number, key: number, query: number) => {
+    const place = places ? places.subarray(head * HEADS, (head + 1) * HEADS).indexOf(1) : head;
+    const own = x[query].slice(place * DH, (place + 1) * DH);
+    const [logits] = linear([own], weights, `${attention}.gru_rel_pos_linear`);
+    const [a, b] = [logits.slice(0, 4), logits.slice(4)].map(sigmoid);
+    return (a * (b * constants[head] - 1) + 2) * bias(head, key, query);
   };
 }
 

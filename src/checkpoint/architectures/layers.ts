@@ -6,6 +6,7 @@ import type {
   Block,
   BlockSizes,
   Description,
+  Gate,
   Label,
   Linear,
   Mixture,
@@ -208,7 +209,7 @@ export function attention(
   const products = capped(g, g.node('MatMul', [queries, turnedKeys]), cap);
   const scores = [
     slopes && sloped(g, slopes, heads, isWhole, context),
-    relative && related(g, relative, heads, isWhole, context),
+    relative && related(g, relative, { x, heads, all: dense.heads, headDim }, context),
     ways && away(g, ways, { queries, keys: turnedKeys, products, scale, hidden, heads, keyDim }, context),
     context.mask?.(window),
   ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
@@ -230,19 +231,59 @@ function sloped(
   return g.node('Mul', [g.weight(g.prefix + name, [heads, 1, 1], { otherwise }), context.places!()]);
 }
 
-/** [1, heads, tokens that ask, tokens]. @param isWhole  as of `sloped` */
+/** What relative positions are of: features, heads, and all heads that there were. */
+interface Related {
+  readonly x: string;
+  readonly heads: number;
+  readonly all: number;
+  readonly headDim: number;
+}
+
+/** [1, heads, tokens that ask, tokens], or of each sample where there is a gate. */
 function related(
   g: WeightGraph,
-  { shared, name, buckets, apart: how }: Relative,
-  heads: number,
-  isWhole: boolean,
+  { shared, name, buckets, apart: how, gate }: Relative,
+  of: Related,
   context: Context,
 ): string {
-  const from = isWhole && shared !== undefined ? g.prefix + shared : undefined;
+  const { heads, all } = of;
+  const from = heads === all && shared !== undefined ? g.prefix + shared : undefined;
   const table = g.weight(g.prefix + name, [buckets, heads], { from });
   const apart = 'side' in how ? squaresApart(g, how.side) : context.apart!(buckets, how.most);
   const numbers = g.node('Gather', [table, context.asking?.(apart) ?? apart]);
-  return g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
+  const scores = g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
+  return gate ? g.node('Mul', [scores, gated(g, gate, of, context)]) : scores;
+}
+
+/** [batch, heads, tokens that ask, 1]. Nothing here is a layer to be fitted: the map is one for all heads. */
+function gated(g: WeightGraph, gate: Gate, { x, heads, all, headDim }: Related, context: Context): string {
+  const asking = context.asking?.(x) ?? x;
+  const byHead = g.node('Reshape', [asking, g.integers([0, 0, all, headDim])]);
+  const half = (tensor: string, rows: number[], stored = {}) => {
+    const parts = g.node('Reshape', [
+      g.weight(g.prefix + tensor, [...rows, 8], stored),
+      g.integers([...rows, 2, 4]),
+    ]);
+    return g.node('ReduceSum', [parts, g.integers([-1])], { keepdims: 0 });
+  };
+  const mapped = g.node('MatMul', [byHead, half(`${gate.map}.weight`, [headDim], { transposed: true })]);
+  const logits = g.node('Add', [mapped, half(`${gate.map}.bias`, [])]);
+  const open = g.node('Transpose', [g.node('Sigmoid', [logits])], { perm: [3, 0, 1, 2] }); // [2, batch, tokens, all heads]
+  const otherwise = () => Float32Array.from({ length: all * all }, (_, at) => Number(at % (all + 1) === 0));
+  const places = g.weight(g.prefix + gate.places, [heads, all], {
+    otherwise: heads === all ? otherwise : undefined,
+  });
+  const picked = g.node('Mul', [g.node('Unsqueeze', [open, g.integers([3])]), places]);
+  const own = g.node('ReduceSum', [picked, g.integers([-1])], { keepdims: 0 }); // [2, batch, tokens, heads]
+  const turned = g.node('Transpose', [own], { perm: [0, 1, 3, 2] });
+  const [a, b] = g
+    .split('Split', [turned], { axis: 0 }, 2)
+    .map((part) => g.node('Unsqueeze', [g.node('Squeeze', [part, g.integers([0])]), g.integers([3])]));
+  const inner = g.node('Sub', [
+    g.node('Mul', [b, g.weight(g.prefix + gate.constants, [1, heads, 1, 1])]),
+    g.scalar(1),
+  ]);
+  return g.node('Add', [g.node('Mul', [a, inner]), g.scalar(2)]);
 }
 
 interface Products {

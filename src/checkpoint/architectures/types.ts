@@ -90,6 +90,20 @@ export interface Relative {
   readonly name: string;
   readonly buckets: number;
   readonly apart: Apart;
+  readonly gate?: Gate;
+}
+
+/**
+ * Factors of such numbers, for each query and head: a(bc − 1) + 2, where c is the head's own, and a and b are made of the features that have the
+ * head's place in what attention gets.
+ */
+export interface Gate {
+  /** Features of a head to eight numbers, by fours the logits of a and b. */
+  readonly map: string;
+  /** Tensor: 1 × heads × 1 × 1. */
+  readonly constants: string;
+  /** A tensor that only a pruned model has, heads × all heads: 1 where a head that stays is the one of all. */
+  readonly places: string;
 }
 
 /**

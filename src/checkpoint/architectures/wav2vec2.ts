@@ -1,4 +1,4 @@
-// wav2vec 2.0 (arXiv 2006.11477), HuBERT (2106.07447), UniSpeech and UniSpeech-SAT: convolutions over a waveform, positions by another one
+// wav2vec 2.0 (arXiv 2006.11477), HuBERT (2106.07447), UniSpeech, UniSpeech-SAT and WavLM (2110.13900): convolutions over a waveform, positions by another one
 // over the tokens, norms before or after each half of a block. They give scores of letters for every token (CTC), of classes, or features.
 
 import { InputError } from '../../errors.ts';
@@ -17,14 +17,15 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import type { Architecture, Config, EncoderHead, WaveEmbedding } from './types.ts';
+import type { Architecture, Config, EncoderHead, Relative, WaveEmbedding } from './types.ts';
 import { tokensOfWave } from './waves.ts';
 
 /** Samples of ten seconds: with them as many tokens as a window of text has. */
 const USUAL = 160_000;
+const WAVLM = 'wavlm';
 
 export const wav2vec2: Architecture = {
-  modelTypes: ['wav2vec2', 'hubert', 'unispeech', 'unispeech-sat'],
+  modelTypes: ['wav2vec2', 'hubert', 'unispeech', 'unispeech-sat', WAVLM],
   describe(config, modelType) {
     for (const key of ['add_adapter', 'conv_pos_batch_norm'])
       if (flag(config, key, false)) throw unsupported(modelType, key);
@@ -53,6 +54,7 @@ export const wav2vec2: Architecture = {
             qkv: (label) => linear(`${layer}.attention.${label}_proj`, true),
             out: linear(`${layer}.attention.out_proj`, true),
             scale: base.headDim ** -0.5,
+            relative: modelType === WAVLM ? relativeOf(config, i) : undefined,
           },
           mlpNorm: norm(`${layer}.final_layer_norm`),
           mlp: {
@@ -62,10 +64,29 @@ export const wav2vec2: Architecture = {
           },
         };
       },
+      // Of all heads, beside the tables of those that stay.
+      ignored: /rel_attn_embed\.weight$/,
       head: { norm: isBefore ? last : undefined, ...headOf(config, modelType) },
     };
   },
 };
+
+/** One table for all blocks, and a gate in each. */
+function relativeOf(config: Config, i: number): Relative {
+  const own = (block: number, name: string) => `encoder.layers.${block}.attention.${name}`;
+  const buckets = integer(config, 'num_buckets', 320, 4);
+  return {
+    shared: own(0, 'rel_attn_embed.weight'),
+    name: own(i, 'rel_attn_embed_of_heads.weight'),
+    buckets,
+    apart: { most: integer(config, 'max_bucket_distance', 800, Math.floor(buckets / 4) + 1) },
+    gate: {
+      map: own(i, 'gru_rel_pos_linear'),
+      constants: own(i, 'gru_rel_pos_const'),
+      places: own(i, 'places_of_heads'),
+    },
+  };
+}
 
 function embeddingOf(config: Config, modelType: string, hidden: number, epsilon: number): WaveEmbedding {
   const count = integer(config, 'num_feat_extract_layers', 7);

@@ -179,12 +179,16 @@ export function shapeOf({ dims, transposed, widths, made }: Parameter): number[]
 }
 
 function initialiser(parameter: Parameter, data: Float32Array, factors?: Float32Array): Tensor {
-  const { name, dims, transposed, part, made } = parameter;
+  const { name, dims, made } = parameter;
   if (made) return { name, type: 'float32', dims, bytes: encode(made.of(data), 'float32') };
-  const same = !part && (!transposed || dims.length === 1);
-  const values = same ? data : gather(data, parameter);
+  const values = isAsStored(parameter) ? data : gather(data, parameter);
   if (factors) for (let at = 0; at < values.length; at++) values[at] *= factors[at % factors.length];
   return { name, type: 'float32', dims, bytes: encode(values, 'float32') };
+}
+
+/** Whether the checkpoint has the values of an initialiser in the same order. */
+function isAsStored({ dims, transposed, part }: Parameter): boolean {
+  return !part && (!transposed || dims.length === 1);
 }
 
 /** Where the checkpoint has element (r, c) of an initialiser: columns[c] + r·stride. */
@@ -218,6 +222,10 @@ function gather(data: Float32Array, parameter: Parameter): Float32Array {
 }
 
 function scatter(values: Float32Array, parameter: Parameter, data: Float32Array): void {
+  if (isAsStored(parameter)) {
+    data.set(values);
+    return;
+  }
   const { rows, stride, columns } = places(parameter);
   for (let r = 0, at = 0; r < rows; r++) {
     for (const column of columns) data[column + r * stride] = values[at++];
