@@ -24,6 +24,7 @@ import {
   ESM,
   encoderReference,
   encoderWeights,
+  GTE,
   MODERNBERT,
   MPNET,
   NOMIC_BERT,
@@ -56,7 +57,7 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
-  const hasTypes = /^(bert|electra|nomic_bert)$/.test(model.architecture);
+  const hasTypes = /^(bert|electra|nomic_bert|new)$/.test(model.architecture);
   return {
     sample: { tokens, types: hasTypes ? types : undefined },
     feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },
@@ -101,7 +102,11 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
   });
 
   // Rotary positions are turned of all tokens together.
-  if (!['modernbert', 'nomic_bert', 'esm', 'dinov3_vit', 'gemma3_text', 'qwen3'].includes(model.architecture))
+  if (
+    !['modernbert', 'nomic_bert', 'new', 'gte', 'esm', 'dinov3_vit', 'gemma3_text', 'qwen3'].includes(
+      model.architecture,
+    )
+  )
     test('a block can give its first token alone', async () => {
       const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
       const hidden = { dims: [1, length, model.hidden], data };
@@ -345,6 +350,10 @@ describe('what encoders cannot be is refused:', () => {
       { ...BEIT, use_shared_relative_position_bias: true },
       'use_relative_position_bias beside use_shared_relative_position_bias',
     ],
+    [{ ...GTE, logn_attention_scale: true }, '"new": logn_attention_scale'],
+    [{ ...GTE, position_embedding_type: 'absolute' }, '"new": position_embedding_type "absolute"'],
+    [{ ...GTE, layer_norm_type: 'rms_norm' }, '"new": layer_norm_type "rms_norm"'],
+    [{ ...GTE, rope_scaling: { type: 'ntk', factor: 2, mixed_b: 1 } }, '"new": mixed_b of rope_scaling'],
     [{ ...NOMIC_BERT, prenorm: true }, '"nomic_bert": prenorm'],
     [{ ...NOMIC_BERT, num_experts: 8 }, '"nomic_bert": num_experts'],
     [{ ...NOMIC_BERT, rotary_scaling_factor: 2 }, '"nomic_bert": rotary_scaling_factor'],

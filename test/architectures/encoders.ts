@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_esm, modeling_deberta_v2, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta_v2, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -235,6 +235,14 @@ export const MODERNBERT: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const GTE: Config = {
+  ...BERT,
+  model_type: 'new',
+  architectures: ['NewModel'],
+  rope_theta: 100,
+  rope_scaling: { type: 'ntk', factor: 4 },
+};
+
 export const NOMIC_BERT: Config = {
   model_type: 'nomic_bert',
   architectures: ['NomicBertModel'],
@@ -365,6 +373,20 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     classifier_bias: true,
     classifier_activation: 'silu',
     norm_bias: true,
+  },
+  gte: GTE,
+  'gte, classifier, maps of queries, keys and values apart, no scaling': {
+    ...classifier(GTE, 'NewForSequenceClassification'),
+    pack_qkv: false,
+    rope_scaling: null,
+    hidden_act: 'silu',
+  },
+  'gte, as Snowflake has it, without types': {
+    ...GTE,
+    model_type: 'gte',
+    architectures: ['GteModel'],
+    type_vocab_size: 0,
+    rope_scaling: { type: 'ntk', factor: 1 },
   },
   nomic_bert: NOMIC_BERT,
   'nomic_bert, as it is trained, with biases': {
@@ -569,6 +591,7 @@ function sizesIn(config: Config): Config {
 }
 const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
+const isGte = ({ model_type: type }: Config) => type === 'new' || type === 'gte';
 /** What decoders are where their tokens see those behind them. */
 const isDecoder = (config: Config) => config.model_type === 'gemma3_text' || config.is_causal === false;
 const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat|wavlm)$/.test(String(type));
@@ -683,6 +706,8 @@ function headsOf(config: Config): readonly Head[] {
     return [{ read: first, maps: [['visual_projection']] }];
   if (!name.endsWith('Classification')) return [];
   switch (config.model_type) {
+    case 'new':
+      return [{ read: first, maps: [['new.pooler.dense', 'tanh'], ['classifier']] }];
     case 'bert':
       return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
     case 'deberta-v2':
@@ -733,6 +758,7 @@ export function encoderWeights(
 ): Weights {
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
+  if (isGte(config)) return gteWeights(config, sizes, seed);
   if (config.model_type === 'dinov3_vit') return dinov3Weights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
   if (isDecoder(config)) return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
@@ -1033,6 +1059,36 @@ function nomicWeights(config: Config, sizes: readonly BlockSizes[], seed: number
   return weights;
 }
 
+function gteWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const at = prefixOf(config);
+  const norm = (name: string) => {
+    tensor(`${at}${name}.weight`, [HIDDEN], 0.3, 1);
+    tensor(`${at}${name}.bias`, [HIDDEN], 0.3);
+  };
+  const types = config.type_vocab_size as number;
+  tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
+  if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, HIDDEN], 0.5);
+  norm('embeddings.LayerNorm');
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
+    const layer = `encoder.layer.${i}`;
+    const widths = widthsOf(size, DH);
+    const fused = widths.reduce((a, b) => a + b);
+    if (config.pack_qkv !== false) map(`${at}${layer}.attention.qkv_proj`, fused, HIDDEN);
+    else
+      for (const [part, name] of [...'qkv'].entries())
+        map(`${at}${layer}.attention.${name}_proj`, widths[part], HIDDEN);
+    map(`${at}${layer}.attention.o_proj`, HIDDEN, heads * valueDim);
+    map(`${at}${layer}.mlp.up_gate_proj`, 2 * ffn, HIDDEN, false);
+    map(`${at}${layer}.mlp.down_proj`, HIDDEN, ffn);
+    for (const name of ['attn_ln', 'mlp_ln']) norm(`${layer}.${name}`);
+  }
+  for (const { maps } of headsOf(config))
+    for (const [i, [name]] of maps.entries()) map(name, i === maps.length - 1 ? 3 : HIDDEN, HIDDEN);
+  return weights;
+}
+
 /** What comes behind the MLP's first map, and whether another one is its gate. */
 function t5Activation(config: Config): { name: string; isGated: boolean } {
   const given = config.feed_forward_proj ?? (config.model_type === 't5' ? 'relu' : 'gated-gelu');
@@ -1087,6 +1143,7 @@ export function encoderReference(
 ): number[] {
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
+  if (isGte(config)) return gte(config, sizes, weights, sample);
   if (config.model_type === 'dinov3_vit') return dinov3(config, sizes, weights, sample);
   if (isDecoder(config)) return referenceLogits(config, sizes, weights, sample.tokens!).flat();
   if (isT5(config)) return t5(config, sizes, weights, sample);
@@ -1362,6 +1419,48 @@ function nomicBert(
     x = norm(add(x, map(inner, `${layer}.mlp.fc2`)), `${layer}.norm2`);
   }
   return x.flat();
+}
+
+function gte(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  { tokens = [], types }: Sample,
+): number[] {
+  const at = prefixOf(config);
+  const norm = (x: Rows, name: string) => layerNorm(x, weights, at + name, config.layer_norm_eps as number);
+  const map = (x: Rows, name: string) => linear(x, weights, at + name);
+  const { factor } = (config.rope_scaling ?? { factor: 1 }) as { factor: number };
+  const base = (config.rope_theta as number) * factor;
+  const inverse = Array.from({ length: DH / 2 }, (_, i) => base ** ((-2 * i) / DH) / factor ** (2 / DH));
+  const turned = (x: Rows) => perHead(x, DH, (head, p) => turnReference(head, p, { inverse, factor: 1 }));
+  let x = tokens.map((token, p) => {
+    const word = row(weights, `${at}embeddings.word_embeddings.weight`, token);
+    if (!config.type_vocab_size) return word;
+    return sum(word, row(weights, `${at}embeddings.token_type_embeddings.weight`, types?.[p] ?? 0));
+  });
+  x = norm(x, 'embeddings.LayerNorm');
+  for (const [i, size] of sizes.entries()) {
+    const layer = `encoder.layer.${i}`;
+    const [q, k, v] =
+      config.pack_qkv === false
+        ? [...'qkv'].map((name) => map(x, `${layer}.attention.${name}_proj`))
+        : slices(map(x, `${layer}.attention.qkv_proj`), widthsOf(size, DH));
+    const how = { heads: size.heads, kvHeads: size.kvHeads, scale: DH ** -0.5, seesAll: true };
+    const mixed = attention(turned(q), turned(k), v, how);
+    x = norm(add(x, map(mixed, `${layer}.attention.o_proj`)), `${layer}.attn_ln`);
+    const [up, gate] = slices(map(x, `${layer}.mlp.up_gate_proj`), [size.ffn, size.ffn]);
+    const inner = product(up, activate(gate, config.hidden_act as string));
+    x = norm(add(x, map(inner, `${layer}.mlp.down_proj`)), `${layer}.mlp_ln`);
+  }
+  const [readout] = headsOf(config);
+  if (!readout) return x.flat();
+  let y: Rows = [x[0]];
+  for (const [name, activation] of readout.maps) {
+    y = linear(y, weights, name);
+    if (activation) y = activate(y, activation);
+  }
+  return y[0];
 }
 
 function dinov3(config: Config, sizes: readonly BlockSizes[], weights: Weights, { image }: Sample): number[] {

@@ -20,6 +20,7 @@ import { gptNeo } from './gpt-neo.ts';
 import { gptNeox } from './gpt-neox.ts';
 import { gpt2 } from './gpt2.ts';
 import { forImages, isEncoder } from './graphs.ts';
+import { gte } from './gte.ts';
 import { llama } from './llama.ts';
 import { checkSizes, LanguageModel, type SizesRecord, sizesOf } from './model.ts';
 import { modernbert } from './modernbert.ts';
@@ -76,6 +77,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   bart,
   modernbert,
   nomicBert,
+  gte,
   esm,
   deberta,
   vit,
