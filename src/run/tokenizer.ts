@@ -149,6 +149,23 @@ const bert: Kind = {
   }),
 };
 
+/** Letters of proteins, whatever stands between them. */
+const esm: Kind = {
+  ...LISTED,
+  special: {
+    cls_token: '<cls>',
+    eos_token: '<eos>',
+    pad_token: '<pad>',
+    mask_token: '<mask>',
+    unk_token: '<unk>',
+  },
+  make: (_, special) => ({
+    model: { type: 'BPE', merges: [], unk_token: special('unk_token')[0], fuse_unk: true },
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    post_processor: around([special('cls_token')], [special('eos_token')]),
+  }),
+};
+
 /**
  * Of a SentencePiece model.
  *
@@ -244,6 +261,7 @@ const KINDS: ReadonlyMap<unknown, Kind> = new Map<unknown, Kind>([
   ...['MPNetTokenizer', 'mpnet'].map(
     (name) => [name, { ...bert, special: { ...ANGLED, unk_token: '[UNK]' } }] as const,
   ),
+  ...['EsmTokenizer', 'esm'].map((name) => [name, esm] as const),
   ...['DebertaV2Tokenizer', 'deberta-v2'].map((name) => [name, debertaV2] as const),
   ...['XLMRobertaTokenizer', 'xlm-roberta'].map((name) => [name, xlmRoberta] as const),
   ...['CamembertTokenizer', 'camembert'].map((name) => [name, camembert] as const),

@@ -64,6 +64,12 @@ describe('without tokenizer.json', () => {
     expect(await idsOf(cased, 'Gods \u00e9')).toEqual([2, 5, 6, 8, 3]);
   });
 
+  test('a list of letters is ESM’s: one id for each, and for what is unknown in a row', async () => {
+    const list = ['<cls>', '<pad>', '<eos>', '<unk>', 'L', 'A', 'G', '.', '<mask>', ''].join('\n');
+    const files = { 'vocab.txt': list, 'config.json': '{"model_type":"esm"}' };
+    expect(await idsOf(files, 'LAx?G A\n.<mask>L')).toEqual([0, 4, 5, 3, 6, 5, 7, 8, 4, 2]);
+  });
+
   test.each<[string, Readonly<Record<string, string>>, string]>([
     [
       'files of another kind',
