@@ -416,6 +416,15 @@ describe('check', () => {
     );
   });
 
+  test('names a language model that was made a classifier', () => {
+    for (const name of ['GPT2ForSequenceClassification', 'GPT2ForTokenClassification'])
+      expect(check({ ...GPT2, architectures: [name] }, () => undefined)).toThrow(
+        new UnsupportedModelError(
+          `config.json: "${name}" gives other scores than those of the vocabulary; of gpt2 models with these are supported (…ForCausalLM)`,
+        ),
+      );
+  });
+
   test('names a language model that is there without its scores', () => {
     const config = { ...LLAMA, architectures: ['LlamaModel'] };
     expect(check(config, (weights) => weights.delete('lm_head.weight'))).toThrow(

@@ -66,6 +66,9 @@ export interface BlockMlp {
   readonly share: number;
 }
 
+/** What transformers calls models whose last map is none to the vocabulary. */
+const OTHER_SCORES = /For(SequenceClassification|TokenClassification|QuestionAnswering)$/;
+
 /** A language model or an encoder as graphs: the embedding, one graph per block, the head, or all in one. */
 export class LanguageModel {
   /** `model_type` of config.json. */
@@ -130,12 +133,17 @@ export class LanguageModel {
    * Compares config.json, and osscar.json where it is there, with the tensors.
    *
    * @throws {InputError} naming the tensor, the shape expected and the one found
-   * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers, or a language model without its last map
+   * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers, or a language model without its last map or with another one
    */
   check(source: TensorNames): void {
     const { block, head, ignored } = this.#description;
     const scores = isEncoder(head) ? undefined : outputIn(this.#graph(source).prefix, head);
     const name = nameOf(this.#config);
+    // With tied weights there would be scores that nobody has trained.
+    if (!isEncoder(head) && OTHER_SCORES.test(name))
+      throw new UnsupportedModelError(
+        `config.json: "${name}" gives other scores than those of the vocabulary; of ${this.architecture} models with these are supported (…ForCausalLM)`,
+      );
     if (scores !== undefined && name.endsWith('Model') && !source.tensors.has(`${scores}.weight`))
       throw new UnsupportedModelError(
         `config.json: "${name}" gives features, and there is no "${scores}.weight"; of ${this.architecture} models with scores are supported (…ForCausalLM)`,
