@@ -4,7 +4,7 @@
 import colors from 'picocolors';
 import { type BlockSizes, featuresOf, headGroups } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
-import { quantizedText, sum } from '../graph/index.ts';
+import { dequantizedText, quantizedText, sum } from '../graph/index.ts';
 import {
   amountText,
   type BeforeAfter,
@@ -55,6 +55,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     `${name}: input ${input.name} [${['n', ...input.shape].join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
+    ...(file.dequantized ? [flagged(dequantizedText)] : []),
     ...branchTexts(file.branches).map(flagged),
     ...kindLines(found),
     ...pinnedLines(found, file.pinned),

@@ -6,7 +6,7 @@ import type { Graph, Use } from './graph.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
+import { bitsAt, elements, fromFloat32, type Tensor, toFloat32 } from './tensor.ts';
 
 /** Inputs of a block: as few as are usual, which all runtimes have. */
 const BLOCK = 32;
@@ -85,10 +85,4 @@ function zerosOf(zero: Tensor, outputs: number, blocks: number, bits: number): F
   return Float32Array.from({ length: outputs * blocks }, (_, i) =>
     bitsAt(zero.bytes.subarray(Math.floor(i / blocks) * line), i % blocks, bits),
   );
-}
-
-/** The i-th of numbers of so many bits, the first in the low bits of a byte. */
-function bitsAt(bytes: Uint8Array, i: number, bits: number): number {
-  const place = i * bits;
-  return (bytes[place >> 3] >> (place & 7)) & (2 ** bits - 1);
 }

@@ -14,6 +14,7 @@ export {
   sizeTerms,
   type Term,
 } from './count.ts';
+export { withoutRounding } from './dequantize.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
 export { type DataType, type FloatType, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
@@ -51,7 +52,7 @@ export type {
 } from './operators/operator.ts';
 export { separateProjections } from './projections.ts';
 export { called, type Operator, type Propagation, type Rule } from './propagation.ts';
-export { quantizedLayers, quantizedText } from './quantized.ts';
+export { dequantizedText, quantizedLayers, quantizedText } from './quantized.ts';
 export { type ReadOptions, readModel } from './read.ts';
 export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';

@@ -33,3 +33,7 @@ export function quantizedText(layers: readonly string[]): string | undefined {
   const others = layers.length > 1 ? ` and ${layers.length - 1} more` : '';
   return `quantized weights ("${layers[0]}"${others}): prune the float model, then quantise the result`;
 }
+
+/** What is told of a file whose whole numbers are floats where it is pruned. */
+export const dequantizedText =
+  'it is quantized, and pruned as the network of floats that it stands for: quantise the result, or have its weights stored as int8 (`weights`)';

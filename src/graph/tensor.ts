@@ -120,6 +120,34 @@ export function toIntegers(tensor: Tensor): number[] {
   throw new UnsupportedModelError(`tensor "${tensor.name}": expected int64 or int32, got ${tensor.type}`);
 }
 
+const WHOLE = {
+  int8: Int8Array,
+  uint8: Uint8Array,
+  int16: Int16Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+};
+
+/** The elements of a tensor of whole numbers of up to 32 bits, those of fewer than 8 out of their bytes; undefined for other types. */
+export function wholeNumbers(tensor: Tensor): Float64Array | undefined {
+  const { type, dims, bytes } = tensor;
+  if (Object.hasOwn(WHOLE, type))
+    return Float64Array.from(view<ArrayLike<number>>(WHOLE[type as keyof typeof WHOLE], tensor));
+  if (!/^u?int[24]$/.test(type)) return undefined;
+  const bits = bitsOf(type);
+  const half = type.startsWith('u') ? 2 ** bits : 2 ** (bits - 1);
+  return Float64Array.from({ length: elements(dims) }, (_, i) => {
+    const number = bitsAt(bytes, i, bits);
+    return number < half ? number : number - 2 ** bits;
+  });
+}
+
+/** The i-th of numbers of so many bits, the first in the low bits of a byte. */
+export function bitsAt(bytes: Uint8Array, i: number, bits: number): number {
+  const place = i * bits;
+  return (bytes[place >> 3] >> (place & 7)) & (2 ** bits - 1);
+}
+
 /** An int64 tensor, or one of another type of integers. */
 export function fromIntegers(
   name: string,

@@ -1,7 +1,14 @@
 // What a run says when it is done.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
-import { quantizedText, type StoredType, type Structure, sizeAt, type Term } from '../graph/index.ts';
+import {
+  dequantizedText,
+  quantizedText,
+  type StoredType,
+  type Structure,
+  sizeAt,
+  type Term,
+} from '../graph/index.ts';
 import { counted } from '../printable.ts';
 import type { Method } from '../solve/index.ts';
 import type { AllocationReport, Tradeoff } from './allocate/index.ts';
@@ -164,6 +171,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
       ...layers.flatMap(unrefitted),
       ...wholeHeadsTexts(layers.map(({ name, structure }) => ({ ...structure, name }))),
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
+      ...(subject.file?.dequantized ? [dequantizedText] : []),
       ...branchTexts(subject.file?.branches ?? []),
       ...farOff(quality),
     ],

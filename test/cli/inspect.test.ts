@@ -1,11 +1,26 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
 import { byRate } from '../support/branches.ts';
 import { opaque } from './models.ts';
 import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar.ts';
 
 const folder = temporaryFolder();
+
+test.concurrent('osscar inspect says of a quantized file that it is pruned as floats', async () => {
+  const g = new GraphBuilder();
+  const numbers = g.tensor({ name: 'W', type: 'int8', dims: [4, 3], bytes: new Uint8Array(12).fill(5) });
+  const weights = g.node('DequantizeLinear', [numbers, g.scalar(0.5)]);
+  g.output(g.node('MatMul', [g.input('x', 'float32', ['n', 4]), weights]), 'y', 'float32', ['n', 3]);
+  const path = join(folder, 'quantized.onnx');
+  writeFileSync(path, writeModel(g.build('quantized')).model);
+  const { code, stdout } = await osscar('inspect', path);
+  expect(code).toBe(0);
+  expect(stdout).toMatch(
+    /^it is quantized, and pruned as the network of floats .* stored as int8 \(--weights\)$/m,
+  );
+});
 
 describe.concurrent('osscar inspect --json', () => {
   test('prints the documented keys and nothing else', async () => {

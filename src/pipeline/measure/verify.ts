@@ -119,8 +119,9 @@ export async function prove(
  */
 export async function proveGraph(run: Run): Promise<void> {
   const { chain, subject } = run;
-  const { name, file, tolerance } = subject;
+  const { name, file } = subject;
   if (!file) return;
+  const tolerance = Math.max(file.dequantized ? ROUNDING.int4 : 0, subject.tolerance);
   const last = await through(chain, firstSamples(run), run);
   try {
     const expected = await listed(oneByOne(outputsOf(chain, last, 'dense', run)));
@@ -133,6 +134,10 @@ export async function proveGraph(run: Run): Promise<void> {
     if (random)
       throw new InputError(
         `${name}: node "${random.name || random.output[0]}" (${random.opType}) gives other numbers in every network; export the model without it`,
+      );
+    if (file.dequantized)
+      throw new InputError(
+        `${name}: it is quantized, and differs from the network of floats that it stands for by ${difference} of its output range, more than ${tolerance}: prune the float model that it was made of, then quantise the result`,
       );
     throw unproven(
       `${name}: as it is taken apart, the network differs from the file by ${difference} of its output range, more than ${tolerance}`,

@@ -46,6 +46,7 @@ import {
   unselectedValues,
   type ValueInfo,
   type WrittenModel,
+  withoutRounding,
 } from '../../graph/index.ts';
 import { checkValues } from '../../limits.ts';
 import {
@@ -126,6 +127,8 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
   readonly analysis: Analysis;
   /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
   readonly quantized: readonly string[];
+  /** Whether weights or values were whole numbers in the file: what is pruned is the network of floats that it stands for. */
+  readonly dequantized: boolean;
   /** Values that the model is measured and compared by, where it selects among these; default: its outputs. */
   readonly measured?: readonly string[];
   /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
@@ -181,7 +184,8 @@ export async function openParsed(
   try {
     const decided = await withoutIfs(engine, source, options);
     branches = decided.branches;
-    floats = floatWeights(decided.model);
+    const unrounded = withoutRounding(decided.model);
+    floats = floatWeights(unrounded);
     const plain = foldConstants(unfuse(floats));
     // Weights of a graph that was built here go back to where they came from: they stay as they are.
     const fold = (it: Model) =>
@@ -224,6 +228,7 @@ export async function openParsed(
       parameters: countParameters(floats),
       macs: countMacs(model, info.shapes),
       quantized: quantizedLayers(floats),
+      dequantized: unrounded !== decided.model,
     };
   } catch (error) {
     const quantized = quantizedText(quantizedLayers(floats));
