@@ -100,6 +100,8 @@ function formOf(node: NodeProto): Form | undefined {
 
 /** @param unread  told of what it read */
 function apart(model: Model, node: NodeProto, unread: string[]): NodeProto[] | undefined {
+  if (node.opType === 'DynamicQuantizeLSTM' && node.domain === MICROSOFT)
+    return recurrent(model, node, unread);
   const form = node.opType === 'QLinearConcat' ? concatOf(node) : formOf(node);
   if (!form || attributeInt(node, 'channels_last', 0) !== 0) return undefined;
   const { opType, others = [], result = -1, axis } = form;
@@ -134,6 +136,43 @@ function apart(model: Model, node: NodeProto, unread: string[]): NodeProto[] | u
 function concatOf({ input }: NodeProto): Form {
   const operands = input.flatMap((_, place) => (place >= 2 && place % 3 === 2 ? [[place] as const] : []));
   return { opType: 'Concat', operands, result: 0 };
+}
+
+/** Weights of an LSTM for its inputs and for its units: numbers, their scale, and what they are above. */
+const RECURRENT = [
+  [1, 8, 9],
+  [2, 10, 11],
+] as const;
+/** Inputs that an LSTM has behind its weights. */
+const BEHIND = 8;
+
+/** An LSTM whose weights, directions × inputs × gates, have a scale for each direction or for each of its gates. */
+function recurrent(model: Model, node: NodeProto, unread: string[]): NodeProto[] | undefined {
+  const plain = copyMessage(node);
+  Object.assign(plain, { opType: 'LSTM', domain: '', input: node.input.slice(0, BEHIND) });
+  const made: NodeProto[] = [];
+  for (const [at, ...steps] of RECURRENT) {
+    const base = `${node.name}.weight${at}`;
+    const known = steps.map((place) => model.tensors.get(node.input[place] ?? ''));
+    if (known.includes(undefined)) return undefined;
+    const isPerGate = known[0]!.dims.length > 1;
+    // Of all inputs: a block along their axis.
+    const [scale, zero] = known.map((tensor, i) => {
+      const [directions, gates] = tensor!.dims;
+      if (!isPerGate) return tensor!.name;
+      const name = model.fresh(`${base}.steps${i}`);
+      model.tensors.set(name, { ...tensor!, name, dims: [directions, 1, gates] });
+      return name;
+    });
+    const weight = operand(model, [node.input[at], scale, zero], isPerGate ? 1 : 0, base, made);
+    if (!weight) return undefined;
+    const turned = nodeOf(model, 'Transpose', [weight], model.fresh(`${base}.turned`));
+    turned.attribute.push(attributeOf('perm', [0, 2, 1]));
+    made.push(turned);
+    plain.input[at] = turned.output[0];
+  }
+  unread.push(...node.input);
+  return [...made, plain];
 }
 
 /**

@@ -20,7 +20,7 @@ const ROUNDED = 0.02;
 
 /** Operators of onnxruntime's own. */
 const OWN =
-  /^(QLinear(Add|Mul|Sigmoid|LeakyRelu|Softmax|AveragePool|GlobalAveragePool|Concat)|QGemm|QAttention|MatMulIntegerToFloat|DynamicQuantizeMatMul)$/;
+  /^(QLinear(Add|Mul|Sigmoid|LeakyRelu|Softmax|AveragePool|GlobalAveragePool|Concat)|QGemm|QAttention|MatMulIntegerToFloat|DynamicQuantize(MatMul|LSTM))$/;
 
 class QuantizedBuilder extends GraphBuilder {
   bytes(name: string, type: Tensor['type'], values: readonly number[], dims: readonly number[]): string {
@@ -531,6 +531,37 @@ describe('operators of whole numbers', () => {
     const input = randomValue([2, ...(dims.slice(1) as number[])]);
     expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
     expect([...floats.tensors.values()].filter(({ type }) => /int8/.test(type))).toEqual([]);
+  });
+
+  test.each<[string, (g: QuantizedBuilder, name: string) => string[]]>([
+    [
+      'direction',
+      (g, name) => [g.list(`${name}.s`, [0.002, 0.004]), g.bytes(`${name}.z`, 'int8', [5, -9], [2])],
+    ],
+    [
+      'gate',
+      (g, name) => {
+        const scales = randomValue([2, 12], 5).data.map((x) => 0.004 + 0.003 * x);
+        return [
+          g.floats(`${name}.s`, scales, [2, 12]),
+          g.bytes(`${name}.z`, 'int8', Array(24).fill(0), [2, 12]),
+        ];
+      },
+    ],
+  ])('DynamicQuantizeLSTM with a scale for each %s is an LSTM of floats', async (_, stepsOf) => {
+    const g = new QuantizedBuilder();
+    const x = g.input('x', 'float32', [5, 2, 4]); // steps first
+    const weights = [g.steps('W', 'int8', [2, 4, 12]), g.steps('R', 'int8', [2, 3, 12], 9)];
+    const inputs = [x, ...weights, g.floats('B', randomValue([2, 24]).data, [2, 24]), '', '', '', ''];
+    const places = [...stepsOf(g, 'W'), ...stepsOf(g, 'R')];
+    const attributes = { hidden_size: 3, direction: 'bidirectional' };
+    g.output(g.node('DynamicQuantizeLSTM', [...inputs, ...places], attributes), 'y', 'float32');
+    const model = g.build('recurrent');
+    const floats = withoutRounding(model);
+    expect(kinds(floats)).toEqual(['Transpose', 'Transpose', 'LSTM']);
+    expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
+    const input = randomValue([5, 2, 4]);
+    expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
   });
 
   test('give the same with one weight that two of them read in other steps', async () => {
