@@ -32,19 +32,19 @@ const isDequantize = (node: NodeProto) => isRounding(node, 'DequantizeLinear');
 const isNamed = (model: Model, value: string) =>
   model.isOutput(value) || model.uses(value).some(({ index }) => index < 0);
 
-/** What whole numbers count, the same text where it is the same: scales, and the numbers that stand for 0. */
+/** What whole numbers count, with the same text for the same. */
 function stepsOf(model: Model, node: NodeProto) {
-  const scale = model.tensors.get(node.input[1]);
-  const zero = model.tensors.get(node.input[2] ?? '');
-  if (!scale || !isFloat(scale.type) || (node.input[2] && !zero)) return undefined;
+  const [, ...names] = node.input;
+  const [scale, zero] = names.map((name) => model.tensors.get(name));
+  if (!scale || !isFloat(scale.type) || (names[1] && !zero)) return undefined;
   const [scales, zeros] = [toFloat32(scale), zero && wholeNumbers(zero)];
   if (zero && !zeros) return undefined;
   const isOne = scales.length === 1;
-  const given = zero?.type ?? typeFromCode(attributeInt(node, 'output_dtype', 0)) ?? 'uint8';
-  const place = isOne ? [] : [attributeInt(node, 'axis', 1), attributeInt(node, 'block_size', 0)];
-  const isPlain = !zeros || zeros.every((it) => it === 0);
-  const key = JSON.stringify([scale.type, [...scales], isPlain ? 0 : [...zeros], place]);
-  return { scale, scales, zeros, isOne, key, type: given };
+  const type = zero?.type ?? typeFromCode(attributeInt(node, 'output_dtype', 0)) ?? 'uint8';
+  const own = isOne
+    ? [scales[0], zeros?.[0] ?? 0]
+    : [names, attributeInt(node, 'axis', 1), attributeInt(node, 'block_size', 0)];
+  return { scale, scales, zeros, isOne, type, key: JSON.stringify([scale.type, own]) };
 }
 
 /** Which of the scales the i-th number has: there is one, one for each place of an axis, or one for each block along it. */
@@ -134,7 +134,8 @@ class Unrounding {
     const to = typeFromCode(attributeInt(node, 'output_dtype', 0)) ?? scale.type;
     const at = scaleAt(tensor.dims, scale.dims, node);
     if (!at || (zeros && zeros.length !== scales.length) || !isFloat(to)) return undefined;
-    const values = numbers.map((number, i) => (number - (zeros?.[at(i)] ?? 0)) * scales[at(i)]);
+    const values = new Float32Array(numbers.length);
+    for (let i = 0; i < values.length; i++) values[i] = (numbers[i] - (zeros?.[at(i)] ?? 0)) * scales[at(i)];
     const own = this.#model.fresh(`${name}.floats`);
     this.#model.tensors.set(own, fromFloat32(values, tensor.dims, { name: own, type: to }));
     this.#weights.set(key, own);
@@ -195,7 +196,7 @@ class Unrounding {
     const readers = steps && this.#readers(node.output[0], steps.key);
     if (!readers) return;
     const [source] = node.input;
-    const [zero] = steps.zeros ?? [0];
+    const zero = steps.zeros?.[0] ?? 0;
     const [least, most] = rangeOf(steps.type);
     const bound = (most - zero) * steps.scales[0];
     // Quantisers leave out a Relu or a Clip that cuts off what whole numbers have not either. What begins at −∞, as a mask, has no steps.

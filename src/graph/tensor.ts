@@ -128,18 +128,19 @@ const WHOLE = {
   int32: Int32Array,
 };
 
-/** The elements of a tensor of whole numbers of up to 32 bits, those of fewer than 8 out of their bytes; undefined for other types. */
-export function wholeNumbers(tensor: Tensor): Float64Array | undefined {
+/** The elements of a tensor of whole numbers of up to 32 bits, those of fewer than 8 out of their bytes; undefined for other types. Do not write to them. */
+export function wholeNumbers(tensor: Tensor): ArrayLike<number> | undefined {
   const { type, dims, bytes } = tensor;
-  if (Object.hasOwn(WHOLE, type))
-    return Float64Array.from(view<ArrayLike<number>>(WHOLE[type as keyof typeof WHOLE], tensor));
+  if (Object.hasOwn(WHOLE, type)) return view<ArrayLike<number>>(WHOLE[type as keyof typeof WHOLE], tensor);
   if (!/^u?int[24]$/.test(type)) return undefined;
   const bits = bitsOf(type);
   const half = type.startsWith('u') ? 2 ** bits : 2 ** (bits - 1);
-  return Float64Array.from({ length: elements(dims) }, (_, i) => {
+  const numbers = new Int8Array(elements(dims));
+  for (let i = 0; i < numbers.length; i++) {
     const number = bitsAt(bytes, i, bits);
-    return number < half ? number : number - 2 ** bits;
-  });
+    numbers[i] = number < half ? number : number - 2 ** bits;
+  }
+  return numbers;
 }
 
 /** The i-th of numbers of so many bits, the first in the low bits of a byte. */

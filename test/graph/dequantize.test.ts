@@ -271,6 +271,17 @@ describe('values that are rounded between layers', () => {
     expect(floats.tensors.get('w')).toBe(model.tensors.get('w'));
   });
 
+  test('of weights may have steps for each output', () => {
+    const g = new QuantizedBuilder();
+    const weight = g.floats('w', randomValue([4, 6]).data, [4, 6]);
+    const places = [g.list('s', [1, 2, 3, 4, 5, 6]), g.bytes('z', 'int8', Array(6).fill(0), [6])];
+    const whole = g.node('QuantizeLinear', [weight, ...places], { axis: 1 });
+    const weights = g.node('DequantizeLinear', [whole, ...places], { axis: 1 });
+    g.output(g.node('MatMul', [g.input('x', 'float32', ['n', 4]), weights]), 'y', 'float32');
+    const floats = withoutRounding(g.build('network'));
+    expect([kinds(floats), [...floats.tensors.keys()]]).toEqual([['MatMul'], ['w']]);
+  });
+
   test('have attributes for their bounds in files of before opset 11', () => {
     const model = network((g, x) => g.rounded(x, 0.01, 0));
     model.proto.opsetImport[0].version = 10n;
