@@ -112,7 +112,7 @@ function apart(model: Model, node: NodeProto, unread: string[]): NodeProto[] | u
     return operand(model, numbers, i === 1 ? axis?.(node) : undefined, `${node.name}.operand${i}`, made);
   });
   if (operands.includes(undefined)) return undefined;
-  const steps = read(form.steps) && stepsOf(model, node, form);
+  const steps = read(form.steps) && biasOf(model, node, form);
   if (steps === undefined) return undefined;
   const [output] = node.output;
   const [isRounded, bias] = [read(result) !== '', read(form.bias)];
@@ -203,7 +203,7 @@ function operand(
 }
 
 /** A bias in floats: its steps are as large as a step of both operands. */
-function stepsOf(model: Model, node: NodeProto, { operands, steps = -1 }: Form): string | undefined {
+function biasOf(model: Model, node: NodeProto, { operands, steps = -1 }: Form): string | undefined {
   const bias = model.tensors.get(node.input[steps]);
   const [x, w] = operands.map(([at]) => model.tensors.get(node.input[at + 1] ?? ''));
   if (bias?.type !== 'int32' || !x || !w || elements(x.dims) !== 1) return undefined;

@@ -1,4 +1,4 @@
-// Layers whose weights are quantised: such weights cannot be solved for. Prune the float model, then quantise that.
+// Layers whose weights are quantised and cannot be made floats (dequantize.ts): they cannot be solved for. Prune the float model, then quantise that.
 
 import type { Graph } from './graph.ts';
 import { isStandard } from './node.ts';
