@@ -95,6 +95,7 @@ export {
   part,
   roundsOf,
   type SamplePlace,
+  sampledValues,
   samplesOf,
   segments,
   subgraph,

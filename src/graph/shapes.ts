@@ -5,6 +5,7 @@ import { create } from '@bufbuild/protobuf';
 import { valueInfo } from './build.ts';
 import { describeValue } from './describe.ts';
 import type { DataType } from './dtype.ts';
+import type { Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { part, type ValueInfo } from './subgraph.ts';
@@ -20,14 +21,14 @@ function isWeight({ type, dims }: Tensor): boolean {
 }
 
 /**
- * A model for inputs of these dims, to be loaded and not to be run: its weights are inputs, its outputs all computed
- * values.
+ * A model for inputs of these dims, to be loaded and not to be run: its weights are inputs, its outputs these values.
  *
  * @param ranks  values whose ranks are to be told: each has an output more, behind the others, of as many elements
  */
 export function shapeOutline(
   model: Model,
-  dims: ReadonlyMap<string, readonly number[]>,
+  dims: Shapes,
+  values: readonly string[],
   ranks: readonly string[] = [],
 ): Uint8Array {
   const copy = model.clone();
@@ -41,7 +42,6 @@ export function shapeOutline(
     copy.tensors.delete(tensor.name);
     graph.input.push(valueInfo(tensor.name, tensor.type, tensor.dims));
   }
-  const values = copy.nodes.flatMap(({ output }) => output).filter((name) => name !== '');
   const told = addShapes(copy, ranks);
   // What a file says of shapes may be of another input; the engine infers them.
   graph.valueInfo = [];

@@ -69,7 +69,7 @@ export function roundsOf(dims: readonly number[], { axis, positions }: SamplePla
  * dynamic, the others are as in `info`, or as the model has them. Values in both lists are passed through. The shape of a value that the
  * part does not compute is that of `info` with the batch of a value in `from`.
  *
- * @param optional  inputs of the model that become inputs of the part where it needs them
+ * @param optional  values that become inputs of the part where it needs them
  * @throws {InputError} if `to` needs an input of the model that is not in `from`, or a value is not known
  * @throws {UnsupportedModelError} if its weights do not fit one file of 2 GiB
  */
@@ -83,9 +83,10 @@ export function part(
   from: readonly string[],
   to: readonly string[],
   info: ValueInfo,
-  optional: readonly string[] = [],
+  optional: Iterable<string> = [],
 ): Model {
   const given = new Set(from);
+  const possible = new Set(optional);
   const nodes = new Set<NodeProto>();
   const tensors = new Map<string, Tensor>();
   const seen = new Set<string>();
@@ -101,7 +102,7 @@ export function part(
       const tensor = model.tensors.get(value);
       const node = model.producer(value);
       if (tensor) tensors.set(value, tensor);
-      else if (optional.includes(value)) given.add(value);
+      else if (possible.has(value)) given.add(value);
       else if (!node) throw new InputError(`subgraph: nothing in "from" leads to "${value}"`);
       else if (isKnownShape(node, info)) asked.push(node);
       else if (!nodes.has(node)) pending.push(...add(node));

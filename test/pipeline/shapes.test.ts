@@ -10,13 +10,14 @@ import { engine, fixtureBytes } from './fixtures.ts';
 
 const zeros = (dims: number[]) => ({ dims, data: new Float32Array(dims.reduce((a, b) => a * b, 1)) });
 
-/** Loads, and counts what is run. */
+/** Loads, and counts what is loaded and run. */
 function watched() {
-  const seen = { runs: 0, outputs: [] as string[], largest: 0 };
+  const seen = { runs: 0, outputs: [] as string[], largest: 0, loaded: [] as number[] };
   const own: Engine = {
     name: 'watched',
     async load(model, external) {
       seen.largest = Math.max(seen.largest, model.length);
+      seen.loaded.push((await readModel(model)).nodes.length);
       const session = await engine.load(model, external);
       return {
         ...session,
@@ -116,6 +117,50 @@ describe('inferShapes', () => {
     expect(shapes.get(found)).toEqual([1, 1]);
     expect(seen.runs).toBe(1);
     expect(seen.outputs).not.toContain(count);
+  });
+
+  test('asks for a few nodes at a time, with what is known of those before', async () => {
+    const b = new OnnxBuilder();
+    let x = b.input([4, 6]);
+    for (let i = 0; i < 20; i++) x = b.relu(x);
+    const model = await readModel(b.output(x).build());
+    const { own, seen } = watched();
+    const { shapes } = await inferShapes(own, model, { input: zeros([2, 4, 6]) }, 8);
+    expect(shapes.get(x)).toEqual([2, 4, 6]);
+    expect(seen.loaded).toEqual([8, 8, 4]);
+  });
+
+  test('gives the same however few nodes are asked for at a time', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.input([4, 6]));
+    const width = b.node('Gather', [b.node('Shape', [x]), b.index(2)]); // an extent, which reaches a Reshape
+    const half = b.node('Unsqueeze', [b.node('Div', [width, b.index(2)]), b.integers([0])]);
+    const target = b.node('Concat', [b.integers([0, -1]), half], { axis: 0 });
+    const turned = b.relu(b.node('Reshape', [b.relu(x), target]));
+    const found = b.relu(b.node('Cast', [b.node('NonZero', [b.relu(turned)])], { to: 1 })); // open until it is run
+    const total = b.node('ReduceSum', [b.relu(turned)], { keepdims: 0 }); // a number
+    const sequence = b.node('SplitToSequence', [b.mul(turned, total)], { axis: 2 });
+    const joined = b.relu(b.node('ConcatFromSequence', [sequence], { axis: 1 }));
+    const model = await readModel(b.output(b.mul(found, total)).output(joined).build());
+    const feeds = {
+      input: { dims: [2, 4, 6], data: Float32Array.from({ length: 48 }, (_, i) => (i % 3) - 1) },
+    };
+    const { own, seen } = watched();
+    const whole = await inferShapes(own, model, feeds);
+    const { length: read } = seen.outputs; // in a run
+    expect([target, turned, found, total, joined].map((it) => whole.shapes.get(it))).toEqual([
+      [3],
+      [2, 8, 3],
+      [3, 16],
+      [],
+      [2, 24, 1],
+    ]);
+    for (const most of [1, 2, 3, 5, 8]) {
+      const cut = await inferShapes(own, model, feeds, most);
+      expect(seen.outputs.splice(read), `${most}`).toHaveLength(read);
+      expect(new Map([...cut.shapes].sort()), `${most}`).toEqual(new Map([...whole.shapes].sort()));
+      expect(cut.types, `${most}`).toEqual(whole.types);
+    }
   });
 
   test('goes around sequences, which have no shape', async () => {
