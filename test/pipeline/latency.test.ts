@@ -40,6 +40,8 @@ describe('nonNegative', () => {
         if (x[j] > 0) expect(gradient).toBeCloseTo(0, 9);
         else expect(gradient).toBeGreaterThan(-1e-9);
       }
+      const start = x.map((value) => (next() < 0.5 ? value : 1));
+      for (const [j, value] of nonNegative(A, y, start).entries()) expect(value).toBeCloseTo(x[j], 9);
     },
   );
 });
@@ -55,7 +57,7 @@ function chain(): Uint8Array {
  * Time passes only while a model runs: so long for the graph, for every channel, and for every product of channels; half
  * as long again where it is not loaded as whoever uses it will.
  */
-function clockwork({ drift = 0, interrupted = -1 } = {}) {
+function clockwork({ drift = 0, interrupted = -1, ofWeights = false } = {}) {
   let ms = 0;
   let loaded = 0;
   let runs = 0;
@@ -66,7 +68,9 @@ function clockwork({ drift = 0, interrupted = -1 } = {}) {
       const session = await engine.load(bytes);
       const shapes = [...model.tensors.values()].map(({ dims }) => dims).filter(({ length }) => length > 1);
       const [a, b, c] = shapes.map(([channels]) => channels);
-      const cost = costOf(a, b, c) * (loaded++ === interrupted ? 2 : 1) * (asUsed ? 1 : 1.5);
+      const weights = shapes.reduce((sum, dims) => sum + dims.reduce((x, y) => x * y), 0);
+      const cost =
+        (ofWeights ? weights : costOf(a, b, c)) * (loaded++ === interrupted ? 2 : 1) * (asUsed ? 1 : 1.5);
       return {
         ...session,
         run: async () => {
@@ -120,6 +124,20 @@ describe('measureLatency', async () => {
       expect(Math.abs(predicted(a, b, c) - cost), `${[a, b, c]}`).toBeLessThan(0.02 * cost);
     }
     for (const { value } of table.terms) expect(value).toBeGreaterThan(0);
+  });
+
+  test('finds products together that no measurement tells apart, in proportion to multiply-adds', async () => {
+    const b = new OnnxBuilder({ seed: 6 });
+    const blocks: string[] = [b.relu(b.conv(b.input([2, 4, 4]), 2, 1))];
+    const all = () => b.node('Concat', blocks, { axis: 1 }, { channels: 2 * blocks.length });
+    while (blocks.length < 33) blocks.push(b.relu(b.conv(all(), 2, 1)));
+    const dense = await openModel(b.output(b.conv(all(), 4, 1)).build(), { engine });
+    const { terms, structures, error } = await measureLatency(dense, clockwork({ ofWeights: true }));
+    expect(error).toBeLessThan(1e-3);
+    const last = Object.keys(structures).at(-1)!;
+    const products = terms.filter(({ of }) => of.length > 1 && of.includes(last));
+    expect(products).toHaveLength(32);
+    for (const { value } of products) expect(value).toBeCloseTo(products[0].value, 12);
   });
 
   test('is not misled by a machine that gets slower', async () => {
@@ -243,6 +261,16 @@ describe('prune within a budget of latency', () => {
     const { settled = [], after } = report.allocation!;
     expect(settled.length).toBeGreaterThanOrEqual(1);
     expect(settled.map(({ size }) => size)).toContain(after);
+  });
+
+  test('refuses a limit above the dense time before the other sizes are timed', async () => {
+    const stages: string[] = [];
+    const onProgress = ({ label }: { label: string }) => void stages.push(label);
+    const pruned = prune(chain(), await images, { ...options, latency: '9000s', onProgress });
+    await expect(pruned).rejects.toThrow(
+      /`latency`: at most 9\.00e\+6 ms keeps all of the dense model, which has [\d.]+ ms/,
+    );
+    expect(stages.filter((label) => label.startsWith('timing '))).toEqual([]);
   });
 
   test('refuses a table of another model, and a folder', async () => {

@@ -99,7 +99,7 @@ export function curveOf(
 export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Promise<Allocation> {
   const { clock } = run;
   const isTimed = spend.of === 'latency';
-  const timing = isTimed ? await clock.stage('timing', () => timingOf(run, table)) : undefined;
+  const timing = isTimed ? await clock.stage('timing', () => timingOf(run, spend, table)) : undefined;
   const problem = problemOf(run.subject, run.calibration.shape, spend, timing?.table);
   const alone = await clock.stage('analysis', () => analyseStructures(run));
   const waysOf =

@@ -41,6 +41,18 @@ export function unbounded(
   return { of, terms, before, all, structures };
 }
 
+/**
+ * @param before, all  as of `Unbounded`
+ * @throws {InputError} where it bounds nothing
+ */
+export function limitOf(of: BudgetKind, spend: Spend, before: number, all = before): number {
+  const limit = spend.isFraction ? spend.limit * before : spend.limit;
+  if (limit <= all) return limit;
+  const [asked, own] = [limit, all].map((size) => amountText(of, size));
+  const has = all < before ? 'is written with' : 'has';
+  throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which ${has} ${own}`);
+}
+
 /** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
   subject: Sized,
@@ -50,12 +62,7 @@ export function problemOf(
 ): Problem {
   const problem = unbounded(subject, sample, spend, table);
   const { of, before, all } = problem;
-  const limit = spend.isFraction ? spend.limit * before : spend.limit;
-  if (limit > all) {
-    const [asked, own] = [limit, all].map((size) => amountText(of, size));
-    const has = all < before ? 'is written with' : 'has';
-    throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which ${has} ${own}`);
-  }
+  const limit = limitOf(of, spend, before, all);
   const least = leastOf(problem);
   if (least > limit) {
     const [asked, reachable] = [limit, least].map(

@@ -2,9 +2,11 @@
 
 import type { Model } from '../../graph/index.ts';
 import type { Sizes } from '../keep.ts';
-import { type LatencyTable, measureLatency, timeOf } from '../measure/latency.ts';
+import { type LatencyTable, latencyTable, timeOf } from '../measure/latency.ts';
 import { firstSample } from '../measure/timing.ts';
+import type { Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
+import { limitOf } from './problem.ts';
 
 /** Sizes for a limit, by the terms of what is limited. */
 export type Way = (limit: number) => Sizes;
@@ -16,13 +18,14 @@ interface LatencyBudget {
   measure?(small: Model): Promise<number>;
 }
 
-/** Measured where no table is given; only then do times of this machine mean something. */
-export async function timingOf(run: Run, given?: LatencyTable): Promise<LatencyBudget> {
+/** Measured where no table is given; only then do times of this machine mean something. A limit above the dense model's time ends it early. */
+export async function timingOf(run: Run, spend: Spend, given?: LatencyTable): Promise<LatencyBudget> {
   if (given) return { table: given };
   const { engine, signal, findings, session, onProgress, calibration } = run;
   const file = run.subject.file!;
   const input = await firstSample(calibration, file.input);
-  const find = () => measureLatency(file, { engine, input, signal, onProgress });
+  const onDense = (ms: number) => limitOf('latency', spend, ms);
+  const find = () => latencyTable(file, { engine, input, signal, onProgress }, onDense);
   const table = await findings.once('latency', session.threads, find);
   return { table, measure: (small) => timeOf(small, file, table, { engine, input, signal }) };
 }

@@ -4,7 +4,7 @@
 import { expectEngine } from '../../engine/index.ts';
 import { FormatError, InputError } from '../../errors.ts';
 import { isObject, said } from '../../expect.ts';
-import { type Model, sizeAt, sizeTerms, sum, type Term } from '../../graph/index.ts';
+import { groupBy, type Model, sizeAt, sizeTerms, sum, type Term } from '../../graph/index.ts';
 import { parseJson } from '../../json.ts';
 import { expectOptions, FUNCTION, OBJECT, type Options } from '../../options.ts';
 import { widthsOf } from '../budget.ts';
@@ -80,11 +80,20 @@ export async function measureLatency(opened: OpenedModel, options: LatencyOption
   expectOptions('measureLatency', options, OPTIONS);
   expectEngine('measureLatency', options.engine);
   expectOpened('measureLatency', opened);
+  return latencyTable(opened, options);
+}
+
+/** @param onDense  given milliseconds of the dense model, when it was timed beside the first few others; may end it all */
+export async function latencyTable(
+  opened: OpenedModel,
+  options: LatencyOptions,
+  onDense?: (ms: number) => unknown,
+): Promise<LatencyTable> {
   const structures = prunableOf(opened);
   if (structures.length === 0) throw new InputError(`${opened.name}: no prunable structure`);
   const configurations = configurationsOf(structures);
   const models = configurations.map((sizes) => () => shrunkTo(opened, sizes));
-  const { denseMs, ratios } = await timesBeside(opened, models, QUICK, options);
+  const { denseMs, ratios } = await timesBeside(opened, models, QUICK, options, onDense);
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
   const fractions = configurations.map((sizes) => (name: string) => sizes.get(name)! / groups.get(name)!);
   const fitted = fitTerms(basisOf(opened), fractions, ratios);
@@ -199,6 +208,7 @@ async function timesBeside(
   models: readonly (() => Model)[],
   rounds: Rounds,
   { engine, input: sample = madeUp(opened.input, 1), signal, now, onProgress }: LatencyOptions,
+  onDense?: (ms: number) => unknown,
 ): Promise<{ denseMs: number; ratios: number[] }> {
   const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
@@ -213,6 +223,7 @@ async function timesBeside(
       await withSessions(loads, async (...sessions) => {
         const [own, ...others] = await alternately([dense, ...sessions], sample, rounds, { signal, now });
         denseTimes.push(...own);
+        if (at === 0) onDense?.(median(own));
         ratios.push(...others.map((times) => ratioOf(times, own)));
       });
       tell({ label: `timing ${name}`, done: ratios.length, total });
@@ -221,22 +232,40 @@ async function timesBeside(
   return { denseMs: median(denseTimes), ratios };
 }
 
-/** A term whose time is to be found, and the part of the dense model's that it is thought to take beforehand. */
+/** Terms whose time is to be found, by the part of it that each takes, and the part of the dense model's that they are thought to take beforehand. */
 interface Unknown {
-  readonly of: readonly string[];
+  readonly terms: readonly Term[];
   readonly prior: number;
 }
+
+/**
+ * More products than these, as of layers that each read all before, are found together where their last structure is the same: single
+ * ones no measurement tells apart, and the fit takes the square of their number.
+ */
+const MOST_PRODUCTS = 2 ** 9;
 
 /** What multiplies in multiply-adds, and of every structure what only follows its width (elementwise operators). */
 function basisOf(opened: OpenedModel): Unknown[] {
   const { model, analysis, info, macs } = opened;
-  const products = sizeTerms(model, analysis, info.shapes).macs.map(({ value, of }) => ({
-    of,
-    prior: Math.max(0, value) / (macs || 1),
-  }));
+  const products = sizeTerms(model, analysis, info.shapes).macs;
+  const names = prunableOf(opened).map(({ name }) => name);
+  const places = new Map(names.map((name, place) => [name, place]));
+  const last = ({ of }: Term) => String(Math.max(-1, ...of.map((name) => places.get(name)!)));
+  const together =
+    products.length > MOST_PRODUCTS ? [...groupBy(products, last).values()] : products.map((it) => [it]);
   const known = new Set(products.map(({ of }) => of.join('\0')));
-  const single = [[], ...prunableOf(opened).map(({ name }) => [name])];
-  return [...products, ...single.filter((of) => !known.has(of.join('\0'))).map((of) => ({ of, prior: 0 }))];
+  const single = [[], ...names.map((name) => [name])];
+  return [
+    ...together.map((terms) => {
+      const own = terms.map(({ value }) => Math.max(0, value));
+      const all = sum(own);
+      const parts = terms.map(({ of }, i) => ({ value: all > 0 ? own[i] / all : 1 / own.length, of }));
+      return { terms: parts, prior: all / (macs || 1) };
+    }),
+    ...single
+      .filter((of) => !known.has(of.join('\0')))
+      .map((of) => ({ terms: [{ value: 1, of }], prior: 0 })),
+  ];
 }
 
 /**
@@ -255,22 +284,24 @@ function fitTerms(
   fractions: readonly ((name: string) => number)[],
   ratios: readonly number[],
 ): Term[] {
-  const measured = fractions.map((kept, i) =>
-    basis.map(({ of }) => sizeAt([{ value: 1, of }], kept) / ratios[i]),
-  );
+  const measured = fractions.map((kept, i) => basis.map(({ terms }) => sizeAt(terms, kept) / ratios[i]));
   const ridge = Math.sqrt(RIDGE);
   const prior = basis.map((_, i) => basis.map((_, j) => (i === j ? ridge : 0)));
-  let found: number[] = [];
+  let found = basis.map(() => 0);
   let weights = ratios.map(() => 1);
   for (let pass = 0; pass < REWEIGHTED; pass++) {
     found = nonNegative(
       [...measured.map((row, i) => row.map((value) => weights[i] * value)), ...prior],
       [...weights, ...basis.map(({ prior }) => ridge * prior)],
+      found,
     );
     const errors = measured.map((row) => Math.abs(sum(row.map((value, j) => value * found[j])) - 1));
     weights = errors.map((error) => Math.sqrt(Math.min(1, LARGEST_ERROR / error)));
   }
-  return basis.map(({ of }, i) => ({ value: found[i], of })).filter(({ value }) => value > 0);
+  const timed = basis.flatMap(({ terms }, i) =>
+    terms.map(({ value, of }) => ({ value: value * found[i], of })),
+  );
+  return timed.filter(({ value }) => value > 0);
 }
 
 /**
