@@ -16,7 +16,7 @@ export {
 } from './count.ts';
 export { withoutRounding } from './dequantize.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
-export { type DataType, type FloatType, isNumeric } from './dtype.ts';
+export { type DataType, type FloatType, isFloat, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
 export { floatWeights } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales } from './fold.ts';

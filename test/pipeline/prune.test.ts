@@ -331,12 +331,31 @@ describe('what goes wrong', () => {
     );
   });
 
-  test('names the layer whose inputs overflow', async () => {
+  test('names the layer whose inputs overflow, and the largest weight', async () => {
     const b = new OnnxBuilder();
     const x = b.relu(b.conv(b.relu(b.conv(b.input([3, 8, 8]), 4, 3, { gain: 1e30 })), 4, 3, { gain: 1e30 }));
     const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(x)), 5)).build();
     await expect(prune(bytes, await noise(12, [3, 8, 8]))).rejects.toThrow(
-      /^model: layer "conv_\d+": .*calibration inputs hold NaN or infinite values$/,
+      /^model: layer "conv_\d+": .*calibration inputs hold NaN or infinite values; tensor "w_\d+" has -?\d\.\d+e\+\d\d at element \d+$/,
+    );
+  });
+
+  test.each([
+    [[1, Number.NaN, 3e38], 'NaN'],
+    [[1, Number.POSITIVE_INFINITY, 3e38], 'Infinity'],
+    [[1, 3e38, 1e30], '3e+38'],
+  ])('names what is no weight of a layer and no number to count with: %j', async (scales, value) => {
+    const b = new OnnxBuilder();
+    const x = b.mul(b.relu(b.conv(b.input([3, 8, 8]), 3, 3)), b.floats(scales, [3, 1, 1]));
+    const masks = b.floats([Number.NEGATIVE_INFINITY, -3.4028234663852886e38, 0], [3, 1, 1]);
+    const y = b.mul(
+      b.conv(b.relu(b.node('Max', [x, masks], {}, { channels: 3 })), 4, 3),
+      b.floats([3e38], []),
+    );
+    const bytes = b.output(b.gemm(b.flatten(b.globalAveragePool(b.relu(y))), 5)).build();
+    const shown = value.replace('+', '\\+');
+    await expect(prune(bytes, await noise(12, [3, 8, 8]))).rejects.toThrow(
+      new RegExp(`hold NaN or infinite values; tensor "w_\\d+" has ${shown} at element 1$`),
     );
   });
 

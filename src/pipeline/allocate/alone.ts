@@ -178,7 +178,7 @@ function cutter({ opened }: Walk, solver: Run, { step, structure, sums }: Trial)
   return async (keep, wholeCurve) => {
     const pass = { target: SELF, search: 'greedy', wholeCurve } as const;
     const layers = layersOf(opened.model, step.maps, sums, new Map(), structure);
-    const solved = await solveTogether(solver, pass, opened.name, step.maps, layers, { keep });
+    const solved = await solveTogether(solver, pass, opened, step.maps, layers, { keep });
     return { ...solved, model: masked(opened.model, step, structure, solved) };
   };
 }
@@ -203,7 +203,7 @@ async function narrower(
     const gone = goneWith(new Map(), structure, kept);
     const layers = layersOf(model, step.maps, sums, gone);
     const pass = { target: DENSE, search: 'greedy' } as const;
-    const solved = await solveEach(solver, pass, opened.name, step.maps, layers);
+    const solved = await solveEach(solver, pass, opened, step.maps, layers);
     const { curve } = narrowed;
     return {
       model: masked(model, step, structure, { layers: solved, kept }),

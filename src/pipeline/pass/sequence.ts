@@ -247,7 +247,7 @@ async function solveReaders(
   const { run, pass, opened, weighted } = walk;
   const { maps } = step;
   const solve = async (sums: readonly Sums[]) => ({
-    layers: await solveEach(run, pass, opened.name, maps, layersOf(weighted, maps, sums, gone)),
+    layers: await solveEach(run, pass, opened, maps, layersOf(weighted, maps, sums, gone)),
   });
   return solveBySums(walk, step, about, solve, { isThin: true });
 }
@@ -292,12 +292,13 @@ function namesOfCuts({ cuts }: Step): object[] {
 
 /** The channels that stay of each structure, and the layers that read them. */
 async function choose(
-  { run, pass, gone, opened: { model, name } }: Walk,
+  { run, pass, gone, opened }: Walk,
   { maps, cuts }: Step,
   sums: readonly Sums[],
 ): Promise<SolvedStep> {
+  const { model } = opened;
   if (cuts.length === 0)
-    return { cuts: [], layers: await solveEach(run, pass, name, maps, layersOf(model, maps, sums, gone)) };
+    return { cuts: [], layers: await solveEach(run, pass, opened, maps, layersOf(model, maps, sums, gone)) };
   let removed = gone;
   const chosen: SolvedCut[] = [];
   let solved: SolvedLayers['layers'] = [];
@@ -305,7 +306,7 @@ async function choose(
   for (const cut of cuts) {
     const { structure } = cut;
     const layers = layersOf(model, maps, sums, removed, structure);
-    const { layers: own, ...rest } = await solveTogether(run, pass, name, maps, layers, cut);
+    const { layers: own, ...rest } = await solveTogether(run, pass, opened, maps, layers, cut);
     removed = goneWith(removed, structure, rest.kept);
     chosen.push({ ...rest, damping: own.map(({ damping }) => damping) });
     solved = own;

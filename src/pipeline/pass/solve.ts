@@ -3,6 +3,8 @@
 import { InputError, NotPositiveDefiniteError } from '../../errors.ts';
 import {
   blockOf,
+  elements,
+  isFloat,
   type LinearMap,
   layerKey,
   type Model,
@@ -11,11 +13,13 @@ import {
   removedOf,
   rowsOf,
   type Structure,
+  toFloat32,
   writeWeights,
 } from '../../graph/index.ts';
 import { counted } from '../../printable.ts';
 import type { Layer, SolvedLayers } from '../../solve/index.ts';
 import { isTiledLayer, type TiledLayer } from '../../tiles/layers.ts';
+import type { OpenedModel } from '../open/open.ts';
 import type { Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { type Cut, isFree } from './steps.ts';
@@ -36,7 +40,7 @@ type AnyLayer = Layer | TiledLayer;
 export async function solveTogether(
   { session, recipe, signal, layerBytes }: SolverRun,
   { target, search, wholeCurve, steps }: SolverPass,
-  model: string,
+  opened: Pick<OpenedModel, 'name' | 'source'>,
   [{ node }]: readonly LinearMap[],
   layers: readonly AnyLayer[],
   { keep, support }: Partial<Pick<Cut, 'keep' | 'support'>> = {},
@@ -50,10 +54,12 @@ export async function solveTogether(
     }
     return await session.solveLayers(layers as readonly Layer[], { ...how, steps }, keep, { signal });
   } catch (error) {
-    if (error instanceof InputError) error.message = `${model}: layer "${node}": ${error.message}`;
-    throw error instanceof NotPositiveDefiniteError
-      ? undetermined(`${model}: layer "${node}"`, layers, error)
-      : error;
+    const where = `${opened.name}: layer "${node}"`;
+    if (error instanceof InputError) {
+      const suspect = NON_FINITE.test(error.message) && suspectOf(opened.source);
+      error.message = `${where}: ${error.message}${suspect || ''}`;
+    }
+    throw error instanceof NotPositiveDefiniteError ? undetermined(where, layers, error) : error;
   }
 }
 
@@ -61,16 +67,40 @@ export async function solveTogether(
 export async function solveEach(
   run: SolverRun,
   pass: SolverPass,
-  model: string,
+  opened: Pick<OpenedModel, 'name' | 'source'>,
   maps: readonly LinearMap[],
   layers: readonly AnyLayer[],
 ): Promise<SolvedLayers['layers']> {
-  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, model, [maps[i]], [layer]);
+  const alone = (layer: AnyLayer, i: number) => solveTogether(run, pass, opened, [maps[i]], [layer]);
   const solved: SolvedLayers[] = [];
   if (layers.some(isTiledLayer))
     for (const [i, layer] of layers.entries()) solved.push(await alone(layer, i));
   else solved.push(...(await Promise.all(layers.map(alone))));
   return solved.flatMap((it) => it.layers);
+}
+
+/** What the sums of a layer say of what reaches it. */
+const NON_FINITE = /NaN or infinite values$/;
+/** Squares of what is larger are no float32. */
+const HUGE = 2 ** 64;
+/** Of what is meant to be −∞, some write the float32 that is next to it. */
+const MASK = -3.4e38;
+
+/** The constant of several numbers that is most likely what makes it so. */
+function suspectOf({ tensors }: OpenedModel['source']): string | undefined {
+  let [worst, text] = [HUGE, undefined as string | undefined];
+  for (const tensor of tensors.values()) {
+    if (!isFloat(tensor.type) || elements(tensor.dims) < 2) continue;
+    for (const [at, value] of toFloat32(tensor).entries()) {
+      const size = Number.isNaN(value) ? Number.POSITIVE_INFINITY : Math.abs(value);
+      if (!(size > worst) || value < MASK) continue;
+      [worst, text] = [
+        size,
+        `; tensor "${tensor.name}" has ${Number(value.toPrecision(3))} at element ${at}`,
+      ];
+    }
+  }
+  return text;
 }
 
 /** What a failed factorisation is to the user: inputs that never differ, or fewer rows than inputs. */
