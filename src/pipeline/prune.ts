@@ -8,7 +8,7 @@ import { expectOptions } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { allocate, analyzeRun, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
 import { expectBound } from './budget.ts';
-import { type Dataset, expectDataset } from './data/index.ts';
+import { abortable, type Dataset, expectDataset } from './data/index.ts';
 import { type Metric, measure } from './measure/evaluate.ts';
 import { doubtOf, flatness } from './measure/plausible.ts';
 import { type Proof, prove, proveGraph } from './measure/verify.ts';
@@ -63,7 +63,7 @@ export async function prune(
   expectBound(recipeOf(options).spend);
   return naming(
     subject.name,
-    inSession(options, (session) => pruneWith(session, subject, options)),
+    inSession(options, (session) => pruneWith(session, subject, readingOf(options))),
   );
 }
 
@@ -101,7 +101,7 @@ export async function analyze(
   const subject = subjectOf(model, options);
   expectPieces('analyze', options);
   const analysed = inSession(options, async (session) => {
-    const started = await startRun(session, subject, options);
+    const started = await startRun(session, subject, readingOf(options));
     const { run } = started;
     if (!run.recipe.spend) throw new InputError('analyze: expected a budget, which says what is counted');
     await run.clock.stage('measuring', () => measureDense(started));
@@ -153,7 +153,20 @@ export async function evaluate(
   expectOptions('evaluate', options, EVALUATE_OPTIONS);
   expectEngine('evaluate', options.engine);
   await subject.check(samples);
-  return naming(subject.name, measure(subject.chain(options.engine, samples), samples, options));
+  const read = abortable(samples, options.signal);
+  return naming(subject.name, measure(subject.chain(options.engine, read), read, options));
+}
+
+/** The same with data whose reading ends with the signal. */
+function readingOf(options: PruneOptions): PruneOptions {
+  const { calibration: given, evaluation, signal } = options;
+  const calibration = abortable(given, signal);
+  const isSame = evaluation === given;
+  return {
+    ...options,
+    calibration,
+    evaluation: isSame ? calibration : evaluation && abortable(evaluation, signal),
+  };
 }
 
 /** @throws {InputError} naming what a run is not given, or is given of another kind */

@@ -53,7 +53,7 @@ export interface Dataset {
   readonly constants?: Readonly<Record<string, FloatTensor>>;
   /** Names of the labels 0, 1, 2…, where known. */
   readonly classes?: string[];
-  /** The samples in order; the last batch may be smaller. Any number of passes. */
+  /** The samples in order; the last batch may be smaller. Any number of passes. A run that is aborted (`signal`) waits for none that does not come. */
   batches(batchSize: number): AsyncIterable<Batch>;
   /** Samples at some positions alone, where these are at hand without the others. */
   slice?(range: { readonly first: number; readonly end: number }): Dataset;
@@ -452,6 +452,50 @@ export function selectSamples(samples: Dataset, select: (index: number) => boole
       }
     },
   };
+}
+
+/** The same, whose reading ends when the signal is aborted, also where a sample never comes. */
+export function abortable(samples: Dataset, signal: AbortSignal | undefined): Dataset {
+  if (!signal) return samples;
+  const { name, size, shape, smallest, views, constants, classes } = samples;
+  return {
+    ...{ name, size, shape, smallest, views, constants, classes },
+    batches: (batchSize) => untilAborted(samples.batches(batchSize), signal),
+    slice: samples.slice && ((range) => abortable(samples.slice!(range), signal)),
+  };
+}
+
+/** @throws the signal's reason, where it is aborted */
+async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T> {
+  const iterator = items[Symbol.asyncIterator]();
+  let ended = false;
+  try {
+    for (;;) {
+      const { done, value } = await orAborted(iterator.next(), signal);
+      ended = done === true;
+      if (ended) return;
+      yield value;
+    }
+  } finally {
+    // What waits for a sample that never comes would never return either.
+    const returned = ended ? undefined : iterator.return?.();
+    if (signal.aborted) returned?.catch(() => {});
+    else await returned;
+  }
+}
+
+async function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let stop: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener('abort', stop);
+    if (signal.aborted) stop();
+  });
+  try {
+    return await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener('abort', stop!);
+  }
 }
 
 /** So many of the samples, from all over the set; all where it has no more. */

@@ -1,4 +1,5 @@
 export {
+  abortable,
   type Batch,
   type Dataset,
   type DatasetOptions,

@@ -140,6 +140,7 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
 }
 
 /**
+ * @param bytes  of the file; the opened model keeps them, and what external data is read to, so leave those alone while it is used
  * @throws {FormatError} where the bytes are not a valid ONNX model
  * @throws {UnsupportedModelError} where the engine refuses the model
  * @throws {InputError} where input dimensions are open and no size is given, or one is given that the model does not take
