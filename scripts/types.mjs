@@ -1,10 +1,10 @@
 // Makes the declarations that tsc has written fit for every reader: of TypeScript 5.4, without the DOM's declarations, with
 // skipLibCheck off. What they import from packages that ask for more is declared in them.
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 
 const FOLDER = 'dist/types';
-const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts'];
+const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts', 'report/index.d.ts'];
 
 /**
  * What the declarations say of names that environments declare: nothing, so that they add to what is declared there (by
@@ -13,6 +13,8 @@ const ENTRIES = ['index.d.ts', 'model.d.ts', 'layer.d.ts'];
 const GLOBALS = `interface AbortSignal {}
 interface Blob {}
 interface File extends Blob {}
+interface HTMLElement {}
+interface ParentNode {}
 interface URL {}
 interface SymbolConstructor { readonly asyncDispose: unique symbol }
 declare namespace WebAssembly {
@@ -49,7 +51,8 @@ export function portableTypes() {
       .replace(generic, '$1')
       .replace(messages, '')
       .replace('../../build/osscar.js', './osscar.js');
-    const first = ENTRIES.includes(file) ? '/// <reference path="./globals.d.ts" />\n' : '';
+    const globals = relative(dirname(path), join(FOLDER, 'globals.d.ts'));
+    const first = ENTRIES.includes(file) ? `/// <reference path="${globals}" />\n` : '';
     const numbers = /: (f64|i32)\b/.test(text) ? NUMBERS : '';
     writeFileSync(path, first + numbers + (isMessages ? MESSAGE : '') + portable);
   }

@@ -22,6 +22,7 @@ import {
 } from 'osscar-wasm';
 import { openSession } from 'osscar-wasm/layer';
 import { openEngine, openModel, parsePreprocessing } from 'osscar-wasm/model';
+import { reportHtml } from 'osscar-wasm/report';
 
 export async function run(bytes: Uint8Array): Promise<Pruned> {
   const { file } = await inspect('model.onnx', { mean: [0.286], std: 0.353 });
@@ -43,6 +44,7 @@ export function rows({ report }: Pruned): string[] {
   const other = ({ method, metric }: MethodReport) => `${method} ${metric && share(metric)}`;
   return [String(share(bytes)), ...layers.map(row), ...comparison.map(other)];
 }
+export const page = ({ report }: Pruned): Promise<string> => reportHtml(report);
 export const bar = ({ done, total }: ProgressStep) => done / total;
 export const peak = ({ bytes }: Plan) => bytes.total;
 /** Settings that are made before they are used. */
