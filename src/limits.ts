@@ -21,6 +21,8 @@ export interface Limits {
   tokenizerBytes: number;
   /** Bytes of a safetensors header. */
   headerBytes: number;
+  /** Tensors of a safetensors file. */
+  headerTensors: number;
   /** Bytes of the pickle in a torch file, inflated. */
   pickleBytes: number;
   /** Objects that a pickle may make or remember. */
@@ -70,6 +72,8 @@ export const limits: Limits = Object.seal({
   tokenizerBytes: 64 * 2 ** 20,
   // The reference implementation's limit.
   headerBytes: 100_000_000,
+  // Twice those of Kimi K2 in all of its files, 384 experts in each of 60 blocks.
+  headerTensors: 2 ** 18,
   // That of OPT-175B would be well below 1 MB.
   pickleBytes: 64 * 2 ** 20,
   // About 30 for each tensor: 35,000 tensors in one file.

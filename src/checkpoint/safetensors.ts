@@ -54,6 +54,11 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
   if (!isObject(metadata) || !Object.values(metadata).every((value) => typeof value === 'string')) {
     throw new FormatError(`"${path}": expected "__metadata__" to be an object of strings`);
   }
+  const count = Object.keys(tensors).length;
+  if (count > limits.headerTensors)
+    throw new FormatError(
+      `"${path}": its header has ${count} tensors, at most ${limits.headerTensors} are read (limits.headerTensors)`,
+    );
 
   const entries = Object.entries(tensors).map(([name, entry]) => {
     const fail = (problem: string) => new FormatError(`"${path}": tensor "${name}" ${problem}`);

@@ -20,6 +20,9 @@ export interface ZipEntry {
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
 
+/** What is kept of an entry: zip.js makes 8 kB of each. */
+type Place = Pick<FileEntry, 'filename' | 'offset' | 'compressedSize'>;
+
 const LOCAL_HEADER_BYTES = 30;
 const LOCAL_HEADER = 0x04034b50;
 const STORED = 0;
@@ -98,7 +101,7 @@ class Archive {
     return source as unknown as Reader<unknown>;
   }
 
-  fail({ filename }: FileEntry, problem: string): FormatError {
+  fail({ filename }: Pick<Place, 'filename'>, problem: string): FormatError {
     return new FormatError(`"${this.path}": "${filename}" ${problem}`);
   }
 
@@ -108,23 +111,25 @@ class Archive {
   }
 
   entry(entry: FileEntry): ZipEntry {
-    const { uncompressedSize: size, compressionMethod } = entry;
+    const { uncompressedSize: size, compressionMethod, signature = 0 } = entry;
     const problem = problemOf(entry);
     if (problem) throw this.fail(entry, problem);
+    const { filename, offset: at, compressedSize } = entry;
+    const place = { filename, offset: at, compressedSize };
     return {
       size,
-      checksum: (entry.signature ?? 0) >>> 0,
+      checksum: signature >>> 0,
       isDeflated: compressionMethod === DEFLATED,
       read: async (offset, length) => {
-        const start = await this.#dataStart(entry);
+        const start = await this.#dataStart(place);
         if (compressionMethod === STORED) return this.read(start + offset, length);
-        return this.#inflate(entry, start, offset, length);
+        return this.#inflate(place, start, offset, length);
       },
     };
   }
 
   /** Where the content begins: the local header has its own extra field, by which torch aligns tensors. */
-  async #dataStart(entry: FileEntry): Promise<number> {
+  async #dataStart(entry: Place): Promise<number> {
     const { offset, compressedSize } = entry;
     if (!(Number.isSafeInteger(offset) && offset >= 0 && offset + LOCAL_HEADER_BYTES <= this.size)) {
       throw this.fail(entry, 'is said to lie outside the archive');
@@ -138,7 +143,7 @@ class Archive {
     return start;
   }
 
-  async #inflate(entry: FileEntry, start: number, offset: number, length: number) {
+  async #inflate(entry: Place, start: number, offset: number, length: number) {
     const deflated = this.#chunks(start, entry.compressedSize);
     const reader = deflated.pipeThrough(new DecompressionStream('deflate-raw')).getReader();
     const out = new Uint8Array(length);

@@ -165,15 +165,17 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
       const step = kind === 'head' ? 1 : (round ?? (groups >= ROUNDED_FROM ? ROUND : 1));
       const least = Math.max(1, Math.ceil(groups * (min.get(name) ?? SMALLEST)));
       const most = Math.floor(groups * (max.get(name) ?? 1));
-      const widths = Array.from({ length: groups }, (_, i) => i + 1).filter(
-        (kept) => kept >= least && kept <= most && (kept % step === 0 || kept === groups),
-      );
-      if (widths.length === 0) {
+      // Of a config.json from a stranger there may be too many to be listed.
+      const [first, last] = [Math.ceil(least / step), Math.floor(most / step)];
+      const multiples = Math.max(0, last - first + 1);
+      const isWhole = most === groups && groups % step !== 0;
+      if (multiples === 0 && !isWhole) {
         throw new InputError(
           `\`min\`, \`max\` and \`round\` leave "${name}" no width: no multiple of ${step} from ${least} to ${most} of ${groups}`,
         );
       }
-      return [name, evenly(widths, MOST_CHOICES)];
+      const widths = evenPlaces(multiples + Number(isWhole), MOST_CHOICES);
+      return [name, widths.map((place) => (place < multiples ? (first + place) * step : groups))];
     }),
   );
 }
@@ -202,7 +204,11 @@ function ratiosOf(
 
 /** At most so many of the items, at even distances; the first and the last stay. */
 export function evenly<T>(items: T[], most: number): T[] {
-  if (items.length <= most) return items;
-  const last = items.length - 1;
-  return Array.from({ length: most }, (_, i) => items[Math.round((i * last) / (most - 1))]);
+  return evenPlaces(items.length, most).map((place) => items[place]);
+}
+
+/** Places of those among so many. */
+function evenPlaces(count: number, most: number): number[] {
+  const length = Math.min(count, most);
+  return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));
 }

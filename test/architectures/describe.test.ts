@@ -440,10 +440,11 @@ describe('check', () => {
     const tensors = new Map(tinyWeights(LLAMA, model.sizes)).set(name, {
       ...zeros(20, 32),
       dtype: 'int8',
+      file: 'model.safetensors',
     } as never);
     expect(() => model.check({ tensors })).toThrow(
       new UnsupportedModelError(
-        `checkpoint: tensor "${name}" has type int8; expected float32, float16 or bfloat16`,
+        `model.safetensors: tensor "${name}" has type int8; expected float32, float16 or bfloat16`,
       ),
     );
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError, UnsupportedModelError } from '../../src/errors.ts';
+import { limits } from '../../src/limits.ts';
 import { bytesOf, open, safetensors } from './support.ts';
 
 const openFile = (header: unknown, data: Uint8Array | number) =>
@@ -148,6 +149,18 @@ describe('a safetensors header that lies', () => {
       );
     }
     await expect(open({ 'model.safetensors': new Uint8Array(7) })).rejects.toThrow('too short');
+  });
+
+  test('with more tensors than the limit is a FormatError that names both', async () => {
+    limits.headerTensors = 1;
+    const header = { a: f32([1], [0, 4]), b: f32([1], [4, 8]) };
+    try {
+      await expect(openFile(header, 8)).rejects.toThrow(
+        '"m/model.safetensors": its header has 2 tensors, at most 1 are read (limits.headerTensors)',
+      );
+    } finally {
+      limits.headerTensors = 2 ** 18;
+    }
   });
 
   test('with bytes that are not UTF-8 is a FormatError', async () => {

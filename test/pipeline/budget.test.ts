@@ -102,6 +102,12 @@ describe('widthsOf', () => {
     expect(many.length).toBeLessThanOrEqual(48);
     expect([many[0], many.at(-1)]).toEqual([256, 4096]);
     for (const width of many) expect(width % 8).toBe(0);
+    // As many as a config.json can say.
+    for (const kind of ['channel', 'head'] as const) {
+      const most = widths(2 ** 31 - 1, {}, kind);
+      expect(most).toHaveLength(48);
+      expect([most[0], most.at(-1)]).toEqual([2 ** 27, 2 ** 31 - 1]);
+    }
   });
 
   test('follow the last pattern that matches a structure or its layer', () => {

@@ -10,6 +10,7 @@ import {
 } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder } from '../../src/checkpoint/index.ts';
 import { type HeadsMode, sizeAt } from '../../src/graph/index.ts';
+import { limits } from '../../src/limits.ts';
 import { openLanguageModel, prunableOf, tokenWindows } from '../../src/pipeline/index.ts';
 import { sizesOf } from '../../src/pipeline/keep.ts';
 import {
@@ -196,6 +197,16 @@ test('a folder is opened for narrow heads: its structures, and who works on it e
   await expect(openLanguageModel(blobFolder(new Map()), { heads: 'thin' as never })).rejects.toThrow(
     'openLanguageModel: "heads" expected one of fewer, narrow, got "thin"',
   );
+});
+
+test('a folder may have as many tensors as a header may, of which the model uses few', async () => {
+  const { folder } = await folderOf(LLAMA, tinyWeights(LLAMA, describeModel(LLAMA).sizes));
+  const opened = await openLanguageModel(folder);
+  const [first] = opened.checkpoint.tensors.values();
+  const others = Array.from({ length: limits.headerTensors }, (_, i) => [`${i}`, first] as const);
+  const tensors = new Map([...opened.checkpoint.tensors, ...others]);
+  const { tolerance } = folderSubject({ ...opened, checkpoint: { ...opened.checkpoint, tensors } });
+  expect(tolerance).toBe(folderSubject(opened).tolerance);
 });
 
 test.each([...Object.keys(VARIANTS), ...Object.keys(ENCODERS)])(

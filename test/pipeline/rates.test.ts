@@ -71,13 +71,22 @@ describe('the engine is timed', () => {
     expect(rates.engine / 1e9 / GFLOPS(32 * products)).toBeCloseTo(1, 1); // and biases
   });
 
-  test('on products of matrices where a model is large, takes what nobody can make up, or is not there', async () => {
+  test('on products of matrices where a model or a window is large, a model takes what nobody can make up, or is not there', async () => {
     const b = new OnnxBuilder();
     const asks = b.output(b.add(b.gemm(b.input([8]), 8), b.input([8], 'more'))).build();
-    const models = [undefined, describeConfig(OPT_30B_CONFIG), await openModel(asks, { engine })];
-    for (const model of models) {
+    const large = describeConfig(OPT_30B_CONFIG);
+    const config = JSON.parse(
+      readFileSync(new URL('../fixtures/opt-kjv/config.json', import.meta.url), 'utf8'),
+    );
+    const models: [Parameters<typeof measureRates>[2], number][] = [
+      [undefined, 32],
+      [large, 32],
+      [await openModel(asks, { engine }), 32],
+      [describeConfig({ ...config, max_position_embeddings: 2 ** 30 }), 2 ** 30],
+    ];
+    for (const [model, tokens] of models) {
       const { loaded, engine: clock } = clockwork();
-      const rates = await measureRates(clock, await openKernels(), model, [32]);
+      const rates = await measureRates(clock, await openKernels(), model, [tokens]);
       expect(Object.values(loaded[0].feeds).map(({ dims }) => dims)).toEqual([[512, 512]]);
       expect(rates.engine / 1e9).toBeCloseTo(GFLOPS(512 ** 3), 3);
     }

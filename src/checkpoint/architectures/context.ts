@@ -1,6 +1,7 @@
 // Where tokens are: fixed windows that start at position 0, with everything constant, or texts of any length whose
 // masks and rotations the graph computes.
 
+import { checkValues } from '../../limits.ts';
 import type { Context } from './layers.ts';
 import { dynamicExponent, frequenciesAt, once } from './rope.ts';
 import type { Rope } from './types.ts';
@@ -145,6 +146,7 @@ export function fixedContext(g: WeightGraph, length: number): Context {
 }
 
 function maskOf(length: number, window?: number): Float32Array {
+  checkValues([length, length], 'the mask of tokens');
   const values = new Float32Array(length * length);
   for (let i = 0; i < length; i++) {
     for (let j = 0; j < length; j++) {

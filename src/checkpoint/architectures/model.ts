@@ -149,6 +149,8 @@ export class LanguageModel {
         `config.json: "${name}" gives features, and there is no "${scores}.weight"; of ${this.architecture} models with scores are supported (…ForCausalLM)`,
       );
     const { prefix, parameters } = this.#whole(source);
+    const called = (tensor: string) =>
+      `${source.tensors.get(tensor)?.file ?? 'checkpoint'}: tensor "${tensor}"`;
     const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
     const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stem}`);
     for (const parameter of parameters.values()) {
@@ -156,14 +158,14 @@ export class LanguageModel {
       checkTensor(source, parameter, isSized ? 'osscar.json and config.json do' : 'config.json does');
       const { tensor } = parameter;
       const { dtype } = source.tensors.get(tensor) ?? {};
-      if (dtype !== undefined) expectFloats(`checkpoint: tensor "${tensor}"`, dtype);
+      if (dtype !== undefined) expectFloats(called(tensor), dtype);
     }
     // Weights that the description knows nothing of would be dropped without a word.
     const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
     for (const name of source.tensors.keys()) {
       if (!isInBlock(name) || known.has(name) || ignored?.test(name)) continue;
       throw new InputError(
-        `checkpoint: tensor "${name}" has no place in the model that config.json describes ` +
+        `${called(name)} has no place in the model that config.json describes ` +
           `(${this.architecture}, ${this.blocks} blocks)`,
       );
     }

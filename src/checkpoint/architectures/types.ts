@@ -9,7 +9,10 @@ export type Config = Readonly<Record<string, unknown>>;
 
 /** Where weights come from. `read` gives an array that the caller may keep and change. */
 export interface TensorSource {
-  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype?: DataType }>;
+  readonly tensors: ReadonlyMap<
+    string,
+    { readonly shape: readonly number[]; readonly dtype?: DataType; readonly file?: string }
+  >;
   read(name: string): Promise<Float32Array>;
 }
 

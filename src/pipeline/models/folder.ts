@@ -152,7 +152,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     pinned: [],
     notPrunable: [],
     hasShortcuts: true,
-    tolerance: Math.max(...tensors.map(({ dtype }) => TOLERANCE[dtype] ?? 0)),
+    tolerance: Math.max(...[...new Set(tensors.map(({ dtype }) => dtype))].map((it) => TOLERANCE[it] ?? 0)),
     loadable: options.loadable
       ? (recipe, sample) =>
           loadableRecipe(language, recipe, (of) => termsOf(opened, of, language.tokensOf(sample)))

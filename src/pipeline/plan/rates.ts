@@ -17,6 +17,8 @@ const SECONDS = 0.5;
 const LEAST_RUNS = 2;
 /** Parameters beyond which a model's products are as fast as large ones. */
 const MOST_PARAMETERS = 2 ** 26;
+/** Values of a window's largest activation beyond which they are too: 256 MiB. */
+const MOST_VALUES = 2 ** 26;
 
 /**
  * Times the kernels, and the engine on what it will run: a batch of made-up samples through a model, or a window through a language
@@ -78,7 +80,8 @@ async function firstBlock(language: LanguageModel, sample: readonly number[]): P
   const length = language.tokensOf(sample);
   const tensors = language.tensors({ tensors: new Map() });
   const parameters = valuesIn([...tensors.values()].filter(({ block }) => block === 0));
-  if (parameters > MOST_PARAMETERS) return undefined;
+  const largest = length * Math.max(language.hidden, language.sizes[0].heads * length);
+  if (parameters > MOST_PARAMETERS || largest > MOST_VALUES) return undefined;
   const read = async (name: string) => new Float32Array(elements(tensors.get(name)!.shape));
   const graph = await language.block({ tensors, read }, 0, { length });
   const dims = [1, length, language.hidden];
