@@ -67,61 +67,78 @@ export function asMeant(args: readonly string[], program: Command): string[] {
   });
 }
 
-/** What others call flags of ours. */
-const SYNONYMS: Readonly<Record<string, readonly string[]>> = {
-  amount: ['keep'],
-  ratio: ['keep'],
-  'prune-ratio': ['keep'],
-  sparsity: ['keep'],
-  images: ['calibrate', 'data'],
-  dataset: ['calibrate', 'data'],
-  calibrate: ['data'],
-  c: ['calibrate'],
-  d: ['data'],
-  eval: ['data'],
-  test: ['data'],
-  flops: ['macs'],
-  speedup: ['latency'],
-  layers: ['keep-layer'],
-  quantize: ['weights'],
-  quantization: ['weights'],
-  dtype: ['weights'],
-  precision: ['weights'],
-  bits: ['weights'],
-  int8: ['weights'],
-  int4: ['weights'],
-  fp16: ['weights'],
-  float16: ['weights'],
-  half: ['weights'],
-  'num-samples': ['samples'],
-  'image-size': ['size'],
-  'img-size': ['size'],
-  'input-size': ['size'],
-  normalize: ['mean'],
-  grayscale: ['color'],
-  'seq-length': ['seqlen'],
-  save: ['output'],
-  yes: ['overwrite'],
-  y: ['overwrite'],
-  'force-overwrite': ['overwrite'],
-};
+/** What others call flags of ours: of those that a command has, the first is meant. */
+const SYNONYMS: readonly (readonly [words: RegExp, flags: readonly string[]])[] = [
+  [/^n-?samples$|num-.*samples|calib.*samples/, ['samples']],
+  [/calib|data-?set|^(images|c)$/, ['calibrate', 'data']],
+  [/perplexity|^(d$|eval|test|val)/, ['data']],
+  [/flops/, ['macs']],
+  [/speed/, ['latency']],
+  [/accuracy|drop/, ['max-loss']],
+  [/ignore|skip/, ['exclude']],
+  [/^layers?$/, ['keep-layer']],
+  [/importance|criterion|pruner|method/, ['method']],
+  [/quant|dtype|data-type|precision|bits|int[48]$|fp16|float16|^half$/, ['weights']],
+  [/im(a?g|age).*si?ze?|^img$|shape|resolution|input-size/, ['size']],
+  [/normali[sz]e/, ['mean']],
+  [/^gr[ae]y/, ['color']],
+  [/seq.*len|max-length|context/, ['seqlen']],
+  [/workers|jobs|^j$/, ['threads']],
+  [/seed/, ['seed']],
+  [/^(save|out|dest)/, ['output']],
+  [/^y(es)?$|overwrite$/, ['overwrite']],
+];
 
 const MODEL = 'the model is given without a flag';
 
 /** Flags of others that have nothing to correspond to. */
-const NONE: Readonly<Record<string, string>> = {
-  model: MODEL,
-  m: MODEL,
-  i: MODEL,
-  device: 'it runs on the CPU',
-  gpu: 'it runs on the CPU',
-  epochs: 'nothing is trained',
-};
+const NONE: readonly (readonly [words: RegExp, what: string])[] = [
+  [/^(m|i|onnx|model(-(path|name|id))?)$/, MODEL],
+  [/device|gpu|cuda|provider/, 'it runs on the CPU'],
+  [/epochs|iterative|finetune|fine-tune|^lr$|learning-rate/, 'nothing is trained'],
+  [/^(batch|bs$)/, 'batches are as large as fits the memory'],
+  [/^global/, 'a budget is divided over all layers: --macs 0.5, or --params'],
+  [/opset/, "a file keeps the model's own"],
+  [/^task$/, 'the model says it itself'],
+  [/verbose|quiet|^q$|log-level|progress/, 'progress goes to standard error, results to standard output'],
+  [/cache|token$/, 'nothing is downloaded'],
+  [/^trust/, 'no code of a model is run'],
+];
+
+/** Flags of others that say what goes, or leave open which of both they say. */
+const GOING = /sparsity|^amount$|(^|-)prun\w*-(ratio|rate|amount|percent\w*)$|^(compress\w*-)?(ratio|rate)$/;
+
+/** As ours are written. */
+const nameIn = (flag: string) => flag.replaceAll('_', '-').toLowerCase();
+
+/** `--keep` is the other part. */
+function keepInstead(flag: string, given: readonly string[]): string {
+  const at = given.findIndex(
+    (it) => it.startsWith('-') && nameIn(it.replace(/^-+/, '').split('=')[0]) === flag,
+  );
+  const [, value = given[at + 1]] = /=(.*)$/s.exec(given[at] ?? '') ?? [];
+  const [, digits, percent] = /^(\d*\.?\d+)(%?)$/.exec(value ?? '') ?? [];
+  const goes = Number(digits) / (percent || Number(digits) > 1 ? 100 : 1);
+  const example = goes > 0 && goes < 1 ? `: --keep ${Number((1 - goes).toFixed(6))} where ${goes} goes` : '';
+  return `--keep is the part that stays${example}`;
+}
+
+/** What commands of others correspond to. */
+const COMMANDS: readonly (readonly [word: RegExp, what: string])[] = [
+  [/^(quanti[sz]e|convert|export)$/, 'Did you mean prune, with --weights or --format?'],
+  [/^(compress|sparsify|shrink|slim|simplify|optimi[sz]e|run)$/, 'Did you mean prune?'],
+  [/^(info|list|show|summary|structures)$/, 'Did you mean inspect?'],
+  [/^(bench\w*|profile|time|timing)$/, 'Did you mean latency?'],
+  [/^(test|validate|perplexity|accuracy)$/, 'Did you mean eval?'],
+];
+
+const among = <T>(table: readonly (readonly [RegExp, T])[], word: string) =>
+  table.find(([words]) => words.test(word))?.[1];
 
 /** Commander's message, and what it leaves open. */
 export function withHint(text: string, program: Command, given: readonly string[]): string {
   const called = program.commands.find((it) => it.name() === given[0]);
-  const meant = meantIn(text, called, program);
+  const meant = meantIn(text, called, program, given);
   const [message, suggested] = text.split('(Did you mean');
   if (text.includes("'--input <")) return `${message.trim()} (${MODEL})`;
   if (meant !== undefined) return `${message.trim()} (${meant})`;
@@ -133,13 +150,18 @@ export function withHint(text: string, program: Command, given: readonly string[
 }
 
 /** What is meant by a flag or a command that there is not. */
-function meantIn(text: string, called: Command | undefined, program: Command): string | undefined {
+function meantIn(
+  text: string,
+  called: Command | undefined,
+  program: Command,
+  given: readonly string[],
+): string | undefined {
   const [, flag] = /unknown option '-+([\w-]+)/.exec(text) ?? [];
-  if (flag !== undefined) return meantBy(flag.replaceAll('_', '-'), called, program);
+  if (flag !== undefined) return meantBy(nameIn(flag), called, program, given);
   const [, name = ''] = /unknown command '(.*)'/.exec(text) ?? [];
   if (/[./\\]/.test(name)) return `a command comes first, as osscar prune ${name}`;
   const command = program.commands.find((it) => name.startsWith(it.name()));
-  return command && `Did you mean ${command.name()}?`;
+  return command ? `Did you mean ${command.name()}?` : among(COMMANDS, name.toLowerCase());
 }
 
 /** Which arguments are too many, and what may have made them so. */
@@ -156,7 +178,7 @@ const MOST_WORDS = 3;
 /** `-out a` is `-o ut a`. */
 function clusterHint(called: Command, given: readonly string[], program: Command): string | undefined {
   const short = given.find((it) => /^-[a-z]{2,}$/i.test(it));
-  const meant = short && meantBy(short.slice(1), called, program);
+  const meant = short && meantBy(short.slice(1), called, program, given);
   return meant && `${short} is one letter with a value. ${meant}`;
 }
 
@@ -201,15 +223,25 @@ function whereToLook(text: string, program: Command, called: Command | undefined
 }
 
 /** What is meant by a flag that a command does not have: a longer or a shorter one, or that of another command. */
-function meantBy(flag: string, called: Command | undefined, program: Command): string | undefined {
+function meantBy(
+  flag: string,
+  called: Command | undefined,
+  program: Command,
+  given: readonly string[],
+): string | undefined {
   const flagsOf = (command: Command) =>
     command.options.flatMap(({ long, short }) => [long, short].flatMap((it) => it?.replace(/^-+/, '') ?? []));
   const others = program.commands.filter((command) => flagsOf(command).includes(flag));
-  if (!called) return others.length > 0 ? `a command comes first, as osscar ${others[0].name()}` : undefined;
+  if (!called) {
+    const first = program.commands.find((it) => it.name() === flag) ?? others[0];
+    return first && `a command comes first, as osscar ${first.name()}`;
+  }
   const own = flagsOf(called);
   const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
-  if (flag in NONE) return NONE[flag];
-  const same = [flag, ...(SYNONYMS[flag] ?? [])].find(isOwn);
+  const none = among(NONE, flag);
+  if (none !== undefined) return none;
+  if (isOwn('keep') && GOING.test(flag)) return keepInstead(flag, given);
+  const same = [flag, ...(among(SYNONYMS, flag) ?? [])].find(isOwn);
   if (same === undefined && others.length > 0)
     return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
   const begun = [

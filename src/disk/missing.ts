@@ -19,6 +19,9 @@ function* candidates(path: string): Generator<string> {
   yield* alike(path);
 }
 
+/** Names that other tools take. */
+const DATA_SET = /^(wikitext|c4|ptb|pile|imagenet|cifar|coco|mnist|alpaca|ultrachat)[\w-]*$/i;
+
 /** For the end of a message; empty where nothing suggests itself. */
 export function meantBy(path: string): string {
   try {
@@ -31,5 +34,7 @@ export function meantBy(path: string): string {
   if (path === '-') return '; standard input is not read: give a file';
   if (/\$\{?\w/.test(path))
     return '; the shell puts in the value of a variable only outside of single quotes';
+  if (DATA_SET.test(path))
+    return '; no data set is downloaded by its name: give a file of text, or a folder of images';
   return /[*?]/.test(basename(path)) ? '; patterns are not read: give the folder' : '';
 }

@@ -352,6 +352,12 @@ describe('a path that leads nowhere', () => {
     );
   });
 
+  test('is no name of a data set, of which none is downloaded', async () => {
+    expect(await messageOf('wikitext-2-raw-v1')).toMatch(
+      /^"wikitext-2-raw-v1": no such file or folder; no data set is downloaded by its name: give a file of text, /,
+    );
+  });
+
   test('is nothing else where nothing is alike', async () => {
     expect(await messageOf(join(root, 'no'))).toBe(`"${join(root, 'no')}": no such file or folder`);
   });
