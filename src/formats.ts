@@ -48,6 +48,16 @@ const DOCUMENTS: readonly Format[] = [
   { magic: '\xfe\xff', what: 'UTF-16 text; save it as UTF-8' },
 ];
 
+/** What is taken for an image that is read, by its name. */
+const IMAGES: readonly Format[] = [
+  { magic: 'GIF8', what: 'a GIF; convert it' },
+  { magic: 'BM', what: 'a BMP; convert it' },
+  { magic: 'II*\0', what: 'a TIFF; convert it' },
+  { magic: 'MM\0*', what: 'a TIFF; convert it' },
+  { at: 4, magic: 'ftyphei', what: 'a HEIC photograph; convert it' },
+  { at: 4, magic: 'ftypmif', what: 'a HEIC photograph; convert it' },
+];
+
 /** What downloads leave in the place of a file, of whatever kind that is, and what it may be packed into. */
 const PLACEHOLDERS: readonly Format[] = [
   { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
@@ -67,6 +77,10 @@ function whichOf(formats: readonly Format[], bytes: Uint8Array): string | undefi
 /** What the first bytes say that stands in the place of a file. */
 export const placeholder = (bytes: Uint8Array): string | undefined =>
   bytes.length === 0 ? 'an empty file' : whichOf(PLACEHOLDERS, bytes);
+
+/** The same of what is none of the images that are read. */
+export const otherImage = (bytes: Uint8Array): string | undefined =>
+  placeholder(bytes) ?? whichOf(IMAGES, bytes);
 
 /** The same of what is no UTF-8. */
 export const otherDocument = (bytes: Uint8Array): string | undefined =>

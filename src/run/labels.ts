@@ -34,7 +34,9 @@ export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
     if (IMAGE.test(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
     if (!/^\d{1,9}$/.test(value))
-      throw new InputError(`${at}: expected a class number as label, got "${value}"`);
+      throw new InputError(
+        `${at}: expected a class number as label, got "${value}"; the model's first class is 0`,
+      );
     rows.push({ file, label: Number(value), at });
   }
   return rows;

@@ -204,7 +204,7 @@ describe.concurrent('data that does not fit the model', () => {
     await pruneRefused(
       MOBILENET,
       [...CALIBRATION, '--label-offset', '5'],
-      /label \d+ is outside the model's 10 classes/,
+      /calib": label \d+ is outside the model's 10 classes, which are 0 to 9; see --label-offset/,
     );
     await refused(
       ['eval', MOBILENET, '--data', images(image(1))],

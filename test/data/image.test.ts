@@ -353,7 +353,11 @@ function repeatFrame(avif: Uint8Array, times: number): Uint8Array {
 describe('decodeImage', () => {
   test.each([
     ['an empty file', new Uint8Array(0)],
-    ['something else', new TextEncoder().encode('GIF89a')],
+    ['something else', new TextEncoder().encode('PNG')],
+    ['a GIF; convert it', new TextEncoder().encode('GIF89a')],
+    ['a BMP; convert it', new TextEncoder().encode('BM')],
+    ['a TIFF; convert it', new TextEncoder().encode('II*\0')],
+    ['a HEIC photograph; convert it', new TextEncoder().encode('\0\0\0\x18ftypheic')],
   ])('refuses %s', async (what, bytes) => {
     await expect(decodeImage(bytes, 'x')).rejects.toThrow(
       new FormatError(`"x": expected a PNG, JPEG, WebP or AVIF image, got ${what}`),

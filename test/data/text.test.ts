@@ -339,6 +339,21 @@ describe('a long text, which is tokenised by parts, has the ids of one piece:', 
     ).toBe(true);
   });
 
+  test('unless it has no place to be cut, and is too long for that', () => {
+    const encode = openTokenizer(json);
+    expect(encode('a'.repeat(2 ** 17)).length).toBeGreaterThan(1000);
+    for (const long of ['a'.repeat(2 ** 24 + 1), `${text} ${'a'.repeat(2 ** 24)}`]) {
+      expect(() => encode(long)).toThrow(
+        expect.objectContaining({
+          code: 'ERR_OSSCAR_OUT_OF_MEMORY',
+          message: expect.stringMatching(
+            /^167\d{5} characters in one piece, which the tokenizer gives no place to cut, more than 16777216$/,
+          ),
+        }),
+      );
+    }
+  });
+
   test('which some tokenizers cannot take at all', () => {
     const tokenizer = {
       ...bare,

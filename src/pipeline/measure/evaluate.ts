@@ -38,18 +38,18 @@ export async function metricOf(
   { predictsTokens }: Pick<Chain, 'predictsTokens'>,
   samples: Dataset,
 ): Promise<Metric | undefined> {
-  if (!predictsTokens) return accuracy(outputs);
+  if (!predictsTokens) return accuracy(outputs, samples.name);
   const { loss, vocabulary } = await textLoss(outputs);
   return { name: 'perplexity', value: Math.exp(loss), samples: samples.size, chance: vocabulary };
 }
 
-async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undefined> {
+async function accuracy(batches: AsyncIterable<Outputs>, name?: string): Promise<Metric | undefined> {
   let [right, samples, classes] = [0, 0, 0];
   for await (const { batch, values } of batches) {
     const { labels, count } = batch;
     if (!labels) return undefined;
     const [scores] = values.values();
-    right += hits(scores, labels, count).filter(Boolean).length;
+    right += hits(scores, labels, count, name).filter(Boolean).length;
     samples += count;
     classes = scores.data.length / count;
   }
@@ -58,14 +58,16 @@ async function accuracy(batches: AsyncIterable<Outputs>): Promise<Metric | undef
 
 /**
  * Whether the largest of a sample's scores is at its label.
+ *
+ * @param name  of the dataset
  * @throws {InputError} where a label is outside the classes
  */
-export function hits({ data }: FloatTensor, labels: Int32Array, count: number): boolean[] {
+export function hits({ data }: FloatTensor, labels: Int32Array, count: number, name?: string): boolean[] {
   const classes = data.length / count;
   return Array.from({ length: count }, (_, i) => {
     if (labels[i] < 0 || labels[i] >= classes) {
       throw new InputError(
-        `label ${labels[i]} is outside the model's ${classes} classes; see \`labelOffset\``,
+        `${name === undefined ? '' : `"${name}": `}label ${labels[i]} is outside the model's ${classes} classes, which are 0 to ${classes - 1}; see \`labelOffset\``,
       );
     }
     return argmax(data.subarray(i * classes, (i + 1) * classes)) === labels[i];

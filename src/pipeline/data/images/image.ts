@@ -6,7 +6,7 @@
 import { convertIndexedToRgb, type DecodedPng, decode as decodePng } from 'fast-png';
 import { FormatError } from '../../../errors.ts';
 import { expectBytes } from '../../../expect.ts';
-import { placeholder } from '../../../formats.ts';
+import { otherImage } from '../../../formats.ts';
 import { avifFrame, isAvif } from './avif.ts';
 import type { Decode } from './codec.ts';
 import { checkSize, type DecodedImage, type Frame } from './frame.ts';
@@ -105,7 +105,7 @@ export const IMAGE_FORMATS = 'PNG, JPEG, WebP or AVIF';
 function formatOf(bytes: Uint8Array, name: string): ImageFormat {
   const format = FORMATS.find((it) => it.is(bytes));
   if (format) return format;
-  const what = placeholder(bytes) ?? 'something else';
+  const what = otherImage(bytes) ?? 'something else';
   throw new FormatError(`"${name}": expected a ${IMAGE_FORMATS} image, got ${what}`);
 }
 

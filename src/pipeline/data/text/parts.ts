@@ -1,6 +1,7 @@
 // Long texts, tokenised by parts: in one piece a tokenizer takes forty times the text's bytes, and cannot take some at
 // all. What a part ends with is decided by the tokenizer itself: the tokens around a cut have to be the same without it.
 
+import { OutOfMemoryError } from '../../../errors.ts';
 import { concatenate } from '../../../graph/tensor.ts';
 
 /** A text to token ids. */
@@ -16,6 +17,10 @@ export interface Encoders {
 const PART = 2 ** 16;
 /** Characters on either side of a cut, tokenised with it and without: far more than a word has. */
 const SIDE = 2 ** 10;
+/** Characters that are tokenised in one piece, where they cannot be cut: 640 MiB. */
+const MOST = 2 ** 24;
+/** Of what the tokenizer makes of a character on the way. */
+const BYTES = 40;
 /** White space between words that is looked at, for each part. */
 const TRIED = 16;
 
@@ -26,8 +31,13 @@ interface Cut {
   readonly next: number;
 }
 
-/** The ids of a text as the tokenizer gives them in one piece, which it is asked for where it cannot be cut. */
-export function encodeInParts(text: string, { whole, bare }: Encoders): Int32Array {
+/**
+ * The ids of a text as the tokenizer gives them in one piece, which it is asked for where it cannot be cut.
+ *
+ * @throws {OutOfMemoryError} where that is too long
+ */
+export function encodeInParts(text: string, encoders: Encoders): Int32Array {
+  const [whole, bare] = [encoders.whole, encoders.bare].map(bounded);
   const first = text.length > PART + SIDE ? findCut(text, PART, bare) : undefined;
   const around = first && specialsAround(text.slice(0, SIDE), { whole, bare });
   if (!around) return whole(text);
@@ -39,6 +49,16 @@ export function encodeInParts(text: string, { whole, bare }: Encoders): Int32Arr
   }
   return concatenate(Int32Array, [...parts, bare(text.slice(from)), around.after]);
 }
+
+const bounded =
+  (encode: ToIds): ToIds =>
+  (text) => {
+    if (text.length <= MOST) return encode(text);
+    throw new OutOfMemoryError(
+      `${text.length} characters in one piece, which the tokenizer gives no place to cut, more than ${MOST}`,
+      BYTES * text.length,
+    );
+  };
 
 /** Some place behind `at` where the text can be cut; none near its end. */
 function findCut(text: string, at: number, bare: ToIds): Cut | undefined {
