@@ -70,11 +70,17 @@ export function parseJson(text: string, where: string): unknown {
 
 /** @throws {FormatError} if the bytes are not UTF-8, or more than a string holds */
 export function decodeUtf8(bytes: Uint8Array, where: string): string {
+  const head = bytes.subarray(0, TELLING);
+  // UTF-16 without the mark at its beginning is UTF-8 too, in which every other character is none.
+  if (head.filter((byte) => byte === 0).length > head.length / 4)
+    throw new FormatError(
+      `${where}: it is ${otherDocument(head) ?? 'UTF-16 text, or none; save it as UTF-8'}`,
+    );
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch (cause) {
     if (cause instanceof TypeError) {
-      const other = otherDocument(bytes.subarray(0, TELLING));
+      const other = otherDocument(head);
       throw new FormatError(`${where}: ${other ? `it is ${other}` : 'not UTF-8 text; save it as UTF-8'}`, {
         cause,
       });

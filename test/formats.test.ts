@@ -63,6 +63,7 @@ test.each([
   ['PAR1\x15\xff', 'a Parquet file; write its texts to .txt or .jsonl'],
   ['%PDF-1.4\xff', 'a PDF file; take the text out of it'],
   ['\xff\xfeI\0n\0', 'UTF-16 text; save it as UTF-8'],
+  ['I\0n\0', 'UTF-16 text, or none; save it as UTF-8'],
 ])('other files instead of text: %j', (content, what) => {
   expect(() => decodeUtf8(latin1(content), '"a.txt"')).toThrow(`"a.txt": it is ${what}`);
 });
