@@ -284,13 +284,14 @@ describe('parsePreprocessing', () => {
 
   // biome-ignore lint/suspicious/noExplicitAny: what callers without types may give
   test.each<[any, string]>([
-    [{ size: 0 }, '`size`: expected pixels, as 224, or height and width, as 192, 256, got 0'],
+    [{ size: 0 }, '`size`: expected pixels up to 65535, as 224, or height and width, as 192, 256, got 0'],
     [{ size: [1, 2, 3] }, '`size`:'],
     [{ size: 2.5 }, '`size`:'],
     [{ size: '224' }, '`size`:'],
     [{ size: [224, 0] }, '`size`:'],
     [{ size: 65536 }, '`size`:'],
-    [{ multiple: 0 }, '`multiple`: expected a whole number above 0, got 0'],
+    [{ multiple: 0 }, '`multiple`: expected a whole number from 1 to 65535, got 0'],
+    [{ multiple: 1e9 }, '`multiple`: expected a whole number from 1 to 65535, got 1000000000'],
     [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, cover, got "stretch"'],
     [{ layout: 'NCHW' }, '`layout`: expected one of nchw, nhwc, got "NCHW"'],
     [{ color: 'grey' }, '`color`: expected one of rgb, bgr, gray, got "grey"'],
@@ -372,7 +373,7 @@ describe('preprocessor_config.json', () => {
     [{ image_mean, image_std: [1, 2] }, '"image_std" expected 1 or 3 numbers, got [1,2]'],
     [{ image_mean, image_std: [0] }, '"image_std" expected a number above 0, got 0'],
     [{ size: { height: 2, width: -1 } }, '"size" expected whole numbers above 0, got -1'],
-    [{ size: 70_000 }, '"size": expected pixels, as 224'],
+    [{ size: 70_000 }, '"size": expected pixels up to 65535, as 224'],
     [{ crop_size: 2.5 }, '"crop_size" expected whole numbers above 0, got 2.5'],
   ])('refuses %o', (fields, message) => {
     expect(() => parsePreprocessorConfig(JSON.stringify(fields), 'p.json')).toThrow(`"p.json": ${message}`);

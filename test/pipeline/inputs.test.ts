@@ -390,7 +390,9 @@ describe('samples by input name', () => {
     expect(() => jsonSample({ input_ids: [[1, 2], [3]] }, input, 'line 2')).toThrow(
       'line 2: "input_ids": expected numbers in lists of equal length',
     );
-    expect(() => jsonSample({ ids: [1] }, input, 'line 3')).toThrow('line 3: "ids" is neither an input');
+    expect(() => jsonSample({ ids: [1] }, input, 'line 3')).toThrow(
+      /^line 3: "ids" is neither an input of the model nor a label; its inputs are "input_ids"/,
+    );
   });
 
   test.each([

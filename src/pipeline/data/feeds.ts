@@ -81,10 +81,8 @@ function checkSample(inputs: FeedSample['inputs'], input: ModelInput, name: stri
   const known = namesOf(input);
   expectObject(`"${name}"`, 'inputs', inputs);
   for (const given of Object.keys(inputs)) {
-    if (!known.includes(given)) {
-      const list = known.map((it) => `"${it}"`).join(', ');
-      throw new InputError(`"${name}": the model has no input "${given}"; its inputs are ${list}`);
-    }
+    if (!known.includes(given))
+      throw new InputError(`"${name}": the model has no input "${given}"; ${listOf(known)}`);
   }
   if (!inputs[main]) throw new InputError(`"${name}": no values for the input "${main}"`);
   const closed = shape.map((dim, axis) => (open[axis] ? -1 : dim));
@@ -225,10 +223,13 @@ export function jsonSample(value: object, input: ModelInput, at: string): FeedSa
   for (const [key, content] of Object.entries(value)) {
     if (known.includes(key)) inputs[key] = tensorOf(content, `${at}: "${key}"`);
     else if (LABELS.test(key) && Number.isInteger(content)) label = content as number;
-    else throw new InputError(`${at}: "${key}" is neither an input of the model nor a label`);
+    else
+      throw new InputError(`${at}: "${key}" is neither an input of the model nor a label; ${listOf(known)}`);
   }
   return { inputs, name: at, ...(label !== undefined && { label }) };
 }
+
+const listOf = (inputs: readonly string[]) => `its inputs are ${inputs.map((it) => `"${it}"`).join(', ')}`;
 
 function tensorOf(value: unknown, at: string): FloatTensor {
   const dims: number[] = [];

@@ -7,7 +7,7 @@ import { FormatError, InputError } from '../../../errors.ts';
 import { expectDims, expectObject, isObject, said } from '../../../expect.ts';
 import { parseJson } from '../../../json.ts';
 import { checkValues } from '../../../limits.ts';
-import { expectNames, type Options, oneOf } from '../../../options.ts';
+import { expectNames, type Options, oneOf, wholeFrom } from '../../../options.ts';
 import { counted } from '../../../printable.ts';
 import { formatShape } from '../npy.ts';
 import type { DecodedImage } from './frame.ts';
@@ -63,8 +63,10 @@ export interface PreprocessingOptions extends Partial<Omit<Preprocessing, 'mean'
   std?: number | readonly number[];
 }
 
+/** Of a JPEG, at most. */
+const LONGEST_SIDE = 65535;
 const isSide = (n: unknown): n is number =>
-  Number.isInteger(n) && (n as number) > 0 && (n as number) <= 65535;
+  Number.isInteger(n) && (n as number) > 0 && (n as number) <= LONGEST_SIDE;
 const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && size.every(isSide);
 const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
 const listed = (values: unknown) => (typeof values === 'number' ? [values] : values);
@@ -76,8 +78,11 @@ const areAbove0 = (given: unknown) => isChannels(given) && (listed(given) as num
 
 const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
 export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
-  size: [(size) => isSide(size) || isSize(size), 'pixels, as 224, or height and width, as 192, 256'],
-  multiple: [isSide, 'a whole number above 0'],
+  size: [
+    (size) => isSide(size) || isSize(size),
+    `pixels up to ${LONGEST_SIDE}, as 224, or height and width, as 192, 256`,
+  ],
+  multiple: wholeFrom(1, LONGEST_SIDE),
   resize: oneOf(...RESIZES),
   scale: [isAbove0, 'a number above 0'],
   mean: [isChannels, CHANNELS],
