@@ -65,6 +65,16 @@ const scalars = () =>
   );
 const dictionaries = (count: number) =>
   torchFile(new Pickle().raw(new Uint8Array(count).fill(0x7d)).end(), {}, { deflate: true });
+/** Names are all that the entries have: of each zip.js makes 8 kB. */
+const archive = () =>
+  writeZip(
+    ['archive/data.pkl', ...Array.from({ length: limits.zipEntries - 1 }, (_, i) => `${i}`)].map(
+      (name, i) => ({
+        name,
+        bytes: i === 0 ? new Pickle().raw(Uint8Array.of(0x7d)).end() : new Uint8Array(0),
+      }),
+    ),
+  );
 const png = () => encodePng({ width: side, height: side, channels: 4, depth: 16, data: blank(4, 16) });
 const rgba = () => ({ width: side, height: side, data: blank(4, 8) as Uint8Array });
 const tenBits = () =>
@@ -109,6 +119,7 @@ export const WORST: readonly Worst[] = [
     count: MIB,
     most: 400,
   },
+  { parser: 'torch', of: 'empty entries', make: archive, count: limits.zipEntries, most: 2000 },
   { parser: 'npy', of: 'bytes', make: () => array(MIB), most: PLAIN },
   { parser: 'npz', of: 'bytes', make: () => npz(MIB, false), most: PLAIN },
   { parser: 'npz', of: 'bytes, deflated', make: () => npz(16 * MIB, true), count: 32 * MIB, most: 15 },

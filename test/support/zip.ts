@@ -98,7 +98,7 @@ export function writeZip(files: readonly ZipFile[], { zip64 = false } = {}): Uin
     );
   }
   const start = at;
-  push(...directory);
+  push(Buffer.concat(directory));
   const size = at - start;
   const end = at;
   const count = files.length;
@@ -125,8 +125,8 @@ export function writeZip(files: readonly ZipFile[], { zip64 = false } = {}): Uin
         [4, ALL_ONES],
       ]
     : [
-        [2, count],
-        [2, count],
+        [2, Math.min(count, 0xffff)],
+        [2, Math.min(count, 0xffff)],
         [4, size],
         [4, start],
       ];
