@@ -7,7 +7,7 @@ import { checkJsonBytes, decodeUtf8, type JsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import { linesOf } from './lines.ts';
 import { isFolder, type Place, readJsonAt } from './place.ts';
-import { idsOf, type Piece, partsOf, readSentencePieces, type SentencePieces } from './sentencepiece.ts';
+import type { Piece, SentencePieces } from './sentencepiece.ts';
 
 const TOKENIZER = 'tokenizer.json';
 /** Says which special tokens are added. */
@@ -179,6 +179,7 @@ function pieced(
     ...kind,
     files: [file],
     async read(folder, settings) {
+      const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts'); // which few folders need
       const path = pathIn(folder, file);
       const read = readSentencePieces(await readBytes(folder, file), path);
       const isPrefixed = read.isPrefixed && settings.add_prefix_space !== false;
