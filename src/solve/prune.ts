@@ -171,7 +171,7 @@ function pruneOn(
   }
   const weights = problems.length === 1 ? [1] : problems.map(weightOf);
   if (method !== 'osscar') return byOthers(kernels, { problems, weights }, options, method);
-  return kernels.scoped(() => osscar(kernels, { problems, weights }, options));
+  return kernels.scoped(() => osscar(operation, kernels, { problems, weights }, options));
 }
 
 /** Layers that share a support, and what the objective of each counts for. */
@@ -235,7 +235,7 @@ function byOthers(
 /** Names of the supports that a search starts from, in the order of their objectives in a report. */
 const STARTS = ['greedy', 'magnitude', 'forward'];
 
-function osscar(kernels: Kernels, shared: Shared, options: LayerOptions): SharedResult {
+function osscar(operation: string, kernels: Kernels, shared: Shared, options: LayerOptions): SharedResult {
   const { problems, weights } = shared;
   const [{ groups }] = problems;
   const { keep, support, protect, groupsPerStep = 1, precision = 'f32', wholeCurve = false } = options;
@@ -256,7 +256,7 @@ function osscar(kernels: Kernels, shared: Shared, options: LayerOptions): Shared
     const way = SEARCHES.indexOf(search);
     const elimination = [keep, Math.min(groupsPerStep, groups), precision === 'f32', wholeCurve] as const;
     const bounds = [maxSwaps, Math.min(Math.round(swapGroups), groups)] as const;
-    expectDefinite('pruneLayer', kernels.abi.prune(space.state, ...elimination, way, ...bounds));
+    expectDefinite(operation, kernels.abi.prune(space.state, ...elimination, way, ...bounds));
     const { report } = space;
     const { swaps, optimal, remaining, start, starts } = report;
     const all = { objective: report.dense, damping: report.denseDamping };

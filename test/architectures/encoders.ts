@@ -288,16 +288,21 @@ export const DEBERTA: Config = {
   type_vocab_size: 0,
 };
 
-export const EMBEDDING_GEMMA: Config = {
-  model_type: 'gemma3_text',
-  architectures: ['Gemma3TextModel'],
-  use_bidirectional_attention: true,
+/** Sizes of decoders that are read as encoders. */
+const DECODER: Config = {
   hidden_size: HIDDEN,
   intermediate_size: FFN,
   num_hidden_layers: BLOCKS,
   num_attention_heads: HEADS,
   num_key_value_heads: HEADS,
   head_dim: DH,
+};
+
+export const EMBEDDING_GEMMA: Config = {
+  model_type: 'gemma3_text',
+  architectures: ['Gemma3TextModel'],
+  use_bidirectional_attention: true,
+  ...DECODER,
   max_position_embeddings: POSITIONS,
   query_pre_attn_scalar: 7,
   rms_norm_eps: 1e-6,
@@ -313,12 +318,7 @@ export const SEEING_QWEN3: Config = {
   model_type: 'qwen3',
   architectures: ['Qwen3Model'],
   is_causal: false,
-  hidden_size: HIDDEN,
-  intermediate_size: FFN,
-  num_hidden_layers: BLOCKS,
-  num_attention_heads: HEADS,
-  num_key_value_heads: HEADS,
-  head_dim: DH,
+  ...DECODER,
   hidden_act: 'silu',
   max_position_embeddings: POSITIONS,
   rms_norm_eps: 1e-6,

@@ -109,6 +109,17 @@ test('take layers of the same number of groups', () => {
   expect(() => pruneLayers(kernels, [], { keep: 3 })).toThrow('"problems" expected at least one');
 });
 
+test('are refused where an H is not positive definite, by the name of the call', () => {
+  const [a, b] = [layerOf(1, 2, 1, false), layerOf(1, 2, 2, false)];
+  const wrong = { ...b, H: b.H.map((h) => -h) };
+  expect(() => pruneLayers(kernels, [a, wrong], { keep: 3 })).toThrow(
+    /^pruneLayers: expected a positive definite H/,
+  );
+  expect(() => pruneLayer(kernels, wrong, { keep: 3 })).toThrow(
+    /^pruneLayer: expected a positive definite H/,
+  );
+});
+
 test('take the memory that is stated, which is not that of all their rows', async () => {
   const problems = Array.from({ length: 12 }, (_, seed) => layerOf(4, 6, seed, true));
   for (const search of ['greedy', 'swap'] as const) {
