@@ -363,17 +363,20 @@ function gather<T>(s: Elimination, first: i32, count: i32, C: usize): void {
   const live = s.live * b;
   const rows = s.problem.rows;
   for (let j = 0; j < live; j++) enter(rows, j, entry(s.order, j / b) * b + j % b);
-  const isHalf: i32 = s.Vt == s.T ? -1 : 0;
+  const isHalf = sizeof<T>() == 8; // T lies below the diagonal only: see `Vt`
   const width = isHalf ? GATHERED : live;
   for (let begin = 0; begin < live; begin += width) {
     const end = min(live, begin + width);
     let c = C;
     for (let i = first * b; i < (first + count) * b; i++) {
       const g = entry(rows, i);
+      const row = at<T>(s.T, p, g, 0);
       for (let j = begin; j < end; j++) {
         const h = entry(rows, j);
-        const below = (g - h) & ((g - h) >> 31) & isHalf; // min(g − h, 0), without a branch that nobody can foresee
-        store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, g - below, h + below)));
+        if (isHalf) {
+          const below = (g - h) & ((g - h) >> 31); // min(g − h, 0), without a branch that nobody can foresee
+          store<T>(c + <usize>j * sizeof<T>(), load<T>(at<T>(s.T, p, g - below, h + below)));
+        } else store<T>(c + <usize>j * sizeof<T>(), load<T>(row + <usize>h * sizeof<T>()));
       }
       c += <usize>p * sizeof<T>();
     }
