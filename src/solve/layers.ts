@@ -120,9 +120,9 @@ export function solveLayers(
   const weightsOn = (problem: LayerProblem, rows: Int32Array, onto?: Steps) =>
     method === 'magnitude' ? denseOn(problem, rows) : refitRows(kernels, problem, rows, onto).W;
   const solved = damped.map(({ problem, damping }, i) => {
-    const isWhole = chosen && problems.length === 1 && problems[0] === problem && !steps;
+    const isWhole = chosen && problems[i] === problem && !layers[i].gone?.length && !steps;
     const onto = steps === undefined ? undefined : { most: steps, block: layers[i].block };
-    const W = isWhole ? chosen.W[0] : weightsOn(problem, rowsLeft(problem.p, layers[i], kept), onto);
+    const W = isWhole ? chosen.W[i] : weightsOn(problem, rowsLeft(problem.p, layers[i], kept), onto);
     return { W, bias: refits(method) ? refitBias(problem, W) : undefined, damping };
   });
   return { kept, layers: solved, relativeError: chosen?.relativeError, curve: chosen?.curve };

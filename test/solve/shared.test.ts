@@ -10,6 +10,7 @@ import {
   pruneLayers,
   refit,
   SEARCHES,
+  solveLayers,
 } from '../../src/solve/index.ts';
 import {
   activations,
@@ -130,3 +131,22 @@ test('take the memory that is stated, which is not that of all their rows', asyn
     expect(stated).toBeLessThan(layersWasmBytes([jointProblem(problems)], search) - 8 * (12 * 96) ** 2);
   }
 });
+
+test.each(METHODS)(
+  'layers that are solved together have the weights that their groups were chosen with: %s',
+  (method) => {
+    const layers = [1, 2].map((seed) => {
+      const X = activations(6 * GROUPS, GROUPS, seed);
+      const [Y, W] = [normals(6 * GROUPS * 4, seed + 5), normals(GROUPS * 4, seed + 9)];
+      return { W, fit: naiveStatistics(X, Y, GROUPS, 4), groupSize: 1 };
+    });
+    const solved = solveLayers(kernels, layers, { method, blend: 1, damping: 0.01 }, 9);
+    const dampDead = method !== 'osscar';
+    const problems = layers.map(({ W, fit }) =>
+      layerProblem(kernels, fit, W, { groupSize: 1, blend: 1, damping: 0.01, dampDead }),
+    );
+    const pruned = pruneLayers(kernels, problems, { method, keep: 9 });
+    expect(solved.kept).toEqual(pruned.kept);
+    expect(solved.layers.map(({ W }) => W)).toEqual(pruned.W);
+  },
+);
