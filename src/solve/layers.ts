@@ -26,6 +26,8 @@ export interface Layer extends Pick<ProblemOptions, 'bias'>, LayerRows {
   readonly fit: LayerStatistics;
   /** Of samples that were held out, by which the damping is chosen. */
   readonly heldOut?: LayerStatistics;
+  /** λ, where this layer's is known; left out, as the recipe says. */
+  readonly damping?: number;
   /** Where weights become multiples of scales: rows of W in order that share one for each output, 16 or more; default: all. */
   readonly block?: number;
 }
@@ -37,6 +39,7 @@ const LAYER: Fields<Layer> = {
   W: true,
   fit: true,
   heldOut: true,
+  damping: true,
   bias: true,
   groupSize: true,
   free: true,
@@ -59,6 +62,7 @@ export interface LayerRecipe
 
 const { method, search, groupsPerStep, wholeCurve, support } = LAYER_OPTIONS;
 const { blend, damping } = PROBLEM_OPTIONS;
+const LAYER_BOUNDS = { block: wholeFrom(LEAST_BLOCK), damping };
 const RECIPE: Options<LayerRecipe> = {
   method,
   search,
@@ -148,7 +152,7 @@ export function checkLayers(
   if (layers.length === 0) throw new ShapeError(`${operation}: "layers" expected at least one`);
   for (const [i, layer] of layers.entries()) {
     expectFields(operation, `layers[${i}]`, layer, LAYER);
-    const { fit, heldOut, block } = layer;
+    const { fit, heldOut, block, damping } = layer;
     expectObject(operation, 'fit', fit);
     if (heldOut) expectObject(operation, 'heldOut', heldOut);
     expectWeights(operation, layer.W, fit);
@@ -157,7 +161,7 @@ export function checkLayers(
       if (rows !== undefined && !(rows instanceof Int32Array && rows.every((row) => row >= 0 && row < fit.p)))
         throw new InputError(`${operation}: "${name}" expected an Int32Array of rows of ${fit.p}`);
     }
-    expectOptions(operation, { block }, { block: wholeFrom(LEAST_BLOCK) });
+    expectOptions(operation, { block, damping }, LAYER_BOUNDS);
   }
 }
 
@@ -173,8 +177,8 @@ function expectWeights(operation: string, W: Layer['W'], { p, m }: { p: number; 
 /** A layer's problem on all samples, damped as holds best on the held-out ones. */
 function dampedProblem(
   kernels: Kernels,
-  { W, fit, heldOut, bias, ...rows }: Layer,
-  { method = 'osscar', damping: given, blend }: LayerRecipe,
+  { W, fit, heldOut, bias, damping: own, ...rows }: Layer,
+  { method = 'osscar', damping: recipes, blend }: LayerRecipe,
   keep = (rows.free?.length ?? fit.p) / rows.groupSize,
 ): { problem: LayerProblem; damping: number } {
   // The methods of others choose as published.
@@ -187,6 +191,7 @@ function dampedProblem(
     dampDead,
     H: new Float64Array(triangle(fit.p)),
   };
+  const given = own ?? recipes;
   const isChosen = given === undefined && heldOut && refits(method);
   const damping = isChosen
     ? chooseDamping(kernels, fit, heldOut, W, options, keep, rows)

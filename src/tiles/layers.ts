@@ -52,8 +52,8 @@ export async function solveTiled(
   { memory = Number.POSITIVE_INFINITY, scratch }: TiledLimits = {},
 ): Promise<SolvedLayers> {
   const { W: W0, fit, bias, groupSize, free, gone } = layer;
-  const { method = 'osscar', blend, damping = DEFAULT_DAMPING, groupsPerStep, wholeCurve, support } = recipe;
-  const { steps } = recipe;
+  const { method = 'osscar', blend, groupsPerStep, wholeCurve, support, steps } = recipe;
+  const { damping = recipe.damping ?? DEFAULT_DAMPING } = layer;
   if (keep !== undefined && method !== 'osscar') {
     throw new InputError(
       `${method}: a layer of ${fit.p} inputs does not fit one memory, and in tiles there is osscar alone`,

@@ -489,6 +489,21 @@ test('channels of volumes that others repeat go without loss, before convolution
   expect(difference(await outputs(bytes, unseen), await outputs(written.model, unseen))).toBeLessThan(1e-3);
 });
 
+test('layers of a dense block choose their damping with the first channels that they lose, and with the last', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  let x = b.conv(b.input([8, 1, 1]), 12, 1);
+  for (let i = 0; i < 4; i++)
+    x = b.node('Concat', [x, b.conv(b.relu(x), 12, 1)], { axis: 1 }, { channels: b.channels(x) + 12 });
+  const bytes = b.output(b.gemm(b.flatten(b.relu(x)), 5)).build();
+  // Few rows, of which most pull differently.
+  const { report } = await prune(bytes, await noise(40, [8, 1, 1]), { target: 'self', producers: false });
+  const dampings = report.layers.map(({ damping }) => damping);
+  const last = dampings.map((own) => own.at(-1)!);
+  expect(dampings.map((own) => own.length)).toEqual([5, 4, 3, 2, 1]);
+  expect(new Set(last.slice(0, -1)).size).toBe(1);
+  expect(last.at(-1)).not.toBe(last[0]);
+});
+
 test('what reads a normalisation is refitted to what that gives without the channels that go', async () => {
   const bytes = GRAPHS['LayerNormalization between layers'].build(new OnnxBuilder({ seed: 3 })).build();
   const { analysis, ...opened } = await openModel(bytes, { engine });

@@ -219,7 +219,7 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     { ...layers(), bais: 1 },
   ],
   [
-    'solveLayers: "layers[0]" has no field "outputs"; expected W, fit, heldOut, bias, groupSize, free, gone, block',
+    'solveLayers: "layers[0]" has no field "outputs"; expected W, fit, heldOut, damping, bias, groupSize, free, gone, block',
     (it) => solveLayers(kernels, [it], recipe, 2),
     { ...layers(), outputs: 1 },
   ],
@@ -250,6 +250,11 @@ test.each<readonly [message: string, call: (options: never) => unknown, options:
     'solveLayers: "block" expected a whole number from 16 on, got 8',
     (it) => solveLayers(kernels, [it], recipe, 2),
     { ...layers(), block: 8 },
+  ],
+  [
+    'solveLayers: "damping" expected a number from 0 on, got -1',
+    (it) => solveLayers(kernels, [it], recipe, 2),
+    { ...layers(), damping: -1 },
   ],
   [
     'solveTiled: "memory" expected bytes, a number from 0 on, got "8GiB"',

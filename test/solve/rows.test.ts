@@ -108,6 +108,8 @@ describe('a layer of which some rows are free', () => {
     const own = { ...layer(3, false, 14), heldOut: layer(40).fit, free, gone };
     const { layers } = solveLayers(kernels, [own], { blend: 1 }, 1);
     expect(layers[0].damping).toBeGreaterThan(1e-2); // few rows, whose targets are noise
+    const known = solveLayers(kernels, [{ ...own, damping: 0.2 }], { blend: 1, damping: 0.1 }, 1);
+    expect(known).toEqual(solveLayers(kernels, [own], { blend: 1, damping: 0.2 }, 1));
     expect([...layers[0].W.subarray(21, 24)]).toEqual([0, 0, 0]);
   });
 

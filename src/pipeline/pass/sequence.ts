@@ -292,23 +292,34 @@ function namesOfCuts({ cuts }: Step): object[] {
 
 /** The channels that stay of each structure, and the layers that read them. */
 async function choose(
-  { run, pass, gone, opened }: Walk,
-  { maps, cuts }: Step,
+  { run, pass, gone, opened, layers: before }: Walk,
+  { maps, cuts, unsettled }: PlacedStep,
   sums: readonly Sums[],
 ): Promise<SolvedStep> {
   const { model } = opened;
   if (cuts.length === 0)
     return { cuts: [], layers: await solveEach(run, pass, opened, maps, layersOf(model, maps, sums, gone)) };
+  const keys = maps.map(layerKey);
+  const known = new Map(
+    before.flatMap(({ structure, damping }) =>
+      structure.consumers.map((it, i) => [layerKey(it), damping[i]] as const),
+    ),
+  );
   let removed = gone;
   const chosen: SolvedCut[] = [];
   let solved: SolvedLayers['layers'] = [];
   // What went with a structure is zero in the layers, though not in the sums: the next one is chosen as if it had been removed before.
-  for (const cut of cuts) {
+  for (const [i, cut] of cuts.entries()) {
     const { structure } = cut;
-    const layers = layersOf(model, maps, sums, removed, structure);
+    const isLast = i === cuts.length - 1;
+    // Dense blocks: a layer loses rows with each layer before it. Its damping is chosen with the first of them, and with the last.
+    const layers = layersOf(model, maps, sums, removed, structure).map((layer, j) =>
+      isLast && !unsettled.has(keys[j]) ? layer : { ...layer, damping: known.get(keys[j]) },
+    );
     const { layers: own, ...rest } = await solveTogether(run, pass, opened, maps, layers, cut);
     removed = goneWith(removed, structure, rest.kept);
     chosen.push({ ...rest, damping: own.map(({ damping }) => damping) });
+    for (const [j, { damping }] of own.entries()) known.set(keys[j], damping);
     solved = own;
   }
   return { cuts: chosen, layers: solved };

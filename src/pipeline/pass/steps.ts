@@ -133,15 +133,20 @@ export interface PlacedStep extends Step {
   readonly from: number;
   /** Of the following step. */
   readonly nextPosition?: number;
+  /** Layers, by key, of which later steps remove more rows. */
+  readonly unsettled: ReadonlySet<string>;
 }
 
 export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
   let from = Number.POSITIVE_INFINITY;
+  let unsettled: ReadonlySet<string> = new Set();
   const backwards = steps.toReversed().map((step, i, reversed): PlacedStep => {
-    const { position, cuts, producers = [], turned = [] } = step;
+    const { position, maps, cuts, producers = [], turned = [] } = step;
     const changed = [...producers, ...turned, ...cuts.flatMap(({ structure }) => insideOf(structure))];
     from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
-    return { ...step, from, nextPosition: reversed[i - 1]?.position };
+    const all = { ...step, from, nextPosition: reversed[i - 1]?.position, unsettled };
+    if (cuts.length > 0) unsettled = new Set([...unsettled, ...maps.map(layerKey)]);
+    return all;
   });
   return backwards.reverse();
 }
