@@ -2,9 +2,12 @@
 // an edit puts a new one under the same name, so that clones of a model can share the bytes.
 
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
+import { sum } from '../sum.ts';
 import { bitsOf, type DataType, isFloat } from './dtype.ts';
 import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 import type { TensorProto } from './onnx_pb.ts';
+
+export { sum };
 
 export interface Tensor {
   readonly name: string;
@@ -21,10 +24,6 @@ export type Floats = Float32Array | Float64Array;
 /** Number of elements. */
 export function elements(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1);
-}
-
-export function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }
 
 /** A copy of all parts, one after the other. */

@@ -19,6 +19,7 @@ import {
   type Options,
   SWITCH,
 } from '../options.ts';
+import { sum } from '../sum.ts';
 import { formBytes } from './memory';
 import { triangle } from './triangle.ts';
 import { expectKernels, type LayerProblem, requireGroups, requireLength, Workspace } from './workspace.ts';
@@ -234,8 +235,4 @@ export function innerProduct(A: ArrayLike<number>, B: ArrayLike<number>, before 
   let sum = before;
   for (let i = 0; i < A.length; i++) sum += A[i] * B[i];
   return sum;
-}
-
-export function sum(values: readonly number[]): number {
-  return values.reduce((total, value) => total + value, 0);
 }

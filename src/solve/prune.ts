@@ -4,6 +4,7 @@ import { InputError, ShapeError } from '../errors.ts';
 import { expectObjects, said } from '../expect.ts';
 import type { Kernels } from '../kernel/index.ts';
 import { expectOptions, LATER, numberFrom, type Options, oneOf, required } from '../options.ts';
+import { sum } from '../sum.ts';
 import { GREEDY, hasTableau, swapsAtMost } from './constants';
 import {
   checkGroups,
@@ -14,7 +15,7 @@ import {
   magnitudeSupport,
 } from './eliminate.ts';
 import { PACKING_BYTES, problemBytes, pruneBytes } from './memory';
-import { dampingOf, dataOf, innerProduct, sum, weightOf } from './problem.ts';
+import { dampingOf, dataOf, innerProduct, weightOf } from './problem.ts';
 import { areGroups, groupRows, objectiveOf, refit } from './refit.ts';
 import {
   denseOn,
