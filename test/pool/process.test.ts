@@ -112,7 +112,7 @@ test('layer.js is made of kernels, solver, tiles and pool', async () => {
     'node_modules/comlink/dist/esm/node-adapter.mjs',
   ]);
   const folders = inputs.filter((input) => input.startsWith('src/')).map((input) => input.split('/')[1]);
-  const single = 'errors expect finite inflate options printable system turn version'
+  const single = 'errors expect finite inflate options printable sum system turn version'
     .split(' ')
     .map((name) => `${name}.ts`);
   expect(new Set(folders)).toEqual(new Set([...single, 'kernel', 'pool', 'solve', 'tiles']));
