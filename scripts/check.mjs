@@ -36,7 +36,7 @@ if (isAll) {
     check('npm run --silent docs'),
     suite('vitest run --config vitest.browser.config.ts'),
     // The oldest V8, and JavaScriptCore; `npm run test:runtimes` has them all.
-    check('node scripts/runtimes.mjs node20 bun'),
+    check('node scripts/runtimes.mjs --beside-suite node20 bun'),
   );
   // A fresh clone has no shared models; where they are, every file that the suite names must be there.
   if (existsSync(process.env.OSSCAR_SHARED ?? '../shared'))

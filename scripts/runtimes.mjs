@@ -1,6 +1,7 @@
 // `npm run test:runtimes`: the core's tests, a whole prune and pruned layers in every runtime that is promised, each
 // installed on demand into build/runtimes/. Fails where a test fails, or where kept sets or hashes differ.
-// `-- node22 deno` runs only these; `-- --write` puts the table into docs/runtimes.md.
+// `-- node22 deno` runs only these; `-- --write` puts the table into docs/runtimes.md; beside the main suite, which has run the
+// core's tests in this very Node, `-- --beside-suite` has them counted there, not run again.
 
 import { execFile, execFileSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -46,7 +47,9 @@ const RUNTIMES = {
   },
 };
 
-const names = process.argv.slice(2).filter((argument) => argument !== '--write');
+const names = process.argv.slice(2).filter((argument) => !['--write', '--beside-suite'].includes(argument));
+const isTested = ({ label, package: spec }) =>
+  process.argv.includes('--beside-suite') && label === 'Node' && spec.endsWith(`@${process.versions.node}`);
 for (const name of names) {
   if (!Object.hasOwn(RUNTIMES, name)) {
     console.error(`no runtime "${name}"; there are ${Object.keys(RUNTIMES).join(', ')}`);
@@ -170,9 +173,10 @@ function install(runtime) {
 
 /** What a runtime reports. */
 async function run(runtime) {
-  const { args } = runtime;
+  const flags = runtime.args.slice(0, -1);
+  const script = [`${FOLDER}/${runtime.args.at(-1)}`, ...(isTested(runtime) ? ['--count'] : [])];
   const options = { encoding: 'utf8', timeout: HANG_MS, maxBuffer: 2 ** 27 };
-  const child = [placeOf(runtime).path, [...args.slice(0, -1), `${FOLDER}/${args.at(-1)}`], options];
+  const child = [placeOf(runtime).path, [...flags, ...script], options];
   const stdout = await new Promise((resolve) => {
     execFile(...child, (_, stdout) => resolve(stdout)).stderr.pipe(process.stderr);
   });
@@ -206,7 +210,7 @@ function complaintsOf({ core, model, layers }, expected) {
 function rowOf(label, { version, core, model, layers }, complaints) {
   const short = (hash) => `\`${hash.slice(0, 12)}\``;
   const hashes = new Set(layers.map(({ sha256 }) => sha256.map(short).join(' ')));
-  const tests = `${core.passed} passed${core.failures.length > 0 ? `, ${core.failures.length} failed` : ''}`;
+  const tests = `${core.passed} ${core.isCounted ? 'counted' : 'passed'}${core.failures.length > 0 ? `, ${core.failures.length} failed` : ''}`;
   const outcome = complaints.length === 0 ? 'equal' : 'different';
   return `| ${label} ${version} | ${tests} | ${short(model.sha256)} | ${[...hashes].join('; ')} | ${outcome} |`;
 }

@@ -8,7 +8,7 @@ import { type RuntimeResult, THREADS } from './result.ts';
 
 const FIXTURES = 'test/fixtures';
 
-const core = await runCore();
+const core = await runCore(process.argv.includes('--count'));
 const osscar = await import(new URL('../../dist/model.js', import.meta.url).href);
 const images = calibrationImages(FIXTURES);
 const read = async (name: string) => new Uint8Array(await readFile(`${FIXTURES}/${name}`));
