@@ -48,12 +48,14 @@ describe.each<[Site]>([['plain'], ['esbuild'], ['vite']])('%s files', (site) => 
     const request = (entry: Entry, kind: string, job: object) =>
       visit(browser, `${server.url}/index.html`, entry, { kind, job });
 
-    // Isolation is nothing to one thread, where bundlers put files nothing to isolation: of bundled files each half is seen once.
+    // Where bundlers put files is nothing to isolation: of bundled files each half is seen once.
+    const isPlain = site === 'plain';
+    const half = isolated ? 0 : 1;
     const entries: readonly [string, Entry][] = [
       ['the page', 'runInPage'],
       ['a module worker', 'runInWorker'],
     ];
-    test.each(site === 'plain' ? entries : [entries[isolated ? 0 : 1]])(
+    test.each(isPlain ? entries : [entries[half]])(
       'gives the channels and the file of Node in %s',
       async (_, entry) => {
         const { result, complaints } = await request(entry, 'model', modelJob);
@@ -62,25 +64,30 @@ describe.each<[Site]>([['plain'], ['esbuild'], ['vite']])('%s files', (site) => 
       },
     );
 
-    test('prunes in one call', async () => {
-      const { result, complaints, workers } = await request('runInPage', 'call', modelJob);
-      expect(result.bytes).toBeLessThan(60_000);
-      expect(workers).toBeGreaterThan(1); // that of the guard, and those that solve
-      expect(complaints).toEqual([]);
-    });
+    if (isPlain || !isolated)
+      test('prunes in one call', async () => {
+        const { result, complaints, workers } = await request('runInPage', 'call', modelJob);
+        expect(result.bytes).toBeLessThan(60_000);
+        expect(workers).toBeGreaterThan(1); // that of the guard, and those that solve
+        expect(complaints).toEqual([]);
+      });
 
-    test.each<[number, Entry]>([
-      [1, 'runInPage'],
+    const sessions: readonly [number, Entry][] = [
       [2, 'runInPage'],
       [4, 'runInWorker'],
-    ])('gives the layers of Node with %i threads of a session (%s)', async (threads, entry) => {
-      const { result, complaints, workers } = await request(entry, 'layers', { threads, simd: 'baseline' });
-      const shared = isolated && threads > 1;
-      const inWorker = entry === 'runInWorker';
-      expect(result).toEqual({ ...expectedLayers, threads, shared, inWorker, isolated });
-      if (!inWorker) expect(workers).toBe(threads > 1 ? threads : 0);
-      expect(complaints).toEqual([]);
-    });
+      [1, 'runInPage'],
+    ];
+    test.each(isPlain ? sessions : [sessions[half]])(
+      'gives the layers of Node with %i threads of a session (%s)',
+      async (threads, entry) => {
+        const { result, complaints, workers } = await request(entry, 'layers', { threads, simd: 'baseline' });
+        const shared = isolated && threads > 1;
+        const inWorker = entry === 'runInWorker';
+        expect(result).toEqual({ ...expectedLayers, threads, shared, inWorker, isolated });
+        if (!inWorker) expect(workers).toBe(threads > 1 ? threads : 0);
+        expect(complaints).toEqual([]);
+      },
+    );
 
     // onnxruntime refuses threads without isolation.
     if (!isolated) return;
