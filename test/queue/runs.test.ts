@@ -90,8 +90,8 @@ afterAll(async () => {
   await redis.stop();
 });
 
+// One worker is below: beside a lost one for a file, for a folder in a run that was stopped.
 describe.each([
-  [1, 'folder'],
   [2, 'file'],
   [3, 'folder'],
 ] as const)('%d workers', (count, kind) => {
