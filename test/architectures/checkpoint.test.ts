@@ -223,6 +223,17 @@ describe('configOf', () => {
     expect(gemma.configOf(uniform(gemma, 3, 3, 5)).statement).toContain('5 refuses a gemma2');
   });
 
+  test.each([
+    ['llama', {}, 'stock transformers (4.48 or later)'],
+    ['qwen3', {}, 'stock transformers (4.51 or later)'],
+    ['qwen3, seeing all', { model_type: 'qwen3', is_causal: false }, 'stock transformers (5 or later)'],
+    ['qwen3_vl', { text_config: LLAMA }, 'stock transformers (4.57 or later)'],
+    ['internlm2', {}, 'with the code that this model came with'],
+  ])('says which transformers read it: %s', (model_type, more, readers) => {
+    const model = describeModel({ ...LLAMA, model_type, ...more });
+    expect(model.configOf(uniform(model, 4, 2, 5)).statement).toContain(readers);
+  });
+
   test('needs osscar.json for fewer heads where transformers counts factors by their number', () => {
     const rope_scaling = { type: 'longrope', short_factor: [1, 2, 3, 4], long_factor: [1, 2, 3, 4] };
     const model = describeModel({ ...PHI3, rope_scaling });

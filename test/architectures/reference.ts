@@ -1,10 +1,10 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_llama, modeling_mistral, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
-// modeling_rope_utils). Slow, and shares nothing with the code under test.
+// modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone and modeling_minicpm beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
@@ -94,6 +94,46 @@ function opt(
   return linear(x, weights, config.tie_word_embeddings === false ? 'lm_head' : `${at}.embed_tokens`);
 }
 
+/** What Llama's relatives call their parts. */
+export function llamaNames({ model_type: type }: Config) {
+  const qkv = (labels: string[], name: (label: string) => string) => labels.map(name);
+  const usual = {
+    tokens: 'model.embed_tokens',
+    layers: 'model.layers',
+    norms: ['input_layernorm', 'post_attention_layernorm'],
+    qkv: qkv(['q', 'k', 'v'], (label) => `self_attn.${label}_proj`),
+    headNorms: ['self_attn.q_norm', 'self_attn.k_norm'],
+    out: 'self_attn.o_proj',
+    mlp: ['mlp.gate_proj', 'mlp.up_proj', 'mlp.down_proj'],
+    last: 'model.norm',
+    output: 'lm_head',
+  };
+  if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
+  if (type === 'hunyuan_v1_dense')
+    return { ...usual, headNorms: ['self_attn.query_layernorm', 'self_attn.key_layernorm'] };
+  if (type === 'internlm2')
+    return {
+      ...usual,
+      tokens: 'model.tok_embeddings',
+      norms: ['attention_norm', 'ffn_norm'],
+      qkv: ['attention.wqkv'],
+      out: 'attention.wo',
+      mlp: ['feed_forward.w1', 'feed_forward.w3', 'feed_forward.w2'],
+      output: 'output',
+    };
+  if (type !== 'exaone') return usual;
+  return {
+    ...usual,
+    tokens: 'transformer.wte',
+    layers: 'transformer.h',
+    norms: ['ln_1', 'ln_2'],
+    qkv: qkv(['q', 'k', 'v'], (label) => `attn.attention.${label}_proj`),
+    out: 'attn.attention.out_proj',
+    mlp: ['mlp.c_fc_0', 'mlp.c_fc_1', 'mlp.c_proj'],
+    last: 'transformer.ln_f',
+  };
+}
+
 function llama(
   config: Config,
   sizes: readonly BlockSizes[],
@@ -102,38 +142,49 @@ function llama(
 ): Rows {
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
-  const eps = config.rms_norm_eps as number;
+  const eps = (config.rms_norm_eps ?? config.layer_norm_epsilon) as number;
   const type = String(config.model_type);
+  const names = llamaNames(config);
   const isGlm = type === 'glm' || type === 'glm4';
   const portion = (config.partial_rotary_factor ?? (isGlm ? 0.5 : 1)) as number;
   const rope = ropeReference(config, dh, portion, tokens.length);
   const turn = isGlm || type === 'ernie4_5' || type === 'helium' ? turnNeighboursReference : turnReference;
-  const multiplier = (name: string) => (config[name] ?? 1) as number; // granite
+  const multiplier = (name: string) => (config[name] ?? 1) as number; // granite, and below MiniCPM
+  const added =
+    multiplier('residual_multiplier') *
+    (multiplier('scale_depth') / Math.sqrt(type === 'minicpm' ? sizes.length : 1));
   const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
   const isFused = config.model_type === 'phi3';
-  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
-  x = times(x, multiplier('embedding_multiplier'));
+  let x = tokens.map((token) => row(weights, `${names.tokens}.weight`, token));
+  x = times(x, multiplier('embedding_multiplier') * multiplier('scale_emb'));
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn, experts } = size;
-    const layer = `model.layers.${i}`;
-    const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
-    let [q, k, v] = isFused
-      ? slices(linear(h, weights, `${layer}.self_attn.qkv_proj`), widthsOf(size, dh))
-      : ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
-    if (config.model_type === 'qwen3' || config.model_type === 'qwen3_moe') {
-      q = perHead(q, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.q_norm`, eps)[0]);
-      k = perHead(k, dh, (head) => rmsNorm([head], weights, `${layer}.self_attn.k_norm`, eps)[0]);
-    }
+    const layer = `${names.layers}.${i}`;
+    const h = rmsNorm(x, weights, `${layer}.${names.norms[0]}`, eps);
+    const maps = names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
+    let [q, k, v] =
+      type === 'internlm2'
+        ? byHeads(maps[0], size, dh)
+        : isFused
+          ? slices(maps[0], widthsOf(size, dh))
+          : maps;
+    const normed = (y: Rows, name: string) =>
+      perHead(y, dh, (head) => rmsNorm([head], weights, `${layer}.${name}`, eps)[0]);
+    const normHeads = () => {
+      [q, k] = [q, k].map((y, at) => normed(y, names.headNorms[at]));
+    };
+    if (type === 'qwen3' || type === 'qwen3_moe') normHeads();
     if (config.model_type !== 'smollm3' || smolTurns(config, i)) {
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
+    if (type === 'hunyuan_v1_dense') normHeads();
     const seesAll = config.is_causal === false;
     const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i), seesAll });
-    let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
+    let attended = linear(mixed, weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
-    x = add(x, times(attended, multiplier('residual_multiplier')));
-    const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
+    x = add(x, times(attended, added));
+    const g = rmsNorm(x, weights, `${layer}.${names.norms[1]}`, eps);
     if (experts) {
       x = add(x, mixture(g, config, weights, layer, experts.length));
       continue;
@@ -146,17 +197,18 @@ function llama(
     const [gate, up] =
       isFused || isGlm
         ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
-        : ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
-    const inner = product(activate(gate, config.hidden_act as string), up);
-    let added = linear(inner, weights, `${layer}.mlp.down_proj`);
-    if (type === 'glm4') added = rmsNorm(added, weights, `${layer}.post_mlp_layernorm`, eps);
-    x = add(x, times(added, multiplier('residual_multiplier')));
+        : names.mlp.slice(0, 2).map((name) => linear(g, weights, `${layer}.${name}`));
+    const inner = product(activate(gate, (config.hidden_act ?? config.activation_function) as string), up);
+    let thought = linear(inner, weights, `${layer}.${names.mlp[2]}`);
+    if (type === 'glm4') thought = rmsNorm(thought, weights, `${layer}.post_mlp_layernorm`, eps);
+    x = add(x, times(thought, added));
   }
-  x = rmsNorm(x, weights, 'model.norm', eps);
+  x = rmsNorm(x, weights, names.last, eps);
   if (config.is_causal === false) return x;
   const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
-  const logits = linear(x, weights, isTied ? 'model.embed_tokens' : 'lm_head');
-  return times(logits, 1 / multiplier('logits_scaling'));
+  const logits = linear(x, weights, isTied ? names.tokens : names.output);
+  const shrunk = type === 'minicpm' ? (config.dim_model_base as number) / x[0].length : 1;
+  return times(logits, shrunk / multiplier('logits_scaling'));
 }
 
 /** Experts, token by token. */

@@ -29,6 +29,8 @@ export function ropeReference(
     case 'linear':
       return { inverse: plain.map((f) => f / parameters.factor), factor: 1 };
     case 'dynamic': {
+      if (parameters.alpha)
+        return { inverse: inverseOf(base * parameters.alpha ** (dims / (dims - 2)), dims), factor: 1 }; // hunyuan_v1_dense
       const s = parameters.factor;
       const longest = Math.max(length, limit);
       const stretched = base * ((s * longest) / limit - (s - 1)) ** (dims / (dims - 2));

@@ -1,7 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { widthsOf } from './reference.ts';
+import { llamaNames, widthsOf } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
@@ -167,6 +167,16 @@ const EXAONE4: Config = {
   sliding_window: 4,
   sliding_window_pattern: 2,
 };
+const EXAONE: Config = {
+  ...WITHOUT_ACTIVATION,
+  model_type: 'exaone',
+  activation_function: 'silu',
+  num_hidden_layers: undefined,
+  num_layers: BLOCKS,
+  rms_norm_eps: undefined,
+  layer_norm_epsilon: 1e-5,
+};
+const HUNYUAN: Config = { ...LLAMA, model_type: 'hunyuan_v1_dense', head_dim: 6 };
 const GLM: Config = { ...LLAMA, model_type: 'glm', head_dim: 8 };
 const NEMOTRON: Config = { ...WITHOUT_ACTIVATION, model_type: 'nemotron', norm_eps: 1e-5 };
 const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
@@ -367,6 +377,31 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       residual_multiplier: 0.4,
       logits_scaling: 2,
     },
+  },
+  'minicpm, tied': {
+    config: {
+      ...LLAMA,
+      model_type: 'minicpm',
+      scale_emb: 3,
+      scale_depth: 0.7,
+      dim_model_base: 16,
+      tie_word_embeddings: true,
+    },
+  },
+  hunyuan: { config: HUNYUAN },
+  'hunyuan, larger base': {
+    config: { ...HUNYUAN, rope_scaling: { type: 'dynamic', alpha: 5, factor: 1 }, attention_bias: true },
+  },
+  internlm2: { config: { ...LLAMA, model_type: 'internlm2', bias: false } },
+  'internlm2 with biases, pruned': {
+    config: { ...LLAMA, model_type: 'internlm2' },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
+  },
+  internlm3: { config: { ...LLAMA, model_type: 'internlm3', qkv_bias: true, bias: true } },
+  exaone: { config: EXAONE },
+  'exaone, tied, pruned': {
+    config: { ...EXAONE, tie_word_embeddings: true },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
   },
   'phi3, window': { config: { ...PHI3, sliding_window: 5 } },
   'phi3, partly rotary, longrope, short': {
@@ -772,7 +807,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
-  } else if (/^(olmo|stablelm|starcoder|cohere|exaone|nemotron)/.test(String(type))) {
+  } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
@@ -806,55 +841,63 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('model.final_layernorm', HIDDEN, true);
     output();
   } else {
-    const hasBias = config.use_bias === true;
-    const attentionBias = hasBias || config.attention_bias === true;
+    const hasBias = config.use_bias === true || config.bias === true;
+    const names = llamaNames(config);
+    const isInternLM2 = type === 'internlm2';
+    const attentionBias = hasBias || config.attention_bias === true || (isInternLM2 && config.bias !== false);
     const mlpBias = hasBias || config.mlp_bias === true;
     const outBias =
       config.attention_out_bias === true || (attentionBias && !/^(glm|helium|seed)/.test(String(type)));
     const isBiased =
       ['glm', 'glm4', 'seed_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
-    tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
+    tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
       const { q, k, v, fused, mixed } = widths(size);
-      const layer = `model.layers.${i}`;
+      const layer = `${names.layers}.${i}`;
       const qkvBias =
-        attentionBias || isBiased || type === 'qwen2' || (type === 'qwen2_moe' && config.qkv_bias !== false);
-      norm(`${layer}.input_layernorm`, HIDDEN, false);
+        attentionBias ||
+        isBiased ||
+        config.qkv_bias === true ||
+        type === 'qwen2' ||
+        (type === 'qwen2_moe' && config.qkv_bias !== false);
+      norm(`${layer}.${names.norms[0]}`, HIDDEN, false);
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
         linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
       } else {
-        for (const [part, width] of Object.entries({ q, k, v }))
-          linear(`${layer}.self_attn.${part}_proj`, width, HIDDEN, qkvBias);
+        const columns = isInternLM2 ? [fused] : [q, k, v];
+        for (const [at, name] of names.qkv.entries())
+          linear(`${layer}.${name}`, columns[at], HIDDEN, qkvBias);
         if (type === 'glm' || type === 'glm4') {
           linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
         } else if (type === 'arcee') {
           linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
+        } else if (isInternLM2 || type === 'exaone') {
+          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
+          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
         } else gatedMlps(layer, size, config, linear, mlpBias);
       }
-      linear(`${layer}.self_attn.o_proj`, HIDDEN, mixed, outBias);
+      linear(`${layer}.${names.out}`, HIDDEN, mixed, outBias);
       if (type === 'glm4') {
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
       }
-      if (type === 'qwen3' || type === 'qwen3_moe' || type === 'gemma3_text') {
-        norm(`${layer}.self_attn.q_norm`, dh, false);
-        norm(`${layer}.self_attn.k_norm`, dh, false);
-      }
-      norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
+      if (/^(qwen3|gemma3_text|hunyuan)/.test(String(type)))
+        for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
+      norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
       if (type === 'gemma2' || type === 'gemma3_text') {
         norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
         norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
       }
     }
-    norm('model.norm', HIDDEN, false);
+    norm(names.last, HIDDEN, false);
     const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
-    if (!isTied) linear('lm_head', VOCABULARY, HIDDEN, false);
+    if (!isTied) linear(names.output, VOCABULARY, HIDDEN, false);
   }
   return weights;
 }

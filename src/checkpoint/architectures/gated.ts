@@ -1,5 +1,5 @@
-// Blocks with the names that Llama has for their parts, mostly with a gated MLP: of Llama's relatives, Gemma, OLMo, EXAONE, StableLM,
-// Nemotron and Command R.
+// Blocks with the names that Llama has for their parts, or others for the same parts, mostly with a gated MLP: of Llama's relatives, Gemma, OLMo,
+// EXAONE, InternLM, StableLM, Nemotron and Command R.
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
@@ -9,12 +9,16 @@ export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
   /** Whether q, k and v, the attention's output, and the MLP have biases. */
   readonly biases: { readonly qkv: boolean; readonly out: boolean; readonly mlp: boolean };
-  /** Gate and up are one tensor; of `all` q, k and v are another. */
-  readonly fused?: 'mlp' | 'all';
+  /** Those that Llama has others for. */
+  readonly names?: Partial<Names>;
+  /** q, k and v are one tensor, of each key-value head side by side or of all; gate and up are another. */
+  readonly fused?: { readonly qkv?: 'byHeads' | 'whole'; readonly mlp?: true };
   /** The MLP has no gate. */
   readonly isPlain?: boolean;
   /** Normalises queries and keys over each head's features, by the same weights or by the head's own, or over those of all heads together. */
   readonly headNorms?: 'each' | 'own' | 'together';
+  /** Whether these are behind the rotation. */
+  readonly areNormsBehind?: boolean;
   /** Bounds of queries, keys and values. */
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
@@ -32,6 +36,36 @@ export interface GatedBlocks {
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
 
+/** Names of modules, those in a block without it. */
+export interface Names {
+  readonly prefix: string;
+  readonly blocks: string;
+  readonly qkv: (label: Label) => string;
+  readonly out: string;
+  readonly qNorm: string;
+  readonly kNorm: string;
+  readonly gate: string;
+  readonly up: string;
+  readonly down: string;
+  readonly tokens: string;
+  readonly last: string;
+  readonly output: string;
+}
+
+const LLAMA: Names = {
+  prefix: 'model.',
+  blocks: 'layers',
+  qkv: (label) => `self_attn.${label}_proj`,
+  out: 'self_attn.o_proj',
+  qNorm: 'self_attn.q_norm',
+  kNorm: 'self_attn.k_norm',
+  gate: 'mlp.gate_proj',
+  up: 'mlp.up_proj',
+  down: 'mlp.down_proj',
+  tokens: 'embed_tokens',
+  last: 'norm',
+  output: 'lm_head',
+};
 /** Names of the norms of what attention and MLP get, and of what they give before it is added. */
 interface Norms {
   readonly before?: Readonly<Record<'attention' | 'mlp', string>>;
@@ -45,19 +79,17 @@ export const AFTER: Norms = {
 
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, cap, activation } = parts;
+  const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
-  const named = (name: string) => `layers.${i}.${name}`;
+  const named = (name: string) => `${names.blocks}.${i}.${name}`;
   const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
   const headNorm = (name: string) =>
     headNorms && { ...parts.norm(named(name)), isByHead: headNorms === 'own' };
-  const wide = (label: 'gate' | 'up') =>
-    fused
-      ? linear(named('mlp.gate_up_proj'), biases.mlp, { label })
-      : linear(named(`mlp.${label}_proj`), biases.mlp);
+  const wide = (label: 'gate' | 'up') => linear(named(names[label]), biases.mlp, fused?.mlp && { label });
   const mlp = (): Mlp => ({
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
-    down: linear(named('mlp.down_proj'), biases.mlp),
+    down: linear(named(names.down), biases.mlp),
     activation,
   });
   return {
@@ -65,13 +97,14 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     gain,
     attentionNorm: norm(before?.attention),
     attention: {
-      qkv: (label: Label) =>
-        fused === 'all'
-          ? linear(named('self_attn.qkv_proj'), biases.qkv, { label })
-          : linear(named(`self_attn.${label}_proj`), biases.qkv),
-      out: linear(named('self_attn.o_proj'), biases.out),
-      qNorm: headNorm('self_attn.q_norm'),
-      kNorm: headNorm('self_attn.k_norm'),
+      qkv: (label: Label) => {
+        const part = fused?.qkv && { label, byHeads: fused.qkv === 'byHeads' };
+        return linear(named(names.qkv(label)), biases.qkv, part);
+      },
+      out: linear(named(names.out), biases.out),
+      qNorm: headNorm(names.qNorm),
+      kNorm: headNorm(names.kNorm),
+      areNormsBehind: parts.areNormsBehind,
       normsTogether: headNorms === 'together',
       clip,
       rope: parts.rope(i),
@@ -93,13 +126,14 @@ export function gatedModel<B extends Pick<Description, 'hidden' | 'sizes'>>(
   tied: boolean,
   parts: GatedBlocks,
 ) {
+  const { prefix, tokens, last, output } = { ...LLAMA, ...parts.names };
   return {
     ...base,
     sizes: { ...base.sizes, kvHeads },
-    prefixes: ['model.', ''],
-    embedding: { tokens: 'embed_tokens', width: base.hidden },
+    prefixes: [prefix, ''],
+    embedding: { tokens, width: base.hidden },
     block: (i: number) => gatedBlock(i, parts),
-    head: { norm: parts.norm('norm'), output: tied ? undefined : 'lm_head' },
+    head: { norm: parts.norm(last), output: tied ? undefined : output },
     ignored: FREQUENCIES,
   };
 }

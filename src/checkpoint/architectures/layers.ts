@@ -181,7 +181,7 @@ export function attention(
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, headDim);
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap } = parts;
-  const { slopes, relative, ways, window } = parts;
+  const { slopes, relative, ways, window, areNormsBehind } = parts;
   const isWhole = heads === dense.heads;
   const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
@@ -193,7 +193,11 @@ export function attention(
     const normed = headNorm && !normsTogether ? norm(g, headNorm, value, features, count) : value;
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, features]
   };
-  const turned = (value: string) => (rope ? turn(g, value, rope, keyDim, context) : value);
+  const turned = (label: 'q' | 'k', count: number, headNorm?: Norm) => {
+    const value = split(label, count, keyDim, areNormsBehind ? undefined : headNorm);
+    const placed = rope ? turn(g, value, rope, keyDim, context) : value;
+    return headNorm && areNormsBehind ? norm(g, headNorm, placed, keyDim) : placed;
+  };
   const kept = (kind: 'key' | 'value', value: string) => context.extend?.(kind, value) ?? value;
   const repeated = (value: string, features: number) => {
     if (heads === kvHeads) return value;
@@ -202,8 +206,8 @@ export function attention(
     return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
   };
 
-  const queries = g.node('Mul', [turned(split('q', heads, keyDim, qNorm)), g.scalar(scale)]);
-  const keys = repeated(kept('key', turned(split('k', kvHeads, keyDim, kNorm))), keyDim);
+  const queries = g.node('Mul', [turned('q', heads, qNorm), g.scalar(scale)]);
+  const keys = repeated(kept('key', turned('k', kvHeads, kNorm)), keyDim);
   const values = repeated(kept('value', split('v', kvHeads, valueDim)), valueDim);
   const turnedKeys = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] });
   const products = capped(g, g.node('MatMul', [queries, turnedKeys]), cap);

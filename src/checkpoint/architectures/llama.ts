@@ -1,7 +1,18 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
-// and 4, GLM-4, ERNIE 4.5, Helium, Arcee, Seed-OSS. SmolLM, SmolLM2 and Falcon 3 call themselves llama.
+// and 4, GLM-4, ERNIE 4.5, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3. SmolLM, SmolLM2 and Falcon 3 call themselves
+// llama.
 
-import { common, flag, givenHeadDim, integer, positive, rmsNorm, unsupported } from './config.ts';
+import {
+  type Conventions,
+  common,
+  flag,
+  givenHeadDim,
+  integer,
+  positive,
+  rmsNorm,
+  section,
+  unsupported,
+} from './config.ts';
 import { BEFORE, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, wholeRopeOf } from './rope.ts';
@@ -9,7 +20,10 @@ import type { Architecture, Config } from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
-interface Kind extends Pick<GatedBlocks, 'fused' | 'isPlain' | 'norms'> {
+interface Kind extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind'> {
+  /** Names of fields of config.json, where these are others, and that of what norms add. */
+  readonly fields?: Conventions['names'];
+  readonly epsilonField?: string;
   /** Biases of q, k and v; of the attention's output; of the MLP. */
   readonly qkvBias: (config: Config) => boolean;
   readonly outBias: (config: Config) => boolean;
@@ -17,7 +31,10 @@ interface Kind extends Pick<GatedBlocks, 'fused' | 'isPlain' | 'norms'> {
   /** Normalises queries and keys over each head's features. */
   readonly headNorm?: true;
   /** Embeddings, scores, what is added and logits have factors of their own. */
-  readonly multipliers?: true;
+  readonly multipliers?: (
+    config: Config,
+    base: { readonly hidden: number; readonly blocks: number },
+  ) => Multipliers;
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: true;
   /** It has no field for the features of a head, or transformers makes what they become as wide as the stream. */
@@ -25,6 +42,8 @@ interface Kind extends Pick<GatedBlocks, 'fused' | 'isPlain' | 'norms'> {
   /** Part of a head's features that is turned, where config.json does not say it. Absent where all are. */
   readonly portion?: number;
   readonly pairsNeighbours?: true;
+  /** config.json with what it says of them as others say it. */
+  readonly rope?: (config: Config, headDim: number) => Config;
   /** Whether block i has rotary positions, and its window, where it slides. */
   readonly turns?: (config: Config, i: number) => boolean;
   readonly window?: (config: Config, i: number) => number | undefined;
@@ -39,16 +58,26 @@ interface Kind extends Pick<GatedBlocks, 'fused' | 'isPlain' | 'norms'> {
   readonly mustDivide?: true;
 }
 
+interface Multipliers {
+  readonly embedding: number;
+  readonly scores?: number;
+  readonly added: number;
+  readonly logits: number;
+}
+
 const no = () => false;
 const attentionBias = (config: Config) => flag(config, 'attention_bias', false);
 const mlpBias = (config: Config) => flag(config, 'mlp_bias', false);
 const useBias = (config: Config) => flag(config, 'use_bias', false);
 
+const FUSED_MLP = { gate: 'mlp.gate_up_proj', up: 'mlp.gate_up_proj' };
+
 const GLM: Kind = {
   qkvBias: (config) => flag(config, 'attention_bias', true),
   outBias: no,
   mlpBias: no,
-  fused: 'mlp',
+  names: FUSED_MLP,
+  fused: { mlp: true },
   portion: 0.5,
   pairsNeighbours: true,
   kvHeads: 2,
@@ -105,12 +134,89 @@ const KINDS: Readonly<Record<string, Kind>> = {
     base: 2e6,
     tied: true,
   },
-  granite: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, multipliers: true },
+  granite: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    multipliers: (config) => ({
+      embedding: positive(config, 'embedding_multiplier', 1),
+      scores: positive(config, 'attention_multiplier', 1),
+      added: positive(config, 'residual_multiplier', 1),
+      logits: 1 / positive(config, 'logits_scaling', 1),
+    }),
+  },
+  minicpm: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    multipliers: (config, { hidden, blocks }) => ({
+      embedding: positive(config, 'scale_emb', 1),
+      added: positive(config, 'scale_depth', 1) / Math.sqrt(blocks),
+      logits: positive(config, 'dim_model_base', 1) / hidden,
+    }),
+    dividesHidden: true,
+    tied: true,
+  },
+  hunyuan_v1_dense: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    names: { qNorm: 'self_attn.query_layernorm', kNorm: 'self_attn.key_layernorm' },
+    headNorm: true,
+    areNormsBehind: true,
+    rope: hunyuanRope,
+    epsilon: 1e-5,
+  },
+  internlm2: {
+    qkvBias: (config) => flag(config, 'bias', true),
+    outBias: (config) => flag(config, 'bias', true),
+    mlpBias: no,
+    names: {
+      qkv: () => 'attention.wqkv',
+      out: 'attention.wo',
+      gate: 'feed_forward.w1',
+      up: 'feed_forward.w3',
+      down: 'feed_forward.w2',
+      tokens: 'tok_embeddings',
+      output: 'output',
+    },
+    fused: { qkv: 'byHeads' },
+    norms: { before: { attention: 'attention_norm', mlp: 'ffn_norm' } },
+    dividesHidden: true,
+  },
+  internlm3: {
+    qkvBias: (config) => flag(config, 'qkv_bias', false),
+    outBias: (config) => flag(config, 'bias', false),
+    mlpBias: (config) => flag(config, 'bias', false),
+  },
+  exaone: {
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    fields: { blocks: 'num_layers', activation: 'activation_function' },
+    epsilonField: 'layer_norm_epsilon',
+    names: {
+      prefix: 'transformer.',
+      blocks: 'h',
+      qkv: (label) => `attn.attention.${label}_proj`,
+      out: 'attn.attention.out_proj',
+      gate: 'mlp.c_fc_0',
+      up: 'mlp.c_fc_1',
+      down: 'mlp.c_proj',
+      tokens: 'wte',
+      last: 'ln_f',
+    },
+    norms: { before: { attention: 'ln_1', mlp: 'ln_2' } },
+    dividesHidden: true,
+    epsilon: 1e-5,
+    tied: true,
+  },
   phi3: {
     qkvBias: no,
     outBias: no,
     mlpBias: no,
-    fused: 'all',
+    names: { ...FUSED_MLP, qkv: () => 'self_attn.qkv_proj' },
+    fused: { qkv: 'whole', mlp: true },
     portion: 1,
     window: givenWindow,
     epsilon: 1e-5,
@@ -164,8 +270,10 @@ export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
     const kind = KINDS[modelType];
+    if (!kind.hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
     const { headNorm, turns, window, mustDivide, dividesHidden, portion, pairsNeighbours } = kind;
     const { base, activation, tied } = common(config, modelType, {
+      names: kind.fields,
       activation: kind.activation ?? 'silu',
       tied: kind.tied ?? false,
       headDim: givenHeadDim(config) ?? kind.headDim,
@@ -173,36 +281,38 @@ export const llama: Architecture = {
     const { headDim, maxPositions, sizes } = base;
     const theta = { theta: 'rope_theta', base: kind.base };
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
+    const ropes = kind.rope?.(config, headDim) ?? config;
     const rope =
       portion === undefined
-        ? wholeRopeOf(config, rotary)
-        : ropeOf(config, { ...rotary, portion: positive(config, 'partial_rotary_factor', portion) });
-    const epsilon = positive(config, 'rms_norm_eps', kind.epsilon ?? 1e-6);
-    const factor = (name: string) => (kind.multipliers ? positive(config, name, 1) : undefined);
+        ? wholeRopeOf(ropes, rotary)
+        : ropeOf(ropes, { ...rotary, portion: positive(config, 'partial_rotary_factor', portion) });
+    const epsilon = positive(config, kind.epsilonField ?? 'rms_norm_eps', kind.epsilon ?? 1e-6);
+    const factors = kind.multipliers?.(config, base);
     const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
     const experts =
       kind.hasExperts && mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, activation);
     const parts = {
       norm: (name: string) => rmsNorm(name, epsilon),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
+      names: kind.names,
       fused: kind.fused,
       isPlain: kind.isPlain,
       norms: kind.norms,
       headNorms: headNorm ? ('each' as const) : undefined,
-      gain: factor('residual_multiplier'),
-      scale: factor('attention_multiplier') ?? headDim ** -0.5,
+      areNormsBehind: kind.areNormsBehind,
+      gain: factors?.added,
+      scale: factors?.scores ?? headDim ** -0.5,
       rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
       activation,
       mixture: experts?.mixture,
     };
-    const logits = factor('logits_scaling');
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
       sizesOf: experts?.sizesOf,
-      embedding: { ...model.embedding, scale: factor('embedding_multiplier') },
-      head: { ...model.head, scale: logits && 1 / logits },
+      embedding: { ...model.embedding, scale: factors?.embedding },
+      head: { ...model.head, scale: factors?.logits },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: {
         ...base.fields,
@@ -223,6 +333,15 @@ function qwenMixtureWindow(config: Config, i: number): number | undefined {
   if (!flag(config, 'use_sliding_window', false)) return undefined;
   if (config.layer_types == null) throw unsupported('qwen2_moe', 'use_sliding_window without layer_types');
   return slidingWindow(config, i, () => false);
+}
+
+/** Frequencies of a base that is larger by `alpha`, whatever the length of a text. */
+function hunyuanRope(config: Config, headDim: number): Config {
+  const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
+  if ((all.rope_type ?? all.type) !== 'dynamic' || !all.alpha) return config;
+  const base = positive(all, 'rope_theta', positive(config, 'rope_theta', 10_000));
+  const rope_theta = base * positive(all, 'alpha') ** (headDim / (headDim - 2));
+  return { ...config, rope_scaling: undefined, rope_parameters: undefined, rope_theta };
 }
 
 function smolWindow(config: Config, i: number): number | undefined {

@@ -17,6 +17,7 @@ import {
   wholeGraph,
 } from './graphs.ts';
 import { featuresOf, isMixture, shareOf } from './layers.ts';
+import { firstRelease } from './releases.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -312,7 +313,7 @@ export class LanguageModel {
 
   /** What the config.json (and osscar.json) of a pruned model say. @throws {InputError} on impossible sizes */
   configOf(sizes: readonly BlockSizes[]): PrunedConfig {
-    const { fields, hidden, headDim, modelType, blocks, sizes: dense } = this.#description;
+    const { fields, headDim, modelType, blocks, sizes: dense } = this.#description;
     if (sizes.length !== blocks) {
       throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
@@ -365,14 +366,22 @@ export class LanguageModel {
         [fields.heads.kvHeads]: first.kvHeads,
         [fields.heads.headDim]: headDim,
       };
-    const refused = this.#isRefused(first.heads);
     return {
       config: this.#withFields({ ...Object.fromEntries(said), ...heads }),
-      statement: refused
-        ? `config.json says the sizes; transformers 4.48 and later 4.x read them, while 5 refuses a ${modelType} whose ` +
-          `hidden_size (${hidden}) is not a multiple of num_attention_heads (${first.heads}).`
-        : 'config.json says the sizes; stock transformers (4.48 or later) reads the folder.',
+      statement: `config.json says the sizes; ${this.#readers(first.heads)}`,
     };
+  }
+
+  /** Which transformers reads a config.json that says so many heads. */
+  #readers(heads: number): string {
+    const { hidden, modelType } = this.#description;
+    const since = firstRelease(this.#config, modelType);
+    if (since === undefined)
+      return 'transformers reads the folder with the code that this model came with, its .py files, which are not copied.';
+    return this.#isRefused(heads)
+      ? `transformers ${since} and later 4.x read them, while 5 refuses a ${modelType} whose ` +
+          `hidden_size (${hidden}) is not a multiple of num_attention_heads (${heads}).`
+      : `stock transformers (${since} or later) reads the folder.`;
   }
 
   /** Whether it can say so many neurons of an MLP, where it has a field for their number. */

@@ -175,9 +175,10 @@ export interface Block {
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
-    /** Over the features of each head, or of all heads together, before the rotation. */
+    /** Over the features of each head, or of all heads together, before the rotation, or of each head behind it. */
     readonly qNorm?: Norm;
     readonly kNorm?: Norm;
+    readonly areNormsBehind?: boolean;
     readonly normsTogether?: boolean;
     /** Bounds queries, keys and values on both sides, before the rotation. */
     readonly clip?: number;

@@ -1,0 +1,46 @@
+// Which transformers reads a model, for the user.
+
+import type { Config } from './types.ts';
+
+/** Of model types that the oldest release looked at (4.48) does not have: the first that does. */
+const SINCE: Readonly<Record<string, string>> = {
+  arcee: '4.53',
+  dinov3_vit: '4.56',
+  ernie4_5: '4.54',
+  exaone4: '4.54',
+  gemma3: '4.50',
+  gemma3_text: '4.50',
+  glm4: '4.51.3',
+  helium: '4.49',
+  hunyuan_v1_dense: '4.56',
+  internvl: '4.52',
+  mistral3: '4.50',
+  olmo3: '4.57',
+  qwen2_5_vl: '4.49',
+  qwen3: '4.51',
+  qwen3_moe: '4.51',
+  qwen3_vl: '4.57',
+  seed_oss: '4.56',
+  smollm3: '4.53',
+  smolvlm: '4.50',
+};
+const OLDEST = '4.48';
+
+/** Those that come with code of their own. */
+const WITH_CODE: readonly string[] = [
+  'exaone',
+  'gte',
+  'internlm2',
+  'internlm3',
+  'minicpm',
+  'new',
+  'nomic_bert',
+];
+
+/** Undefined where it is the model's own code that reads it. */
+export function firstRelease(config: Config, modelType: string): string | undefined {
+  if (WITH_CODE.includes(modelType)) return undefined;
+  if (config.is_causal === false) return '5';
+  if (config.use_bidirectional_attention === true) return '4.57'; // EmbeddingGemma
+  return SINCE[modelType] ?? OLDEST;
+}
