@@ -15,6 +15,8 @@ import {
   BEIT,
   BERT,
   CLIP,
+  CLIP_TEXT,
+  CONVOLVED,
   DEBERTA,
   DINOV2,
   DISTILBERT,
@@ -24,6 +26,7 @@ import {
   ESM,
   encoderReference,
   encoderWeights,
+  FIRST_DEBERTA,
   GTE,
   MODERNBERT,
   MPNET,
@@ -57,7 +60,7 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
-  const hasTypes = /^(bert|electra|nomic_bert|new)$/.test(model.architecture);
+  const hasTypes = /^(bert|electra|ernie|nomic_bert|new)$/.test(model.architecture);
   return {
     sample: { tokens, types: hasTypes ? types : undefined },
     feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },
@@ -101,9 +104,9 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     expect(maxDifference(Object.values(outputs)[0].data, expected)).toBeLessThan(TOLERANCE);
   });
 
-  // Rotary positions are turned of all tokens together.
+  // Rotary positions are turned of all tokens together, and a mask of those behind is of all.
   if (
-    !['modernbert', 'nomic_bert', 'new', 'gte', 'esm', 'dinov3_vit', 'gemma3_text', 'qwen3'].includes(
+    !/^(modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|clip_text_model)$/.test(
       model.architecture,
     )
   )
@@ -121,15 +124,16 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     });
 
   test('heads and neurons of a block are prunable, and nothing else, and go back into a checkpoint', async () => {
+    const i = config.conv_kernel_size ? 0 : 1; // the block with the convolution
     const data = Float32Array.from({ length: length * model.hidden }, (_, i) => Math.sin(i));
     const hidden = { dims: [1, length, model.hidden], data };
-    const block = await model.block(source, 1, { length });
+    const block = await model.block(source, i, { length });
     const values = await run(withAllValues(block), { hidden });
     const shapes = new Map(Object.entries({ ...values, hidden }).map(([name, { dims }]) => [name, dims]));
     const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
     expect(prunable.map(({ kind, groups }) => [kind, groups])).toEqual([
       ['head', 4],
-      ['channel', model.sizes[1].ffn],
+      ['channel', model.sizes[i].ffn],
     ]);
 
     const [kept, neurons] = [
@@ -137,10 +141,10 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
       [1, 2, 3, 5, 8, 13],
     ];
     const small = shrink(block, new Map(prunable.map((it, i) => [it, [kept, neurons][i]])));
-    const sizes = [model.sizes[0], sizesOf(small, model.headDim)];
-    expect(sizes[1]).toEqual({ heads: 2, kvHeads: 2, ffn: 6 });
+    const sizes = model.sizes.with(i, sizesOf(small, model.headDim));
+    expect(sizes[i]).toEqual({ heads: 2, kvHeads: 2, ffn: 6 });
     const pruned: Weights = new Map(weights);
-    for (const { name, shape, data } of model.tensorsOf(1, small, sizes[1]))
+    for (const { name, shape, data } of model.tensorsOf(i, small, sizes[i]))
       pruned.set(name, { shape, data });
     const { config: written, record } = model.configOf(sizes);
     const reopened = describeModel(written, record);
@@ -292,6 +296,9 @@ test.each([
   ['modernbert', MODERNBERT],
   ['esm', ESM],
   ['deberta-v2', DEBERTA],
+  ['deberta-v2, with a convolution', CONVOLVED],
+  ['deberta', FIRST_DEBERTA],
+  ['clip_text_model', CLIP_TEXT],
   ['embeddinggemma', EMBEDDING_GEMMA],
   ['qwen3', SEEING_QWEN3],
 ])('%s: a mask hides padding, in each text of a batch', async (_, config) => {
@@ -334,7 +341,9 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],
     [{ ...DEBERTA, relative_attention: false }, '"deberta-v2": relative_attention false'],
-    [{ ...DEBERTA, conv_kernel_size: 3 }, '"deberta-v2": conv_kernel_size'],
+    [{ ...DEBERTA, conv_kernel_size: 4 }, '"deberta-v2": conv_kernel_size 4 with conv_groups 1'],
+    [{ ...DEBERTA, pos_att_type: 'p2p' }, '"deberta-v2": pos_att_type "p2p"'],
+    [{ ...FIRST_DEBERTA, talking_head: true }, '"deberta": talking_head'],
     [{ ...DEBERTA, embedding_size: 16 }, '"deberta-v2": embedding_size 16, and not 32'],
     [{ ...ESM, position_embedding_type: 'absolute' }, '"esm": position_embedding_type "absolute"'],
     [

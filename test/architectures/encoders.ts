@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta_v2, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta, modeling_deberta_v2, modeling_ernie, modeling_xlm_roberta_xl, modeling_data2vec_text, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -288,6 +288,24 @@ export const DEBERTA: Config = {
   type_vocab_size: 0,
 };
 
+/** The first: fewer rows than a tiny text has distances. */
+export const FIRST_DEBERTA: Config = {
+  ...DEBERTA,
+  model_type: 'deberta',
+  architectures: ['DebertaModel'],
+  max_relative_positions: 6,
+};
+export const CONVOLVED: Config = { ...DEBERTA, conv_kernel_size: 3, conv_act: 'gelu', conv_groups: 2 };
+
+/** A tower of texts. */
+export const CLIP_TEXT: Config = {
+  ...BERT,
+  model_type: 'clip_text_model',
+  architectures: ['CLIPTextModel'],
+  hidden_act: 'quick_gelu',
+  layer_norm_eps: 1e-5,
+};
+
 /** Sizes of decoders that are read as encoders. */
 const DECODER: Config = {
   hidden_size: HIDDEN,
@@ -416,6 +434,25 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     type_vocab_size: 1,
     pooler_hidden_act: 'relu',
   },
+  'deberta-v2, with a convolution': CONVOLVED,
+  deberta: FIRST_DEBERTA,
+  'deberta, classifier, queries of distances alone, positions': classifier(
+    { ...FIRST_DEBERTA, pos_att_type: ['p2c'], position_biased_input: true, pooler_hidden_act: 'gelu' },
+    'DebertaForSequenceClassification',
+  ),
+  clip_text_model: CLIP_TEXT,
+  siglip_text_model: {
+    ...CLIP_TEXT,
+    model_type: 'siglip_text_model',
+    architectures: ['SiglipTextModel'],
+    hidden_act: 'gelu_pytorch_tanh',
+  },
+  ernie: { ...BERT, model_type: 'ernie', architectures: ['ErnieModel'], use_task_id: true },
+  'xlm-roberta-xl, classifier': classifier(
+    { ...ROBERTA, model_type: 'xlm-roberta-xl', layer_norm_eps: 1e-5 },
+    'XLMRobertaXLForSequenceClassification',
+  ),
+  'data2vec-text': { ...ROBERTA, model_type: 'data2vec-text', architectures: ['Data2VecTextModel'] },
   'deberta-v2, keys of distances alone': { ...DEBERTA, pos_att_type: 'c2p' },
   embeddinggemma: EMBEDDING_GEMMA,
   'qwen3 whose tokens see those behind them': SEEING_QWEN3,
@@ -567,10 +604,10 @@ const isBefore = (config: Config) =>
   (isWave(config) && config.do_stable_layer_norm === true) ||
   (!isText(config) && !isWave(config)) ||
   isEsm(config) ||
-  /^(mbart|pegasus|m2m_100)$/.test(String(config.model_type));
+  /^(mbart|pegasus|m2m_100|xlm-roberta-xl|.*_text_model)$/.test(String(config.model_type));
 const isAst = ({ model_type: type }: Config) => type === 'audio-spectrogram-transformer';
 const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
-const isDeberta = ({ model_type: type }: Config) => type === 'deberta-v2';
+const isDeberta = ({ model_type: type }: Config) => type === 'deberta' || type === 'deberta-v2';
 const isEsm = ({ model_type: type }: Config) => type === 'esm';
 const isDino = ({ model_type: type }: Config) => String(type).startsWith('dinov2');
 const isImage = (config: Config) =>
@@ -579,7 +616,8 @@ const isImage = (config: Config) =>
   isBeit(config) ||
   isDino(config) ||
   isTower(config);
-const isTower = ({ model_type: type }: Config) => /^(clip|siglip)/.test(String(type));
+const isTower = ({ model_type: type }: Config) => /^(clip|siglip)(_vision_model)?$/.test(String(type));
+const isTextTower = ({ model_type: type }: Config) => String(type).endsWith('_text_model');
 const isClip = ({ model_type: type }: Config) => String(type).startsWith('clip');
 /** What says sizes, with the defaults of transformers' configurations. */
 function sizesIn(config: Config): Config {
@@ -600,6 +638,8 @@ const isText = (config: Config) => !isImage(config) && !isWave(config) && config
 function prefixOf({ model_type: type, architectures }: Config): string {
   const isBare = (architectures as string[])[0].endsWith('Model');
   if (isTower({ model_type: type })) return 'vision_model.';
+  if (isTextTower({ model_type: type })) return 'text_model.';
+  if (type === 'xlm-roberta-xl') return isBare ? '' : 'roberta.';
   if (type === 'whisper') return isBare ? 'encoder.' : 'model.encoder.';
   if (type === 'nomic_bert') return isBare ? '' : 'bert.';
   if (type === 'deberta-v2') return isBare ? '' : 'deberta.';
@@ -634,7 +674,7 @@ function namesOf(config: Config) {
       norms: ['layer_norm', 'final_layer_norm'],
       mlp: ['feed_forward.intermediate_dense', 'feed_forward.output_dense'],
     };
-  if (isTower(config))
+  if (isTower(config) || isTextTower(config))
     return {
       layer: (i: number) => `encoder.layers.${i}`,
       qkv: ['self_attn.q_proj', 'self_attn.k_proj', 'self_attn.v_proj'],
@@ -654,7 +694,8 @@ function namesOf(config: Config) {
   if (isDeberta(config))
     return {
       layer: (i: number) => `encoder.layer.${i}`,
-      qkv: [`${at}.query_proj`, `${at}.key_proj`, `${at}.value_proj`],
+      qkv:
+        type === 'deberta' ? [`${at}.in_proj`] : [`${at}.query_proj`, `${at}.key_proj`, `${at}.value_proj`],
       out: 'attention.output.dense',
       norms: ['attention.output.LayerNorm', 'output.LayerNorm'],
       mlp: ['intermediate.dense', 'output.dense'],
@@ -665,6 +706,14 @@ function namesOf(config: Config) {
       qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
       out: 'attention.output.dense',
       norms: ['attention.LayerNorm', 'LayerNorm'],
+      mlp: ['intermediate.dense', 'output.dense'],
+    };
+  if (type === 'xlm-roberta-xl')
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
+      out: 'attention.output.dense',
+      norms: ['attention.self_attn_layer_norm', 'LayerNorm'],
       mlp: ['intermediate.dense', 'output.dense'],
     };
   if (isDino(config))
@@ -710,11 +759,13 @@ function headsOf(config: Config): readonly Head[] {
       return [{ read: first, maps: [['new.pooler.dense', 'tanh'], ['classifier']] }];
     case 'bert':
       return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
+    case 'deberta':
     case 'deberta-v2':
       return [{ read: first, maps: [['pooler.dense', config.pooler_hidden_act as string], ['classifier']] }];
     case 'esm':
     case 'mpnet':
     case 'roberta':
+    case 'xlm-roberta-xl':
       return [{ read: first, maps: [['classifier.dense', 'tanh'], ['classifier.out_proj']] }];
     case 'electra':
       return [{ read: first, maps: [['classifier.dense', 'gelu'], ['classifier.out_proj']] }];
@@ -749,7 +800,8 @@ const meanOf = (rows: Rows) =>
   rows[0].map((_, c) => rows.reduce((sum, row) => sum + row[c], 0) / rows.length);
 
 /** Rows of the table of positions before that of the first token. */
-const offsetOf = ({ model_type: type }: Config) => (type === 'roberta' || type === 'mpnet' ? 2 : 0);
+const offsetOf = ({ model_type: type }: Config) =>
+  /^(roberta|mpnet|xlm-roberta-xl|data2vec-text)$/.test(String(type)) ? 2 : 0;
 
 export function encoderWeights(
   config: Config,
@@ -778,6 +830,10 @@ export function encoderWeights(
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
     if (config.emb_layer_norm_before) norm(`${at}embeddings.layer_norm`);
     norm(`${at}encoder.emb_layer_norm_after`);
+  } else if (isTextTower(config)) {
+    tensor(`${at}embeddings.token_embedding.weight`, [VOCABULARY, HIDDEN], 1);
+    tensor(`${at}embeddings.position_embedding.weight`, [POSITIONS, HIDDEN], 0.5);
+    norm(`${at}final_layer_norm`);
   } else if (isText(config)) {
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
@@ -786,11 +842,17 @@ export function encoderWeights(
       tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
     if (isDeberta(config)) {
       tensor(`${at}encoder.rel_embeddings.weight`, [2 * spanOf(config), HIDDEN], 1);
-      if (config.norm_rel_ebd === 'layer_norm') norm(`${at}encoder.LayerNorm`);
+      if (isNormed(config)) norm(`${at}encoder.LayerNorm`);
+      if (config.conv_kernel_size) {
+        tensor(`${at}encoder.conv.conv.weight`, [HIDDEN, HIDDEN / (config.conv_groups as number), 3], 0.15);
+        tensor(`${at}encoder.conv.conv.bias`, [HIDDEN], 0.3);
+        norm(`${at}encoder.conv.LayerNorm`);
+      }
     }
     const types = config.type_vocab_size as number | undefined;
     if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, width], 0.5);
-    norm(`${at}embeddings.LayerNorm`, width);
+    if (config.use_task_id) tensor(`${at}embeddings.task_type_embeddings.weight`, [3, width], 0.5);
+    norm(isBefore(config) ? `${at}encoder.LayerNorm` : `${at}embeddings.LayerNorm`, width);
     if (width !== HIDDEN) map(`${at}embeddings_project`, HIDDEN, width);
     const buckets = config.relative_attention_num_buckets as number | undefined;
     if (buckets) tensor(`${at}encoder.relative_attention_bias.weight`, [buckets, HEADS], 1);
@@ -842,9 +904,17 @@ export function encoderWeights(
       !(isWhisper && name.endsWith('.k_proj')) &&
       !(isBeit(config) && name.endsWith('.key'));
     const widths = widthsOf(size, DH);
-    for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
+    if (config.model_type === 'deberta') {
+      const self = `${block}.attention.self`;
+      map(`${self}.in_proj`, widths[0] + widths[1] + widths[2], HIDDEN, false);
+      tensor(`${self}.q_bias`, [widths[0]], 0.3);
+      tensor(`${self}.v_bias`, [widths[2]], 0.3);
+      if (config.pos_att_type !== 'c2p') map(`${self}.pos_q_proj`, widths[0], HIDDEN);
+      if (String(config.pos_att_type) !== 'p2c') map(`${self}.pos_proj`, widths[0], HIDDEN, false);
+    } else
+      for (const [part, name] of qkv.entries()) map(`${block}.${name}`, widths[part], HIDDEN, hasBias(name));
     map(`${block}.${out}`, HIDDEN, heads * valueDim);
-    if (isDeberta(config) && !config.share_att_key)
+    if (config.model_type === 'deberta-v2' && !config.share_att_key)
       for (const name of ['pos_query_proj', 'pos_key_proj'])
         map(`${block}.attention.self.${name}`, widths[0], HIDDEN);
     for (const name of norms) norm(`${block}.${name}`);
@@ -877,9 +947,15 @@ const acrossOf = (config: Config): number[] =>
     Math.floor(((extent as number) - (config.patch_size as number)) / (step as number) + 1),
   );
 
+/** Whether rows for distances have one bucket for far ones, and a norm. */
+const isNormed = ({ model_type: type, norm_rel_ebd: kinds }: Config) =>
+  type !== 'deberta' && kinds === 'layer_norm';
+const hasBuckets = ({ model_type: type, position_buckets: buckets }: Config) =>
+  type !== 'deberta' && (buckets as number) > 0;
+
 /** Half of the rows for distances. */
-const spanOf = ({ position_buckets: buckets, max_relative_positions: most }: Config) =>
-  ((buckets as number) > 0 ? buckets : most) as number;
+const spanOf = (config: Config) =>
+  (hasBuckets(config) ? config.position_buckets : config.max_relative_positions) as number;
 
 const BEIT_TABLE = 'relative_position_bias.relative_position_bias_table';
 
@@ -1157,7 +1233,9 @@ export function encoderReference(
   const read = isEsm(config) ? aminoAcids : isBart(config) ? bartEmbedded : embedded;
   let x = sample.image ? begin(config, weights, sample.image) : read(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
-  for (const [i, { heads, ffn }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn } = size;
+    const given = x;
     const block = layer(i);
     const map = (y: Rows, name: string) => linear(y, weights, `${at}${block}.${name}`);
     const scaled = (y: Rows, half: number) => {
@@ -1166,7 +1244,9 @@ export function encoderReference(
       return factors ? y.map((features) => features.map((value, c) => value * factors[c])) : y;
     };
     const attend = (y: Rows) => {
-      const [q, k, v] = qkv.map((name) => map(y, name));
+      const maps = qkv.map((name) => map(y, name));
+      const [q, k, v] =
+        config.model_type === 'deberta' ? firstMaps(weights, `${at}${block}`, maps[0], size) : maps;
       const bias = isBeit(config)
         ? squaresBias(config, weights, `${at}${block}`)
         : config.model_type === 'wavlm'
@@ -1176,7 +1256,8 @@ export function encoderReference(
         const how = disentangled(config, weights, `${at}${block}`, q, k);
         return map(attention(q, k, v, { heads, kvHeads: heads, seesAll: true, ...how }), out);
       }
-      const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll: true, bias };
+      const seesAll = config.model_type !== 'clip_text_model';
+      const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll, bias };
       const turned = (rows: Rows) => (isEsm(config) ? turnedFully(rows) : rows);
       return scaled(map(attention(turned(q), turned(k), v, how), out), 1);
     };
@@ -1199,6 +1280,10 @@ export function encoderReference(
       x = first(add(x, attend(x)));
       x = second(add(x, think(x)));
     }
+    if (i === 0 && config.conv_kernel_size) {
+      const near = activate(nearby(given, weights, `${at}encoder.conv.conv`), config.conv_act as string);
+      x = ln(add(x, near), 'encoder.conv.LayerNorm');
+    }
   }
   const lastNorm = isBart(config)
     ? 'encoder.layer_norm'
@@ -1210,7 +1295,11 @@ export function encoderReference(
           ? 'encoder.emb_layer_norm_after'
           : isWave(config)
             ? 'encoder.layer_norm'
-            : 'layernorm';
+            : isTextTower(config)
+              ? 'final_layer_norm'
+              : config.model_type === 'xlm-roberta-xl'
+                ? 'encoder.LayerNorm'
+                : 'layernorm';
   if (isBefore(config) && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
   if (isPooled(config)) return probed(config, weights, x);
   if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
@@ -1237,6 +1326,37 @@ function relativeBias(config: Config, weights: Weights, block: string) {
   return biasOf(own ?? weights.get(`${prefixOf(config)}encoder.relative_attention_bias.weight`)!, 128);
 }
 
+/** The first DeBERTa's queries, keys and values: head by head in one tensor, with biases of the first and the last. */
+function firstMaps(weights: Weights, block: string, fused: Rows, { heads }: BlockSizes): Rows[] {
+  const width = fused[0].length / heads / 3;
+  return ['q_bias', undefined, 'v_bias'].map((name, part) => {
+    const bias = name && weights.get(`${block}.attention.self.${name}`)!.data;
+    return fused.map((features) =>
+      Array.from({ length: heads * width }, (_, c) => {
+        const at = Math.floor(c / width) * 3 * width + part * width + (c % width);
+        return features[at] + (bias ? bias[c] : 0);
+      }),
+    );
+  });
+}
+
+/** A convolution over tokens, by groups of features. */
+function nearby(x: Rows, weights: Weights, name: string): Rows {
+  const { shape, data } = weights.get(`${name}.weight`)!;
+  const [rows, columns, width] = shape;
+  const bias = weights.get(`${name}.bias`)!.data;
+  return x.map((_, p) =>
+    Array.from({ length: rows }, (_, r) => {
+      const first = Math.floor(r / columns) * columns; // of its group
+      let y = bias[r];
+      for (let c = 0; c < columns; c++)
+        for (let t = 0; t < width; t++)
+          y += data[(r * columns + c) * width + t] * (x[p + t - (width - 1) / 2]?.[first + c] ?? 0);
+      return y;
+    }),
+  );
+}
+
 /** DeBERTa's: products of queries with keys of the distance's row, and of keys with its queries. */
 function disentangled(config: Config, weights: Weights, block: string, q: Rows, k: Rows) {
   const at = `${prefixOf(config)}encoder`;
@@ -1244,17 +1364,19 @@ function disentangled(config: Config, weights: Weights, block: string, q: Rows, 
   let table: Rows = Array.from({ length: 2 * span }, (_, r) =>
     row(weights, `${at}.rel_embeddings.weight`, r),
   );
-  if (config.norm_rel_ebd === 'layer_norm') table = layerNorm(table, weights, `${at}.LayerNorm`, 1e-12);
+  if (isNormed(config)) table = layerNorm(table, weights, `${at}.LayerNorm`, 1e-12);
   const kinds = String(config.pos_att_type);
+  const isFirst = config.model_type === 'deberta';
   const before = config.share_att_key ? '' : 'pos_';
-  const made = (name: string) => linear(table, weights, `${block}.attention.self.${before}${name}`);
-  const keys = kinds.includes('c2p') ? made('key_proj') : undefined;
-  const queries = kinds.includes('p2c') ? made('query_proj') : undefined;
+  const names = isFirst ? ['pos_proj', 'pos_q_proj'] : [`${before}key_proj`, `${before}query_proj`];
+  const made = (name: string) => linear(table, weights, `${block}.attention.self.${name}`);
+  const keys = kinds.includes('c2p') ? made(names[0]) : undefined;
+  const queries = kinds.includes('p2c') ? made(names[1]) : undefined;
   const scale = (DH * (1 + Number(keys !== undefined) + Number(queries !== undefined))) ** -0.5;
   const most = config.max_position_embeddings as number;
   const bucket = (distance: number) => {
     const middle = Math.floor(span / 2);
-    if ((config.position_buckets as number) < 1 || Math.abs(distance) <= middle) return distance;
+    if (!hasBuckets(config) || Math.abs(distance) <= middle) return distance;
     const waves = Math.log(Math.abs(distance) / middle) / Math.log((most - 1) / middle);
     return Math.sign(distance) * (Math.ceil(waves * (middle - 1)) + middle);
   };
@@ -1522,6 +1644,13 @@ function dinov3(config: Config, sizes: readonly BlockSizes[], weights: Weights, 
 }
 
 function embedded(config: Config, weights: Weights, { tokens = [], types }: Sample): Rows {
+  if (isTextTower(config))
+    return tokens.map((token, p) =>
+      sum(
+        row(weights, 'text_model.embeddings.token_embedding.weight', token),
+        row(weights, 'text_model.embeddings.position_embedding.weight', p),
+      ),
+    );
   const at = `${prefixOf(config)}embeddings`;
   const offset = offsetOf(config);
   const x = tokens.map((token, p) => {
@@ -1530,8 +1659,10 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
       ? sum(word, row(weights, `${at}.position_embeddings.weight`, p + offset))
       : word;
     if (!weights.has(`${at}.token_type_embeddings.weight`)) return place;
-    return sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
+    const typed = sum(place, row(weights, `${at}.token_type_embeddings.weight`, types?.[p] ?? 0));
+    return config.use_task_id ? sum(typed, row(weights, `${at}.task_type_embeddings.weight`, 0)) : typed;
   });
+  if (isBefore(config)) return x;
   const normal = layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
   return weights.has(`${at}_project.weight`) ? linear(normal, weights, `${at}_project`) : normal;
 }

@@ -43,6 +43,7 @@ function half(g: GraphBuilder, x: string, y: string): string {
 export const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['relu', relu],
   ['relu2', reluSquared],
+  ['tanh', tanh],
   ['silu', silu],
   ['swish', silu],
   ['gelu', gelu],

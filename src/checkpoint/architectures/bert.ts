@@ -1,5 +1,5 @@
 // BERT (arXiv 1810.04805), RoBERTa (1907.11692) and ELECTRA (2003.10555), and what has their form under other names: MiniLM,
-// sentence-transformers.
+// sentence-transformers, ERNIE, data2vec of texts. XLM-R XL (2105.00572) has norms before each half of a block.
 
 import { ACTIVATIONS, tanh } from './activation.ts';
 import {
@@ -17,10 +17,18 @@ import {
 } from './config.ts';
 import type { Architecture, Readout } from './types.ts';
 
-const ROBERTA = ['roberta', 'camembert', 'xlm-roberta'];
+const LARGE = 'xlm-roberta-xl';
+const ROBERTA = ['roberta', 'camembert', 'xlm-roberta', LARGE, 'data2vec-text'];
+/** Of those that have the module's name of another. */
+const MODULES: Readonly<Record<string, string>> = {
+  camembert: 'roberta',
+  'xlm-roberta': 'roberta',
+  [LARGE]: 'roberta',
+  'data2vec-text': 'data2vec_text',
+};
 
 export const bert: Architecture = {
-  modelTypes: ['bert', 'electra', ...ROBERTA],
+  modelTypes: ['bert', 'electra', 'ernie', ...ROBERTA],
   describe(config, modelType) {
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
@@ -29,8 +37,16 @@ export const bert: Architecture = {
       throw unsupported(modelType, `position_embedding_type "${positions}" is not supported`);
     for (const key of ['is_decoder', 'add_cross_attention'])
       if (flag(config, key, false)) throw unsupported(modelType, `${key} is not supported`);
-    const epsilon = positive(config, 'layer_norm_eps', 1e-12);
-    const [isRoberta, isElectra] = [ROBERTA.includes(modelType), modelType === 'electra'];
+    const [isRoberta, isElectra, isBefore] = [
+      ROBERTA.includes(modelType),
+      modelType === 'electra',
+      modelType === LARGE,
+    ];
+    const epsilon = positive(config, 'layer_norm_eps', isBefore ? 1e-5 : 1e-12);
+    const norms = isBefore
+      ? ['attention.self_attn_layer_norm', 'LayerNorm']
+      : ['attention.output.LayerNorm', 'output.LayerNorm'];
+    const hasTasks = modelType === 'ernie' && flag(config, 'use_task_id', false);
     const width = isElectra ? integer(config, 'embedding_size', 128) : hidden;
     const isProjected = width !== hidden;
     // Positions of RoBERTa begin behind the row of padding.
@@ -51,27 +67,33 @@ export const bert: Architecture = {
     return {
       ...base,
       maxPositions: maxPositions - offset,
-      prefixes: [isRoberta ? 'roberta.' : isElectra ? 'electra.' : 'bert.', ''],
+      prefixes: [`${MODULES[modelType] ?? modelType}.`, ''],
       embedding: {
         tokens: 'embeddings.word_embeddings',
         width,
         positions: { name: 'embeddings.position_embeddings', offset },
         types: { name: 'embeddings.token_type_embeddings', count: integer(config, 'type_vocab_size', 2) },
-        norm: layerNorm('embeddings.LayerNorm', epsilon),
+        tasks: hasTasks
+          ? {
+              name: 'embeddings.task_type_embeddings',
+              count: integer(config, 'task_type_vocab_size', 3),
+            }
+          : undefined,
+        norm: isBefore ? undefined : layerNorm('embeddings.LayerNorm', epsilon),
         ...(isProjected && { project: linear('embeddings_project', true), projectsLast: true }),
       },
       block: (i) => {
         const layer = `encoder.layer.${i}`;
         const names = { q: 'query', k: 'key', v: 'value' };
         return {
-          order: 'post',
-          attentionNorm: layerNorm(`${layer}.attention.output.LayerNorm`, epsilon),
+          order: isBefore ? 'pre' : 'post',
+          attentionNorm: layerNorm(`${layer}.${norms[0]}`, epsilon),
           attention: {
             qkv: (label) => linear(`${layer}.attention.self.${names[label]}`, true),
             out: linear(`${layer}.attention.output.dense`, true),
             scale: headDim ** -0.5,
           },
-          mlpNorm: layerNorm(`${layer}.output.LayerNorm`, epsilon),
+          mlpNorm: layerNorm(`${layer}.${norms[1]}`, epsilon),
           mlp: {
             up: linear(`${layer}.intermediate.dense`, true),
             down: linear(`${layer}.output.dense`, true),
@@ -79,7 +101,10 @@ export const bert: Architecture = {
           },
         };
       },
-      head: { readouts: classifies(config) ? [{ maps: classifier }] : [] },
+      head: {
+        norm: isBefore ? layerNorm('encoder.LayerNorm', epsilon) : undefined,
+        readouts: classifies(config) ? [{ maps: classifier }] : [],
+      },
     };
   },
 };

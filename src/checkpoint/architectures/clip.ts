@@ -1,9 +1,11 @@
-// CLIP (arXiv 2103.00020) and SigLIP (2303.15343): the tower of images, a ViT with other names, alone or beside that of texts. What both
-// give has the same width as before, so the tensors of the other one stay as they are.
+// CLIP (arXiv 2103.00020) and SigLIP (2303.15343): the tower of images, a ViT with other names, alone or beside that of texts, and that of texts
+// alone, as diffusion models have it. What both give has the same width as before, so the tensors of the other one stay as they are.
 
+import type { Activation } from './activation.ts';
 import {
   classifies,
   commonOfImages,
+  commonOfText,
   flag,
   integer,
   layerNorm,
@@ -14,7 +16,7 @@ import {
   section,
   withDefaults,
 } from './config.ts';
-import type { Architecture, AttentionPool, Config, EncoderHead, Mlp } from './types.ts';
+import type { Architecture, AttentionPool, Block, Config, Description, EncoderHead, Mlp } from './types.ts';
 
 /** Of transformers' configurations, which leave out what says the same. */
 const COMMON = {
@@ -29,14 +31,43 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
   clip: { ...COMMON, patch_size: 32, hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 },
   siglip: { ...COMMON, patch_size: 16, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
 };
+/** Of the towers of texts. */
+const OF_TEXTS: Readonly<Record<string, Config>> = {
+  clip: {
+    vocab_size: 49_408,
+    hidden_size: 512,
+    intermediate_size: 2048,
+    num_hidden_layers: 12,
+    num_attention_heads: 8,
+    max_position_embeddings: 77,
+    hidden_act: 'quick_gelu',
+    layer_norm_eps: 1e-5,
+  },
+  siglip: {
+    vocab_size: 32_000,
+    hidden_size: 768,
+    intermediate_size: 3072,
+    num_hidden_layers: 12,
+    num_attention_heads: 12,
+    max_position_embeddings: 64,
+    hidden_act: 'gelu_pytorch_tanh',
+    layer_norm_eps: 1e-6,
+  },
+};
 const ALONE = '_vision_model';
+const TEXTS_ALONE = '_text_model';
 const SECTION = 'vision_config';
 /** What old files of CLIP have beside it, and what counts where they do. */
 const FORMER = 'vision_config_dict';
 
 export const clip: Architecture = {
-  modelTypes: ['clip', `clip${ALONE}`, 'siglip', `siglip${ALONE}`],
+  modelTypes: ['clip', 'siglip'].flatMap((family) => [
+    family,
+    `${family}${ALONE}`,
+    `${family}${TEXTS_ALONE}`,
+  ]),
   describe(config, modelType) {
+    if (modelType.endsWith(TEXTS_ALONE)) return textTower(config, modelType);
     const isAlone = modelType.endsWith(ALONE);
     const family = isAlone ? modelType.slice(0, -ALONE.length) : modelType;
     const defaults = DEFAULTS[family];
@@ -58,11 +89,6 @@ export const clip: Architecture = {
     );
     const epsilon = positive(sizes, 'layer_norm_eps');
     const scale = base.headDim ** -0.5;
-    const mlp = (module: string): Mlp => ({
-      up: linear(`${module}.fc1`, true),
-      down: linear(`${module}.fc2`, true),
-      activation,
-    });
     const pool: AttentionPool = {
       probe: 'head.probe',
       attention: {
@@ -71,27 +97,14 @@ export const clip: Architecture = {
         scale,
       },
       norm: layerNorm('head.layernorm', epsilon),
-      mlp: mlp('head.mlp'),
+      mlp: mlpIn('head.mlp', activation),
     };
     const hasPool = !isClip && flag(sizes, 'vision_use_head', true);
     const last = layerNorm('post_layernorm', epsilon);
     return {
       ...base,
       prefixes: ['vision_model.', ''],
-      block: (i) => {
-        const layer = `encoder.layers.${i}`;
-        return {
-          order: 'pre',
-          attentionNorm: layerNorm(`${layer}.layer_norm1`, epsilon),
-          attention: {
-            qkv: (label) => linear(`${layer}.self_attn.${label}_proj`, true),
-            out: linear(`${layer}.self_attn.out_proj`, true),
-            scale,
-          },
-          mlpNorm: layerNorm(`${layer}.layer_norm2`, epsilon),
-          mlp: mlp(`${layer}.mlp`),
-        };
-      },
+      block: (i) => blockOf(i, { scale, epsilon, activation }),
       head: isClip ? clipHead(config, isAlone, last) : siglipHead(config, last, hasPool ? pool : undefined),
       onnxName: 'vision_model',
       // The attention that pools has as many neurons by the same field.
@@ -102,6 +115,51 @@ export const clip: Architecture = {
     };
   },
 };
+
+/** What it gives of all tokens, whichever of them others read. */
+function textTower(config: Config, modelType: string): Description {
+  const family = modelType.slice(0, -TEXTS_ALONE.length);
+  const sizes = withDefaults(config, OF_TEXTS[family]);
+  const { base, activation } = commonOfText(sizes, modelType, { activation: 'gelu' });
+  const epsilon = positive(sizes, 'layer_norm_eps');
+  const block = { scale: base.headDim ** -0.5, epsilon, activation, isCausal: family === 'clip' };
+  return {
+    ...base,
+    prefixes: ['text_model.', ''],
+    embedding: {
+      tokens: 'embeddings.token_embedding',
+      width: base.hidden,
+      positions: { name: 'embeddings.position_embedding', offset: 0 },
+    },
+    block: (i) => blockOf(i, block),
+    head: { norm: layerNorm('final_layer_norm', epsilon), readouts: [] },
+    onnxName: 'text_model',
+  };
+}
+
+interface Blocks extends Pick<Block['attention'], 'scale' | 'isCausal'>, Pick<Mlp, 'activation'> {
+  readonly epsilon: number;
+}
+
+function blockOf(i: number, { scale, isCausal, epsilon, activation }: Blocks): Block {
+  const layer = `encoder.layers.${i}`;
+  return {
+    order: 'pre',
+    attentionNorm: layerNorm(`${layer}.layer_norm1`, epsilon),
+    attention: {
+      qkv: (label) => linear(`${layer}.self_attn.${label}_proj`, true),
+      out: linear(`${layer}.self_attn.out_proj`, true),
+      scale,
+      isCausal,
+    },
+    mlpNorm: layerNorm(`${layer}.layer_norm2`, epsilon),
+    mlp: mlpIn(`${layer}.mlp`, activation),
+  };
+}
+
+function mlpIn(module: string, activation: Activation): Mlp {
+  return { up: linear(`${module}.fc1`, true), down: linear(`${module}.fc2`, true), activation };
+}
 
 /** As transformers reads it: where the old object is there all of its fields count, those too that it leaves out. */
 function contentOf(config: Config, defaults: Config): Config {

@@ -17,7 +17,7 @@ const HIDDEN = -3.4028234663852886e38;
  * @param attentionMask  [batch, tokens], 0 where a token is padding
  */
 export function encoderContext(g: WeightGraph, x: string, attentionMask?: string): Context {
-  const masks = new Map<number | undefined, string | undefined>();
+  const masks = new Map<string, string | undefined>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
   const tokens = once(() => g.node('Shape', [x], { start: 1, end: 2 }));
   const places = once(() => range(g, g.integers(0), g.node('Squeeze', [tokens()])));
@@ -26,20 +26,26 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     const apart = g.node('Abs', [g.node('Sub', [rows, places()])]);
     return g.node('Less', [apart, g.integers(window)]); // [tokens, tokens]
   };
+  const before = () => g.node('LessOrEqual', [places(), g.node('Unsqueeze', [places(), g.integers([1])])]);
   const apart = new Map<string, string>();
+  const padding = once(() =>
+    g.node('Cast', [g.node('Unsqueeze', [attentionMask!, g.integers([2])])], { to: 1 }),
+  );
   return {
+    shown: (value) => (attentionMask === undefined ? value : g.node('Mul', [value, padding()])),
     apart: (buckets, most) =>
       remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most)),
     shared: (name, make) => remembered(apart, name, make),
     away: (rows, most) => remembered(apart, `away ${rows} ${most}`, () => rowsAway(g, places(), rows, most)),
-    mask: (window) =>
-      remembered(masks, window, () => {
+    mask: (window, isCausal) =>
+      remembered(masks, `${window} ${isCausal}`, () => {
         const seen = [
           ...(attentionMask === undefined ? [] : [seenTokens(g, attentionMask)]),
           ...(window === undefined ? [] : [near(window)]),
+          ...(isCausal ? [before()] : []),
         ];
         if (seen.length === 0) return undefined;
-        const all = seen.length === 1 ? seen[0] : g.node('And', seen);
+        const all = seen.reduce((both, each) => g.node('And', [both, each]));
         return g.node('Where', [all, g.scalar(0), g.scalar(HIDDEN)]);
       }),
     turns: (rope) =>

@@ -1,5 +1,5 @@
-// DeBERTa v2 and v3 (arXiv 2006.03654, 2111.09543): BERT's blocks with scores of how far tokens are apart, made of one table for all blocks by the
-// maps of queries and keys themselves, or by others.
+// DeBERTa (arXiv 2006.03654) and its versions 2 and 3 (2111.09543): BERT's blocks with scores of how far tokens are apart, made of one table for all
+// blocks by the maps of queries and keys themselves, or by others. In the largest of version 2 the first block has a convolution beside it.
 
 import {
   activationOf,
@@ -14,13 +14,14 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import type { Architecture, Config, Ways } from './types.ts';
+import type { Architecture, Around, Config, Label, Linear, Ways } from './types.ts';
 
 export const deberta: Architecture = {
-  modelTypes: ['deberta-v2'],
+  modelTypes: ['deberta', 'deberta-v2'],
   describe(config, modelType) {
+    const isFirst = modelType === 'deberta';
     if (!flag(config, 'relative_attention', false)) throw unsupported(modelType, 'relative_attention false');
-    if (integer(config, 'conv_kernel_size', 0, 0) > 0) throw unsupported(modelType, 'conv_kernel_size');
+    if (isFirst && flag(config, 'talking_head', false)) throw unsupported(modelType, 'talking_head');
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
     for (const [key, expected] of [
@@ -33,11 +34,13 @@ export const deberta: Architecture = {
     const types = integer(config, 'type_vocab_size', 0, 0);
     const kinds = listOf(config, 'pos_att_type', 'none');
     const [hasKeys, hasQueries] = [kinds.includes('c2p'), kinds.includes('p2c')];
-    const buckets = integer(config, 'position_buckets', -1, -1);
+    const other = kinds.find((kind) => !['c2p', 'p2c', 'none'].includes(kind));
+    if (other !== undefined) throw unsupported(modelType, `pos_att_type ${JSON.stringify(other)}`);
+    const buckets = isFirst ? -1 : integer(config, 'position_buckets', -1, -1);
     if (buckets === 1) throw unsupported(modelType, 'position_buckets 1');
     const given = integer(config, 'max_relative_positions', -1, -1);
     const most = given < 1 ? maxPositions : given;
-    const isShared = flag(config, 'share_att_key', false);
+    const aside = isFirst ? undefined : aroundOf(config, modelType, hidden, epsilon);
     return {
       ...base,
       prefixes: ['deberta.', ''],
@@ -52,24 +55,23 @@ export const deberta: Architecture = {
       },
       block: (i) => {
         const layer = `encoder.layer.${i}`;
-        const map = (name: string) => linear(`${layer}.attention.self.${name}`, true);
-        const names = { q: 'query_proj', k: 'key_proj', v: 'value_proj' };
-        const apart = (name: string) => map(isShared ? name : `pos_${name}`);
+        const maps = (isFirst ? firstMaps : mapsOf)(config, `${layer}.attention.self`);
         const ways: Ways = {
           table: 'encoder.rel_embeddings.weight',
-          norm: listOf(config, 'norm_rel_ebd', 'none').includes('layer_norm')
-            ? { ...layerNorm('encoder.LayerNorm', epsilon), isShared: true }
-            : undefined,
+          norm:
+            !isFirst && listOf(config, 'norm_rel_ebd', 'none').includes('layer_norm')
+              ? { ...layerNorm('encoder.LayerNorm', epsilon), isShared: true }
+              : undefined,
           rows: 2 * (buckets > 0 ? buckets : most),
           most: buckets > 0 ? most : undefined,
-          key: hasKeys ? apart(names.k) : undefined,
-          query: hasQueries ? apart(names.q) : undefined,
+          key: hasKeys ? maps.key : undefined,
+          query: hasQueries ? maps.query : undefined,
         };
         return {
           order: 'post',
           attentionNorm: layerNorm(`${layer}.attention.output.LayerNorm`, epsilon),
           attention: {
-            qkv: (label) => map(names[label]),
+            qkv: maps.qkv,
             out: linear(`${layer}.attention.output.dense`, true),
             scale: (headDim * (1 + Number(hasKeys) + Number(hasQueries))) ** -0.5,
             ways: hasKeys || hasQueries ? ways : undefined,
@@ -80,6 +82,7 @@ export const deberta: Architecture = {
             down: linear(`${layer}.output.dense`, true),
             activation,
           },
+          around: i === 0 ? aside : undefined,
         };
       },
       head: {
@@ -100,6 +103,45 @@ export const deberta: Architecture = {
     };
   },
 };
+
+/** What makes queries, keys and values of tokens, and keys and queries of distances. */
+interface Maps extends Pick<Ways, 'key' | 'query'> {
+  readonly qkv: (label: Label) => Linear;
+}
+
+/** One tensor, head by head, with biases of queries and values beside it. */
+function firstMaps(_: Config, module: string): Maps {
+  return {
+    qkv: (label) => ({
+      ...linear(`${module}.in_proj`, label !== 'k', { label, byHeads: true }),
+      biasName: `${module}.${label}_bias`,
+    }),
+    key: linear(`${module}.pos_proj`, false),
+    query: linear(`${module}.pos_q_proj`, true),
+  };
+}
+
+function mapsOf(config: Config, module: string): Maps {
+  const names = { q: 'query_proj', k: 'key_proj', v: 'value_proj' };
+  const map = (name: string) => linear(`${module}.${name}`, true);
+  const before = flag(config, 'share_att_key', false) ? '' : 'pos_';
+  return { qkv: (label) => map(names[label]), key: map(before + names.k), query: map(before + names.q) };
+}
+
+function aroundOf(config: Config, modelType: string, hidden: number, epsilon: number): Around | undefined {
+  const kernel = integer(config, 'conv_kernel_size', 0, 0);
+  if (kernel === 0) return undefined;
+  const groups = integer(config, 'conv_groups', 1);
+  if (kernel % 2 === 0 || hidden % groups !== 0)
+    throw unsupported(modelType, `conv_kernel_size ${kernel} with conv_groups ${groups}`);
+  return {
+    conv: 'encoder.conv.conv',
+    kernel,
+    groups,
+    activation: activationOf(config, modelType, 'conv_act', 'tanh'),
+    norm: layerNorm('encoder.conv.LayerNorm', epsilon),
+  };
+}
 
 /** Words in a list, or in one text between bars. */
 function listOf(config: Config, key: string, otherwise: string): readonly string[] {

@@ -3,7 +3,17 @@
 import { InputError } from '../../errors.ts';
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { attention, type Context, capped, featuresOf, linear, mlpTerms, norm, scaled } from './layers.ts';
+import {
+  around,
+  attention,
+  type Context,
+  capped,
+  featuresOf,
+  linear,
+  mlpTerms,
+  norm,
+  scaled,
+} from './layers.ts';
 import { type Resampling, resampled } from './positions.ts';
 import type {
   AttentionPool,
@@ -376,7 +386,16 @@ function embed(
   ids: string,
   { positions, types, factors }: Placed,
 ): string {
-  const { width, scale, positions: placed, types: kinds, norm: last, project, projectsLast } = embedding;
+  const {
+    width,
+    scale,
+    positions: placed,
+    types: kinds,
+    tasks,
+    norm: last,
+    project,
+    projectsLast,
+  } = embedding;
   const tokens = g.weight(`${g.prefix}${embedding.tokens}.weight`, [vocabulary, width]);
   const projected = (value: string) => (project ? linear(g, project, value, width, hidden) : value);
   const features = projectsLast ? width : hidden;
@@ -393,6 +412,7 @@ function embed(
     add(name, count, positions, values && (() => values(count, features)));
   }
   if (kinds && types !== undefined) add(kinds.name, kinds.count, types);
+  if (tasks) add(tasks.name, tasks.count, g.integers([0]));
   if (last) x = norm(g, last, x, features);
   return projectsLast ? projected(x) : x;
 }
@@ -424,20 +444,24 @@ function block(
   const between = (y: string) => (mlpNorm ? norm(g, mlpNorm, y, hidden) : y);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
   const asking = context.asking?.(x) ?? x;
-  switch (order) {
-    case 'pre': {
-      const y = add(asking, attend(before(x)));
-      return think(y, between(y));
+  const given = () => {
+    switch (order) {
+      case 'pre': {
+        const y = add(asking, attend(before(x)));
+        return think(y, between(y));
+      }
+      case 'post': {
+        const y = before(add(asking, attend(x)));
+        return between(think(y, y));
+      }
+      case 'parallel': {
+        const y = before(x);
+        return think(add(asking, attend(y)), mlpNorm ? between(asking) : y);
+      }
     }
-    case 'post': {
-      const y = before(add(asking, attend(x)));
-      return between(think(y, y));
-    }
-    case 'parallel': {
-      const y = before(x);
-      return think(add(asking, attend(y)), mlpNorm ? between(asking) : y);
-    }
-  }
+  };
+  if (!parts.around) return given();
+  return norm(g, parts.around.norm, add(given(), around(g, parts.around, x, hidden, context)), hidden);
 }
 
 /** The full name of the output weights, which lie beside the `model` of a language model that is a module of another. */

@@ -3,6 +3,7 @@
 // graph without touching it otherwise.
 
 import type {
+  Around,
   Block,
   BlockSizes,
   Description,
@@ -39,9 +40,13 @@ export function linear(
   const factors = map.factors && g.prefix + map.factors;
   const stored = { ...map, factors, ...(map.part && fused) };
   const tensor = (kind: string) => `${module}${map.isJoined ? '_' : '.'}${kind}`;
+  const bias = () =>
+    map.biasName === undefined
+      ? g.weight(tensor('bias'), [columns], stored)
+      : g.weight(g.prefix + map.biasName, [columns]);
   const product = g.node('MatMul', [x, g.weight(tensor('weight'), [rows, columns], stored)], {}, node);
   if (!map.bias) return product;
-  return g.node('Add', [product, g.weight(tensor('bias'), [columns], stored)], {}, `${node}/bias`);
+  return g.node('Add', [product, bias()], {}, `${node}/bias`);
 }
 
 /** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
@@ -143,7 +148,9 @@ export function capped(g: WeightGraph, x: string, cap?: number): string {
 /** What attention must know about where the tokens are. */
 export interface Context {
   /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). Absent: all see all. */
-  mask?(window?: number): string | undefined;
+  mask?(window?: number, isCausal?: boolean): string | undefined;
+  /** Features of tokens, zeros where these are padding. */
+  shown?(x: string): string;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
   turns?(rope: Rope): { cos: string; sin: string };
   /** Where the tokens are that may be seen, [total], as float32. */
@@ -181,7 +188,7 @@ export function attention(
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, headDim);
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap } = parts;
-  const { slopes, relative, ways, window, areNormsBehind } = parts;
+  const { slopes, relative, ways, window, isCausal, areNormsBehind } = parts;
   const isWhole = heads === dense.heads;
   const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
@@ -215,12 +222,33 @@ export function attention(
     slopes && sloped(g, slopes, heads, isWhole, context),
     relative && related(g, relative, { x, heads, all: dense.heads, headDim }, context),
     ways && away(g, ways, { queries, keys: turnedKeys, products, scale, hidden, heads, keyDim }, context),
-    context.mask?.(window),
+    context.mask?.(window, isCausal),
   ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
   const weights = g.node('Softmax', [scores], { axis: -1 });
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
   return linear(g, out, flat, heads * valueDim, hidden);
+}
+
+/** What comes of the tokens around each one, of those that ask. */
+export function around(
+  g: WeightGraph,
+  { conv, kernel, groups, activation }: Around,
+  x: string,
+  hidden: number,
+  context: Context,
+): string {
+  const name = g.prefix + conv;
+  const turned = g.node('Transpose', [context.shown?.(x) ?? x], { perm: [0, 2, 1] });
+  const weights = [
+    g.weight(`${name}.weight`, [hidden, hidden / groups, kernel]),
+    g.weight(`${name}.bias`, [hidden]),
+  ];
+  const side = (kernel - 1) / 2;
+  const attributes = { kernel_shape: [kernel], pads: [side, side], group: groups };
+  const y = activation(g, g.node('Conv', [turned, ...weights], attributes, name));
+  const rows = g.node('Transpose', [y], { perm: [0, 2, 1] });
+  return context.asking?.(rows) ?? rows;
 }
 
 /** [heads, 1, total]. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */

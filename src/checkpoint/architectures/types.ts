@@ -47,6 +47,8 @@ export interface Linear {
   /** They are `name_weight` and `name_bias`, as nn.MultiheadAttention has them. */
   readonly isJoined?: boolean;
   readonly bias: boolean;
+  /** The tensor of these, where it has a name of its own. */
+  readonly biasName?: string;
   /** The checkpoint has W as out × in: nn.Linear does, GPT-2's Conv1D does not. */
   readonly transposed: boolean;
   /** The name is that of the checkpoint: the prefix of the others is not before it. */
@@ -196,6 +198,8 @@ export interface Block {
     readonly ways?: Ways;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
+    /** Of an encoder: a token sees itself and those before it alone. */
+    readonly isCausal?: boolean;
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;
   };
@@ -204,6 +208,17 @@ export interface Block {
   readonly mlp: Mlp | Mixture;
   /** Of what the MLP gives, before it is added. */
   readonly mlpAfter?: Norm;
+  /** Of an encoder: behind all that, what the tokens around have come in as is added. */
+  readonly around?: Around;
+}
+
+/** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
+export interface Around {
+  readonly conv: string;
+  readonly kernel: number;
+  readonly groups: number;
+  readonly activation: Activation;
+  readonly norm: Norm;
 }
 
 /** down(activation(up(x))). */
@@ -244,6 +259,8 @@ export interface TokenEmbedding {
   };
   /** Learned types of tokens: which of two texts, mostly. */
   readonly types?: { readonly name: string; readonly count: number };
+  /** Such a table of which tokens always get the first row. */
+  readonly tasks?: { readonly name: string; readonly count: number };
   readonly norm?: Norm;
   readonly project?: Linear;
   /** Whether positions, types and the norm are of the features before `project`. */
