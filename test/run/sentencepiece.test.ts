@@ -105,6 +105,15 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
     ['deberta-v2', 'spm.model', DEBERTA, [1, 5, 13, 8, 11, 9, 12, 3, 4, 8, 2]],
     ['xlm-roberta', 'sentencepiece.bpe.model', FAIRSEQ, [0, 5, 13, 8, 11, 9, 12, 3, 4, 8, 2]],
     ['camembert', 'sentencepiece.bpe.model', FAIRSEQ, [5, 8, 16, 11, 14, 12, 15, 3, 7, 11, 6]],
+    ['mbart', 'sentencepiece.bpe.model', FAIRSEQ, [5, 13, 8, 11, 9, 12, 3, 4, 8, 2, 17]],
+    [
+      'mbart',
+      'sentencepiece.bpe.model',
+      FAIRSEQ,
+      [39, 5, 13, 8, 11, 9, 12, 3, 4, 8, 2],
+      { tokenizer_class: 'MBart50TokenizerFast', src_lang: 'af_ZA' },
+    ],
+    ['pegasus', 'spiece.model', T5, [107, 115, 110, 113, 111, 114, 105, 106, 110, 1]],
     ['mt5', 'spiece.model', T5, [4, 12, 7, 10, 8, 11, 2, 3, 7, 1]],
     ['umt5', 'spiece.model', T5_BYTES, [260, 268, 263, 266, 264, 267, 198, 172, 198, 172, 259, 263, 1]],
     [
@@ -156,6 +165,9 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
   test('what the folder asks for besides is refused', async () => {
     await expect(idsOf('spm.model', DEBERTA, 'deberta-v2', 'a', { do_lower_case: true })).rejects.toThrow(
       new InputError('tokenizer_config.json: "do_lower_case" of DeBERTa is not supported'),
+    );
+    await expect(idsOf('spiece.model', T5, 'pegasus', 'a', { offset: 2.5 })).rejects.toThrow(
+      '"offset" expected a whole number of at most 10000, got 2.5',
     );
     await expect(idsOf('spiece.model', T5, 't5', 'a', { extra_ids: -1 })).rejects.toThrow(
       '"extra_ids" expected a whole number of at most 10000, got -1',

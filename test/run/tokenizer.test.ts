@@ -64,6 +64,35 @@ describe('without tokenizer.json', () => {
     expect(await idsOf(cased, 'Gods \u00e9')).toEqual([2, 5, 6, 8, 3]);
   });
 
+  test('merges are CLIP’s, in small letters, with another letter at the end of a word', async () => {
+    const pieces = ['a', 'c', 't', 'a</w>', 't</w>', 'at</w>', 'cat</w>', '!</w>', '1</w>'];
+    const tokens = [...pieces, '<|startoftext|>', '<|endoftext|>'];
+    const files = {
+      'vocab.json': JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]))),
+      'merges.txt': '#version: 0.2\na t</w>\nc at</w>\n',
+      ...settings({ tokenizer_class: 'CLIPTokenizer' }),
+    };
+    expect(await idsOf(files, 'A  Cat! 11\nact')).toEqual([9, 3, 6, 7, 8, 8, 0, 1, 4, 10]);
+  });
+
+  test('merges are DeBERTa’s, between tokens of their own', async () => {
+    const vocab = {
+      ...model.vocab,
+      '[CLS]': 2000,
+      '[SEP]': 2001,
+      '[PAD]': 2002,
+      '[UNK]': 2003,
+      '[MASK]': 2004,
+    };
+    const [, ...ids] = openTokenizer(parsed('tokenizer.json'))('light');
+    const files = {
+      ...MERGED,
+      'vocab.json': JSON.stringify(vocab),
+      'config.json': '{"model_type":"deberta"}',
+    };
+    expect(await idsOf(files, 'light[MASK]')).toEqual([2000, ...ids, 2004, 2001]);
+  });
+
   test('a list of letters is ESM’s: one id for each, and for what is unknown in a row', async () => {
     const list = ['<cls>', '<pad>', '<eos>', '<unk>', 'L', 'A', 'G', '.', '<mask>', ''].join('\n');
     const files = { 'vocab.txt': list, 'config.json': '{"model_type":"esm"}' };
@@ -73,8 +102,13 @@ describe('without tokenizer.json', () => {
   test.each<[string, Readonly<Record<string, string>>, string]>([
     [
       'files of another kind',
-      { 'source.spm': '', 'config.json': '{"model_type":"marian"}' },
+      { 'vocab.xyz': '', 'config.json': '{"model_type":"xlnet"}' },
       'have transformers write it: python -c',
+    ],
+    [
+      'files that transformers makes nothing of',
+      { 'source.spm': '', 'config.json': '{"model_type":"marian"}' },
+      'transformers writes none for "marian"; give that of a conversion of this model for transformers.js',
     ],
     [
       'a file too few',

@@ -1,0 +1,367 @@
+// What transformers makes of the tokenizers of folders that are older than tokenizer.json. Few folders need it.
+
+import { type Folder, pathIn, readJson } from '../checkpoint/folder.ts';
+import { InputError } from '../errors.ts';
+import { isObject, said } from '../expect.ts';
+import { checkJsonBytes, decodeUtf8, type JsonObject } from '../json.ts';
+import { limits } from '../limits.ts';
+import { linesOf } from './lines.ts';
+import type { Piece, SentencePieces } from './sentencepiece.ts';
+
+/** In messages. */
+const CONFIG = 'tokenizer_config.json';
+
+/** Those whose vocabulary and SentencePiece models have ids of their own. */
+export const WITHOUT_JSON = /^((Marian|M2M100)Tokenizer|marian|m2m_100)$/;
+
+/** A kind of tokenizer: its files, the special tokens that it has where the folder says no others, and what it is made of. */
+interface Kind {
+  readonly files: readonly string[];
+  readonly special: Readonly<Record<string, string>>;
+  readonly read: (folder: Folder, settings: JsonObject) => Promise<Vocabulary>;
+  readonly make: (settings: JsonObject, special: (name: string) => SpecialToken) => JsonObject;
+}
+
+interface Vocabulary {
+  readonly ids: JsonObject;
+  /** Parts of tokenizer.json, beside those that are made. */
+  readonly parts: JsonObject & { readonly model: JsonObject };
+  /** Tokens that are cut out of a text before all else, beside the special ones. */
+  readonly whole?: readonly string[];
+}
+
+/** A text and its id, as processors have it. */
+type SpecialToken = readonly [content: string, id: unknown];
+
+const END = '<|endoftext|>';
+const ANGLED = {
+  bos_token: '<s>',
+  eos_token: '</s>',
+  cls_token: '<s>',
+  sep_token: '</s>',
+  pad_token: '<pad>',
+  mask_token: '<mask>',
+};
+const SQUARE = { sep_token: '[SEP]', pad_token: '[PAD]', cls_token: '[CLS]', mask_token: '[MASK]' };
+
+const MERGED = {
+  files: ['vocab.json', 'merges.txt'],
+  read: async (folder: Folder) => {
+    const vocab = await readJson(folder, 'vocab.json', limits.tokenizerBytes);
+    const lines = await readLines(folder, 'merges.txt');
+    // The first line says the version.
+    const merges = lines.flatMap(({ line, number }) => (number > 1 ? [line] : []));
+    return { ids: vocab, parts: { model: { type: 'BPE', vocab, merges } } };
+  },
+};
+const LISTED = {
+  files: ['vocab.txt'],
+  read: async (folder: Folder) => {
+    const lines = await readLines(folder, 'vocab.txt');
+    const vocab = Object.fromEntries(lines.map(({ line, number }) => [line, number - 1]));
+    return { ids: vocab, parts: { model: { type: 'WordPiece', vocab } } };
+  },
+};
+
+const byteLevel = ({ add_prefix_space: isPrefixed }: JsonObject) => ({
+  type: 'ByteLevel',
+  add_prefix_space: isPrefixed ?? false,
+});
+
+const gpt2: Kind = {
+  ...MERGED,
+  special: { bos_token: END, eos_token: END, unk_token: END },
+  make: (settings, special) => ({
+    pre_tokenizer: byteLevel(settings),
+    post_processor:
+      settings.add_bos_token === true ? around([special('bos_token')], []) : byteLevel(settings),
+  }),
+};
+const roberta: Kind = {
+  ...MERGED,
+  special: { ...ANGLED, unk_token: '<unk>' },
+  make: (settings, special) => ({
+    pre_tokenizer: byteLevel(settings),
+    post_processor: around([special('cls_token')], [special('sep_token')]),
+  }),
+};
+const deberta: Kind = { ...roberta, special: { ...SQUARE, unk_token: '[UNK]' } };
+/** In small letters, and the last letter of a word is another one. */
+const clip: Kind = {
+  ...MERGED,
+  special: { bos_token: '<|startoftext|>', eos_token: END, unk_token: END, pad_token: END },
+  make: (_, special) => ({
+    model: { unk_token: special('unk_token')[0], continuing_subword_prefix: '', end_of_word_suffix: '</w>' },
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [
+        { type: 'NFC' },
+        { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' },
+        { type: 'Lowercase' },
+      ],
+    },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        {
+          type: 'Split',
+          pattern: { Regex: "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+" },
+          behavior: 'Removed',
+          invert: true,
+        },
+        byteLevel({}),
+      ],
+    },
+    post_processor: around([special('bos_token')], [special('eos_token')]),
+  }),
+};
+const bert: Kind = {
+  ...LISTED,
+  special: { ...SQUARE, unk_token: '[UNK]' },
+  make: (settings, special) => ({
+    model: {
+      unk_token: special('unk_token')[0],
+      continuing_subword_prefix: '##',
+      max_input_chars_per_word: 100,
+    },
+    normalizer: {
+      type: 'BertNormalizer',
+      clean_text: true,
+      handle_chinese_chars: settings.tokenize_chinese_chars ?? true,
+      strip_accents: settings.strip_accents ?? null,
+      lowercase: settings.do_lower_case ?? true,
+    },
+    pre_tokenizer: { type: 'BertPreTokenizer' },
+    post_processor: around([special('cls_token')], [special('sep_token')]),
+  }),
+};
+
+/** Letters of proteins, whatever stands between them. */
+const esm: Kind = {
+  ...LISTED,
+  special: {
+    cls_token: '<cls>',
+    eos_token: '<eos>',
+    pad_token: '<pad>',
+    mask_token: '<mask>',
+    unk_token: '<unk>',
+  },
+  make: (_, special) => ({
+    model: { type: 'BPE', merges: [], unk_token: special('unk_token')[0], fuse_unk: true },
+    pre_tokenizer: { type: 'WhitespaceSplit' },
+    post_processor: around([special('cls_token')], [special('eos_token')]),
+  }),
+};
+
+/**
+ * Of a SentencePiece model.
+ *
+ * @param arranged  its pieces where the tokenizer's ids are those of another list
+ */
+function pieced(
+  file: string,
+  { arranged = (model) => model, ...kind }: Pick<Kind, 'special' | 'make'> & { arranged?: Arrangement },
+): Kind {
+  return {
+    ...kind,
+    files: [file],
+    async read(folder, settings) {
+      const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts'); // which few folders need
+      const path = pathIn(folder, file);
+      const read = readSentencePieces(await readBytes(folder, file), path);
+      const isPrefixed = read.isPrefixed && settings.add_prefix_space !== false;
+      const model = arranged({ ...read, isPrefixed }, settings);
+      return { ids: idsOf(model.pieces), parts: partsOf(model), whole: model.whole };
+    },
+  };
+}
+type Arrangement = (model: SentencePieces, settings: JsonObject) => SentencePieces;
+
+const noScore = (texts: readonly string[]) => texts.map((text): Piece => [text, 0]);
+const betweenEnds = (_: JsonObject, special: (name: string) => SpecialToken) => ({
+  post_processor: around([special('cls_token')], [special('sep_token')]),
+});
+
+/** Pieces of which the first few have other names and places than in the file. */
+const begun =
+  (first: readonly string[], from: number, last: readonly string[] = []): Arrangement =>
+  (model) => ({
+    ...model,
+    pieces: [...noScore(first), ...model.pieces.slice(from), ...noScore([...last, '<mask>'])],
+    unknown: first.indexOf('<unk>'),
+    whole: [...model.whole, ...last],
+  });
+const FAIRSEQ = ['<s>', '<pad>', '</s>', '<unk>'];
+const debertaV2 = pieced('spm.model', {
+  special: { ...SQUARE, unk_token: '[UNK]' },
+  arranged: (model, settings) => {
+    for (const key of ['do_lower_case', 'split_by_punct'])
+      if (settings[key] === true) throw new InputError(`${CONFIG}: "${key}" of DeBERTa is not supported`);
+    const isThere = model.pieces.some(([text]) => text === SQUARE.mask_token);
+    return isThere ? model : { ...model, pieces: [...model.pieces, ...noScore([SQUARE.mask_token])] };
+  },
+  make: betweenEnds,
+});
+const xlmRoberta = pieced('sentencepiece.bpe.model', {
+  special: { ...ANGLED, unk_token: '<unk>' },
+  arranged: begun(FAIRSEQ, 3),
+  make: betweenEnds,
+});
+const camembert = pieced('sentencepiece.bpe.model', {
+  special: { ...ANGLED, unk_token: '<unk>' },
+  arranged: begun(['<s>NOTUSED', '<pad>', '</s>NOTUSED', '<unk>', '<unk>NOTUSED'], 1),
+  make: betweenEnds,
+});
+const LANGUAGES =
+  'ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN'.split(
+    ' ',
+  );
+const OTHER_LANGUAGES =
+  'af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI'.split(
+    ' ',
+  );
+/** The language of a text is told behind its end, or before it where there are fifty. */
+const mbart = (languages: readonly string[], isBefore: boolean) =>
+  pieced('sentencepiece.bpe.model', {
+    special: { ...ANGLED, unk_token: '<unk>', src_lang: 'en_XX' },
+    arranged: begun(FAIRSEQ, 3, languages),
+    make: (_, special) => {
+      const [language, end] = [special('src_lang'), special('eos_token')];
+      return { post_processor: isBefore ? around([language], [end]) : around([], [end, language]) };
+    },
+  });
+/** Far above those of any T5 and Pegasus. */
+const MOST_EXTRA = 10_000;
+function extraOf(settings: JsonObject, key: string, otherwise: number): number {
+  const extra = settings[key] ?? otherwise;
+  const count = Number(extra);
+  if (Number.isInteger(count) && count >= 0 && count <= MOST_EXTRA) return count;
+  throw new InputError(
+    `${CONFIG}: "${key}" expected a whole number of at most ${MOST_EXTRA}, got ${said(extra)}`,
+  );
+}
+const t5 = pieced('spiece.model', {
+  special: { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' },
+  arranged: (model, settings) => {
+    const count = extraOf(settings, 'extra_ids', 100);
+    const others = Array.from({ length: count }, (_, i) => `<extra_id_${count - 1 - i}>`);
+    return { ...model, pieces: [...model.pieces, ...noScore(others)], whole: [...model.whole, ...others] };
+  },
+  make: (_, special) => ({ post_processor: around([], [special('eos_token')]) }),
+});
+/** What was masked in training has ids before all pieces but the first two. */
+const pegasus = pieced('spiece.model', {
+  special: { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' },
+  arranged: (model, settings) => {
+    const offset = extraOf(settings, 'offset', 103);
+    const masks = offset === 0 ? [] : ['<mask_1>', '<mask_2>'];
+    const others = Array.from({ length: Math.max(offset - 2, 0) }, (_, i) => `<unk_${i + 2}>`);
+    const pieces = [...noScore(['<pad>', '</s>', ...masks, ...others]), ...model.pieces.slice(2)];
+    return {
+      ...model,
+      pieces,
+      unknown: model.unknown + offset,
+      whole: [...model.whole, ...masks, ...others],
+    };
+  },
+  make: (_, special) => ({ post_processor: around([], [special('eos_token')]) }),
+});
+const llama = pieced('tokenizer.model', {
+  special: { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' },
+  make: ({ add_bos_token: begins, add_eos_token: ends }, special) => ({
+    post_processor: around(
+      begins === false ? [] : [special('bos_token')],
+      ends === true ? [special('eos_token')] : [],
+    ),
+  }),
+});
+
+/** By `tokenizer_class`, or where there is none by `model_type`. */
+export const KINDS: ReadonlyMap<unknown, Kind> = new Map<unknown, Kind>([
+  ...['GPT2Tokenizer', 'CodeGenTokenizer', 'gpt2', 'gpt_neo', 'gptj', 'opt', 'phi'].map(
+    (name) => [name, gpt2] as const,
+  ),
+  ...['RobertaTokenizer', 'BartTokenizer', 'LongformerTokenizer', 'roberta', 'bart', 'data2vec-text'].map(
+    (name) => [name, roberta] as const,
+  ),
+  ...['DebertaTokenizer', 'deberta'].map((name) => [name, deberta] as const),
+  ...['CLIPTokenizer', 'clip_text_model'].map((name) => [name, clip] as const),
+  ...[
+    'BertTokenizer',
+    'DistilBertTokenizer',
+    'ElectraTokenizer',
+    'ErnieTokenizer',
+    'bert',
+    'ernie',
+    'distilbert',
+    'electra',
+  ].map((name) => [name, bert] as const),
+  ...['MPNetTokenizer', 'mpnet'].map(
+    (name) => [name, { ...bert, special: { ...ANGLED, unk_token: '[UNK]' } }] as const,
+  ),
+  ...['EsmTokenizer', 'esm'].map((name) => [name, esm] as const),
+  ...['DebertaV2Tokenizer', 'deberta-v2'].map((name) => [name, debertaV2] as const),
+  ...['XLMRobertaTokenizer', 'xlm-roberta', 'xlm-roberta-xl'].map((name) => [name, xlmRoberta] as const),
+  ...['CamembertTokenizer', 'camembert'].map((name) => [name, camembert] as const),
+  ...['T5Tokenizer', 'MT5Tokenizer', 't5', 'mt5', 'umt5'].map((name) => [name, t5] as const),
+  ...['MBartTokenizer', 'mbart'].map((name) => [name, mbart(LANGUAGES, false)] as const),
+  ['MBart50Tokenizer', mbart([...LANGUAGES, ...OTHER_LANGUAGES], true)],
+  ...['PegasusTokenizer', 'pegasus'].map((name) => [name, pegasus] as const),
+  ...['LlamaTokenizer', 'InternLM2Tokenizer', 'llama', 'mistral', 'internlm2'].map(
+    (name) => [name, llama] as const,
+  ),
+]);
+
+function around(before: readonly SpecialToken[], behind: readonly SpecialToken[]): JsonObject {
+  const pieces = (tokens: readonly SpecialToken[]) =>
+    tokens.map(([id]) => ({ SpecialToken: { id, type_id: 0 } }));
+  const special = [...before, ...behind].map(([token, id]) => [
+    token,
+    { id: token, ids: [id], tokens: [token] },
+  ]);
+  return {
+    type: 'TemplateProcessing',
+    single: [...pieces(before), { Sequence: { id: 'A', type_id: 0 } }, ...pieces(behind)],
+    special_tokens: Object.fromEntries(special),
+  };
+}
+
+/** What tokenizer.json would say. @param given  what the folder says of special tokens */
+export async function made(
+  kind: Kind,
+  folder: Folder,
+  given: JsonObject,
+  added: JsonObject,
+): Promise<JsonObject> {
+  const { ids: own, parts, whole = [] } = await kind.read(folder, given);
+  const ids = { ...own, ...added };
+  const contentOf = (name: string) => {
+    const token = given[name] ?? kind.special[name];
+    return isObject(token) ? token.content : token;
+  };
+  const special = (name: string): SpecialToken => {
+    const content = contentOf(name);
+    if (typeof content === 'string' && Object.hasOwn(ids, content)) return [content, ids[content]];
+    throw new InputError(`"${folder.name}": its ${name} ${said(content)} is not in ${kind.files[0]}`);
+  };
+  const names = new Set([...Object.keys(kind.special).map(contentOf), ...whole, ...Object.keys(added)]);
+  const known = [...names].filter((token) => Object.hasOwn(ids, String(token)));
+  const made = kind.make(given, special);
+  return {
+    ...parts,
+    ...made,
+    model: { ...parts.model, ...(made.model as object) },
+    added_tokens: known.map((content) => ({ id: ids[String(content)], content, special: true })),
+  };
+}
+
+async function readLines(folder: Folder, file: string) {
+  const path = pathIn(folder, file);
+  return [...linesOf(decodeUtf8(await readBytes(folder, file), `"${path}"`), path)];
+}
+
+async function readBytes(folder: Folder, file: string): Promise<Uint8Array> {
+  const size = await folder.size(file);
+  checkJsonBytes(size, limits.tokenizerBytes, pathIn(folder, file));
+  return folder.read(file, 0, size);
+}
