@@ -22,6 +22,9 @@ const MODULES_FILE = 'modules.json';
 /** Of sentence-transformers: how long texts may be, by whatever name of a model. */
 const LENGTH_FILE = /^sentence_[\w-]+_config\.json$/;
 
+/** Of MMS: what takes the place of the tensors of one language, by that of another. */
+const ADAPTER_FILE = /^adapter\.[\w-]+\.safetensors$/;
+
 /** Files beside the weights that belong to the same model whatever its widths are. */
 const SIDE_FILES = new Set([
   'tokenizer.json',
@@ -50,9 +53,11 @@ const SIDE_FILES = new Set([
   'LICENSE.txt',
 ]);
 
-/** The tokenizer's files, the generation config, what sentence-transformers has behind the model, and the licence, those that there are. */
+/** The tokenizer's files, adapters, the generation config, what sentence-transformers has behind the model, and the licence, those that there are. */
 export async function sideFilesOf(folder: Folder): Promise<string[]> {
-  const own = (await folder.list()).filter((file) => SIDE_FILES.has(file) || LENGTH_FILE.test(file));
+  const isOwn = (file: string) =>
+    SIDE_FILES.has(file) || [LENGTH_FILE, ADAPTER_FILE].some((it) => it.test(file));
+  const own = (await folder.list()).filter(isOwn);
   if (!own.includes(MODULES_FILE)) return own;
   for (const module of await modulesIn(folder))
     own.push(...(await folder.list(module)).map((file) => `${module}/${file}`));

@@ -368,7 +368,6 @@ describe('what encoders cannot be is refused:', () => {
     [{ ...NOMIC_BERT, rotary_scaling_factor: 2 }, '"nomic_bert": rotary_scaling_factor'],
     [{ ...NOMIC_BERT, rotary_emb_fraction: 0.5 }, 'on a part of the head (rotary_emb_fraction)'],
     [{ ...NOMIC_BERT, activation_function: 'gelu' }, 'activation_function "gelu"'],
-    [{ ...WAV2VEC2, adapter_attn_dim: 16 }, '"wav2vec2": adapter_attn_dim'],
     [{ ...WAV2VEC2, add_adapter: true }, '"wav2vec2": add_adapter'],
     [{ ...WAV2VEC2, model_type: 'hubert', conv_pos_batch_norm: true }, '"hubert": conv_pos_batch_norm'],
     [{ ...WAV2VEC2, feat_extract_norm: 'batch' }, 'feat_extract_norm "batch"'],

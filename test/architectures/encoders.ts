@@ -569,6 +569,13 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     hidden_act: 'relu',
     layer_norm_eps: 0.01,
   },
+  'wav2vec2, letters, an adapter in each block': {
+    ...WAV2VEC2,
+    architectures: ['Wav2Vec2ForCTC'],
+    vocab_size: 7,
+    do_stable_layer_norm: true,
+    adapter_attn_dim: 3,
+  },
   'wav2vec2, norms before each half, features': { ...WAV2VEC2, do_stable_layer_norm: true },
   'wav2vec2, classifier': {
     ...classifier(WAV2VEC2, 'Wav2Vec2ForSequenceClassification'),
@@ -918,6 +925,12 @@ export function encoderWeights(
       for (const name of ['pos_query_proj', 'pos_key_proj'])
         map(`${block}.attention.self.${name}`, widths[0], HIDDEN);
     for (const name of norms) norm(`${block}.${name}`);
+    if (config.adapter_attn_dim) {
+      const [adapter, width] = [`${block}.adapter_layer`, config.adapter_attn_dim as number];
+      norm(`${adapter}.norm`);
+      map(`${adapter}.linear_1`, width, HIDDEN);
+      map(`${adapter}.linear_2`, HIDDEN, width);
+    }
     map(`${block}.${mlp[0]}`, config.use_swiglu_ffn ? 2 * ffn : ffn, HIDDEN);
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
     if (isBeit(config) && config.use_relative_position_bias)
@@ -1279,6 +1292,10 @@ export function encoderReference(
     } else {
       x = first(add(x, attend(x)));
       x = second(add(x, think(x)));
+    }
+    if (config.adapter_attn_dim) {
+      const inner = map(ln(x, `${block}.adapter_layer.norm`), 'adapter_layer.linear_1');
+      x = add(x, map(activate(inner, 'relu'), 'adapter_layer.linear_2'));
     }
     if (i === 0 && config.conv_kernel_size) {
       const near = activate(nearby(given, weights, `${at}encoder.conv.conv`), config.conv_act as string);

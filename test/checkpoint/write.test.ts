@@ -169,6 +169,8 @@ describe('writing a checkpoint', () => {
         ['2_Dense/model.safetensors', map],
         ['1_Pooling/more/config.json', text('{}')],
         ['onnx/model.onnx', text('old')],
+        ['adapter.zho-script_simplified.safetensors', map], // of MMS
+        ['adapter.eng.bin', map],
       ]);
       const before = new Set(['config.json', 'model.safetensors.index.json']);
       expect(
@@ -177,6 +179,7 @@ describe('writing a checkpoint', () => {
         '1_Pooling/config.json',
         '2_Dense/config.json',
         '2_Dense/model.safetensors',
+        'adapter.zho-script_simplified.safetensors',
         'config_sentence_transformers.json',
         'modules.json',
         'sentence_bert_config.json',

@@ -4,6 +4,7 @@ import { InputError } from '../../errors.ts';
 import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import {
+  adapted,
   around,
   attention,
   type Context,
@@ -460,8 +461,10 @@ function block(
       }
     }
   };
-  if (!parts.around) return given();
-  return norm(g, parts.around.norm, add(given(), around(g, parts.around, x, hidden, context)), hidden);
+  const { around: near, adapter } = parts;
+  let y = given();
+  if (near) y = norm(g, near.norm, add(y, around(g, near, x, hidden, context)), hidden);
+  return adapter ? adapted(g, adapter, y, hidden) : y;
 }
 
 /** The full name of the output weights, which lie beside the `model` of a language model that is a module of another. */

@@ -251,6 +251,22 @@ export function around(
   return context.asking?.(rows) ?? rows;
 }
 
+/** y + down(activation(up(norm(y)))). Nothing here is a layer to be fitted or cut: other adapters may take its place. */
+export function adapted(
+  g: WeightGraph,
+  { norm: normal, mlp: { up, down, activation }, neurons }: NonNullable<Block['adapter']>,
+  y: string,
+  hidden: number,
+): string {
+  const map = ({ name }: Linear, x: string, rows: number, columns: number) => {
+    const module = g.prefix + name;
+    const weight = g.node('Transpose', [g.weight(`${module}.weight`, [columns, rows])], { perm: [1, 0] });
+    return g.node('Add', [g.node('MatMul', [x, weight]), g.weight(`${module}.bias`, [columns])]);
+  };
+  const inner = activation(g, map(up, norm(g, normal, y, hidden), hidden, neurons));
+  return g.node('Add', [y, map(down, inner, neurons, hidden)]);
+}
+
 /** [heads, 1, total]. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */
 function sloped(
   g: WeightGraph,

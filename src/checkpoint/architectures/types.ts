@@ -210,6 +210,8 @@ export interface Block {
   readonly mlpAfter?: Norm;
   /** Of an encoder: behind all that, what the tokens around have come in as is added. */
   readonly around?: Around;
+  /** Behind all that: y + mlp(norm(y)), of so few neurons that all stay. */
+  readonly adapter?: { readonly norm: Norm; readonly mlp: Mlp; readonly neurons: number };
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */

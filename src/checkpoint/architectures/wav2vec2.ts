@@ -2,6 +2,7 @@
 // over the tokens, norms before or after each half of a block. They give scores of letters for every token (CTC), of classes, or features.
 
 import { InputError } from '../../errors.ts';
+import { relu } from './activation.ts';
 import {
   activationOf,
   classifies,
@@ -17,7 +18,7 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import type { Architecture, Config, EncoderHead, Relative, WaveEmbedding } from './types.ts';
+import type { Architecture, Block, Config, EncoderHead, Relative, WaveEmbedding } from './types.ts';
 import { tokensOfWave } from './waves.ts';
 
 /** Samples of ten seconds: with them as many tokens as a window of text has. */
@@ -29,12 +30,16 @@ export const wav2vec2: Architecture = {
   describe(config, modelType) {
     for (const key of ['add_adapter', 'conv_pos_batch_norm'])
       if (flag(config, key, false)) throw unsupported(modelType, key);
-    if (config.adapter_attn_dim != null) throw unsupported(modelType, 'adapter_attn_dim');
     const { base, activation } = commonOfBlocks(config, modelType, { activation: 'gelu' });
     const epsilon = positive(config, 'layer_norm_eps', 1e-5);
     const norm = (name: string) => layerNorm(name, epsilon);
     const isBefore = flag(config, 'do_stable_layer_norm', false);
     const last = norm('encoder.layer_norm');
+    // Of MMS; transformers has them where norms stand before each half alone.
+    const neurons =
+      modelType === 'wav2vec2' && isBefore && config.adapter_attn_dim != null
+        ? integer(config, 'adapter_attn_dim')
+        : undefined;
     const embedding = {
       ...embeddingOf(config, modelType, base.hidden, epsilon),
       last: isBefore ? undefined : last,
@@ -62,6 +67,7 @@ export const wav2vec2: Architecture = {
             down: linear(`${layer}.feed_forward.output_dense`, true),
             activation,
           },
+          adapter: neurons === undefined ? undefined : adapterOf(`${layer}.adapter_layer`, neurons),
         };
       },
       // Of all heads, beside the tables of those that stay.
@@ -70,6 +76,18 @@ export const wav2vec2: Architecture = {
     };
   },
 };
+
+function adapterOf(module: string, neurons: number): Block['adapter'] {
+  return {
+    norm: layerNorm(`${module}.norm`, 1e-5), // the config has no field
+    mlp: {
+      up: linear(`${module}.linear_1`, true),
+      down: linear(`${module}.linear_2`, true),
+      activation: relu,
+    },
+    neurons,
+  };
+}
 
 /** One table for all blocks, and a gate in each. */
 function relativeOf(config: Config, i: number): Relative {
