@@ -95,6 +95,16 @@ describe('describe', () => {
   test.each<[string, Config, string]>([
     ['a model type', { ...LLAMA, model_type: 'mamba' }, 'model_type "mamba" is not supported (opt, llama, '],
     [
+      'a model type',
+      { ...LLAMA, model_type: 'swin' },
+      'are); as an ONNX file (optimum-cli export onnx) it is',
+    ],
+    [
+      'what timm writes',
+      { architecture: 'vit_base_patch16_224', pretrained_cfg: {} },
+      'models of timm ("vit_base_patch16_224") are not supported as folders; as an ONNX file',
+    ],
+    [
       'an activation',
       { ...OPT, activation_function: 'mish' },
       '"opt": the activation "mish" is not supported',

@@ -1,7 +1,7 @@
 // Language models and encoders by their config.json. To add an architecture, see docs/language-models.md.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { expectObject } from '../../expect.ts';
+import { expectObject, isObject, said } from '../../expect.ts';
 import { bart } from './bart.ts';
 import { beit } from './beit.ts';
 import { bert } from './bert.ts';
@@ -87,6 +87,8 @@ const ARCHITECTURES: readonly Architecture[] = [
   whisper,
   wav2vec2,
 ];
+/** What can be done about others. */
+const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
 const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
 
 /**
@@ -103,6 +105,11 @@ const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a grap
 export function describe(config: Config, record?: SizesRecord, image?: number): LanguageModel {
   expectObject('describe', 'config', config);
   const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(', ');
+  // What timm writes for the hub.
+  if (config.model_type === 'timm_wrapper' || isObject(config.pretrained_cfg))
+    throw new UnsupportedModelError(
+      `config.json: models of timm (${said(config.architecture)}) are not supported as folders; ${EXPORT}`,
+    );
   // Files of old have none, and transformers goes by the folder's name.
   if (config.model_type == null)
     throw new InputError(
@@ -112,7 +119,7 @@ export function describe(config: Config, record?: SizesRecord, image?: number): 
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) {
     throw new UnsupportedModelError(
-      `config.json: model_type ${JSON.stringify(modelType)} is not supported (${known} are)`,
+      `config.json: model_type ${JSON.stringify(modelType)} is not supported (${known} are); ${EXPORT}`,
     );
   }
   if (config.quantization_config != null)
