@@ -41,6 +41,7 @@ test.each([
   ['falcon', 'makes caches of another form than ONNX files have here (falcon)'],
   ['bloom', 'makes caches of another form than ONNX files have here (bloom)'],
   ['gpt_bigcode', 'makes caches of another form than ONNX files have here (gpt_bigcode)'],
+  ['internlm2', 'has no class for this model type (internlm2)'],
   ['llava', 'takes apart what is of texts and images into several files (llava)'],
 ])('%s is not written for transformers.js', async (name, why) => {
   const own = VARIANTS[name === 'llava' ? 'llama' : name].config;

@@ -17,7 +17,7 @@ import {
   wholeGraph,
 } from './graphs.ts';
 import { featuresOf, isMixture, shareOf } from './layers.ts';
-import { firstRelease } from './releases.ts';
+import { firstRelease, refusalOfJs } from './releases.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -118,7 +118,8 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
-    this.transformersJs = description.transformersJs;
+    this.transformersJs =
+      description.transformersJs ?? (this.isEncoder ? undefined : refusalOfJs(this.architecture));
     // Rotations are of all tokens.
     const { rope } = description.block(this.blocks - 1).attention;
     this.readsFirst = readsFirst(description.head) && !rope;

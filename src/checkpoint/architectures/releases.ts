@@ -1,4 +1,4 @@
-// Which transformers reads a model, for the user.
+// Which transformers and transformers.js read a model, for the user.
 
 import type { Config } from './types.ts';
 
@@ -36,6 +36,24 @@ const WITH_CODE: readonly string[] = [
   'new',
   'nomic_bert',
 ];
+
+/** Decoders that transformers.js has no class for. */
+const UNKNOWN_IN_JS: readonly string[] = [
+  'exaone4',
+  'glm4',
+  'internlm2',
+  'internlm3',
+  'minicpm',
+  'mixtral',
+  'nemotron',
+  'olmoe',
+  'seed_oss',
+];
+
+/** What transformers.js does with such a decoder, where it runs none. */
+export function refusalOfJs(modelType: string): string | undefined {
+  return UNKNOWN_IN_JS.includes(modelType) ? 'has no class for this model type' : undefined;
+}
 
 /** Undefined where it is the model's own code that reads it. */
 export function firstRelease(config: Config, modelType: string): string | undefined {
