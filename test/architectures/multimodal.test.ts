@@ -1,4 +1,4 @@
-// The language model in models of texts and images: as it is alone, under other names.
+// The language model in models of texts and images, or sounds: as it is alone, under other names.
 
 import { describe, expect, test } from 'vitest';
 import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
@@ -67,6 +67,12 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     'language_model.model.',
     'language_model.lm_head',
   ],
+  voxtral: [
+    { model_type: 'voxtral', audio_config: {}, text_config: { ...LLAMA, head_dim: 8 } },
+    LLAMA,
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
   smolvlm: [
     { model_type: 'smolvlm', tie_word_embeddings: false, text_config: inside(LLAMA) },
     LLAMA,
@@ -128,6 +134,8 @@ test('sizes that text_config leaves out are those of transformers', () => {
     model_type: 'llava',
     text_config: { model_type: 'llama', vocab_size: 32064 },
   });
+  const { rope_theta: _, ...voxtral } = LLAMA;
+  expect(describeModel({ model_type: 'voxtral', text_config: voxtral }).headDim).toBe(128);
   expect([llava.hidden, llava.blocks, llava.sizes[0].ffn, llava.vocabulary]).toEqual([
     4096, 32, 11008, 32064,
   ]);
@@ -140,6 +148,7 @@ test('heads of Qwen2-VL cannot be said, others can', () => {
   };
   expect(fewer('qwen2_vl', QWEN2)).toBeDefined();
   expect(fewer('qwen3_vl', QWEN3)).toBeUndefined();
+  expect(fewer('qwen2_audio', QWEN2)).toBeUndefined();
 });
 
 test.each<[Config, string]>([

@@ -1,5 +1,5 @@
-// The language model in models of texts and images: Gemma 3, Qwen-VL 2 to 3, LLaVA, Mistral Small 3, InternVL 3, SmolVLM. Of a text without
-// images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
+// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3, LLaVA, Mistral Small 3, InternVL 3, SmolVLM, Voxtral,
+// Qwen2-Audio. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
 
 import { isObject } from '../../expect.ts';
 import { section, text, unsupported, withDefaults } from './config.ts';
@@ -20,6 +20,8 @@ const KINDS: Readonly<Record<string, string>> = {
   internvl: 'qwen2',
   idefics3: 'llama',
   smolvlm: 'llama',
+  voxtral: 'llama',
+  qwen2_audio: 'qwen2',
 };
 /** Other names of language models there. */
 const SAME: ReadonlyMap<string, string> = new Map([
@@ -59,6 +61,18 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
     num_attention_heads: 8,
     max_position_embeddings: 131_072,
   },
+  voxtral: {
+    vocab_size: 131_072,
+    hidden_size: 3072,
+    intermediate_size: 8192,
+    num_hidden_layers: 30,
+    num_attention_heads: 32,
+    num_key_value_heads: 8,
+    head_dim: 128,
+    max_position_embeddings: 131_072,
+    rms_norm_eps: 1e-5,
+    rope_theta: 1e8,
+  },
 };
 
 export const multimodal: Architecture = {
@@ -74,7 +88,11 @@ export const multimodal: Architecture = {
     if (new Set(tied).size > 1)
       throw unsupported(modelType, `tie_word_embeddings ${tied[0]}, and ${tied[1]} in ${SECTION}`);
     const own = { ...content, tie_word_embeddings: tied[0], ...plainRopes(content) };
-    const sizes = withDefaults(own, DEFAULTS[type] ?? {}, isFlat ? undefined : SECTION);
+    const sizes = withDefaults(
+      own,
+      DEFAULTS[modelType] ?? DEFAULTS[type] ?? {},
+      isFlat ? undefined : SECTION,
+    );
     const description = known.describe(sizes, type);
     // transformers makes heads of Qwen2-VL and 2.5-VL as wide as the stream.
     const { heads, ...fields } = description.fields;
@@ -85,7 +103,7 @@ export const multimodal: Architecture = {
       transformersJs: 'takes apart what is of texts and images into several files',
       fields: {
         ...fields,
-        heads: /^qwen2/.test(modelType) ? undefined : heads,
+        heads: /^qwen2.*_vl$/.test(modelType) ? undefined : heads,
         section: isFlat ? undefined : { name: SECTION, content },
       },
     };

@@ -23,6 +23,7 @@ const SINCE: Readonly<Record<string, string>> = {
   seed_oss: '4.56',
   smollm3: '4.53',
   smolvlm: '4.50',
+  voxtral: '4.54',
 };
 const OLDEST = '4.48';
 
