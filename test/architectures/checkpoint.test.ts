@@ -228,6 +228,7 @@ describe('configOf', () => {
     ['qwen3', {}, 'stock transformers (4.51 or later)'],
     ['qwen3, seeing all', { model_type: 'qwen3', is_causal: false }, 'stock transformers (5 or later)'],
     ['qwen3_vl', { text_config: LLAMA }, 'stock transformers (4.57 or later)'],
+    ['mistral3', { text_config: { ...LLAMA, model_type: 'ministral3' } }, 'stock transformers (5 or later)'],
     ['internlm2', {}, 'with the code that this model came with'],
   ])('says which transformers read it: %s', (model_type, more, readers) => {
     const model = describeModel({ ...LLAMA, model_type, ...more });

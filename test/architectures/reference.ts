@@ -1,5 +1,5 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
-// (modeling_opt, modeling_llama, modeling_mistral, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
+// (modeling_opt, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
@@ -134,12 +134,24 @@ export function llamaNames({ model_type: type }: Config) {
   };
 }
 
+const MINISTRAL = {
+  rope_type: 'yarn',
+  rope_theta: 1e6,
+  factor: 16,
+  original_max_position_embeddings: 16384,
+  mscale: 1,
+  mscale_all_dim: 1,
+  llama_4_scaling_beta: 0.1,
+};
+
 function llama(
-  config: Config,
+  given: Config,
   sizes: readonly BlockSizes[],
   weights: Weights,
   tokens: readonly number[],
 ): Rows {
+  const isMinistral = given.model_type === 'ministral3';
+  const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : given;
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = (config.rms_norm_eps ?? config.layer_norm_epsilon) as number;
@@ -179,6 +191,11 @@ function llama(
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
     if (type === 'hunyuan_v1_dense') normHeads();
+    if (isMinistral) {
+      const { llama_4_scaling_beta: beta, original_max_position_embeddings: original } =
+        config.rope_parameters as Record<string, number>;
+      q = q.map((y, p) => y.map((value) => value * (1 + beta * Math.log(1 + Math.floor(p / original)))));
+    }
     const seesAll = config.is_causal === false;
     const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i), seesAll });
     let attended = linear(mixed, weights, `${layer}.${names.out}`);

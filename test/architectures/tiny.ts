@@ -302,6 +302,27 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'mistral, full attention': { config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
+  'ministral3, which says nothing of its positions': {
+    config: { ...LLAMA, model_type: 'ministral3', head_dim: 8, rope_theta: undefined },
+  },
+  ministral3: {
+    config: {
+      ...LLAMA,
+      model_type: 'ministral3',
+      head_dim: 8,
+      rope_theta: undefined,
+      rope_parameters: {
+        rope_type: 'yarn',
+        rope_theta: 100,
+        factor: 4,
+        beta_fast: 4,
+        mscale: 1,
+        mscale_all_dim: 1,
+        original_max_position_embeddings: 5, // so that a tiny text has three rounds of them
+        llama_4_scaling_beta: 0.7,
+      },
+    },
+  },
   qwen2: { config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: false } },
   'qwen2, one block with a sliding window': {
     config: { ...LLAMA, model_type: 'qwen2', ...window, use_sliding_window: true, max_window_layers: 1 },

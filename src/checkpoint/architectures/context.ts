@@ -4,7 +4,7 @@
 import { checkValues } from '../../limits.ts';
 import type { Context } from './layers.ts';
 import { dynamicExponent, frequenciesAt, once } from './rope.ts';
-import type { Rope } from './types.ts';
+import type { Rope, Stretch } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 // As torch masks; minus infinity would make rows of padding NaN.
@@ -53,6 +53,10 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
         rope.squares
           ? turnsOfSquares(g, rope, rope.squares)
           : openTurns(g, row(g, places()), rope, markOf(turns)),
+      ),
+    stretched: (stretch) =>
+      remembered(apart, `stretched ${stretch.beta} ${stretch.positions}`, () =>
+        openStretch(g, row(g, places()), stretch),
       ),
     merged: (features) => mergedShape(g, tokens(), features),
   };
@@ -146,6 +150,11 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
+    stretched: ({ beta, positions }) => {
+      if (length <= positions) return undefined;
+      const factor = (i: number) => 1 + beta * Math.log1p(Math.floor(i / positions));
+      return g.floats('stretches', () => Float32Array.from({ length }, (_, i) => factor(i)), [length, 1]);
+    },
     places: () => g.floats('places', () => Float32Array.from({ length }, (_, i) => i), [length]),
     merged: (features) => g.integers([0, -1, length, features]),
   };
@@ -187,15 +196,28 @@ interface OpenInputs {
 export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const masks = new Map<number | undefined, string>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
+  const stretches = new Map<string, string>();
   const places = once(() => {
     return g.node('Cast', [range(g, g.integers(0), g.node('Squeeze', [inputs.total]))], { to: 1 }); // float32
   });
   return {
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
+    stretched: (stretch) =>
+      remembered(stretches, `${stretch.beta} ${stretch.positions}`, () =>
+        openStretch(g, inputs.positions, stretch),
+      ),
     places,
     merged: (features) => mergedShape(g, inputs.total, features),
   };
+}
+
+/** [batch, 1, tokens, 1] */
+function openStretch(g: WeightGraph, places: string, { beta, positions }: Stretch): string {
+  const at = g.node('Cast', [g.node('Unsqueeze', [places, g.integers([1, 3])])], { to: 1 }); // float32
+  const rounds = g.node('Floor', [g.node('Div', [at, g.scalar(positions)])]);
+  const waves = g.node('Log', [g.node('Add', [rounds, g.scalar(1)])]);
+  return g.node('Add', [g.node('Mul', [waves, g.scalar(beta)]), g.scalar(1)]);
 }
 
 function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, window?: number): string {

@@ -3,7 +3,7 @@
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
-import type { Block, Description, Label, Mixture, Mlp, Norm, Rope } from './types.ts';
+import type { Block, Description, Label, Mixture, Mlp, Norm, Rope, Stretch } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -27,6 +27,7 @@ export interface GatedBlocks {
   readonly norms?: Norms;
   readonly gain?: number;
   readonly scale: number;
+  readonly stretch?: Stretch;
   readonly cap?: number;
   /** Of block i. */
   readonly rope: (i: number) => Rope | undefined;
@@ -66,6 +67,7 @@ const LLAMA: Names = {
   last: 'norm',
   output: 'lm_head',
 };
+
 /** Names of the norms of what attention and MLP get, and of what they give before it is added. */
 interface Norms {
   readonly before?: Readonly<Record<'attention' | 'mlp', string>>;
@@ -78,7 +80,8 @@ export const AFTER: Norms = {
 };
 
 function gatedBlock(i: number, parts: GatedBlocks): Block {
-  const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, cap, activation } = parts;
+  const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
+    parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -109,6 +112,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       clip,
       rope: parts.rope(i),
       scale,
+      stretch,
       cap,
       window: parts.window(i),
       after: norm(after?.attention),

@@ -16,6 +16,7 @@ import type {
   Relative,
   Rope,
   Slopes,
+  Stretch,
   Ways,
 } from './types.ts';
 import { type Fused, partName, type WeightGraph } from './weights.ts';
@@ -153,6 +154,8 @@ export interface Context {
   shown?(x: string): string;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
   turns?(rope: Rope): { cos: string; sin: string };
+  /** Factors of scores that broadcast to [batch, heads, tokens, features], where these are not all 1. */
+  stretched?(stretch: Stretch): string | undefined;
   /** Where the tokens are that may be seen, [total], as float32. */
   places?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
@@ -188,7 +191,7 @@ export function attention(
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, headDim);
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap } = parts;
-  const { slopes, relative, ways, window, isCausal, areNormsBehind } = parts;
+  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch } = parts;
   const isWhole = heads === dense.heads;
   const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
@@ -213,7 +216,9 @@ export function attention(
     return g.node('Reshape', [g.node('Expand', [apart, g.integers([1, 1, heads / kvHeads, 1, 1])]), merged]);
   };
 
-  const queries = g.node('Mul', [turned('q', heads, qNorm), g.scalar(scale)]);
+  const scaled = g.node('Mul', [turned('q', heads, qNorm), g.scalar(scale)]);
+  const factors = stretch && context.stretched?.(stretch);
+  const queries = factors === undefined ? scaled : g.node('Mul', [scaled, factors]);
   const keys = repeated(kept('key', turned('k', kvHeads, kNorm)), keyDim);
   const values = repeated(kept('value', split('v', kvHeads, valueDim)), valueDim);
   const turnedKeys = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] });

@@ -1,4 +1,4 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
 // and 4, GLM-4, ERNIE 4.5, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
@@ -10,13 +10,12 @@ import {
   integer,
   positive,
   rmsNorm,
-  section,
   unsupported,
 } from './config.ts';
 import { BEFORE, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { mixturesOf } from './mixture.ts';
-import { ropeOf, wholeRopeOf } from './rope.ts';
-import type { Architecture, Config } from './types.ts';
+import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
+import type { Architecture, Config, Stretch } from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
@@ -44,6 +43,8 @@ interface Kind extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms'
   readonly pairsNeighbours?: true;
   /** config.json with what it says of them as others say it. */
   readonly rope?: (config: Config, headDim: number) => Config;
+  /** Of such a config.json. */
+  readonly stretch?: (config: Config) => Stretch | undefined;
   /** Whether block i has rotary positions, and its window, where it slides. */
   readonly turns?: (config: Config, i: number) => boolean;
   readonly window?: (config: Config, i: number) => number | undefined;
@@ -88,6 +89,18 @@ const GLM: Kind = {
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
+  ministral3: {
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    rope: ministralRope,
+    stretch: ministralStretch,
+    window: givenWindow,
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+    base: 1e6,
+  },
   qwen2: { qkvBias: () => true, outBias: no, mlpBias: no, window: qwenWindow },
   qwen3: {
     qkvBias: attentionBias,
@@ -302,6 +315,7 @@ export const llama: Architecture = {
       areNormsBehind: kind.areNormsBehind,
       gain: factors?.added,
       scale: factors?.scores ?? headDim ** -0.5,
+      stretch: kind.stretch?.(ropes),
       rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
       activation,
@@ -335,9 +349,33 @@ function qwenMixtureWindow(config: Config, i: number): number | undefined {
   return slidingWindow(config, i, () => false);
 }
 
+/** What counts where it says nothing of them. */
+const MINISTRAL_ROPE = {
+  rope_type: 'yarn',
+  rope_theta: 1e6,
+  factor: 16,
+  original_max_position_embeddings: 16_384,
+  mscale: 1,
+  mscale_all_dim: 1,
+  llama_4_scaling_beta: 0.1,
+};
+function ministralRope(config: Config): Config {
+  const isSaid = Object.keys(ropeSettings(config)).length > 0;
+  return isSaid ? config : { ...config, rope_parameters: MINISTRAL_ROPE };
+}
+
+function ministralStretch(config: Config): Stretch | undefined {
+  const all = ropeSettings(config);
+  if (all.llama_4_scaling_beta == null) return undefined;
+  return {
+    beta: positive(all, 'llama_4_scaling_beta'),
+    positions: integer(all, 'original_max_position_embeddings'),
+  };
+}
+
 /** Frequencies of a base that is larger by `alpha`, whatever the length of a text. */
 function hunyuanRope(config: Config, headDim: number): Config {
-  const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
+  const all = ropeSettings(config);
   if ((all.rope_type ?? all.type) !== 'dynamic' || !all.alpha) return config;
   const base = positive(all, 'rope_theta', positive(config, 'rope_theta', 10_000));
   const rope_theta = base * positive(all, 'alpha') ** (headDim / (headDim - 2));

@@ -1,4 +1,4 @@
-// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3, LLaVA, Mistral Small 3, InternVL 3, SmolVLM, Voxtral,
+// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3, LLaVA, Mistral Small 3, Ministral 3, InternVL 3, SmolVLM, Voxtral,
 // Qwen2-Audio. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
 
 import { isObject } from '../../expect.ts';
@@ -51,6 +51,13 @@ const QWEN: Config = {
 const DEFAULTS: Readonly<Record<string, Config>> = {
   llama: LLAMA,
   mistral: { ...LLAMA, intermediate_size: 14_336, max_position_embeddings: 131_072 },
+  ministral3: {
+    ...LLAMA,
+    vocab_size: 131_072,
+    intermediate_size: 14_336,
+    num_hidden_layers: 34,
+    max_position_embeddings: 262_144,
+  },
   qwen2: QWEN,
   qwen3: QWEN,
   gemma3_text: {

@@ -1,5 +1,6 @@
 // Which transformers and transformers.js read a model, for the user.
 
+import { isObject } from '../../expect.ts';
 import type { Config } from './types.ts';
 
 /** Of model types that the oldest release looked at (4.48) does not have: the first that does. */
@@ -14,6 +15,7 @@ const SINCE: Readonly<Record<string, string>> = {
   helium: '4.49',
   hunyuan_v1_dense: '4.56',
   internvl: '4.52',
+  ministral3: '5',
   mistral3: '4.50',
   olmo3: '4.57',
   qwen2_5_vl: '4.49',
@@ -61,5 +63,7 @@ export function firstRelease(config: Config, modelType: string): string | undefi
   if (WITH_CODE.includes(modelType)) return undefined;
   if (config.is_causal === false) return '5';
   if (config.use_bidirectional_attention === true) return '4.57'; // EmbeddingGemma
-  return SINCE[modelType] ?? OLDEST;
+  const { model_type: inner } = isObject(config.text_config) ? config.text_config : {};
+  const both = [SINCE[modelType] ?? OLDEST, SINCE[String(inner)] ?? OLDEST];
+  return both.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))[1];
 }

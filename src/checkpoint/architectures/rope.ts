@@ -45,10 +45,14 @@ export interface RopeOptions {
   readonly layerType?: string;
 }
 
-/** Reads `rope_parameters` (transformers 5) or `rope_scaling` and the base beside it (before). */
+/** `rope_parameters` (transformers 5), or `rope_scaling` (before), beside which the base is. */
+export function ropeSettings(config: Config): Config {
+  return { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
+}
+
 export function ropeOf(config: Config, options: RopeOptions): Rope {
   const { modelType, headDim, maxPositions, layerType, pairsNeighbours } = options;
-  const all: Config = { ...section(config, 'rope_scaling'), ...section(config, 'rope_parameters') };
+  const all = ropeSettings(config);
   const own = layerType === undefined ? undefined : all[layerType];
   const parameters: Config = {
     original_max_position_embeddings: config.original_max_position_embeddings, // where Phi-3 has it

@@ -188,6 +188,8 @@ export interface Block {
     readonly rope?: Rope;
     /** Factor of the scores. */
     readonly scale: number;
+    /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
+    readonly stretch?: Stretch;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
     /** What is added to the scores: for each head a factor of where the key is (ALiBi). */
@@ -221,6 +223,11 @@ export interface Around {
   readonly groups: number;
   readonly activation: Activation;
   readonly norm: Norm;
+}
+
+export interface Stretch {
+  readonly beta: number;
+  readonly positions: number;
 }
 
 /** down(activation(up(x))). */
