@@ -4,7 +4,7 @@ import { FormatError } from '../errors.ts';
 import { limits } from '../limits.ts';
 
 /** A line that is not empty, and which one it is, from 1 on. */
-interface Line {
+export interface Line {
   readonly line: string;
   readonly number: number;
 }

@@ -1,10 +1,13 @@
 // The tokenizer in a folder: tokenizer.json, or what transformers makes one of where a model is older than these.
 
-import { readJson } from '../checkpoint/folder.ts';
+import { type Folder, pathIn, readJson } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
+import { checkJsonBytes, decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
+import { linesOf } from './lines.ts';
 import { isFolder, type Place, readJsonAt } from './place.ts';
+import type { Files } from './vocabularies.ts';
 
 const TOKENIZER = 'tokenizer.json';
 /** Says which special tokens are added. */
@@ -52,9 +55,25 @@ export async function readTokenizer(text: string, place: Place | undefined): Pro
           `python -c "import sys, transformers as t; t.AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])" FOLDER`,
       );
     const given = { ...(await optional(SPECIAL)), ...config };
-    const json = await made(kind, folder, given, (await optional(ADDED)) ?? {});
+    const json = await made(kind, filesOf(folder), given, (await optional(ADDED)) ?? {});
     return { json, ...(config && { config }) };
   } finally {
     await folder.close();
   }
+}
+
+function filesOf(folder: Folder): Files {
+  const path = (file: string) => pathIn(folder, file);
+  const bytes = async (file: string) => {
+    const size = await folder.size(file);
+    checkJsonBytes(size, limits.tokenizerBytes, path(file));
+    return folder.read(file, 0, size);
+  };
+  return {
+    name: folder.name,
+    path,
+    bytes,
+    lines: async (file) => [...linesOf(decodeUtf8(await bytes(file), `"${path(file)}"`), path(file))],
+    json: (file) => readJson(folder, file, limits.tokenizerBytes),
+  };
 }

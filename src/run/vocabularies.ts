@@ -1,12 +1,19 @@
 // What transformers makes of the tokenizers of folders that are older than tokenizer.json. Few folders need it.
 
-import { type Folder, pathIn, readJson } from '../checkpoint/folder.ts';
 import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
-import { checkJsonBytes, decodeUtf8, type JsonObject } from '../json.ts';
-import { limits } from '../limits.ts';
-import { linesOf } from './lines.ts';
+import type { JsonObject } from '../json.ts';
+import type { Line } from './lines.ts';
 import type { Piece, SentencePieces } from './sentencepiece.ts';
+
+/** The files of a folder, read by who loads this: what it read them by itself would be in every page that imports anything of the library. */
+export interface Files {
+  readonly name: string;
+  path(file: string): string;
+  bytes(file: string): Promise<Uint8Array>;
+  lines(file: string): Promise<Line[]>;
+  json(file: string): Promise<JsonObject>;
+}
 
 /** In messages. */
 const CONFIG = 'tokenizer_config.json';
@@ -18,7 +25,7 @@ export const WITHOUT_JSON = /^((Marian|M2M100)Tokenizer|marian|m2m_100)$/;
 interface Kind {
   readonly files: readonly string[];
   readonly special: Readonly<Record<string, string>>;
-  readonly read: (folder: Folder, settings: JsonObject) => Promise<Vocabulary>;
+  readonly read: (folder: Files, settings: JsonObject) => Promise<Vocabulary>;
   readonly make: (settings: JsonObject, special: (name: string) => SpecialToken) => JsonObject;
 }
 
@@ -46,9 +53,9 @@ const SQUARE = { sep_token: '[SEP]', pad_token: '[PAD]', cls_token: '[CLS]', mas
 
 const MERGED = {
   files: ['vocab.json', 'merges.txt'],
-  read: async (folder: Folder) => {
-    const vocab = await readJson(folder, 'vocab.json', limits.tokenizerBytes);
-    const lines = await readLines(folder, 'merges.txt');
+  read: async (folder: Files) => {
+    const vocab = await folder.json('vocab.json');
+    const lines = await folder.lines('merges.txt');
     // The first line says the version.
     const merges = lines.flatMap(({ line, number }) => (number > 1 ? [line] : []));
     return { ids: vocab, parts: { model: { type: 'BPE', vocab, merges } } };
@@ -56,8 +63,8 @@ const MERGED = {
 };
 const LISTED = {
   files: ['vocab.txt'],
-  read: async (folder: Folder) => {
-    const lines = await readLines(folder, 'vocab.txt');
+  read: async (folder: Files) => {
+    const lines = await folder.lines('vocab.txt');
     const vocab = Object.fromEntries(lines.map(({ line, number }) => [line, number - 1]));
     return { ids: vocab, parts: { model: { type: 'WordPiece', vocab } } };
   },
@@ -167,8 +174,7 @@ function pieced(
     files: [file],
     async read(folder, settings) {
       const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts'); // which few folders need
-      const path = pathIn(folder, file);
-      const read = readSentencePieces(await readBytes(folder, file), path);
+      const read = readSentencePieces(await folder.bytes(file), folder.path(file));
       const isPrefixed = read.isPrefixed && settings.add_prefix_space !== false;
       const model = arranged({ ...read, isPrefixed }, settings);
       return { ids: idsOf(model.pieces), parts: partsOf(model), whole: model.whole };
@@ -329,7 +335,7 @@ function around(before: readonly SpecialToken[], behind: readonly SpecialToken[]
 /** What tokenizer.json would say. @param given  what the folder says of special tokens */
 export async function made(
   kind: Kind,
-  folder: Folder,
+  folder: Files,
   given: JsonObject,
   added: JsonObject,
 ): Promise<JsonObject> {
@@ -353,15 +359,4 @@ export async function made(
     model: { ...parts.model, ...(made.model as object) },
     added_tokens: known.map((content) => ({ id: ids[String(content)], content, special: true })),
   };
-}
-
-async function readLines(folder: Folder, file: string) {
-  const path = pathIn(folder, file);
-  return [...linesOf(decodeUtf8(await readBytes(folder, file), `"${path}"`), path)];
-}
-
-async function readBytes(folder: Folder, file: string): Promise<Uint8Array> {
-  const size = await folder.size(file);
-  checkJsonBytes(size, limits.tokenizerBytes, pathIn(folder, file));
-  return folder.read(file, 0, size);
 }

@@ -61,11 +61,11 @@ const SECTION = 'vision_config';
 const FORMER = 'vision_config_dict';
 
 export const clip: Architecture = {
-  modelTypes: ['clip', 'siglip'].flatMap((family) => [
-    family,
-    `${family}${ALONE}`,
-    `${family}${TEXTS_ALONE}`,
-  ]),
+  // Written out: a call here would be in every page that imports anything of the library.
+  modelTypes: [
+    ...['clip', `clip${ALONE}`, `clip${TEXTS_ALONE}`],
+    ...['siglip', `siglip${ALONE}`, `siglip${TEXTS_ALONE}`],
+  ],
   describe(config, modelType) {
     if (modelType.endsWith(TEXTS_ALONE)) return textTower(config, modelType);
     const isAlone = modelType.endsWith(ALONE);
