@@ -99,13 +99,27 @@ export abstract class Graph<Known extends Arithmetic = Arithmetic> {
     return this.#indexed().outputs.has(value);
   }
 
+  /** Whether a value or a node has that name. */
+  has(name: string): boolean {
+    const { nodes, producers, uses } = this.#indexed();
+    return (
+      [nodes, producers, uses, this.tensors].some((map) => map.has(name)) ||
+      this.inputs.some((input) => input.name === name)
+    );
+  }
+
   /** A name like `base` that no value and no node has. */
   fresh(base: string): string {
-    const { nodes, producers, uses } = this.#indexed();
-    const taken = (name: string) =>
-      [nodes, producers, uses, this.tensors].some((map) => map.has(name)) ||
-      this.inputs.some((input) => input.name === name);
-    return untaken(base, taken, this.#suffixes);
+    return untaken(base, (name) => this.has(name), this.#suffixes);
+  }
+
+  /** Of a name in a copy of this model: the one here that it was made of, with something behind it; or the same. */
+  origin(name: string): string {
+    for (let end = name.length; end > 0; end--) {
+      const isWhole = end === name.length || '._'.includes(name[end]);
+      if (isWhole && this.has(name.slice(0, end))) return name.slice(0, end);
+    }
+    return name;
   }
 
   /** Makes `node.input[index]` read another value. */

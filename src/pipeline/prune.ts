@@ -16,7 +16,7 @@ import type { FolderOptions } from './models/folder.ts';
 import { wholeHeadsTexts } from './models/pinned.ts';
 import { subjectOf } from './models/subjects.ts';
 import type { OpenedLanguageModel } from './models/twin.ts';
-import { type OpenedModel, prunableOf } from './open/open.ts';
+import { named, type OpenedModel, prunableOf } from './open/open.ts';
 import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
 import { lookedAt, passOver } from './pass/pass.ts';
 import type { PrunedLayer, PrunedPart } from './pass/pruned.ts';
@@ -62,7 +62,7 @@ export async function prune(
   expectPieces('prune', options);
   expectBound(recipeOf(options).spend);
   return naming(
-    subject.name,
+    subject,
     inSession(options, (session) => pruneWith(session, subject, readingOf(options))),
   );
 }
@@ -107,16 +107,15 @@ export async function analyze(
     await run.clock.stage('measuring', () => measureDense(started));
     return analyzeRun(run, run.recipe.spend);
   });
-  return naming(subject.name, analysed);
+  return naming(subject, analysed);
 }
 
 /** What the engine says of a model while it runs, with the model's name in front. */
-async function naming<R>(name: string, running: Promise<R>): Promise<R> {
+async function naming<R>({ name, file }: Subject, running: Promise<R>): Promise<R> {
   try {
     return await running;
   } catch (error) {
-    if (isOfEngine(error)) error.message = `${name}: ${error.message}`;
-    throw error;
+    throw isOfEngine(error) ? named(name, error, file?.source) : error;
   }
 }
 
@@ -154,7 +153,7 @@ export async function evaluate(
   expectEngine('evaluate', options.engine);
   await subject.check(samples);
   const read = abortable(samples, options.signal);
-  return naming(subject.name, measure(subject.chain(options.engine, read), read, options));
+  return naming(subject, measure(subject.chain(options.engine, read), read, options));
 }
 
 /** The same with data whose reading ends with the signal. */

@@ -58,6 +58,13 @@ test('a graph that gives nothing is refused by the name of the model', async () 
   );
 });
 
+test('the engine names the node of the file, whatever became of it', async () => {
+  const b = new OnnxBuilder({ type: 'float64' });
+  const y = b.conv(b.input([8, 5, 5]), 8, 3, { group: 2 }); // two side by side when it is opened
+  const bytes = b.output(y).build();
+  await expect(openModel(bytes, { engine })).rejects.toThrow(`for Conv(11) node with name '${y}' (`);
+});
+
 test('a network of tokens that takes one length alone is opened at that, whatever it declares', async () => {
   const b = new OnnxBuilder();
   const ids = b.feed('input_ids', ['n', 't'], 'int64');

@@ -1,6 +1,6 @@
 // Opening a model: read, fold, learn the shapes, analyse.
 
-import { type Engine, expectEngine, type FloatTensor } from '../../engine/index.ts';
+import { type Engine, expectEngine, type FloatTensor, isOfEngine } from '../../engine/index.ts';
 import {
   InputError,
   type OsscarError,
@@ -236,7 +236,7 @@ export async function openParsed(
     const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
     // Most likely what the engine stumbled over.
     if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
-    throw named(name, error);
+    throw named(name, error, source);
   }
 }
 
@@ -385,15 +385,23 @@ function heldInputs({ others }: ModelInput): Set<string> {
   return new Set(others.filter(({ batchAxis }) => batchAxis !== 0).map(({ name }) => name));
 }
 
-/** The same error with the model's name in front, where the message does not have it yet. */
-function named(name: string, error: unknown): unknown {
+/**
+ * The same error with the model's name in front, where the message does not have it yet.
+ *
+ * @param source  whose nodes and values the engine is to name, whatever the graph is that it was given
+ */
+export function named(name: string, error: unknown, source?: Model): unknown {
   const aboutModel = [InputError, UnsupportedModelError, TimeLimitError, OutOfMemoryError];
   if (aboutModel.some((kind) => error instanceof kind)) {
     const problem = error as OsscarError;
+    if (source && isOfEngine(error))
+      problem.message = problem.message.replace(IN_MARKS, (marked) => source.origin(marked));
     if (!problem.message.startsWith(name)) problem.message = `${name}: ${problem.message}`;
   }
   return error;
 }
+/** Names in messages of onnxruntime: `node with name 'a'`, `in node (a)`. */
+const IN_MARKS = /(?<=['"(])[^'"()]+(?=['")])/g;
 
 export function prunableOf({ analysis }: Pick<OpenedModel, 'analysis'>): Structure[] {
   return analysis.structures.filter(({ prunable }) => prunable);
