@@ -137,6 +137,16 @@ export function checkBudget(budget: Budget | undefined, isFile: boolean): void {
     throw new InputError('`latency` is of ONNX files only; of a folder, give `params` or `macs`');
 }
 
+/**
+ * @param most  what there is to lose: of accuracies and of outputs, while that of a perplexity has no bound
+ * @throws {InputError} where the budget may lose all of it, which bounds nothing
+ */
+export function checkLoss(budget: Budget | undefined, most: number, what: string): void {
+  if (!budget?.maxLoss || budget.maxLoss < most) return;
+  const [all, got] = [most, budget.maxLoss].map((it) => `${Number((100 * it).toPrecision(6))}%`);
+  throw new InputError(`\`maxLoss\`: expected less than ${all}, which is all of ${what}, got ${got}`);
+}
+
 /** Widths below it lose more than they are worth, and no kernel runs them well. */
 const SMALLEST = 1 / 16;
 /** Channels from which widths are multiples of 8: what SIMD and threads of the usual runtimes work in. */

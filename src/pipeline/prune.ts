@@ -7,7 +7,7 @@ import type { WrittenModel } from '../graph/index.ts';
 import { expectOptions } from '../options.ts';
 import { openSession, type Session } from '../pool/index.ts';
 import { allocate, analyzeRun, type TradeoffReport, tradeoffFound } from './allocate/index.ts';
-import { expectBound } from './budget.ts';
+import { checkLoss, expectBound } from './budget.ts';
 import { abortable, type Dataset, expectDataset } from './data/index.ts';
 import { type Metric, measure } from './measure/evaluate.ts';
 import { doubtOf, flatness } from './measure/plausible.ts';
@@ -186,6 +186,8 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   const { spend } = run.recipe;
   // Before the long work, so that labels that do not go with the model are found at once.
   const { metric: before, doubt } = await clock.stage('measuring', () => measureDense(started));
+  if (before?.name === 'accuracy' && !options.evaluation)
+    checkLoss(spend, before.value, "the dense model's accuracy");
   const allocation = spend && (await allocate(run, spend, options.latencyTable));
   const { sizes, target } = allocation ?? {
     sizes: planned,

@@ -7,7 +7,7 @@ import { refits } from '../solve/index.ts';
 import { turn } from '../turn.ts';
 import { version } from '../version.ts';
 import { problemOf } from './allocate/index.ts';
-import { checkBudget } from './budget.ts';
+import { checkBudget, checkLoss } from './budget.ts';
 import { Clock } from './clock.ts';
 import { Course, type Progress, type ProgressStep, telling } from './course.ts';
 import type { Dataset } from './data/index.ts';
@@ -110,6 +110,8 @@ function recipeFor(subject: Subject, options: PruneOptions): Recipe {
   const recipe = subject.loadable?.(asked, calibration.shape) ?? asked;
   const { spend } = recipe;
   checkBudget(spend, subject.file !== undefined);
+  if (!subject.chain(options.engine, calibration).predictsTokens)
+    checkLoss(spend, 1, 'the accuracy, or of the outputs where there are no labels');
   if (latencyTable && spend?.of !== 'latency')
     throw new InputError(
       '`latencyTable` is for `latency`, and says nothing beside what is given; leave it out',

@@ -309,6 +309,12 @@ describe('prune within a budget', () => {
     ['neither', {}, /^expected `keep` or a budget \(.*\)$/],
     ['a budget beside a loss', { macs: 0.5, maxLoss: 0.01 }, 'one budget, got `macs` and `maxLoss`'],
     ['a negative loss', { maxLoss: -0.1 }, '`maxLoss`: expected a fraction such as 1%'],
+    ['all that there is to lose', { maxLoss: '200%' }, '`maxLoss`: expected less than 100%, which is all of'],
+    [
+      "more than the dense model's accuracy",
+      { maxLoss: '99.9%' },
+      /less than \d\d\.?\d*%, which is all of the dense model's accuracy, got 99\.9%$/,
+    ],
     ['an amount that is none', { bytes: 'half' }, '`bytes`: expected a fraction such as 0.5'],
     [
       'a pattern without a structure',
