@@ -5,6 +5,7 @@ import {
   arraySamples,
   type Dataset,
   declaredInput,
+  evaluate,
   type FeedSample,
   feedsDataset,
   jsonSample,
@@ -215,6 +216,27 @@ describe('prune, of models with several inputs', () => {
       size: [6],
     });
     expect(opened.predictsTokens).toBe(true);
+  });
+
+  test('ids that its table has no row for are refused before it runs; of what is computed of them nothing is said', async () => {
+    const b = new OnnxBuilder();
+    const ids = b.feed('input_ids', ['n', 't'], 'int64');
+    const rows = (count: number, of: string) =>
+      b.node('Gather', [b.weight([count, 16], 1), of], {}, { channels: 16 });
+    const x = b.add(
+      rows(40, b.node('Cast', [ids], { to: 6 })),
+      rows(7, b.node('Mod', [ids, b.integers([7])])),
+    );
+    const bytes = b.output(b.matmul(b.relu(b.matmul(x, 24)), 8)).build();
+    const opened = await openModel(bytes, { engine, size: [2] });
+    const evaluated = async (...data: number[]) => {
+      const sample = { inputs: { input_ids: { dims: [2], data: Float32Array.from(data) } } };
+      const samples = await feedsDataset([sample], opened.input, { name: 'a.txt' });
+      return evaluate(opened, samples, { engine });
+    };
+    const message = /^"a\.txt": token 40 is outside the model's vocabulary of 40: .* see `tokenizer`$/;
+    await expect(evaluated(39, 40)).rejects.toThrow(message);
+    await expect(evaluated(39, -40)).resolves.toBeUndefined();
   });
 
   test('a padded sample gives the statistics of the sample without its padding', async () => {

@@ -44,6 +44,7 @@ import type { Dataset } from '../data/index.ts';
 import type { Named, Sizes } from '../keep.ts';
 import { isTokenMask, type ModelInput } from '../open/inputs.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from '../open/open.ts';
+import { expectIds } from '../open/vocabulary.ts';
 import { shrunk } from '../pass/pruned.ts';
 import type { Recipe } from '../recipe.ts';
 import type { Hashable } from '../store/hash.ts';
@@ -296,11 +297,7 @@ async function checkWindows(windows: Dataset, language: LanguageModel): Promise<
       throw new InputError(
         `"${mask}" hides tokens before the last one; of a folder, padding is at the end only`,
       );
-    const id = inputs.find((value) => !(value >= 0 && value < vocabulary));
-    if (id !== undefined)
-      throw new InputError(
-        `${windows.name === undefined ? '' : `"${windows.name}": `}token ${id} is outside the model's vocabulary of ${vocabulary}: it is of another tokenizer`,
-      );
+    expectIds(inputs, vocabulary, 0, windows.name);
   }
 }
 

@@ -23,7 +23,8 @@ import {
   writeModel,
 } from '../../graph/index.ts';
 import type { SizeKind } from '../budget.ts';
-import { batchSize } from '../data/batches.ts';
+import { batchSize, LARGEST_BATCH } from '../data/batches.ts';
+import type { Dataset } from '../data/index.ts';
 import type { Sizes } from '../keep.ts';
 import {
   externalReader,
@@ -34,6 +35,7 @@ import {
   prunableOf,
   shrunkTo,
 } from '../open/open.ts';
+import { expectIds, rowsFor } from '../open/vocabulary.ts';
 import { shrunk } from '../pass/pruned.ts';
 import { plannedStep, stepsOf } from '../pass/steps.ts';
 import type { Profile } from '../profile.ts';
@@ -109,13 +111,14 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         },
       };
     },
-    check: async () => {
+    check: async (samples) => {
       const { weights } = options;
       checkWeights(opened);
       if (weights && ![...model.tensors.values()].some((it) => storedBytes(model, it, weights)))
         throw new InputError(
           `${name}: it has no weights of float32 that are fewer bytes as ${weights}; leave out \`weights\``,
         );
+      await checkIds(opened, samples);
     },
     terms: (of) => termsOf(opened, of, options.weights),
     denseBytes: options.weights && bytes,
@@ -141,6 +144,12 @@ function checkWeights({ name, model, info }: OpenedModel): void {
   }
 }
 
+/** @throws {InputError} where a window has ids that a table has no row for; what is negative counts from its end */
+async function checkIds({ model, input }: OpenedModel, samples: Dataset): Promise<void> {
+  const rows = rowsFor(model, input.name);
+  if (rows === Infinity) return;
+  for await (const { inputs } of samples.batches(LARGEST_BATCH)) expectIds(inputs, rows, -rows, samples.name);
+}
 /** Bytes that metadata may add. */
 const METADATA_BYTES = 2 ** 11;
 
