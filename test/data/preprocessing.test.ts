@@ -282,6 +282,7 @@ describe('parsePreprocessing', () => {
     });
   });
 
+  const BEYOND = '(pixel / scale − mean) / std of pixels up to 255 is beyond what float32 holds, got';
   // biome-ignore lint/suspicious/noExplicitAny: what callers without types may give
   test.each<[any, string]>([
     [{ size: 0 }, '`size`: expected pixels up to 65535, as 224, or height and width, as 192, 256, got 0'],
@@ -305,6 +306,9 @@ describe('parsePreprocessing', () => {
     [{ std: [1, 2] }, '`std`:'],
     [{ scale: 0 }, '`scale`: expected a number above 0, got 0'],
     [{ scale: null }, '`scale`: expected a number above 0, got null'],
+    [{ scale: 1e-50 }, `\`scale\`: ${BEYOND} 1e-50`],
+    [{ mean: [0, 0, 1e300] }, `\`mean\`: ${BEYOND} 0,0,1e+300`],
+    [{ mean: [0, 0.5, 0], std: 1e-45 }, `\`std\`: ${BEYOND} 1e-45`],
   ])('refuses %o', (options, message) => {
     expect(() => parsePreprocessing(options)).toThrow(InputError);
     expect(() => parsePreprocessing(options)).toThrow(message);

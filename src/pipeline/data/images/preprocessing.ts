@@ -123,7 +123,24 @@ export function preprocessingOf(
     if (!fits(given)) throw new InputError(`\`${field}\`: expected ${expected}, got ${said(given)}`);
     parsed[field] = field === 'mean' || field === 'std' ? listed(given) : given;
   }
+  checkRange(parsed as unknown as Preprocessing);
   return parsed as unknown as Preprocessing;
+}
+
+/** What pixels of 0…255 become, of one of three channels. */
+function inputsOf({ scale, mean, std }: Preprocessing, c: number): Float32Array {
+  const [middle, width] = [mean, std].map((values) => ofChannel(values, c));
+  return Float32Array.from({ length: 256 }, (_, pixel) => (pixel / scale - middle) / width);
+}
+
+/** @throws {InputError} naming the option that takes them out of float32 */
+function checkRange(p: Preprocessing): void {
+  if ([0, 1, 2].every((c) => inputsOf(p, c).every(Number.isFinite))) return;
+  const isBeyond = (value: number) => !Number.isFinite(Math.fround(value));
+  const field = isBeyond(255 / p.scale) ? 'scale' : p.mean.some(isBeyond) ? 'mean' : 'std';
+  throw new InputError(
+    `\`${field}\`: (pixel / scale − mean) / std of pixels up to 255 is beyond what float32 holds, got ${p[field]}`,
+  );
 }
 
 /**
@@ -305,8 +322,7 @@ export function preprocess(
   const pixels = height * width;
   const out = new Float32Array(pixels * channels);
   for (let c = 0; c < channels; c++) {
-    const [mean, std] = [p.mean, p.std].map((values) => ofChannel(values, c));
-    const values = Float32Array.from({ length: 256 }, (_, pixel) => (pixel / p.scale - mean) / std);
+    const values = inputsOf(p, c);
     const source = p.color === 'bgr' ? 2 - c : c;
     const [offset, stride] = p.layout === 'nchw' ? [c * pixels, 1] : [c, channels];
     for (let i = 0; i < pixels; i++) out[offset + i * stride] = values[data[i * channels + source]];
