@@ -151,7 +151,7 @@ export function expectNoSlip(place: string, record: object, fields: readonly str
 const SLIPS = 2;
 
 /** A name however it is written: `max-loss`, `max_loss` and `maxLoss` are one. */
-export const plain = (name: string): string => name.replace(/[-_]/g, '').toLowerCase();
+const plain = (name: string): string => name.replace(/[-_]/g, '').toLowerCase();
 
 /** The known name that is meant by another one, with a slip or two in it. */
 export function nearest(name: string, known: readonly string[]): string | undefined {

@@ -3,7 +3,8 @@
 import { type Command, Option } from 'commander';
 import { InputError } from '../errors.ts';
 import { named } from '../printable.ts';
-import type { Kind } from '../run/index.ts';
+import { among, type Kind, ofOthers, type Synonyms } from '../run/index.ts';
+import { flagged } from './flags.ts';
 import { GROUPS, namedRatio } from './options.ts';
 import { say } from './say.ts';
 
@@ -67,73 +68,34 @@ export function asMeant(args: readonly string[], program: Command): string[] {
   });
 }
 
-/** What others call flags of ours: of those that a command has, the first is meant. */
-const SYNONYMS: readonly (readonly [words: RegExp, flags: readonly string[]])[] = [
-  [/^n-?samples$|num-.*samples|calib.*samples/, ['samples']],
-  [/calib|data-?set|^(images|c)$/, ['calibrate', 'data']],
-  [/perplexity|^(d$|eval|test|val)/, ['data']],
-  [/flops/, ['macs']],
-  [/speed/, ['latency']],
-  [/accuracy|drop/, ['max-loss']],
-  [/ignore|skip/, ['exclude']],
-  [/^layers?$/, ['keep-layer']],
-  [/importance|criterion|pruner|method/, ['method']],
-  [/quant|dtype|data-type|precision|bits|int[48]$|fp16|float16|^half$/, ['weights']],
-  [/im(a?g|age).*si?ze?|^img$|shape|resolution|input-size/, ['size']],
-  [/normali[sz]e/, ['mean']],
-  [/^gr[ae]y/, ['color']],
-  [/seq.*len|max-length|context/, ['seqlen']],
-  [/workers|jobs|^j$/, ['threads']],
-  [/seed/, ['seed']],
-  [/^(save|out|dest)/, ['output']],
-  [/^y(es)?$|overwrite$/, ['overwrite']],
-];
-
 const MODEL = 'the model is given without a flag';
 
-/** Flags of others that have nothing to correspond to. */
-const NONE: readonly (readonly [words: RegExp, what: string])[] = [
+/** Flags of others that calls of the library have no words for. */
+const NONE: Synonyms<string> = [
   [/^(m|i|onnx|model(-(path|name|id))?)$/, MODEL],
-  [/device|gpu|cuda|provider/, 'it runs on the CPU'],
-  [/epochs|iterative|finetune|fine-tune|^lr$|learning-rate/, 'nothing is trained'],
-  [/^(batch|bs$)/, 'batches are as large as fits the memory'],
-  [/^global/, 'a budget is divided over all layers: --macs 0.5, or --params'],
-  [/opset/, "a file keeps the model's own"],
-  [/^task$/, 'the model says it itself'],
   [/verbose|quiet|^q$|log-level|progress/, 'progress goes to standard error, results to standard output'],
-  [/cache|token$/, 'nothing is downloaded'],
-  [/^trust/, 'no code of a model is run'],
 ];
-
-/** Flags of others that say what goes, or leave open which of both they say. */
-const GOING = /sparsity|^amount$|(^|-)prun\w*-(ratio|rate|amount|percent\w*)$|^(compress\w*-)?(ratio|rate)$/;
 
 /** As ours are written. */
 const nameIn = (flag: string) => flag.replaceAll('_', '-').toLowerCase();
 
-/** `--keep` is the other part. */
-function keepInstead(flag: string, given: readonly string[]): string {
+/** The value that a flag is given. */
+function givenTo(flag: string, given: readonly string[]): string | undefined {
   const at = given.findIndex(
     (it) => it.startsWith('-') && nameIn(it.replace(/^-+/, '').split('=')[0]) === flag,
   );
   const [, value = given[at + 1]] = /=(.*)$/s.exec(given[at] ?? '') ?? [];
-  const [, digits, percent] = /^(\d*\.?\d+)(%?)$/.exec(value ?? '') ?? [];
-  const goes = Number(digits) / (percent || Number(digits) > 1 ? 100 : 1);
-  const example = goes > 0 && goes < 1 ? `: --keep ${Number((1 - goes).toFixed(6))} where ${goes} goes` : '';
-  return `--keep is the part that stays${example}`;
+  return value;
 }
 
 /** What commands of others correspond to. */
-const COMMANDS: readonly (readonly [word: RegExp, what: string])[] = [
+const COMMANDS: Synonyms<string> = [
   [/^(quanti[sz]e|convert|export)$/, 'Did you mean prune, with --weights or --format?'],
   [/^(compress|sparsify|shrink|slim|simplify|optimi[sz]e|run)$/, 'Did you mean prune?'],
   [/^(info|list|show|summary|structures)$/, 'Did you mean inspect?'],
   [/^(bench\w*|profile|time|timing)$/, 'Did you mean latency?'],
   [/^(test|validate|perplexity|accuracy)$/, 'Did you mean eval?'],
 ];
-
-const among = <T>(table: readonly (readonly [RegExp, T])[], word: string) =>
-  table.find(([words]) => words.test(word))?.[1];
 
 /** Commander's message, and what it leaves open. */
 export function withHint(text: string, program: Command, given: readonly string[]): string {
@@ -238,10 +200,8 @@ function meantBy(
   }
   const own = flagsOf(called);
   const isOwn = (it: string | undefined): it is string => it !== undefined && own.includes(it);
-  const none = among(NONE, flag);
-  if (none !== undefined) return none;
-  if (isOwn('keep') && GOING.test(flag)) return keepInstead(flag, given);
-  const same = [flag, ...(among(SYNONYMS, flag) ?? [])].find(isOwn);
+  const { text = among(NONE, flag), flag: same } = ofOthers(flag, own, givenTo(flag, given));
+  if (text !== undefined) return flagged(text);
   if (same === undefined && others.length > 0)
     return `it is a flag of osscar ${others.map((command) => command.name()).join(', ')}`;
   const begun = [

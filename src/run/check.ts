@@ -24,7 +24,7 @@ import {
 } from '../options.ts';
 import { MACHINES_OPTIONS, PREPROCESSING_OPTIONS, RECIPE_OPTIONS, telling } from '../pipeline/index.ts';
 import { METHODS } from '../solve/index.ts';
-import { INSTEAD, meantBy } from './names.ts';
+import { hintFor } from './names.ts';
 import {
   type AnalyzeSettings,
   ENGINES,
@@ -125,7 +125,7 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
     const { name, value, expected } = wrong;
     throw new InputError(
       expected === undefined
-        ? unknownText(call, name)
+        ? unknownText(call, name, value)
         : `\`${name}\`: expected ${expected}, got ${said(value)}`,
     );
   }
@@ -157,12 +157,11 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
 }
 
 /** Of a name that the call does not know: who does, or what is meant by it. */
-function unknownText(call: keyof typeof CALLS, name: string): string {
+function unknownText(call: keyof typeof CALLS, name: string, value: unknown): string {
   const others = Object.entries(CALLS).flatMap(([other, table]) => (Object.hasOwn(table, name) ? other : []));
   const last = others.pop();
   if (last !== undefined)
     return `\`${name}\` is an option of ${[others.join(', '), last].filter(Boolean).join(' and ')}, and says nothing to ${call}; leave it out`;
-  if (Object.hasOwn(INSTEAD, name)) return `\`${name}\`: there is no option of that name; ${INSTEAD[name]}`;
-  const meant = meantBy(name, [CALLS[call], ...Object.values(CALLS)].flatMap(Object.keys));
-  return `\`${name}\`: there is no option of that name${meant === undefined ? '' : `; is \`${meant}\` meant?`}`;
+  const hint = hintFor(name, [CALLS[call], ...Object.values(CALLS)].flatMap(Object.keys), value);
+  return `\`${name}\`: there is no option of that name${hint === undefined ? '' : `; ${hint}`}`;
 }

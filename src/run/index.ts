@@ -11,7 +11,7 @@ export { extentsOfImages, type ImageOptions, openDataset } from './images.ts';
 export { type Inspected, type InspectedStructure, inspect } from './inspect.ts';
 export { parseLabels } from './labels.ts';
 export { latency } from './latency.ts';
-export { FLAGS } from './names.ts';
+export { among, FLAGS, flagFor, ofOthers, type Synonyms } from './names.ts';
 export * from './options.ts';
 export { heldFolder, type Output, type OutputKind, type Replacing } from './output.ts';
 export type { Listing, Place } from './place.ts';

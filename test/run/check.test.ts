@@ -155,6 +155,23 @@ test.each([
   );
 });
 
+test.each([
+  ['sparsity', 0.3, '`keep` is the part that stays: `keep: 0.7` where 0.3 goes'],
+  ['pruning_ratio', 50, '`keep` is the part that stays: `keep: 0.5` where 0.5 goes'],
+  ['amount', {}, '`keep` is the part that stays'],
+  ['keepRatio', 0.5, 'is `keep` meant?'],
+  ['calibrationDataset', 'a', 'is `calibration` meant?'],
+  ['nSamples', 8, 'is `samples` meant?'],
+  ['bits', 4, 'is `weights` meant?'],
+  ['maxAccuracyDrop', 0.01, 'is `maxLoss` meant?'],
+  ['layers', {}, 'is `keep.layers` meant?'],
+  ['device', 'cuda', 'it runs on the CPU'],
+])('what others call `%s` is told by our name', (name, value, hint) => {
+  expect(() => checkOptions({ [name]: value })).toThrow(
+    new InputError(`\`${name}\`: there is no option of that name; ${hint}`),
+  );
+});
+
 test('a plan is refused a budget that bounds nothing, as a run is', async () => {
   for (const call of [CALLS.plan, CALLS.prune])
     await expect(call({ keep: undefined, macs: '100%' })).rejects.toThrow(
