@@ -323,8 +323,9 @@ function disputed(
 const rootsOf = ({ labels }: Propagation) => [...new Set(labels.flatMap((label) => label.leaves()))];
 
 /**
- * The first sum of channels and of what a layer that reads them, or one behind it, makes to be added to them: without one, sums
- * are of layers side by side. What multiplies others, as the weights of an attention over branches, is no summand of its own.
+ * The first sum of channels that a layer reads and of what it, or one behind it, makes to be added to them: without one, sums
+ * are of layers side by side, or of what an unrolled recurrence adds up in a step. What multiplies others, as the weights of an
+ * attention over branches or a gate, is no summand of its own.
  */
 function shortcutOf(state: Propagation, label: Label, carriers: readonly Carrier[]): NodeProto | undefined {
   const { model } = state;
@@ -334,12 +335,40 @@ function shortcutOf(state: Propagation, label: Label, carriers: readonly Carrier
   const carried = new Set(carriers.map(({ value }) => value));
   const behind = new Set<string>(); // values behind a reader
   const fed = new Set<string>(); // those of the channels that layers behind a reader make
+  const before = new Set<string>(); // values that a reader was given, and what these are made of
+  const carriedBy = (node: NodeProto) => node.input.filter((value) => carried.has(value));
+  const goesRound = (summand: string) => {
+    for (let value = summand; ; ) {
+      if (before.has(value)) return true;
+      const producer = model.producer(value);
+      const [from, ...more] = producer ? carriedBy(producer) : [];
+      if (from === undefined || more.length > 0) return false;
+      state.patience.spend();
+      value = from;
+    }
+  };
+  /** As the difference of an old state and a new one, which a gate multiplies. */
+  const isFactor = ({ output: [sum] }: NodeProto) => {
+    const isGate = ({ node }: Use) => !state.model.operator(node)?.sum && carriedBy(node).length > 1;
+    return model.uses(sum).length > 0 && model.uses(sum).every(isGate);
+  };
   for (const node of sums.size > 0 ? model.nodes : []) {
+    if (readers.has(node.name)) {
+      const open = [node.input[0]];
+      for (let value = open.pop(); value !== undefined; value = open.pop()) {
+        if (before.has(value)) continue;
+        state.patience.spend();
+        before.add(value);
+        const producer = model.producer(value);
+        if (producer) open.push(...reads(producer));
+      }
+    }
     const isBehind = readers.has(node.name) || (behind.size > 0 && reads(node).some((it) => behind.has(it)));
     if (isBehind) {
       state.patience.spend();
-      const own = node.input.filter((value) => carried.has(value));
-      if (sums.has(node) && own.some((value) => fed.has(value))) return node;
+      const own = carriedBy(node);
+      const isRound = own.some((value) => fed.has(value) && own.some((it) => it !== value && goesRound(it)));
+      if (sums.has(node) && isRound && !isFactor(node)) return node;
       const isFed = own.length > 0 && own.every((value) => fed.has(value));
       for (const output of node.output) {
         behind.add(output);

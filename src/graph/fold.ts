@@ -10,6 +10,7 @@ import {
   attributeFloat,
   attributeInt,
   captured,
+  copyMessage,
   isRandom,
   isStandard,
   reads,
@@ -18,7 +19,7 @@ import {
 } from './node.ts';
 import { type AttributeProto, AttributeProtoSchema, type NodeProto } from './onnx_pb.ts';
 import type { Layer } from './operators/operator.ts';
-import { elements, fromFloat32, isOrder, permute, type Tensor, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, isOrder, permute, type Tensor, toFloat64, toIntegers } from './tensor.ts';
 import { ownTensor, setBias } from './weights.ts';
 import { decodeTensor } from './wire.ts';
 
@@ -162,33 +163,69 @@ function madeForOne(model: Model, value: string): NodeProto | undefined {
 
 /**
  * A copy of the model without Transpose of constants that nothing else reads: a second copy of a tied embedding would
- * only make the file larger. Nor has it Casts of such constants from half or double precision to float32, Identity of constants, which exporters share equal weights by, and first states of zeros:
- * made from one shape for all layers, they would tie the units of these. Recurrent layers of which only the last step is read give
+ * only make the file larger. Nor has it Casts of such constants from half or double precision to float32, Identity of constants, which exporters share equal weights by, lists of
+ * whole numbers that are only laid out again, and biases and first states of zeros: made from one shape for all layers, these would tie the units of all, for which those of unrolled layers are made for each of them. Recurrent layers of which only the last step is read give
  * all of them, which are what they read of themselves.
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
+  dropCopies(folded, (node) => node.opType === 'Identity');
   mergeAlike(folded);
-  replaceConstants(folded, (...args) => transposed(...args) ?? single(...args));
-  dropZeroStates(folded);
+  replaceConstants(folded, (...args) => transposed(...args) ?? single(...args) ?? listed(...args));
+  dropZeros(folded);
+  partZeros(folded);
   nameSteps(folded);
   return folded;
 }
 
-/** Inputs of recurrent layers that are zero where they are left out: the first states. */
-const STATES: ReadonlyMap<string, readonly number[]> = new Map([
+/**
+ * A copy of the model without the CastLike nodes that change no type, as PyTorch writes them before what it knows the type of.
+ *
+ * @param types  of its values
+ */
+export function withoutCasts(model: Model, types: ReadonlyMap<string, string>): Model {
+  const typeOf = (value: string) => model.tensors.get(value)?.type ?? types.get(value);
+  const isCopy = ({ opType, input: [value, like] }: NodeProto) =>
+    opType === 'CastLike' && typeOf(value) !== undefined && typeOf(value) === typeOf(like);
+  if (!model.nodes.some(isCopy)) return model;
+  const copy = model.clone();
+  dropCopies(copy, isCopy);
+  return copy;
+}
+
+/** Has what reads the outputs of nodes read their inputs, where nothing knows these outputs by name. */
+function dropCopies(model: Model, isCopy: (node: NodeProto) => boolean): void {
+  const gone = new Set<NodeProto>();
+  for (const node of model.nodes) {
+    const [output] = node.output;
+    if (!isStandard(node) || !node.input[0] || !isCopy(node) || model.isOutput(output)) continue;
+    if (model.uses(output).some(({ index }) => index < 0)) continue; // a graph inside a node names the value
+    model.redirect(output, node.input[0]);
+    gone.add(node);
+  }
+  model.remove(gone);
+}
+
+/** Inputs of layers that are zero where they are left out: first states, and biases, which PyTorch puts together of zeros where there are none. */
+const ZEROS: ReadonlyMap<string, readonly number[]> = new Map([
   ['LSTM', [5, 6]],
   ['GRU', [5]],
   ['RNN', [5]],
+  ['Conv', [2]],
+  ['ConvTranspose', [2]],
 ]);
 
-function dropZeroStates(model: Model): void {
+const RECURRENT: ReadonlySet<string> = new Set(['LSTM', 'GRU', 'RNN']);
+
+function dropZeros(model: Model): void {
   const dropped = new Map<string, boolean>();
   for (const node of model.nodes) {
-    const states = (isStandard(node) && STATES.get(node.opType)) || [];
-    for (const index of states) {
+    const inputs = (isStandard(node) && ZEROS.get(node.opType)) || [];
+    for (const index of inputs) {
       const value = node.input[index];
-      if (!value) continue;
+      const isState = RECURRENT.has(node.opType);
+      // a bias that is a constant can be solved for
+      if (!value || (!isState && model.tensors.has(value))) continue;
       if (!dropped.has(value)) dropped.set(value, isZero(model, value));
       if (dropped.get(value)) model.setInput(node, index, '');
     }
@@ -196,15 +233,41 @@ function dropZeroStates(model: Model): void {
   removeUnread(model, [...dropped.keys()]);
 }
 
+/** Zeros that pieces are taken from, as the first states of unrolled layers from those of all, are made for each piece. */
+function partZeros(model: Model): void {
+  const isMove = ({ node, index }: Use) => index === 0 && isStandard(node) && MOVES.has(node.opType);
+  const made = new Map<NodeProto, NodeProto[]>();
+  for (const node of model.nodes) {
+    const [value, ...others] = node.output;
+    const [first, ...more] = model.uses(value);
+    if (!first || more.length === 0 || others.length > 0 || model.isOutput(value)) continue;
+    if (![first, ...more].every(isMove) || !isZero(model, value)) continue;
+    const copies = more.map((use) => {
+      const output = model.fresh(value);
+      model.setInput(use.node, use.index, output);
+      return Object.assign(copyMessage(node), {
+        name: model.fresh(`${node.name}.${output}`),
+        output: [output],
+      });
+    });
+    made.set(node, copies);
+  }
+  if (made.size === 0) return;
+  model.graph.node = model.nodes.flatMap((node) => [node, ...(made.get(node) ?? [])]);
+  model.edited();
+}
+
 function nameSteps(model: Model): void {
   for (const node of model.nodes) {
-    const isRecurrent = isStandard(node) && STATES.has(node.opType);
+    const isRecurrent = isStandard(node) && RECURRENT.has(node.opType);
     if (isRecurrent && !node.output[0]) model.setOutput(node, 0, model.fresh(`${node.name}.steps`));
   }
 }
 
-/** Operators that only move or repeat elements. */
+/** Operators that only move or repeat elements, or give them another type. */
 const MOVES = new Set([
+  'Cast',
+  'CastLike',
   'Expand',
   'Slice',
   'Gather',
@@ -299,6 +362,19 @@ function single(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefin
   const isSingle = node.opType === 'Cast' && attributeInt(node, 'to', 0) === typeCode('float32');
   if (!isSingle || !isFloat(tensor.type) || isShared(model, tensor)) return undefined;
   return fromFloat32(toFloat64(tensor), tensor.dims, { name: node.output[0], type: 'float32' });
+}
+
+/** Whole numbers in another list, or of the same type, as PyTorch writes axes. */
+function listed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {
+  if (isFloat(tensor.type)) return undefined;
+  const [name] = node.output;
+  if (node.opType === 'Cast' && attributeInt(node, 'to', 0) === typeCode(tensor.type))
+    return { ...tensor, name };
+  const shape = node.opType === 'Reshape' ? model.tensors.get(node.input[1] ?? '') : undefined;
+  const [length, ...more] = shape ? toIntegers(shape) : [];
+  const count = elements(tensor.dims);
+  const isList = more.length === 0 && (length === -1 || length === count);
+  return isList ? { ...tensor, dims: [count], name } : undefined;
 }
 
 function transposed(model: Model, node: NodeProto, tensor: Tensor): Tensor | undefined {

@@ -210,7 +210,8 @@ function cutOut(model: Model, node: NodeProto, whole: NodeProto): void {
     model.tensors.set(name, fromIntegers(name, [integer], dims));
     return name;
   };
-  if (!split && attributeInt(whole, 'keepdims', 1) === 0) {
+  // PyTorch says the 1 that is the default; the standard has it keep the axis then, onnxruntime has not
+  if (!isListed && size === 1 && attributeInt(whole, 'keepdims', 1) === 0) {
     Object.assign(node, { opType: 'Gather', input: [value, constant('place', at, [])] });
     node.attribute = [attributeOf('axis', axis)];
   } else {

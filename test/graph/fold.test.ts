@@ -7,6 +7,7 @@ import {
   type Model,
   readModel,
   toFloat32,
+  withoutCasts,
   writeModel,
 } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -187,6 +188,41 @@ describe('foldConstants', () => {
     const y = b.node(kind, [x, W, R, '', '', b.floats(new Float32Array(12), [1, 3, 4])], { hidden_size: 4 });
     const { nodes } = foldConstants(await readModel(b.output(y).build()));
     expect(nodes.map((node) => node.input)).toEqual([[x, W, R, '', '', '']]);
+  });
+
+  it('leaves out biases of zeros, copies and lists of axes, as PyTorch writes them without its optimiser', async () => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const [x, W] = [b.input([3, 6, 6]), b.weight([4, 3, 1, 1], 0.5)];
+    const zero = b.node('CastLike', [b.floats([0], []), x]);
+    const zeros = b.node('Expand', [zero, b.node('Shape', [W], { end: 1 })]);
+    const y = b.batchNormalization(b.node('Conv', [x, W, zeros], {}, { channels: 4 }));
+    const axes = b.node('Cast', [b.node('Reshape', [b.integers([-1, -2]), b.integers([-1])])], { to: 7 });
+    const model = await readModel(
+      b.output(b.node('ReduceMean', [b.node('Identity', [y]), axes], {}, { channels: 4 })).build(),
+    );
+    const folded = foldBatchNormalization(foldConstants(model));
+    expect(folded.nodes.map((node) => node.opType)).toEqual(['Conv', 'ReduceMean']);
+    expect(difference(await runModel(model, input), await runModel(folded, input))).toBeLessThan(1e-6);
+  });
+
+  it('makes zeros that pieces are taken from for each piece', async () => {
+    const b = new OnnxBuilder();
+    const zeros = b.node('Expand', [b.floats([0], []), b.integers([2, 6])]);
+    const [first, second] = [0, 1].map((at) => b.node('Gather', [zeros, b.index(at)]));
+    const model = await readModel(b.output(b.add(b.add(b.input([3, 6, 6]), first), second)).build());
+    const folded = foldConstants(model);
+    const made = folded.nodes.filter(({ opType }) => opType === 'Gather').map((node) => node.input[0]);
+    expect(new Set(made).size).toBe(2);
+    expect(await runModel(folded, input)).toEqual(await runModel(model, input));
+  });
+
+  it('leaves out a CastLike of a weight that has the type already, and no other', async () => {
+    const b = new OnnxBuilder();
+    const [x, scale] = [b.input([3, 6, 6]), b.weight([3, 1, 1], 1)];
+    const model = await readModel(b.output(b.mul(x, b.node('CastLike', [scale, x]))).build());
+    const kinds = (type: string) => withoutCasts(model, new Map([[x, type]])).nodes.map((it) => it.opType);
+    expect(kinds('float32')).toEqual(['Mul']);
+    expect(kinds('float16')).toEqual(['CastLike', 'Mul']);
   });
 
   it('turns the axes of a constant of any rank', async () => {

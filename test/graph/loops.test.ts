@@ -173,13 +173,15 @@ describe('Loops', () => {
     const listed = split(2, [b.integers([2, 4])], 4);
     const alike = split(-1, [b.index(4)], 2);
     const [kept, single] = [split(1, [], WIDTH), split(1, [], WIDTH, 0)];
-    const values = [listed(-1), alike(1), kept(2), single(3)];
+    const named = split(1, [b.index(1)], WIDTH, 0); // as PyTorch writes it, and as onnxruntime runs it
+    const values = [listed(-1), alike(1), kept(2), single(3), named(3)];
     for (const value of values) b.output(b.matmul(value, 2));
     const { operators } = await unrolled(b);
     expect(operators.filter((it) => /Sequence|Slice|Gather/.test(it))).toEqual([
       'Slice',
       'Slice',
       'Slice',
+      'Gather',
       'Gather',
     ]);
   });

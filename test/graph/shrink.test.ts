@@ -603,6 +603,26 @@ const GRAPHS: Record<
       return b.output(b.add(b.matmul(both(z), 5), b.weight([5], 0.3)));
     },
   },
+  'steps of gated units one by one, the last first, which are no stream': {
+    prunable: 2,
+    dims: [3, 2, 6],
+    build: (b) => {
+      const bounds = [[-1], [-9], [0], [-1]].map((it) => b.integers(it));
+      const x = b.node('Slice', [steps(b, 6), ...bounds]);
+      const [W, R] = [7, 4].map((width) => b.weight([width, 8], 0.5));
+      let units = '';
+      for (let step = 0; step < 3; step++) {
+        const product = (read: string, weight: string) =>
+          b.node('MatMul', [read, weight], {}, { channels: 8 });
+        const own = product(b.node('Gather', [x, b.index(step)]), W);
+        const sums = units ? b.add(own, product(units, R)) : own;
+        const [open, added] = b.nodes('Split', [sums], { axis: 1 }, { outputs: 2, channels: 4 });
+        const [gate, fresh] = [b.node('Sigmoid', [open]), b.node('Tanh', [added])];
+        units = units ? b.add(b.mul(b.node('Sub', [units, fresh]), gate), fresh) : b.mul(fresh, gate);
+      }
+      return b.output(b.matmul(units, 5));
+    },
+  },
   'a recurrent layer that starts from what the graph computes, as another does': {
     prunable: 3,
     dims: [5, 2, 6],

@@ -87,6 +87,7 @@ const OPERATORS: readonly Operator[] = [
     'Mul Div Min Max Pow Mean PRelu Mod And Or Xor Equal Greater Less GreaterOrEqual LessOrEqual Where',
   ),
   ...all('join', broadcast, 'BiasGelu FastGelu', MICROSOFT),
+  ...all('join', unary, 'CastLike'), // of what it is like it takes the type alone
   ...all('join', concat, 'Concat'),
   ...all('join', elementsAlong, 'GatherElements ScatterElements'),
   ...all('join', gridSample, 'GridSample'),
@@ -108,7 +109,7 @@ const OPERATORS: readonly Operator[] = [
   ...all(
     'pass',
     unary,
-    'CastLike Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
+    'Relu LeakyRelu ThresholdedRelu Clip Sigmoid HardSigmoid HardSwish Elu Selu Celu Gelu Erf Softplus Softsign Mish ' +
       'Swish Sqrt Exp Log Abs Neg Sign Reciprocal Identity Dropout Cast Ceil Floor Round IsNaN IsInf Not ' +
       'Sin Cos Tan Asin Acos Atan Sinh Cosh Tanh Asinh Acosh Atanh Shrink',
   ),

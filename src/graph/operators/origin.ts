@@ -94,7 +94,7 @@ function stepBack(
     }
     case 'Slice': {
       const { starts, axes, steps, isReversed } = boundsOf(state, node);
-      if (!starts || isReversed) return undefined;
+      if (!starts || from.some((_, place) => isReversed(place))) return undefined;
       const own = [...strides];
       let start = 0;
       for (const [i, first] of starts.entries()) {

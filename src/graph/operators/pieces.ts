@@ -41,7 +41,6 @@ function splitAlong(state: Propagation, node: NodeProto, place: number, axis: Ax
 /** Slice: other axes, or all of a labelled one, or a piece of it. */
 export const slice: Rule = (state, node) => {
   const bounds = boundsOf(state, node);
-  if (bounds.isReversed) return state.pinAll(node, `${called(node)} may reverse the channels`);
   const [input, output] = [state.dims(node.input[0])!, state.dims(node.output[0])!];
   for (const [index, size] of (sizesOf(state, node, 2) ?? []).entries()) {
     const place = wrapAxis(bounds.axes[index] ?? index, input.length);
@@ -50,6 +49,10 @@ export const slice: Rule = (state, node) => {
     if (size.axis && !(axis && follows(state, node, size, axis))) pinCounted(state, node, [size]);
   }
   for (const [place, axis] of state.labelled(node.input[0])) {
+    if (bounds.isReversed(place)) {
+      state.pin(axis, `${called(node)} may reverse the channels`);
+      continue;
+    }
     const isOpen = !bounds.ends && bounds.axes.some((own) => wrapAxis(own, input.length) === place);
     // As many of a table as there are positions: in other runs there are fewer.
     if (isOpen && state.constant(node, 0)) continue;
@@ -87,12 +90,17 @@ export function boundsOf(state: Propagation, node: NodeProto) {
     isAttribute ? attributeInts(node, name) : fixedIntegers(state, node, input);
   const [starts, ends, axes, steps] = ['starts', 'ends', 'axes', 'steps'].map((name, i) => list(name, i + 1));
   const isStepped = !isAttribute && (node.input[4] ?? '') !== '';
+  const isListed = axes !== undefined || (node.input[3] ?? '') === '';
+  const rank = state.dims(node.input[0])?.length ?? 0;
   return {
     starts,
     ends,
     axes: axes ?? [...(starts ?? []).keys()],
     steps: steps ?? [],
-    isReversed: isStepped && (!steps || steps.some((step) => step < 0)),
+    isReversed: (place: number) =>
+      isStepped &&
+      (!steps ||
+        steps.some((step, i) => step < 0 && (!isListed || wrapAxis(axes?.[i] ?? i, rank) === place))),
     place(name: 'starts' | 'ends', index: number): EditPlace {
       if (isAttribute) return { kind: 'attribute', node: node.name, name, index };
       const input = name === 'starts' ? 1 : 2;

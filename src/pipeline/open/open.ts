@@ -46,6 +46,7 @@ import {
   unselectedValues,
   type ValueInfo,
   type WrittenModel,
+  withoutCasts,
   withoutRounding,
 } from '../../graph/index.ts';
 import { checkValues } from '../../limits.ts';
@@ -263,9 +264,11 @@ export function declaredInput(
 
 /** A copy with the weights that numbers of channels take out of others, or the same where there are none. */
 async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Promise<Model> {
-  const counts = channelCounts(model, info);
+  const plain = withoutCasts(model, info.types);
+  const counts = channelCounts(plain, info);
+  if (counts.length === 0 && plain === model) return model;
   // a FusedMatMul by such weights is a layer from then on
-  return counts.length > 0 ? unfuse(await computeConstants(engine, model, counts)) : model;
+  return unfuse(await computeConstants(engine, plain, counts));
 }
 
 /** Samples of a run that shows where they are counted; of a model that takes so many at a time, as many times these. */
