@@ -126,6 +126,7 @@ function listed(state: Propagation, size: Size): Size {
 
 /** Inputs of which a node gives the sizes as they are. */
 const HANDED_ON = new Map([
+  ['Abs', [0, 0]],
   ['Cast', [0, 0]],
   ['Concat', [0, Number.POSITIVE_INFINITY]],
   ['Identity', [0, 0]],
@@ -335,6 +336,12 @@ const filled: SizeRule = (_, node, [shape]) => {
 const handed: SizeRule = (state, node, [data]) =>
   (state.sizes.get(node.input[0]) ?? data)?.map((size) => listed(state, size));
 
+/** PyTorch's newer exporter has the mark of an extent that stays as it is, −1, become 1 so. */
+const magnitude: SizeRule = (state, node, inputs) =>
+  handed(state, node, inputs)?.map((size) =>
+    size.value < 0 ? { ...unplaced(size), value: -size.value } : size,
+  );
+
 /** As a fraction, for a scale, a number of channels stays what it is. */
 const cast: SizeRule = (state, node, inputs) => {
   const [size, ...others] = inputs[0] ?? [];
@@ -347,6 +354,7 @@ const cast: SizeRule = (state, node, inputs) => {
 const RULES = new Map<string, SizeRule>([
   ...['Squeeze', 'Unsqueeze'].map((name) => [name, same] as const),
   ...['Identity', 'Reshape'].map((name) => [name, handed] as const),
+  ['Abs', magnitude],
   ['Cast', cast],
   ['Shape', extents],
   ['Gather', pick],

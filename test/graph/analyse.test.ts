@@ -357,12 +357,12 @@ describe('analyse', () => {
       ],
       'whose new shape is computed in ways not known': [
         /Reshape "[^"]+" takes it apart/,
-        (b, x) => head(b, b.node('Reshape', [x, b.node('Abs', [b.integers([-2, 6, 4, 16])])])),
+        (b, x) => head(b, b.node('Reshape', [x, b.node('Neg', [b.integers([-2, -6, -4, -16])])])),
       ],
       'whose number is computed with': [
-        /Abs "[^"]+" reads the number of channels/,
+        /Max "[^"]+" reads the number of channels/,
         (b, x) => {
-          const count = b.node('Abs', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])]);
+          const count = b.node('Max', [b.node('Gather', [b.node('Shape', [x]), b.index(1)])]);
           return head(b, b.node('Div', [x, b.node('Cast', [count], { to: 1 })]));
         },
       ],

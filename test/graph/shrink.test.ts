@@ -265,7 +265,7 @@ const GRAPHS: Record<
     build: (b) => {
       const rows = (m: number) => b.reshape(b.relu(b.conv(m === 6 ? image(b) : 'input', m, 1)), [0, 0, -1]);
       const table = b.node('MatMul', [rows(6), b.node('Transpose', [rows(4)], { perm: [0, 2, 1] })]);
-      const sizes = [6, 4].map((m) => b.node('Abs', [b.integers([-m])]));
+      const sizes = [6, 4].map((m) => b.node('Neg', [b.integers([-m])]));
       const y = b.node('Reshape', [table, b.node('Concat', [b.integers([2]), ...sizes], { axis: 0 })]);
       const turned = b.node('Transpose', [b.node('MatMul', [y, b.weight([4, 5], 0.5)])], { perm: [0, 2, 1] });
       return b.output(b.node('MatMul', [turned, b.weight([6, 7], 0.5)]));
@@ -601,6 +601,16 @@ const GRAPHS: Record<
       const [y] = recurrent(b, [steps(b, 6), ...states], ['LSTM', 4, 2], 8);
       const [z] = recurrent(b, [both(y)], ['RNN', 1, 2], 6);
       return b.output(b.add(b.matmul(both(z), 5), b.weight([5], 0.3)));
+    },
+  },
+  'sums that are repeated along rows, by a shape that names the channels and is made positive': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const sums = b.node('ReduceSum', [x, b.integers([3])], { keepdims: 1 }, { channels: 6 });
+      const shape = b.node('Concat', [count(b, x, 0), b.integers([6, 8, 8])], { axis: 0 });
+      const repeated = b.node('Expand', [sums, b.node('Abs', [shape])], {}, { channels: 6 });
+      return head(b, b.conv(b.mul(x, repeated), 4, 3));
     },
   },
   'steps of gated units one by one, the last first, which are no stream': {
