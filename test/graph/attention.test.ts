@@ -288,10 +288,10 @@ describe('attention', () => {
           }),
       ],
       'whose number is computed with': [
-        /Abs "[^"]+" reads the number of channels/,
+        /Neg "[^"]+" reads the number of channels/,
         (b) =>
           attention(b, (s) =>
-            b.node('Div', [s, b.node('Cast', [b.node('Abs', [size(b, s, 1)])], { to: 1 })]),
+            b.node('Div', [s, b.node('Cast', [b.node('Neg', [size(b, s, 1)])], { to: 1 })]),
           ),
       ],
       'whose number is compared with that of others': [
