@@ -371,8 +371,11 @@ test('the encoder of a speech model is pruned, and its decoder stays', async () 
   expect(opened.language.macsAround(9)).toBe(32 * 3 * (18 * 5 + 9 * 32));
 });
 
-test('the encoder of waveforms is pruned, of any length, by the scores of every token', async () => {
-  const config = { ...WAV2VEC2, architectures: ['Wav2Vec2ForCTC'], vocab_size: 7 };
+test.each([
+  ['as it is', {}],
+  ['with adapters', { do_stable_layer_norm: true, adapter_attn_dim: 3 }],
+])('the encoder of waveforms is pruned, of any length, by the scores of every token: %s', async (_, more) => {
+  const config = { ...WAV2VEC2, architectures: ['Wav2Vec2ForCTC'], vocab_size: 7, ...more };
   const opened = await openTiny(config);
   const { language } = opened;
   const input = inputOf(opened);
@@ -391,6 +394,11 @@ test('the encoder of waveforms is pruned, of any length, by the scores of every 
   expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 2, ffn: 10 }));
   expect(report.maxDifference).toBeLessThan(1e-4);
   expect([...again.checkpoint.tensors.keys()]).toEqual([...opened.checkpoint.tensors.keys()]);
+  const adapters = async ({ checkpoint }: OpenedLanguageModel) =>
+    [...(await weightsOf(checkpoint))].filter(([name]) => name.includes('adapter'));
+  const stay = await adapters(again);
+  expect(stay).toHaveLength('adapter_attn_dim' in more ? 2 * 6 : 0);
+  expect(stay).toEqual(await adapters(opened));
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
   expect(report.quality!.relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
   const session = await engine.load(new Uint8Array(await files.get('model.onnx')!.arrayBuffer()));

@@ -265,7 +265,9 @@ export function adapted(
 ): string {
   const map = ({ name }: Linear, x: string, rows: number, columns: number) => {
     const module = g.prefix + name;
-    const weight = g.node('Transpose', [g.weight(`${module}.weight`, [columns, rows])], { perm: [1, 0] });
+    // Computed, weights make no layer; turned as they are, they would be others under another name.
+    const same = g.node('Mul', [g.weight(`${module}.weight`, [columns, rows]), g.scalar(1)]);
+    const weight = g.node('Transpose', [same], { perm: [1, 0] });
     return g.node('Add', [g.node('MatMul', [x, weight]), g.weight(`${module}.bias`, [columns])]);
   };
   const inner = activation(g, map(up, norm(g, normal, y, hidden), hidden, neurons));
