@@ -169,9 +169,15 @@ function madeForOne(model: Model, value: string): NodeProto | undefined {
  */
 export function foldConstants(model: Model): Model {
   const folded = model.clone();
-  dropCopies(folded, (node) => node.opType === 'Identity');
+  dropNodes(folded, ({ opType, input: [value] }) => (opType === 'Identity' ? value : undefined));
   mergeAlike(folded);
-  replaceConstants(folded, (...args) => transposed(...args) ?? single(...args) ?? listed(...args));
+  dropNodes(folded, (node) => {
+    const tensor = folded.tensors.get(node.input[0]);
+    const args = tensor && ([folded, node, tensor] as const);
+    const made = args && (transposed(...args) ?? single(...args) ?? listed(...args));
+    if (made) folded.tensors.set(made.name, made);
+    return made?.name;
+  });
   dropZeros(folded);
   partZeros(folded);
   nameSteps(folded);
@@ -189,18 +195,27 @@ export function withoutCasts(model: Model, types: ReadonlyMap<string, string>): 
     opType === 'CastLike' && typeOf(value) !== undefined && typeOf(value) === typeOf(like);
   if (!model.nodes.some(isCopy)) return model;
   const copy = model.clone();
-  dropCopies(copy, isCopy);
+  dropNodes(copy, (node) => (isCopy(node) ? node.input[0] : undefined));
   return copy;
 }
 
-/** Has what reads the outputs of nodes read their inputs, where nothing knows these outputs by name. */
-function dropCopies(model: Model, isCopy: (node: NodeProto) => boolean): void {
+/** Removes Identity of constants. */
+export function dropIdentities(model: Model): void {
+  dropNodes(model, ({ opType, input: [value] }) =>
+    opType === 'Identity' && model.tensors.has(value) ? value : undefined,
+  );
+}
+
+/** Has what reads the output of a node read what is the same `instead`, where nothing knows this output by name. */
+function dropNodes(model: Model, instead: (node: NodeProto) => string | undefined): void {
   const gone = new Set<NodeProto>();
   for (const node of model.nodes) {
     const [output] = node.output;
-    if (!isStandard(node) || !node.input[0] || !isCopy(node) || model.isOutput(output)) continue;
+    if (!isStandard(node) || !node.input[0] || model.isOutput(output)) continue;
     if (model.uses(output).some(({ index }) => index < 0)) continue; // a graph inside a node names the value
-    model.redirect(output, node.input[0]);
+    const same = instead(node);
+    if (same === undefined) continue;
+    model.redirect(output, same);
     gone.add(node);
   }
   model.remove(gone);
@@ -223,9 +238,8 @@ function dropZeros(model: Model): void {
     const inputs = (isStandard(node) && ZEROS.get(node.opType)) || [];
     for (const index of inputs) {
       const value = node.input[index];
-      const isState = RECURRENT.has(node.opType);
       // a bias that is a constant can be solved for
-      if (!value || (!isState && model.tensors.has(value))) continue;
+      if (!value || (model.tensors.has(value) && !RECURRENT.has(node.opType))) continue;
       if (!dropped.has(value)) dropped.set(value, isZero(model, value));
       if (dropped.get(value)) model.setInput(node, index, '');
     }
@@ -306,23 +320,6 @@ export function removeUnread(model: Model, values: readonly string[]): void {
     if (!node || gone.has(node) || node.output.some(isRead)) continue;
     gone.add(node);
     for (const input of reads(node)) pending.push(input);
-  }
-  model.remove(gone);
-}
-
-/** Removes Identity of constants, and other nodes of constants that `also` gives a constant for. */
-export function replaceConstants(model: Model, also?: typeof transposed): void {
-  const gone = new Set<NodeProto>();
-  for (const node of model.nodes) {
-    const tensor = model.tensors.get(node.input[0] ?? '');
-    if (!tensor || !isStandard(node) || model.isOutput(node.output[0])) continue;
-    const uses = model.uses(node.output[0]);
-    if (uses.some(({ index }) => index < 0)) continue; // a graph inside a node names the value
-    const constant = node.opType === 'Identity' ? tensor : also?.(model, node, tensor);
-    if (!constant) continue;
-    model.tensors.set(constant.name, constant);
-    model.redirect(node.output[0], constant.name);
-    gone.add(node);
   }
   model.remove(gone);
 }

@@ -7,7 +7,7 @@ import { expectBytes } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
 import { checkValues, limits } from '../limits.ts';
 import { brokenField } from './broken.ts';
-import { replaceConstants } from './fold.ts';
+import { dropIdentities } from './fold.ts';
 import { untaken } from './graph.ts';
 import { inlineFunctions } from './inline.ts';
 import { checkGraph, Model, sortNodes } from './model.ts';
@@ -108,7 +108,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
   // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
-  replaceConstants(model);
+  dropIdentities(model);
   return model;
 }
 

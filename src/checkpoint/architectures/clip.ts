@@ -61,10 +61,13 @@ const SECTION = 'vision_config';
 const FORMER = 'vision_config_dict';
 
 export const clip: Architecture = {
-  // Written out: a call here would be in every page that imports anything of the library.
   modelTypes: [
-    ...['clip', `clip${ALONE}`, `clip${TEXTS_ALONE}`],
-    ...['siglip', `siglip${ALONE}`, `siglip${TEXTS_ALONE}`],
+    'clip',
+    `clip${ALONE}`,
+    `clip${TEXTS_ALONE}`,
+    'siglip',
+    `siglip${ALONE}`,
+    `siglip${TEXTS_ALONE}`,
   ],
   describe(config, modelType) {
     if (modelType.endsWith(TEXTS_ALONE)) return textTower(config, modelType);

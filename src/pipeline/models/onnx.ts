@@ -150,6 +150,7 @@ async function checkIds({ model, input }: OpenedModel, samples: Dataset): Promis
   if (rows === Infinity) return;
   for await (const { inputs } of samples.batches(LARGEST_BATCH)) expectIds(inputs, rows, -rows, samples.name);
 }
+
 /** Bytes that metadata may add. */
 const METADATA_BYTES = 2 ** 11;
 
