@@ -219,7 +219,10 @@ function biasOf(model: Model, node: NodeProto, { operands, steps = -1 }: Form): 
 interface Scaled {
   /** The last of the Muls. */
   readonly node: NodeProto;
-  readonly scales: readonly string[];
+  /** Of the weights. */
+  readonly scale: string;
+  /** What it is added beforehand, in floats. */
+  readonly bias?: string;
 }
 
 /**
@@ -234,9 +237,9 @@ function integerProducts(model: Model, unread: string[]): Map<NodeProto, NodePro
     const source = model.producer(numbers);
     const dynamic =
       source?.opType === 'DynamicQuantizeLinear' && source.output[2] === zero ? source : undefined;
-    const scaled = isProduct && dynamic && scaledBy(model, node.output[0], dynamic.output[1]);
+    const scaled = isProduct && dynamic && scaledBy(model, node, dynamic.output[1]);
     if (!scaled) continue;
-    const [scale] = scaled.scales;
+    const { scale, bias } = scaled;
     const made: NodeProto[] = [];
     const axis = node.opType === 'ConvInteger' ? 0 : 1;
     const { name } = node;
@@ -247,7 +250,7 @@ function integerProducts(model: Model, unread: string[]): Map<NodeProto, NodePro
     Object.assign(scaled.node, {
       opType: node.opType.replace('Integer', ''),
       name,
-      input: [dynamic!.input[0], floats],
+      input: [dynamic!.input[0], floats, ...(bias ? [bias] : [])],
       attribute: node.attribute,
     });
     before.set(scaled.node, made);
@@ -256,8 +259,14 @@ function integerProducts(model: Model, unread: string[]): Map<NodeProto, NodePro
 }
 
 /** Undefined where anything else is done to a product before it is floats. */
-function scaledBy(model: Model, product: string, own: string): Scaled | undefined {
-  let node = onlyReader(model, product);
+function scaledBy(model: Model, product: NodeProto, own: string): Scaled | undefined {
+  const [value] = product.output;
+  const first = onlyReader(model, value);
+  const added =
+    first?.opType === 'Add' && product.opType === 'ConvInteger'
+      ? wholeBias(model, first, value, own)
+      : undefined;
+  let node = added ? onlyReader(model, first!.output[0]) : first;
   if (node?.opType !== 'Cast' || attributeInt(node, 'to', 0) !== typeCode('float32')) return undefined;
   const left = new Set([own]);
   const scales: string[] = [];
@@ -273,7 +282,26 @@ function scaledBy(model: Model, product: string, own: string): Scaled | undefine
       else if (!left.delete(factor)) return undefined;
     }
   }
-  return scales.length === 1 ? { node, scales } : undefined;
+  const [scale, ...more] = scales;
+  const isOne = more.length === 0 && (!added || added.scale === scale);
+  return isOne ? { node, scale, bias: added?.bias } : undefined;
+}
+
+/**
+ * A bias of floats that a convolution is added in steps of both scales, as older releases of onnxruntime's dynamic quantisation wrote it:
+ * divided by these, rounded down, and brought into shape.
+ */
+function wholeBias(model: Model, { input }: NodeProto, product: string, own: string) {
+  let from = model.producer(input[input[0] === product ? 1 : 0]);
+  for (const opType of ['Reshape', 'Cast', 'Floor']) {
+    if (from?.opType !== opType) return undefined;
+    from = model.producer(from.input[0]);
+  }
+  const steps = from?.opType === 'Div' ? model.producer(from.input[1]) : undefined;
+  const bias = from?.input[0] ?? '';
+  if (steps?.opType !== 'Mul' || model.tensors.get(bias)?.dims.length !== 1) return undefined;
+  const at = steps.input.indexOf(own);
+  return at < 0 ? undefined : { bias, scale: steps.input[1 - at] };
 }
 
 function onlyReader(model: Model, value: string): NodeProto | undefined {

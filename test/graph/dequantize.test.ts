@@ -468,6 +468,14 @@ describe('operators of whole numbers', () => {
     return g.build('network');
   };
   const cast = (g: QuantizedBuilder, value: string) => g.node('Cast', [value], { to: 1 });
+  /** A ConvInteger and a bias in steps that are given, as floats. */
+  const withBias = (g: QuantizedBuilder, [x, scale, zero]: string[], steps: string, own: string) => {
+    const w = g.steps('w', 'uint8', [3, 4, 3, 3]);
+    const product = g.node('ConvInteger', [x, w, zero, g.zero('z', 'uint8', 120)]);
+    const floor = g.node('Floor', [g.node('Div', [g.list('b', [3, -2, 1]), steps])]);
+    const bias = g.node('Reshape', [g.node('Cast', [floor], { to: 6 }), g.integers([1, 3, 1, 1])]);
+    return g.node('Mul', [cast(g, g.node('Add', [product, bias])), g.node('Mul', [scale, own])]);
+  };
   const square = (g: QuantizedBuilder) => [g.steps('w', 'uint8', [6, 3]), g.zero('z', 'uint8', 120)];
 
   test.each<
@@ -500,6 +508,15 @@ describe('operators of whole numbers', () => {
         const z = g.zero('z', 'uint8', 120);
         const product = cast(g, g.node('ConvInteger', [x, w, zero, z], { strides: [2, 2] }));
         return g.node('Mul', [product, g.node('Mul', [scale, g.scalar(0.01)])]);
+      },
+      shape,
+      ['Conv', 'Neg'],
+    ],
+    [
+      'ConvInteger with a bias',
+      (g, _, whole) => {
+        const own = g.scalar(0.01);
+        return withBias(g, whole, g.node('Mul', [whole[1], own]), own);
       },
       shape,
       ['Conv', 'Neg'],
@@ -624,5 +641,13 @@ describe('operators of whole numbers', () => {
     );
     expect(withoutRounding(model)).toBe(model);
     expect(quantizedLayers(model)).toHaveLength(1);
+  });
+
+  test.each<[string, (g: QuantizedBuilder, scale: string) => string]>([
+    ['the weights', (g, scale) => g.node('Mul', [scale, g.scalar(0.02)])],
+    ['the input', (g) => g.node('Mul', [g.node('Abs', [g.scalar(-1)]), g.scalar(0.01)])],
+  ])('stay where a bias is in steps of others than %s', (_, make) => {
+    const model = dynamic((g, _, whole) => withBias(g, whole, make(g, whole[1]), g.scalar(0.01)), shape);
+    expect(withoutRounding(model)).toBe(model);
   });
 });
