@@ -30,8 +30,10 @@ export interface Profile {
   readonly between: number;
   /** Values of a sample that are held within a part, of the two networks on an average, at most. */
   readonly held: number;
-  /** Values of a batch in the engine, where a plan's constants do not cover them. */
+  /** Values of a batch that the engine has at once, where a plan's constants do not cover them. */
   readonly batch: number;
+  /** Values of a sample, all that one network gives; absent: more than are kept. */
+  readonly all?: number;
   /** Values that the last part gives for a batch. */
   readonly scores: number;
   /** Multiply-adds for a sample: of the parts that are pruned, and of what comes behind them. */

@@ -2,12 +2,14 @@ import { describe, expect, test } from 'vitest';
 import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { LinearMap } from '../../src/graph/index.ts';
 import { TRIALS } from '../../src/pipeline/effort.ts';
-import { type Machines, plan, planMachines } from '../../src/pipeline/index.ts';
+import { type Machines, openModel, plan, planMachines } from '../../src/pipeline/index.ts';
 import { checkSteps, isInTiles, type PlannedStep } from '../../src/pipeline/pass/steps.ts';
 import { planRun, stepFlops, workOf } from '../../src/pipeline/plan/plan.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
+import { engine } from './fixtures.ts';
 
 const OPT_125M = describeConfig({
   model_type: 'opt',
@@ -235,4 +237,21 @@ test('layers that share channels take what each takes, and not what one of all t
   const solving = (it: PlannedStep) => stepFlops(it, recipe, { samples: 1 }).solving;
   expect(solving(shared)).toBe(solving(one) + solving(another));
   expect(solving(shared)).toBeLessThan(solving(alone));
+});
+
+test('an engine has what is live at a time, and the dense network gives no more than all of its values', async () => {
+  const [channels, side, samples] = [8, 32, 4];
+  const chain = async (layers: number) => {
+    const b = new OnnxBuilder();
+    let x = b.input([channels, side, side]);
+    for (let i = 0; i < layers; i++) x = b.conv(x, channels, 3, { pad: 1 });
+    const opened = await openModel(b.output(x).build(), { engine });
+    const { bytes } = plan(opened, { keep: 0.5, samples });
+    return { ...bytes, weights: bytes.weights - opened.bytes * 2 - opened.parameters * 20 };
+  };
+  const [short, long] = [await chain(3), await chain(12)];
+  expect(long.weights).toBe(short.weights);
+  const value = 4 * samples * channels * side ** 2;
+  expect(long.dense).toBe(3 * 13 * value);
+  expect(long.dense - short.dense).toBe(3 * 9 * value);
 });

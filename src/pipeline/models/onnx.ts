@@ -193,15 +193,16 @@ function profileOf(opened: OpenedModel, recipe: Recipe, sizes: Sizes, weights?: 
   const places = liveValues(model, info, input.name).map(({ values: live }) =>
     live.map((value) => values(info.shapes.get(value))),
   );
-  const all = sum(Array.from(info.shapes.values(), values));
+  const live = Math.max(0, ...places.map(sum));
   return {
     model: name,
     steps: steps.filter(({ maps }) => maps.length > 0).map(plannedStep),
     parameters: { before: parameters, after: countParameters(shrunkTo(opened, sizes)) },
     weights: { largest: parameters, outside: 0, files: 2 * bytes },
     between: 0,
-    held: 2 * Math.max(0, ...places.map(sum)), // where a network is, and where it goes on to
-    batch: all * batchSize(input, values(info.shapes.get(input.name))),
+    held: 2 * live, // where a network is, and where it goes on to
+    batch: live * batchSize(input, values(info.shapes.get(input.name))),
+    all: info.varies ? undefined : sum(Array.from(info.shapes.values(), values)),
     scores: 0,
     macs: { parts: macs, last: 0 },
   };

@@ -101,7 +101,7 @@ export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | '
 }
 
 /** Resident memory of a run on a model of no size: Node, the engine, two workers and garbage (measured). */
-const BASE_BYTES = 350 * 2 ** 20;
+const BASE_BYTES = 450 * 2 ** 20;
 /** Copies of a part's weights: two graphs, one on its way to the engine. */
 const PART_COPIES = 3;
 /** Copies of weights in the engine, as they are and packed. Its memory never shrinks. */
@@ -112,6 +112,8 @@ const OUTSIDE_COPIES = 2;
 const SCORE_COPIES = 3;
 /** Samples beyond those of the metric before and after that are run: both networks' comparison. */
 const COMPARED = 2 * VERIFIED_WINDOWS;
+/** How often values of the dense network are kept: of the samples that a trial is fitted to, of those that are held out, and of all. */
+const DENSE_COPIES = 3;
 /** Strengths of damping that are tried for a layer; at most 5. */
 const TRIES = 4;
 /** How often a part is run in a pass, in whole forward passes of one network: with and without correction. */
@@ -133,7 +135,8 @@ export function planRun(
 ): Plan {
   const { model, parameters, sizes, statement } = profile;
   const { bytes: needed, files } = within(most, recipe, options);
-  const dense = Math.max(0, Math.min(DENSE_MEMORY_BYTES, memoryLimit(options) - needed.total));
+  const kept = Math.min(DENSE_MEMORY_BYTES, DENSE_COPIES * 4 * options.samples * (most.all ?? Infinity));
+  const dense = Math.max(0, Math.min(kept, memoryLimit(options) - needed.total));
   const bytes = { ...needed, dense, total: needed.total + dense };
   return { model, parameters, sizes, statement, bytes, files, flops: flopsOf(profile, recipe, options) };
 }
