@@ -3,6 +3,7 @@
 
 import { hasMethods } from '../expect.ts';
 import { sum } from '../graph/index.ts';
+import { refits } from '../solve/index.ts';
 import { TRIALS } from './effort.ts';
 import type { Recipe } from './recipe.ts';
 
@@ -53,14 +54,18 @@ const TARGETS_TRIED = 4;
 /** Searches see 192 samples at most, and three quarters of them are fitted to. */
 const SEARCH_WEIGHT = 0.6;
 
+type Searching = Pick<Recipe, 'method' | 'target' | 'spend'>;
+
 /** @param isRounded  whether weights are put on whole steps */
-function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>, isRounded = false): Expected[] {
+function expected({ method, target, spend }: Searching, isRounded = false): Expected[] {
   const trials = spend && TRIALS[spend.effort];
   return [
     { stage: 'measuring', passes: 1, weight: 0.3 },
     ...(spend?.of === 'latency' ? [{ stage: 'timing', passes: 1, weight: 2 }] : []),
     ...(spend ? [{ stage: 'analysis', passes: 1, weight: 4 }] : []),
-    ...(target === 'auto' ? [{ stage: 'target', passes: TARGETS_TRIED, weight: SEARCH_WEIGHT }] : []),
+    ...(target === 'auto' && refits(method)
+      ? [{ stage: 'target', passes: TARGETS_TRIED, weight: SEARCH_WEIGHT }]
+      : []),
     ...(trials
       ? [{ stage: 'allocation', passes: trials.before + trials.within, weight: SEARCH_WEIGHT }]
       : []),
@@ -74,7 +79,7 @@ function expected({ target, spend }: Pick<Recipe, 'target' | 'spend'>, isRounded
 const sizeOf = (stages: readonly Expected[]) => sum(stages.map(({ passes, weight }) => passes * weight));
 
 /** What is searched before the pass that counts, in passes over all samples. */
-export function searchPasses(recipe: Pick<Recipe, 'target' | 'spend'>): number {
+export function searchPasses(recipe: Searching): number {
   const searches = ['analysis', 'target', 'allocation'];
   return sizeOf(expected(recipe).filter(({ stage }) => searches.includes(stage)));
 }
@@ -85,7 +90,7 @@ export function sharing(
   others: number,
   onProgress: ((progress: Progress) => void) | undefined,
 ): (run: number) => ((progress: Progress) => void) | undefined {
-  const again = sizeOf(expected({ target: 'self' }));
+  const again = sizeOf(expected({ method: recipe.method, target: 'self' }));
   const sizes = [sizeOf(expected(recipe)), ...Array<number>(others).fill(again)];
   const before = (run: number) => sum(sizes.slice(0, run));
   const all = before(sizes.length);

@@ -71,4 +71,11 @@ describe('the course of a run', () => {
     expect(pruning.overall - allocation.overall).toBeGreaterThan(0.4);
     expect(pruning.overall).toBeGreaterThan(0.8);
   });
+
+  test('of a baseline that fits nothing has no target to look for: most is to come when the pruning begins', () => {
+    const start = (method: 'magnitude' | 'magnitude-refit') =>
+      new Course(parseRecipe({ keep: 0.5, method })).enter('pruning').overall;
+    expect(start('magnitude')).toBeLessThan(0.2);
+    expect(start('magnitude-refit')).toBeGreaterThan(0.6);
+  });
 });
