@@ -36,6 +36,10 @@ export const SWITCH: Kind = [(value) => typeof value === 'boolean', 'true or fal
 export const FUNCTION: Kind = [(value) => typeof value === 'function', 'a function'];
 export const OBJECT: Kind = [isObject, 'an object'];
 export const TEXT: Kind = [(value) => typeof value === 'string', 'text'];
+export const NAMES: Kind = [
+  (value) => Array.isArray(value) && value.every((it) => typeof it === 'string'),
+  'a list of names',
+];
 export const ADDRESS: Kind = [
   (value) => typeof value === 'string' || value instanceof URL,
   'an address (text or URL)',

@@ -34,6 +34,7 @@ export interface ModelFlags extends PreprocessingOptions {
   readonly samples?: number;
   readonly seed: number;
   readonly residual?: boolean;
+  readonly outputNames?: readonly string[];
   readonly heads?: HeadsMode;
   /** Of inputs that are the same for all samples. */
   readonly input?: Readonly<Record<string, number>>;
@@ -184,6 +185,7 @@ export function addStructureFlags(command: Command): Command {
   return command
     .optionsGroup(GROUPS.expert)
     .option('--residual', 'prune the channels that shortcuts tie too (ONNX files)')
+    .option('--output-names <name...>', 'outputs that stay, where not all of them are read (ONNX files)')
     .addOption(
       new Option(
         '--heads <mode>',

@@ -51,7 +51,7 @@ const SYNONYMS: Synonyms<readonly string[]> = [
   [/seq.*len|max-length|context/, ['seqlen']],
   [/workers|jobs|^j$/, ['threads']],
   [/seed/, ['seed']],
-  [/^(save|out|dest)/, ['output']],
+  [/^(save|out(?!put-n)|dest)/, ['output']],
   [/^y(es)?$|overwrite$/, ['overwrite']],
 ];
 

@@ -79,8 +79,7 @@ export async function openInPlace(
 ): Promise<ModelInPlace> {
   const file = await modelFile(place);
   if (file !== undefined) return openModelFile(file, options, opened);
-  if (options.residual)
-    throw new InputError('`residual` is of ONNX files only; leave it out of a folder of safetensors');
+  refuseOfFiles(options);
   const { heads } = options;
   const folder = opened(await place.openFolder());
   const model = await openLanguageModel(folder, { heads });
@@ -108,8 +107,15 @@ export async function openInPlace(
   return { model, engine, ...orFeeds(input, DEFAULT_WINDOWS, sentences) };
 }
 
+function refuseOfFiles(options: OpenSettings): void {
+  const foreign = (['residual', 'outputNames'] as const).find((name) => options[name]);
+  if (foreign)
+    throw new InputError(`\`${foreign}\` is of ONNX files only; leave it out of a folder of safetensors`);
+}
+
 /** What config.json says of a folder of safetensors, and how long its samples are where they have a length. */
 export async function describeInPlace(place: Place, options: OpenSettings, opened: Opened) {
+  refuseOfFiles(options);
   const folder = opened(await place.openFolder());
   const found = await describeFolder(folder);
   tellKind(found, options);
@@ -166,7 +172,7 @@ export async function openModelFile(
   const stored = storedPreprocessing(source);
   const side = await readSideFiles(place, stored === undefined, options.onNote);
   const preprocessing = preprocessingOf(options, stored ?? side.preprocessing);
-  const { residual, heads, inputs } = options;
+  const { residual, heads, inputs, outputNames } = options;
   const declared = declaredInput(source, inputs);
   options.onKind?.(takesTokens(declared) ? 'text' : 'images');
   const data = await dataFor(declared, preprocessing, options);
@@ -174,7 +180,18 @@ export async function openModelFile(
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { dims, smallest } = data;
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, { name, external, engine: guarded, size, smallest, residual, heads, inputs, dims }),
+    openModel(bytes, {
+      name,
+      external,
+      engine: guarded,
+      size,
+      smallest,
+      residual,
+      heads,
+      inputs,
+      dims,
+      outputNames,
+    }),
   );
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)

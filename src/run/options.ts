@@ -46,6 +46,8 @@ export interface ModelOptions extends PreprocessingOptions {
   readonly heads?: HeadsMode;
   /** Inputs that are the same for all samples, by name. */
   readonly inputs?: InputValues;
+  /** Outputs of an ONNX file that stay; what leads to others alone goes. Default: all. */
+  readonly outputNames?: readonly string[];
   /** A folder with tokenizer.json, or that file. Default: the model's folder. */
   readonly tokenizer?: Source;
   /** Tokens of a window. Default 512, or the model's positions. */

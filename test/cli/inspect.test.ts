@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
 import { byRate } from '../support/branches.ts';
-import { opaque } from './models.ts';
+import { opaque, withFeatures } from './models.ts';
 import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar.ts';
 
 const folder = temporaryFolder();
@@ -77,6 +77,20 @@ describe.concurrent('osscar inspect --json', () => {
     expect((await open).stdout).toMatch(/If "if_\d+" is decided by input "sr": .*\(--input sr=VALUE\)/);
     expect((await said).stdout).toMatch(/If "if_\d+" is decided by input "sr": a pruned model has only/);
     expect((await said).stdout).toContain('1 of 2 structures prunable');
+  });
+
+  test('says of several outputs that those which nobody reads can be left out, which frees their channels', async () => {
+    const model = join(folder, 'several.onnx');
+    writeFileSync(model, withFeatures());
+    const all = await osscarJson('inspect', model);
+    expect(all.structures[0]).toMatchObject({
+      prunable: false,
+      reason: expect.stringContaining('output "features"'),
+    });
+    for (const { help } of all.pinned) expect(help).toContain('--output-names leaves out what nobody reads');
+    const one = await osscarJson('inspect', model, '--output-names', 'classes');
+    expect(one.structures[0]).toMatchObject({ prunable: true });
+    expect(one.pinned).toMatchObject([{ help: 'nothing: what the model gives keeps its size' }]);
   });
 
   test('names the operator that it cannot see through', async () => {

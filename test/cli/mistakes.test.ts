@@ -421,6 +421,16 @@ describe.concurrent('a flag', () => {
     ],
     ['of ONNX files for a folder', [...text, '--residual'], '--residual is of ONNX files only; leave it out'],
     [
+      'of the outputs of files, for a folder',
+      [...text, '--output-names', 'logits'],
+      '--output-names is of ONNX files only; leave it out',
+    ],
+    [
+      'an output that there is not',
+      [...images, '--output-names', 'classes'],
+      '--output-names: expected some of its outputs (logits), got "classes"',
+    ],
+    [
       'a time for a folder',
       [fixture('opt-kjv'), '--calibrate', TEXT, '--latency', '0.5'],
       '--latency is of ONNX files only; of a folder, give --params or --macs',

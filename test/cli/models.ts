@@ -22,6 +22,14 @@ export function tiny({ channelsLast = false } = {}): Uint8Array {
   return b.output(b.gemm(b.flatten(b.globalAveragePool(b.relu(sum))), 10)).build();
 }
 
+/** Input 1 × 28 × 28: the classes, and beside them what their layer reads. */
+export function withFeatures(): Uint8Array {
+  const b = new OnnxBuilder();
+  const features = b.relu(b.conv(b.input([1, 28, 28]), 8, 3));
+  const classes = b.gemm(b.flatten(b.globalAveragePool(features)), 10);
+  return b.output(classes, 'classes').output(features, 'features').build();
+}
+
 /** A .npy file of float32, version 1. */
 export function npy(shape: readonly number[], data: Float32Array): Uint8Array {
   const header = `{'descr': '<f4', 'fortran_order': False, 'shape': (${shape.join(', ')},), }`.padEnd(117);

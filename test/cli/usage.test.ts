@@ -141,6 +141,8 @@ describe.concurrent('osscar', () => {
     [['prune', 'a.onnx', '--o', 'b'], "unknown option '--o' (Did you mean -o?)"],
     [['prune', 'a.onnx', '-c', 'd'], "unknown option '-c' (Did you mean --calibrate?)"],
     [['prune', 'a.onnx', '--layers', 'a'], "unknown option '--layers' (Did you mean --keep-layer?)"],
+    [['prune', 'a.onnx', '--outputs', 'b'], "unknown option '--outputs' (Did you mean --output?)"],
+    [['prune', 'a.onnx', '--output_name', 'b'], '(Did you mean --output-names?)'],
     [['prune', 'a.onnx', '-k', '0.5'], "unknown option '-k' (Did you mean --keep?)"],
     [['prune', 'a.onnx', '--keep_heads', '0.5'], '(Did you mean --keep-heads?)'],
     [['prune', 'a.onnx', '--speedup', '2'], '(Did you mean --latency?)'],

@@ -18,7 +18,7 @@ import {
 import { openSession } from '../../src/pool/index.ts';
 import { isCorrelation, METHODS } from '../../src/solve/index.ts';
 import { version } from '../../src/version.ts';
-import { tiny } from '../cli/models.ts';
+import { tiny, withFeatures } from '../cli/models.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import {
   difference,
@@ -549,4 +549,18 @@ test('metadata goes into the written model, with how it was pruned', async () =>
     parameters: expect.closeTo(report.parameters.after / report.parameters.before, 5),
     calibration: report.calibrationHash,
   });
+});
+
+test('what leads to outputs that were not named is gone, and the channels that they gave are pruned', async () => {
+  const calibration = await noise(32, [1, 28, 28]);
+  const opened = await openModel(withFeatures(), { engine, outputNames: ['classes'] });
+  const { written } = await pruneModel(opened, { engine, session, calibration, keep: 0.5 });
+  const small = await readModel(written.model);
+  expect(small.outputs.map(({ name }) => name)).toEqual(['classes']);
+  const [filters] = Array.from(small.tensors.values()).filter(({ dims }) => dims.length === 4);
+  expect(filters.dims[0]).toBe(4);
+  const [dense, pruned] = await Promise.all(
+    [withFeatures(), written.model].map((it) => outputs(it, calibration)),
+  );
+  expect(relativeError(dense, pruned)).toBeLessThan(0.5);
 });

@@ -41,6 +41,12 @@ const HELP: readonly (readonly [RegExp, string])[] = [
   [/single/, 'nothing: one is the least'],
 ];
 
+/** Before these, of a model with several outputs. */
+const OF_SEVERAL: (typeof HELP)[number] = [
+  /graph output/,
+  'what the model gives keeps its size: --output-names leaves out what nobody reads',
+];
+
 /**
  * In the order of what hangs on them.
  *
@@ -51,6 +57,7 @@ export function pinnedOf(opened: Pick<OpenedModel, 'model' | 'analysis' | 'info'
   expectOpened('pinnedOf', opened);
   const { model, analysis, info } = opened;
   const { structures } = analysis;
+  const helps = model.outputs.length > 1 ? [OF_SEVERAL, ...HELP] : HELP;
   const all = { structures: structures.map((structure) => ({ ...structure, prunable: true })) };
   const { macs, weights } = sizeTerms(model, all, info.shapes);
   const prunable = structures.filter((structure) => structure.prunable).map(({ name }) => name);
@@ -67,7 +74,7 @@ export function pinnedOf(opened: Pick<OpenedModel, 'model' | 'analysis' | 'info'
     reason,
     structures: list.length,
     share: share(list.map(({ name }) => name)),
-    help: HELP.find(([kind]) => kind.test(reason))?.[1] ?? 'an export with other operators there',
+    help: helps.find(([kind]) => kind.test(reason))?.[1] ?? 'an export with other operators there',
   })).sort((a, b) => b.share.macs - a.share.macs || b.share.parameters - a.share.parameters);
 }
 

@@ -26,6 +26,7 @@ import {
   HEADS,
   ifsOf,
   type Model,
+  onlyOutputs,
   quantizedLayers,
   quantizedText,
   type ReadExternal,
@@ -55,6 +56,7 @@ import {
   FUNCTION,
   type Kind,
   LATER,
+  NAMES,
   OBJECT,
   type Options,
   oneOf,
@@ -86,6 +88,8 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly inputs?: InputValues;
   /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
   readonly dims?: InputDims;
+  /** Outputs that it goes on giving; what leads to others alone is gone. Default: all. */
+  readonly outputNames?: readonly string[];
 }
 
 const LIST: Kind = [Array.isArray, 'a list'];
@@ -100,6 +104,7 @@ const OPTIONS: Options<OpenOptions> = {
   smallest: LIST,
   inputs: OBJECT,
   dims: OBJECT,
+  outputNames: NAMES,
 };
 
 /** What an opened model remembers of these, by which it can be opened again. */
@@ -118,7 +123,7 @@ export interface ModelSize {
 export interface OpenedModel extends Required<ModelSize>, Reopening {
   /** For messages: the file's name, or `model`. */
   readonly name: string;
-  /** As in the file. */
+  /** As in the file, with the outputs that were named. */
   readonly source: Model;
   /** Fused nodes taken apart, constants computed, BatchNormalization and LayerScale folded into the layers before them: what is analysed and pruned. */
   readonly model: Model;
@@ -170,10 +175,11 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
  * @param options.isBuilt  whether the graph was built here, and its weights are read back by their names
  */
 export async function openParsed(
-  source: Model,
+  file: Model,
   options: OpenOptions & { readonly isBuilt?: boolean; bytes?(): number },
 ): Promise<OpenedModel> {
-  const { engine, size, inputs, dims, name = source.name } = options;
+  const { engine, size, inputs, dims, outputNames, name = file.name } = options;
+  const source = outputNames ? onlyOutputs(file, outputNames) : file;
   let branches: readonly Branch[] = [];
   let floats = source;
   if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {

@@ -1,0 +1,40 @@
+import { describe, expect, test } from 'vitest';
+import { onlyOutputs, readModel } from '../../src/graph/index.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+
+/** A stem that is given too, the main result behind it, and one beside that. */
+function several(): Promise<Awaited<ReturnType<typeof readModel>>> {
+  const b = new OnnxBuilder();
+  const stem = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+  const main = b.gemm(b.flatten(b.globalAveragePool(stem)), 4);
+  const side = b.conv(b.relu(b.conv(stem, 5, 1)), 1, 1);
+  return readModel(b.output(side, 'side').output(main, 'main').output(stem, 'stem').build());
+}
+
+describe('outputs that stay', () => {
+  test('have what leads to them, and constants that are read there', async () => {
+    const model = await several();
+    const [nodes, tensors] = [model.nodes.length, model.tensors.size];
+    const main = onlyOutputs(model, ['main']);
+    expect(main.outputs.map(({ name }) => name)).toEqual(['main']);
+    expect(main.nodes.map(({ opType }) => opType).filter((it) => it === 'Conv')).toHaveLength(1);
+    expect(main.tensors.size).toBe(tensors - 4);
+    expect([model.nodes.length, model.tensors.size, model.outputs.length]).toEqual([nodes, tensors, 3]);
+  });
+
+  test('stay in the order of the model', async () => {
+    const model = onlyOutputs(await several(), ['stem', 'main', 'stem']);
+    expect(model.outputs.map(({ name }) => name)).toEqual(['main', 'stem']);
+  });
+
+  test.each([
+    [['logits'], 'got "logits"'],
+    [['main', 'x'], 'got "x"'],
+    [[], 'got none'],
+  ])('are known: %j is refused', async (names, message) => {
+    const model = await several();
+    expect(() => onlyOutputs(model, names)).toThrow(
+      `\`outputNames\`: expected some of its outputs (side, main, stem), ${message}`,
+    );
+  });
+});
