@@ -174,6 +174,8 @@ const library = await build({
     model: 'src/model.ts',
     layer: 'src/layer.ts',
     cli: 'src/cli/cli.ts',
+    // What cli.js runs, for tests that start no process.
+    command: 'src/cli/osscar.ts',
     ...Object.fromEntries(pieces.map((piece) => [`pieces/${piece}`, `src/${piece}.ts`])),
   },
   splitting: true,

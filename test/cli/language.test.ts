@@ -5,7 +5,16 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openTokenizer } from '../../src/pipeline/data/index.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
-import { fixture, listing, osscar, osscarJson, PROGRESS, refused, temporaryFolder } from './osscar.ts';
+import {
+  fixture,
+  listing,
+  osscar,
+  osscarJson,
+  osscarUnder,
+  PROGRESS,
+  refused,
+  temporaryFolder,
+} from './osscar.ts';
 
 const MODEL = fixture('opt-kjv');
 const TRAIN = fixture('text/kjv-train.txt');
@@ -31,10 +40,13 @@ const SMALL = join(newFolder('pruned'), 'small');
 let report: any;
 
 beforeAll(async () => {
-  report = await osscarJson(
+  const { stdout, stderr } = await osscarUnder(
+    [],
     ...['prune', MODEL, '--calibrate', TRAIN, '--data', TEST, '--keep', '0.5', ...FAST],
-    ...['--format', 'onnx', '-o', SMALL],
+    ...['--format', 'onnx', '-o', SMALL, '--json'],
   );
+  expect(stdout, stderr).toMatch(/^\{.*\}\n$/);
+  report = JSON.parse(stdout);
 });
 
 describe.concurrent('osscar prune of a folder', () => {

@@ -15,6 +15,7 @@ import {
   MOBILENET,
   osscar,
   osscarJson,
+  osscarUnder,
   PREPROCESSING,
   PROGRESS,
   RESNET,
@@ -74,7 +75,8 @@ function checkReport(report: any, model: string, output: string, keep: number): 
 describe.concurrent('osscar prune', () => {
   test('writes a smaller MobileNet, and eval needs no flags for it', async () => {
     const output = out('mobilenet.onnx');
-    const { code, stdout, stderr } = await osscar(
+    const { code, stdout, stderr } = await osscarUnder(
+      [],
       ...['prune', MOBILENET, ...CALIBRATION, '--keep', '0.5', '-o', output],
       ...['--samples', '40', '--json', '--threads', '1'],
     );
