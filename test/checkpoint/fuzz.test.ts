@@ -78,23 +78,26 @@ const storages = { 0: bytesOf([0, 1, 2, 3, 4, 5]) };
 const fixture = (name: string) =>
   new Uint8Array(readFileSync(join(import.meta.dirname, '../fixtures/checkpoint', name)));
 
+// Of each fuzz/ reads thousands (test/fuzz.test.ts); here what they say is held too, and how much they give.
+const RUNS = 150;
+
 describe('damaged files give one of our errors or something readable, and never hang', () => {
-  const run = async (file: string, bytes: Uint8Array, numRuns: number, mayInflate = false) => {
+  const run = async (file: string, bytes: Uint8Array, mayInflate = false) => {
     expect(await readAll({ [file]: bytes })).toBeGreaterThan(0);
     let errors = 0;
     await fc.assert(
       fc.asyncProperty(edits, async (changes) => {
         if (await expectSane(file, damage(bytes, changes), mayInflate)) errors++;
       }),
-      { numRuns },
+      { numRuns: RUNS },
     );
-    expect(errors).toBeGreaterThan(numRuns / 20); // or the damage does none
+    expect(errors).toBeGreaterThan(RUNS / 20); // or the damage does none
   };
 
-  test('safetensors', () => run('model.safetensors', safetensors(header, 38), 1500));
-  test('a torch file', () => run('pytorch_model.bin', torchFile(pickle, storages, { zip64: true }), 1000));
-  test('a torch file of PyTorch’s', () => run('pytorch_model.bin', fixture('protocol5.bin'), 800));
-  test('a deflated torch file', () => run('pytorch_model.bin', fixture('deflated.bin'), 800, true));
+  test('safetensors', () => run('model.safetensors', safetensors(header, 38)));
+  test('a torch file', () => run('pytorch_model.bin', torchFile(pickle, storages, { zip64: true })));
+  test('a torch file of PyTorch’s', () => run('pytorch_model.bin', fixture('protocol5.bin')));
+  test('a deflated torch file', () => run('pytorch_model.bin', fixture('deflated.bin'), true));
 
   test('a pickle within a sound archive', async () => {
     let errors = 0;
@@ -103,9 +106,9 @@ describe('damaged files give one of our errors or something readable, and never 
         const file = torchFile(damage(pickle, changes), storages);
         if (await expectSane('pytorch_model.bin', file)) errors++;
       }),
-      { numRuns: 1500 },
+      { numRuns: RUNS },
     );
-    expect(errors).toBeGreaterThan(300);
+    expect(errors).toBeGreaterThan(RUNS / 5);
   });
 
   test('a pickle of random opcodes', async () => {
@@ -131,7 +134,7 @@ describe('damaged files give one of our errors or something readable, and never 
       fc.asyncProperty(fc.array(byte, { maxLength: 60 }), async (body) => {
         await expectSane('pytorch_model.bin', torchFile(Uint8Array.from([0x80, 2, ...body]), storages));
       }),
-      { numRuns: 1000 },
+      { numRuns: RUNS },
     );
   });
 
@@ -150,7 +153,7 @@ describe('damaged files give one of our errors or something readable, and never 
       fc.asyncProperty(fc.dictionary(fc.string(), value, { maxKeys: 3 }), async (it) => {
         await expectSane('model.safetensors', safetensors(it, 16));
       }),
-      { numRuns: 1000 },
+      { numRuns: RUNS },
     );
   });
 });
