@@ -99,14 +99,7 @@ const clip: Kind = {
   special: { bos_token: '<|startoftext|>', eos_token: END, unk_token: END, pad_token: END },
   make: (_, special) => ({
     model: { unk_token: special('unk_token')[0], continuing_subword_prefix: '', end_of_word_suffix: '</w>' },
-    normalizer: {
-      type: 'Sequence',
-      normalizers: [
-        { type: 'NFC' },
-        { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' },
-        { type: 'Lowercase' },
-      ],
-    },
+    normalizer: { type: 'Sequence', normalizers: [{ type: 'NFC' }, { type: 'Lowercase' }] },
     pre_tokenizer: {
       type: 'Sequence',
       pretokenizers: [

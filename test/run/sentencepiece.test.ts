@@ -114,6 +114,7 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
       { tokenizer_class: 'MBart50TokenizerFast', src_lang: 'af_ZA' },
     ],
     ['pegasus', 'spiece.model', T5, [107, 115, 110, 113, 111, 114, 105, 106, 110, 1]],
+    ['pegasus', 'spiece.model', T5, [4, 12, 7, 10, 8, 11, 2, 3, 7, 1], { offset: 0 }],
     ['mt5', 'spiece.model', T5, [4, 12, 7, 10, 8, 11, 2, 3, 7, 1]],
     ['umt5', 'spiece.model', T5_BYTES, [260, 268, 263, 266, 264, 267, 198, 172, 198, 172, 259, 263, 1]],
     [
@@ -135,8 +136,13 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
 
   test('special tokens are cut out of a text, those too that the file lacks', async () => {
     expect(await idsOf('spm.model', DEBERTA, 'deberta-v2', '[MASK][SEP]')).toEqual([1, 14, 2, 2]);
+    const masked = controls(['[PAD]', '[CLS]', '[SEP]', '[UNK]', '[MASK]'], '[UNK]');
+    expect(await idsOf('spm.model', modelOf({ first: masked }), 'deberta-v2', '[MASK]')).toEqual([1, 4, 2]);
+    expect(await idsOf('sentencepiece.bpe.model', FAIRSEQ, 'xlm-roberta', '<mask>')).toEqual([0, 14, 2]);
+    expect(await idsOf('sentencepiece.bpe.model', FAIRSEQ, 'mbart', 'de_DE')).toEqual([16, 2, 17]);
     expect(await idsOf('spiece.model', T5, 't5', '<extra_id_0>')).toEqual([112, 1]);
     expect(await idsOf('spiece.model', T5, 't5', '<extra_id_0>', { extra_ids: 1 })).toEqual([13, 1]);
+    expect(await idsOf('spiece.model', T5, 'pegasus', '<mask_2><unk_2>')).toEqual([3, 4, 1]);
     expect(await idsOf('tokenizer.model', LLAMA, 'llama', '')).toEqual([1]);
   });
 
@@ -163,14 +169,16 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
   });
 
   test('what the folder asks for besides is refused', async () => {
-    await expect(idsOf('spm.model', DEBERTA, 'deberta-v2', 'a', { do_lower_case: true })).rejects.toThrow(
-      new InputError('tokenizer_config.json: "do_lower_case" of DeBERTa is not supported'),
-    );
+    for (const key of ['do_lower_case', 'split_by_punct'])
+      await expect(idsOf('spm.model', DEBERTA, 'deberta-v2', 'a', { [key]: true })).rejects.toThrow(
+        new InputError(`tokenizer_config.json: "${key}" of DeBERTa is not supported`),
+      );
     await expect(idsOf('spiece.model', T5, 'pegasus', 'a', { offset: 2.5 })).rejects.toThrow(
       '"offset" expected a whole number of at most 10000, got 2.5',
     );
-    await expect(idsOf('spiece.model', T5, 't5', 'a', { extra_ids: -1 })).rejects.toThrow(
-      '"extra_ids" expected a whole number of at most 10000, got -1',
-    );
+    for (const count of [-1, 10_001])
+      await expect(idsOf('spiece.model', T5, 't5', 'a', { extra_ids: count })).rejects.toThrow(
+        `"extra_ids" expected a whole number of at most 10000, got ${count}`,
+      );
   });
 });

@@ -15,7 +15,9 @@ const MERGED = {
   'vocab.json': JSON.stringify(model.vocab),
   'merges.txt': ['#version: 0.2', ...model.merges, ''].join('\n'),
 };
-const LISTED = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'god', 'God', '##s', 'e', '\u00e9', ''].join('\n');
+const LISTED = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'god', 'God', '##s', 'e', '\u00e9', '\u4e2d', ''].join(
+  '\n',
+);
 const TEXT = 'And God said,  Let there be light:\nand there was light. </s> 1:4';
 
 /** What a folder of these files makes of a text. */
@@ -57,22 +59,41 @@ describe('without tokenizer.json', () => {
 
   test('a list of words is BERT’s, in small letters unless the folder says otherwise', async () => {
     const files = { 'vocab.txt': LISTED, 'config.json': '{"model_type":"bert"}' };
-    expect(await idsOf(files, 'Gods \u00e9 x [SEP]')).toEqual([2, 4, 6, 7, 1, 3, 3]);
+    const text = 'Go\u0000ds \u00e9 \u4e2d\u4e2d x [SEP]';
+    expect(await idsOf(files, text)).toEqual([2, 4, 6, 7, 9, 9, 1, 3, 3]);
+    const kept = settings({ tokenize_chinese_chars: false, strip_accents: false });
+    expect(await idsOf({ ...files, ...kept }, text)).toEqual([2, 4, 6, 8, 1, 1, 3, 3]);
     const spaced = LISTED.replaceAll('\n', '\r\n').replace('God', ''); // an empty line has an id, too
     expect(await idsOf({ ...files, 'vocab.txt': spaced }, 'Gods \u00e9')).toEqual([2, 4, 6, 7, 3]);
     const cased = { ...files, ...settings({ do_lower_case: false, tokenizer_class: 'BertTokenizerFast' }) };
     expect(await idsOf(cased, 'Gods \u00e9')).toEqual([2, 5, 6, 8, 3]);
+    const mpnet = ['<s>', '<pad>', '</s>', '[UNK]', '<unk>', 'god', ''].join('\n');
+    const others = { 'vocab.txt': mpnet, 'config.json': '{"model_type":"mpnet"}' };
+    expect(await idsOf(others, 'God e')).toEqual([0, 5, 3, 2]);
   });
 
   test('merges are CLIP’s, in small letters, with another letter at the end of a word', async () => {
-    const pieces = ['a', 'c', 't', 'a</w>', 't</w>', 'at</w>', 'cat</w>', '!</w>', '1</w>'];
+    const pieces = [
+      'a',
+      'c',
+      't',
+      'a</w>',
+      't</w>',
+      'at</w>',
+      'cat</w>',
+      '!</w>',
+      '1</w>',
+      '\u00c3',
+      '\u00a9</w>',
+    ];
     const tokens = [...pieces, '<|startoftext|>', '<|endoftext|>'];
     const files = {
       'vocab.json': JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]))),
       'merges.txt': '#version: 0.2\na t</w>\nc at</w>\n',
       ...settings({ tokenizer_class: 'CLIPTokenizer' }),
     };
-    expect(await idsOf(files, 'A  Cat! 11\nact')).toEqual([9, 3, 6, 7, 8, 8, 0, 1, 4, 10]);
+    // An accent that comes behind its letter is one with it: of é there are two bytes.
+    expect(await idsOf(files, 'A  Cat! 11\nact e\u0301')).toEqual([11, 3, 6, 7, 8, 8, 0, 1, 4, 9, 10, 12]);
   });
 
   test('merges are DeBERTa’s, between tokens of their own', async () => {
