@@ -227,6 +227,11 @@ describe('configOf', () => {
     ['llama', {}, 'stock transformers (4.48 or later)'],
     ['qwen3', {}, 'stock transformers (4.51 or later)'],
     ['qwen3, seeing all', { model_type: 'qwen3', is_causal: false }, 'stock transformers (5 or later)'],
+    [
+      'gemma3_text',
+      { ...VARIANTS.gemma3.config, use_bidirectional_attention: true },
+      'stock transformers (4.57 or later)',
+    ],
     ['qwen3_vl', { text_config: LLAMA }, 'stock transformers (4.57 or later)'],
     ['mistral3', { text_config: { ...LLAMA, model_type: 'ministral3' } }, 'stock transformers (5 or later)'],
     ['internlm2', {}, 'with the code that this model came with'],
