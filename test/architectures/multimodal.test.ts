@@ -16,6 +16,8 @@ const GEMMA3 = VARIANTS.gemma3.config;
 const MROPE = { type: 'mrope', mrope_section: [1, 1, 2] };
 /** Fields of a language model where they are in an object of their own. */
 const inside = ({ tie_word_embeddings: _, ...config }: Config, more: Config = {}) => ({ ...config, ...more });
+/** Where it does not say which it is. */
+const unnamed = ({ model_type: _, ...config }: Config) => config;
 
 /** The whole's config.json, the language model's, and what its tensors are called. */
 const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: string]>> = {
@@ -40,7 +42,10 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
   'qwen2_vl, as transformers writes it': [
     {
       model_type: 'qwen2_vl',
-      text_config: inside(QWEN2, { model_type: 'qwen2_vl_text', rope_scaling: MROPE }),
+      text_config: inside(QWEN2, {
+        model_type: 'qwen2_vl_text',
+        rope_parameters: { mrope_section: MROPE.mrope_section, rope_type: 'mrope', rope_theta: 100 },
+      }),
     },
     QWEN2,
     'model.language_model.',
@@ -50,12 +55,11 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     {
       model_type: 'qwen3_vl',
       tie_word_embeddings: true,
-      text_config: {
-        ...QWEN3,
+      text_config: inside(QWEN3, {
         model_type: 'qwen3_vl_text',
         rope_theta: undefined,
         rope_parameters: { ...MROPE, type: undefined, rope_type: 'default', rope_theta: 100 },
-      },
+      }),
     },
     QWEN3,
     'model.language_model.',
@@ -68,8 +72,14 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     'language_model.lm_head',
   ],
   voxtral: [
-    { model_type: 'voxtral', audio_config: {}, text_config: { ...LLAMA, head_dim: 8 } },
+    { model_type: 'voxtral', audio_config: {}, text_config: unnamed({ ...LLAMA, head_dim: 8 }) },
     LLAMA,
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
+  qwen2_audio: [
+    { model_type: 'qwen2_audio', audio_config: {}, text_config: unnamed(QWEN2) },
+    QWEN2,
     'language_model.model.',
     'language_model.lm_head',
   ],

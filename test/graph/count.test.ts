@@ -9,7 +9,7 @@ import {
   sizeTerms,
 } from '../../src/graph/index.ts';
 import { sum } from '../../src/graph/tensor.ts';
-import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
+import { type NodeOptions, OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
 import { attend, merge, multihead, project, split, WIDTH } from './attention-graphs.ts';
 import { randomValue, shapesOf } from './running.ts';
 
@@ -50,6 +50,98 @@ describe('countParameters and countMacs', () => {
     const model = await readModel(b.output(product).build());
     const shapes = await shapesOf(model, randomValue([2, t, 8]));
     expect(countMacs(model, shapes)).toBe(2 * t * t * 8 + t * 8 * 3);
+  });
+
+  const MICROSOFT = { domain: 'com.microsoft' };
+  type Dims = readonly number[];
+  it.each<[string, string, Dims[], Dims[], number, Record<string, number | string>, NodeOptions?]>([
+    [
+      'Gemm, which turns its first operand',
+      'Gemm',
+      [
+        [6, 4],
+        [6, 5],
+      ],
+      [[4, 5]],
+      4 * 6 * 5,
+      { transA: 1 },
+    ],
+    ['weights in blocks', 'MatMulNBits', [[2, 6], [5, 1, 3], [5]], [[2, 5]], 2 * 6 * 5, { K: 6 }, MICROSOFT],
+    [
+      'an attention that makes its queries, keys and values',
+      'Attention',
+      [
+        [2, 5, 6],
+        [6, 24],
+      ],
+      [[2, 5, 8]],
+      10 * 6 * 24 + 2 * 80 * 5,
+      { num_heads: 2 },
+      MICROSOFT,
+    ],
+    [
+      'queries, keys and values in one',
+      'MultiHeadAttention',
+      [[2, 5, 4, 3, 8]],
+      [[2, 5, 32]],
+      2 * 320 * 5,
+      { num_heads: 4 },
+      MICROSOFT,
+    ],
+    [
+      'keys and values in one',
+      'MultiHeadAttention',
+      [
+        [2, 3, 32],
+        [2, 7, 4, 2, 8],
+      ],
+      [[2, 3, 32]],
+      2 * 192 * 7,
+      { num_heads: 4 },
+      MICROSOFT,
+    ],
+    [
+      'keys of a cache',
+      'MultiHeadAttention',
+      [
+        [2, 1, 32],
+        [2, 1, 32],
+        [2, 1, 32],
+      ],
+      [
+        [2, 1, 32],
+        [2, 4, 7, 8],
+      ],
+      2 * 64 * 7,
+      { num_heads: 4 },
+      MICROSOFT,
+    ],
+    [
+      'Einsum, which repeats an axis of 1',
+      'Einsum',
+      [
+        [3, 4],
+        [1, 4],
+      ],
+      [[3, 4]],
+      3 * 4,
+      { equation: 'ij,ij->ij' },
+    ],
+    [
+      'Einsum of one operand, which multiplies nothing',
+      'Einsum',
+      [[3, 4]],
+      [[4, 3]],
+      0,
+      { equation: 'ij->ji' },
+    ],
+  ])('count %s', async (_, operator, inputs, outputs, expected, attributes, options) => {
+    const b = new OnnxBuilder();
+    const given = inputs.map((dims, i) => b.feed(`input_${i}`, dims));
+    const made = b.nodes(operator, given, attributes, { ...options, outputs: outputs.length });
+    const model = await readModel(b.output(made[0]).build());
+    const shapes = new Map([...given, ...made].map((name, i) => [name, [...inputs, ...outputs][i]]));
+    expect(countMacs(model, shapes) * inputs[0][0]).toBe(expected); // not every first axis is the batch
   });
 
   it('are as they will be where heads are merged with the batch, of which the run that was analysed had more', async () => {

@@ -33,8 +33,9 @@ export const attention: Macs = (node, dims) => {
   const [query, key] = node.input.map((value) => (value ? dims(value) : undefined));
   const output = elements(dims(node.output[0]));
   // Packed (b, t, h, 3, dh), or (b, t, (h + 2·hkv)·dh): as many features as the output has, for each query.
-  if (!key || query!.length === 5) return 2 * output * lengthOf(node, dims, query![1]);
-  return (elements(query!) + output) * lengthOf(node, dims, key.at(-2)!);
+  if (!key) return 2 * output * lengthOf(node, dims, query![1]);
+  const isPacked = key.length === 5; // with the values, (b, t, h, 2, dh)
+  return (elements(query!) + output) * lengthOf(node, dims, isPacked ? key[1] : key.at(-2)!);
 };
 
 /** Keys there are, those of a cache among them: (b, h, t, dh) is what the present keys are. */
