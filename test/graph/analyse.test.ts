@@ -14,6 +14,8 @@ import {
   shrink,
   writeModel,
 } from '../../src/graph/index.ts';
+import { setAttribute } from '../../src/graph/node.ts';
+import type { NodeProto } from '../../src/graph/onnx_pb.ts';
 import { OnnxBuilder, resnet50 } from '../support/onnx-builder.ts';
 import { randomValue, shapesOf } from './running.ts';
 
@@ -285,6 +287,10 @@ describe('analyse', () => {
         /Softmax "[^"]+" normalises over it/,
         (b, x) => head(b, b.node('Softmax', [x], { axis: 1 })),
       ],
+      'that MeanVarianceNormalization runs over': [
+        /MeanVarianceNormalization "[^"]+" normalises over it/,
+        (b, x) => head(b, b.node('MeanVarianceNormalization', [x], { axes: [1, 2, 3] })),
+      ],
       'that a reduction runs over': [
         /ReduceMean "[^"]+" reduces over it/,
         (b, x) => head(b, b.node('ReduceMean', [x], { axes: [1] }, { channels: 1 })),
@@ -528,12 +534,15 @@ describe('analyse', () => {
       expect(analyse(model, shapes).structures[0].reason).toMatch(/Clip .* cannot be seen through/);
     });
 
-    it('that BatchNormalization in training form reads', async () => {
+    it.each<[string, (node: NodeProto) => unknown]>([
+      ['its outputs', ({ output }) => output.push('running_mean', 'running_var')],
+      ['its attribute', (node) => setAttribute(node, 'training_mode', 1)],
+    ])('that BatchNormalization in training form, by %s, reads', async (_, train) => {
       const b = new OnnxBuilder();
       const x = b.batchNormalization(b.conv(b.input([3, 8, 8]), 6, 3));
       const model = await readModel(b.output(head(b, x)).build());
       const shapes = await shapesOf(model, randomValue([2, 3, 8, 8]));
-      model.nodes[1].output.push('running_mean', 'running_var');
+      train(model.nodes[1]);
       expect(analyse(model, shapes).structures[0].reason).toMatch(/not in inference form/);
     });
 

@@ -383,7 +383,7 @@ const GRAPHS: Record<
       const moved = b.node('Pad', [layer(image(b), 6), b.integers([0, 0, 1, 0, 0, 0, -1, 0])]);
       const sum = b.node('CumSum', [layer(moved, 7), b.index(-1)]);
       const [largest] = b.nodes('TopK', [layer(sum, 5), b.integers([3])], { axis: 2 }, { outputs: 2 });
-      const normal = b.node('MeanVarianceNormalization', [b.conv(largest, 8, 1)], { axes: [2, 3] });
+      const normal = b.node('MeanVarianceNormalization', [b.conv(largest, 8, 1)]);
       const boxes = [b.floats([0, 0, 4, 2, 1, 0, 7, 3, 2, 1, 5, 3], [3, 4]), b.integers([1, 0, 1])];
       const regions = b.node('RoiAlign', [layer(normal, 6), ...boxes], { output_height: 2, output_width: 2 });
       return head(b, b.conv(regions, 7, 1));
