@@ -248,6 +248,9 @@ describe('analyse', () => {
   describe('keeps channels', () => {
     const numberOf = (b: OnnxBuilder, x: string, place: number) =>
       b.node('Gather', [b.node('Shape', [x]), b.integers([place])]);
+    const apart = (b: OnnxBuilder, x: string) => b.node('Reshape', [x, b.integers([0, 2, 3, 8, 8])]);
+    const together = (b: OnnxBuilder, x: string) =>
+      b.node('Reshape', [x, b.integers([0, 6, 8, 8])], {}, { channels: 6 });
     const pinned: Record<string, [RegExp, (b: OnnxBuilder, x: string) => string]> = {
       'that are a graph output': [/^it is the graph output "relu_3"$/, (_, x) => x],
       'that no layer reads': [
@@ -282,6 +285,14 @@ describe('analyse', () => {
       'that are picked twice': [
         /Gather "[^"]+" picks from it/,
         (b, x) => head(b, b.node('Gather', [x, b.integers([1, 1])], { axis: 1 }, { channels: 2 })),
+      ],
+      'that are shuffled, and go out on the way': [
+        /^it is the graph output "reshape_\d+"$/,
+        (b, x) => {
+          const groups = apart(b, x);
+          b.output(groups);
+          return head(b, together(b, b.node('Transpose', [groups], { perm: [0, 2, 1, 3, 4] })));
+        },
       ],
       'that a softmax runs over': [
         /Softmax "[^"]+" normalises over it/,

@@ -674,6 +674,14 @@ const GRAPHS: Record<
       return head(b, b.conv(b.depthwise(shuffle(b, b.conv(shuffle(b, x, 3), 8, 3), 2), 3), 7, 3));
     },
   },
+  'groups of channels that change places, as rows and columns do': {
+    prunable: 2,
+    build: (b) => {
+      const apart = b.reshape(b.relu(b.conv(image(b), 6, 3)), [0, 2, 3, 8, 8]);
+      const turned = b.node('Transpose', [apart], { perm: [0, 2, 1, 4, 3] });
+      return head(b, b.relu(b.conv(b.reshape(turned, [0, 6, 8, 8], 6), 7, 3)));
+    },
+  },
   'halves of shuffled channels, of which a layer reads one each time, as in ShuffleNet V2': {
     prunable: 12, // a half and two quarters of what two layers make, two halves of the next one's, and what is between
     build: (b) => {
