@@ -504,6 +504,18 @@ test('layers of a dense block choose their damping with the first channels that 
   expect(last.at(-1)).not.toBe(last[0]);
 });
 
+test('a layer of several branches chooses its damping with the first that loses channels, and with the last', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const x = b.input([8, 1, 1]);
+  const branches = Array.from({ length: 4 }, () => b.relu(b.conv(x, 12, 1)));
+  const joined = b.node('Concat', branches, { axis: 1 }, { channels: 48 });
+  const bytes = b.output(b.gemm(b.flatten(joined), 5)).build();
+  const { report } = await prune(bytes, await noise(40, [8, 1, 1]), { target: 'self', producers: false });
+  const [first, second, third, last] = report.layers.map(({ damping }) => damping[0]);
+  expect([second, third]).toEqual([first, first]);
+  expect(last).not.toBe(first);
+});
+
 test('what reads a normalisation is refitted to what that gives without the channels that go', async () => {
   const bytes = GRAPHS['LayerNormalization between layers'].build(new OnnxBuilder({ seed: 3 })).build();
   const { analysis, ...opened } = await openModel(bytes, { engine });
