@@ -245,6 +245,22 @@ describe('analyse', () => {
     expect(rowsOf(first.consumers[1], [1]).slice(8, 11)).toEqual([44, 126, 127]);
   });
 
+  it.each([
+    [1, 1],
+    [0, 0], // what it reads are no units, but a part of each
+  ])(
+    'a GRU whose linear_before_reset is %i has its units read by itself: %i',
+    async (linear_before_reset, count) => {
+      const b = new OnnxBuilder();
+      const weights = [[12, 6], [12, 4], [24]].map((dims) => b.weight([1, ...dims], 1));
+      const attributes = { hidden_size: 4, linear_before_reset };
+      const [y] = b.nodes('GRU', [b.feed('input', [3, 'n', 6]), ...weights], attributes, { outputs: 2 });
+      const structures = await analysed(b.output(b.node('MatMul', [y, b.weight([4, 2], 1)])), [3, 2, 6]);
+      const readers = structures.flatMap(({ consumers }) => consumers.filter((it) => it.isRecurrent));
+      expect(readers).toHaveLength(count);
+    },
+  );
+
   describe('keeps channels', () => {
     const numberOf = (b: OnnxBuilder, x: string, place: number) =>
       b.node('Gather', [b.node('Shape', [x]), b.integers([place])]);
@@ -313,6 +329,10 @@ describe('analyse', () => {
           const [y, mean] = b.nodes('LayerNormalization', inputs, { axis: 1 }, { outputs: 2 });
           return head(b, b.add(y, mean));
         },
+      ],
+      'that LayerNormalization scales, and does not run over': [
+        /LayerNormalization "[^"]+" scales more axes than it normalises/,
+        (b, x) => head(b, b.node('LayerNormalization', [x, b.weight([6, 8, 8], 1)], { axis: -1 })),
       ],
       'that LayerNormalization scales by computed numbers': [
         /LayerNormalization "[^"]+" normalises over it, with computed scales/,
