@@ -565,6 +565,23 @@ describe('analyse', () => {
       expect(analyse(model, shapes).structures[0].reason).toMatch(/Clip .* cannot be seen through/);
     });
 
+    it('that are units of an LSTM whose peepholes are computed', async () => {
+      const b = new OnnxBuilder();
+      const [W, R, P] = [[16, 6], [16, 4], [12]].map((dims) => b.weight([1, ...dims], 1));
+      const inputs = [b.feed('input', [3, 'n', 6]), W, R, '', '', '', '', b.node('Abs', [P])];
+      const [y] = b.nodes('LSTM', inputs, { hidden_size: 4 }, { outputs: 3 });
+      const made = await analysed(b.output(b.node('MatMul', [y, b.weight([4, 2], 1)])), [3, 2, 6]);
+      expect(made[0].reason).toMatch(/LSTM "[^"]+" has computed peepholes/);
+    });
+
+    it('that GroupNormalization scales by computed numbers', async () => {
+      const something = (b: OnnxBuilder, x: string) => {
+        const inputs = [x, b.node('Abs', [b.weight([2], 1)]), b.weight([2], 1)];
+        return head(b, b.node('GroupNormalization', inputs, { num_groups: 2 }));
+      };
+      expect(await reason(something, 18)).toMatch(/GroupNormalization "[^"]+" normalises over it/);
+    });
+
     it.each<[string, (node: NodeProto) => unknown]>([
       ['its outputs', ({ output }) => output.push('running_mean', 'running_var')],
       ['its attribute', (node) => setAttribute(node, 'training_mode', 1)],
