@@ -43,6 +43,7 @@ const ENDINGS: readonly (readonly [name: RegExp, what: string])[] = [
 const DOCUMENTS: readonly Format[] = [
   { magic: 'PAR1', what: 'a Parquet file; write its texts to .txt or .jsonl' },
   { magic: '%PDF', what: 'a PDF file; take the text out of it' },
+  { magic: 'ARROW1', what: 'an Arrow file; write its texts to .txt or .jsonl' },
   { magic: 'PK\x03\x04', what: 'a zip archive, as .docx is; take the text out of it' },
   { magic: '\xff\xfe', what: 'UTF-16 text; save it as UTF-8' },
   { magic: '\xfe\xff', what: 'UTF-16 text; save it as UTF-8' },
@@ -61,6 +62,11 @@ const IMAGES: readonly Format[] = [
 /** What downloads leave in the place of a file, of whatever kind that is, and what it may be packed into. */
 const PLACEHOLDERS: readonly Format[] = [
   { magic: '\x1f\x8b', what: 'compressed by gzip; unpack it' },
+  { magic: '\x28\xb5\x2f\xfd', what: 'compressed by zstd; unpack it' },
+  { magic: '\xfd7zXZ', what: 'compressed by xz; unpack it' },
+  { magic: 'BZh', what: 'compressed by bzip2; unpack it' },
+  { magic: '7z\xbc\xaf', what: 'a 7z archive; unpack it' },
+  { magic: 'Rar!', what: 'a RAR archive; unpack it' },
   { at: 257, magic: 'ustar', what: 'a tar archive; unpack it' },
   { magic: 'version https://git-lfs', what: 'a pointer of Git LFS; fetch the file with git lfs pull' },
   { magic: '<', what: 'a web page or XML; download the file itself' },
@@ -84,7 +90,15 @@ export const otherImage = (bytes: Uint8Array): string | undefined =>
 
 /** The same of what is no UTF-8. */
 export const otherDocument = (bytes: Uint8Array): string | undefined =>
-  placeholder(bytes) ?? whichOf(DOCUMENTS, bytes);
+  placeholder(bytes) ?? whichOf(DOCUMENTS, bytes) ?? (isBinary(bytes) ? 'no text' : undefined);
+
+/** Whether there are more control characters than a text in another encoding has; zeros are half of UTF-16. */
+const isBinary = (bytes: Uint8Array): boolean =>
+  bytes.filter((byte) => byte > 0 && byte < 32 && !CONTROLS_OF_TEXT.includes(byte)).length >
+  bytes.length / 20;
+
+/** Tab, line feed, form feed, carriage return, escape. */
+const CONTROLS_OF_TEXT = [9, 10, 12, 13, 27];
 
 /** The format that a name or the first bytes tell, where it is not ONNX. */
 export function otherFormat(bytes: Uint8Array, name: string): string | undefined {

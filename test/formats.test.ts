@@ -13,8 +13,15 @@ import { decodeNpy } from '../src/pipeline/data/npy.ts';
 const bytes = (text: string) => new TextEncoder().encode(text);
 const LFS = bytes(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 1345\n`);
 const PAGE = bytes('<!doctype html><title>Sign in</title>');
-const GZIP = Uint8Array.of(0x1f, 0x8b, 8, ...new Uint8Array(40));
 const latin1 = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0));
+const PACKED = [
+  ['\x1f\x8b\x08', 'compressed by gzip'],
+  ['\x28\xb5\x2f\xfd', 'compressed by zstd'],
+  ['\xfd7zXZ', 'compressed by xz'],
+  ['BZh9', 'compressed by bzip2'],
+  ['7z\xbc\xaf', 'a 7z archive'],
+  ['Rar!\x1a', 'a RAR archive'],
+] as const;
 const folderOf = (file: string, content: Uint8Array) =>
   blobFolder([[file, new Blob([content as BlobPart])]], 'm');
 
@@ -34,7 +41,8 @@ test.each(READERS)(
       new RegExp(`${name.replace('.', '[.]')}.*a pointer of Git LFS; fetch the file with git lfs pull$`),
     );
     await expect(read(PAGE)).rejects.toThrow(/a web page or XML; download the file itself$/);
-    await expect(read(GZIP)).rejects.toThrow(/compressed by gzip; unpack it$/);
+    for (const [magic, what] of PACKED)
+      await expect(read(latin1(magic.padEnd(40, '\0\xff')))).rejects.toThrow(`${what}; unpack it`);
   },
 );
 
@@ -61,9 +69,12 @@ test.each([
 
 test.each([
   ['PAR1\x15\xff', 'a Parquet file; write its texts to .txt or .jsonl'],
+  ['ARROW1\0\0\xff', 'an Arrow file; write its texts to .txt or .jsonl'],
   ['%PDF-1.4\xff', 'a PDF file; take the text out of it'],
   ['\xff\xfeI\0n\0', 'UTF-16 text; save it as UTF-8'],
   ['I\0n\0', 'UTF-16 text, or none; save it as UTF-8'],
+  // As an ONNX file begins.
+  ['\x08\x08\x12\x07pytorch\xff', 'no text'],
 ])('other files instead of text: %j', (content, what) => {
   expect(() => decodeUtf8(latin1(content), '"a.txt"')).toThrow(`"a.txt": it is ${what}`);
 });

@@ -21,6 +21,7 @@ import {
 } from './options.ts';
 import {
   analyzeText,
+  dataText,
   folderText,
   inspectText,
   latencyText,
@@ -136,8 +137,7 @@ export async function evaluateModel(
     ...settings,
     ...telling(path, command),
   });
-  const what = seqlen === undefined ? 'samples' : `windows of ${seqlen} tokens`;
-  const text = `${name} ${value.toFixed(4)} on ${samples} ${what}`;
+  const text = `${name} ${value.toFixed(4)} on ${dataText(samples, seqlen)}`;
   print(flags, () => text, { metric: name, value, samples, seqlen });
 }
 

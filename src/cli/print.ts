@@ -260,11 +260,13 @@ function bar(part: number): string {
 
 const isText = ({ metric }: PruneReport) => metric?.name === 'perplexity';
 
+/** How many samples there are, and of text how long they are. */
+export const dataText = (samples: number, tokens?: number): string =>
+  tokens === undefined ? counted(samples, 'sample') : `${counted(samples, 'window')} of ${tokens} tokens`;
+
 function headline(report: PruneReport & Partial<Pick<SavedReport, 'settings'>>): string {
   const { recipe, target, layers, samples, sample } = report;
-  const data = isText(report)
-    ? `${counted(samples, 'window')} of ${sample} tokens`
-    : counted(samples, 'sample');
+  const data = dataText(samples, isText(report) ? sample[0] : undefined);
   const fitted = `, fitted to: ${targetText(target)}${recipe.target === 'auto' ? ' (auto)' : ''}`;
   return `${recipe.method}, ${recipe.spend ? budgetText(report) : `keep ${keepText(recipe.keep!)}`}, ${counted(layers.length, 'structure')}${weightsText(report)}, ${data}${recipe.method === 'magnitude' ? '' : fitted}`;
 }

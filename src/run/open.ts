@@ -108,7 +108,7 @@ export async function openInPlace(
 }
 
 function refuseOfFiles(options: OpenSettings): void {
-  const foreign = (['residual', 'outputNames'] as const).find((name) => options[name]);
+  const foreign = (['residual', 'outputNames', 'inputs'] as const).find((name) => options[name]);
   if (foreign)
     throw new InputError(`\`${foreign}\` is of ONNX files only; leave it out of a folder of safetensors`);
 }

@@ -431,6 +431,11 @@ describe.concurrent('a flag', () => {
       '--output-names: expected some of its outputs (logits), got "classes"',
     ],
     [
+      'an input of ONNX files for a folder, which is not run',
+      [...text, '--input', 'x=1', '--dry-run'],
+      '--input is of ONNX files only; leave it out of a folder of safetensors',
+    ],
+    [
       'a time for a folder',
       [fixture('opt-kjv'), '--calibrate', TEXT, '--latency', '0.5'],
       '--latency is of ONNX files only; of a folder, give --params or --macs',
