@@ -12,11 +12,16 @@ const ADDRESS = new RegExp(
 );
 
 /**
+ * @param isOfModel  whether it may be the name alone, without the address
  * @param place  what there is of that path, where it is no address
  * @throws {InputError} saying how it is downloaded
  */
-export async function refuseHubName(path: string, isModel: boolean, place: Place | undefined): Promise<void> {
-  const isBare = isModel && !/\.onnx$/i.test(path);
+export async function refuseHubName(
+  path: string,
+  isOfModel: boolean,
+  place: Place | undefined,
+): Promise<void> {
+  const isBare = isOfModel && !/\.(onnx|json)$/i.test(path);
   const [, isData, full, name] = ADDRESS.exec(path) ?? (isBare ? BARE.exec(path) : undefined) ?? [];
   if (full === undefined || (await place?.kind()) !== undefined) return;
   // A folder that is there has lost a file of this name.

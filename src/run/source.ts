@@ -72,7 +72,7 @@ export async function placeOf(source: Source, name: string, signal?: AbortSignal
         `"${shown(source)}": expected a path as the ${wordFor(name)}; text itself is given in a file: new File([text], 'a.txt')`,
       );
     const place = ADDRESS.test(source) ? undefined : host.place(source);
-    await refuseHubName(source, name === MODEL_NAME, place);
+    await refuseHubName(source, [MODEL_NAME, 'tokenizer'].includes(name), place);
     return place ?? behind(urlOf(source), signal);
   }
   if (source instanceof URL) return behind(source, signal);

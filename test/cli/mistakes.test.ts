@@ -410,6 +410,11 @@ describe.concurrent('a flag', () => {
       'config.json": a tokenizer has a "model", and there is none; give tokenizer.json',
     ],
     [
+      'a tokenizer that is not downloaded',
+      [...text, '--tokenizer', 'facebook/opt-125m'],
+      '"facebook/opt-125m": no such file or folder; nothing is downloaded from huggingface.co: first hf download',
+    ],
+    [
       'a search where sizes are the same in every block',
       [fixture('opt-kjv'), '--calibrate', TEXT, '--params', '0.7', '--loadable', '--effort', 'low'],
       '--effort is of the search for sizes that differ, and these are the same in every block (--loadable)',
