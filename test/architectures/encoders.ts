@@ -62,6 +62,16 @@ export const ELECTRA: Config = {
   embedding_size: 12,
 };
 
+/** Five layers that have the weights of two. */
+const ALBERT: Config = {
+  ...ELECTRA,
+  model_type: 'albert',
+  architectures: ['AlbertModel'],
+  num_hidden_groups: BLOCKS,
+  num_hidden_layers: 5,
+  hidden_act: 'gelu_new',
+};
+
 export const DISTILBERT: Config = {
   model_type: 'distilbert',
   architectures: ['DistilBertModel'],
@@ -363,6 +373,8 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     'ElectraForSequenceClassification',
   ),
   'electra, as it is trained': { ...ELECTRA, architectures: ['ElectraForPreTraining'] },
+  albert: ALBERT,
+  'albert, classifier': classifier(ALBERT, 'AlbertForSequenceClassification'),
   distilbert: DISTILBERT,
   'distilbert, classifier': classifier(DISTILBERT, 'DistilBertForSequenceClassification'),
   mpnet: MPNET,
@@ -657,6 +669,14 @@ function prefixOf({ model_type: type, architectures }: Config): string {
 /** Where the parts of a block are. */
 function namesOf(config: Config) {
   const { model_type: type } = config;
+  if (type === 'albert')
+    return {
+      layer: (i: number) => `encoder.albert_layer_groups.${i}.albert_layers.0`,
+      qkv: ['attention.query', 'attention.key', 'attention.value'],
+      out: 'attention.dense',
+      norms: ['attention.LayerNorm', 'full_layer_layer_norm'],
+      mlp: ['ffn', 'ffn_output'],
+    };
   if (type === 'distilbert')
     return {
       layer: (i: number) => `transformer.layer.${i}`,
@@ -764,6 +784,8 @@ function headsOf(config: Config): readonly Head[] {
   switch (config.model_type) {
     case 'new':
       return [{ read: first, maps: [['new.pooler.dense', 'tanh'], ['classifier']] }];
+    case 'albert':
+      return [{ read: first, maps: [['albert.pooler', 'tanh'], ['classifier']] }];
     case 'bert':
       return [{ read: first, maps: [['bert.pooler.dense', 'tanh'], ['classifier']] }];
     case 'deberta':
@@ -860,7 +882,7 @@ export function encoderWeights(
     if (types) tensor(`${at}embeddings.token_type_embeddings.weight`, [types, width], 0.5);
     if (config.use_task_id) tensor(`${at}embeddings.task_type_embeddings.weight`, [3, width], 0.5);
     norm(isBefore(config) ? `${at}encoder.LayerNorm` : `${at}embeddings.LayerNorm`, width);
-    if (width !== HIDDEN) map(`${at}embeddings_project`, HIDDEN, width);
+    if (width !== HIDDEN) map(`${at}${projectionOf(config)}`, HIDDEN, width);
     const buckets = config.relative_attention_num_buckets as number | undefined;
     if (buckets) tensor(`${at}encoder.relative_attention_bias.weight`, [buckets, HEADS], 1);
   } else if (isWave(config)) {
@@ -950,6 +972,10 @@ export function encoderWeights(
   }
   return weights;
 }
+
+/** What makes features of embeddings. */
+const projectionOf = ({ model_type: type }: Config) =>
+  type === 'albert' ? 'encoder.embedding_hidden_mapping_in' : 'embeddings_project';
 
 /** Squares of a spectrogram over bins and over frames. */
 const acrossOf = (config: Config): number[] =>
@@ -1246,7 +1272,10 @@ export function encoderReference(
   const read = isEsm(config) ? aminoAcids : isBart(config) ? bartEmbedded : embedded;
   let x = sample.image ? begin(config, weights, sample.image) : read(config, weights, sample);
   const { layer, qkv, out, norms, mlp } = namesOf(config);
-  for (const [i, size] of sizes.entries()) {
+  const layers = config.model_type === 'albert' ? (config.num_hidden_layers as number) : sizes.length;
+  for (let l = 0; l < layers; l++) {
+    const i = Math.trunc(l / (layers / sizes.length));
+    const size = sizes[i];
     const { heads, ffn } = size;
     const given = x;
     const block = layer(i);
@@ -1681,7 +1710,8 @@ function embedded(config: Config, weights: Weights, { tokens = [], types }: Samp
   });
   if (isBefore(config)) return x;
   const normal = layerNorm(x, weights, `${at}.LayerNorm`, 1e-12);
-  return weights.has(`${at}_project.weight`) ? linear(normal, weights, `${at}_project`) : normal;
+  const project = prefixOf(config) + projectionOf(config);
+  return weights.has(`${project}.weight`) ? linear(normal, weights, project) : normal;
 }
 
 /** Those that are masked are zeros, and the others as much larger as they were in training, where 0.12 of them were. */

@@ -110,7 +110,7 @@ export function sizesOf(
       (valueDim ?? headDim),
     ffn:
       columns(
-        /(fc1|fc_in|ffn\.up_proj|mlp(\.shared_expert)?\.up_proj|c_fc|c_fc_1|feed_forward\.w3|gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
+        /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_expert)?\.up_proj|c_fc|c_fc_1|feed_forward\.w3|gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
       ) ?? 0,
     ...(experts.length > 0 && { experts }),
     keyDim,

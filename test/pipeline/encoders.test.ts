@@ -129,6 +129,7 @@ const TABLES_OF_T5 = [0, 1].map(
 
 test.each([
   ['bert', BERT, []],
+  ['albert', ENCODERS.albert, []],
   ['distilbert', DISTILBERT, []],
   ['mpnet', MPNET, TABLES], // of the heads that stay in each block
   ['t5', T5, TABLES_OF_T5],

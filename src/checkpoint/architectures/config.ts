@@ -131,6 +131,8 @@ export interface Conventions {
   readonly headDim?: number;
   /** Neurons, where config.json says their number in another way. */
   readonly ffn?: number;
+  /** Blocks, where it may leave out these. */
+  readonly blocks?: number;
 }
 
 /** The part of a description of language models that says sizes; `tied`: the output weights are the token embeddings. */
@@ -228,7 +230,7 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
     modelType,
     hidden,
     headDim: headDim ?? hidden / heads,
-    blocks: integer(config, names.blocks),
+    blocks: integer(config, names.blocks, conventions.blocks),
     sizes: {
       heads,
       kvHeads: heads,

@@ -426,6 +426,21 @@ function block(
   x: string,
   context: Context,
 ): string {
+  const { times = 1 } = description.block(i);
+  const rounds = Array.from({ length: times }, (_, round) => round);
+  return g.sharing(times, () =>
+    rounds.reduce((y, round) => g.again(round, () => passed(g, description, i, sizes, y, context)), x),
+  );
+}
+
+function passed(
+  g: WeightGraph,
+  description: Description,
+  i: number,
+  sizes: BlockSizes,
+  x: string,
+  context: Context,
+): string {
   const { hidden } = description;
   const { order, gain, attentionNorm, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);

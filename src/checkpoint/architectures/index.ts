@@ -2,6 +2,7 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject, isObject, said } from '../../expect.ts';
+import { albert } from './albert.ts';
 import { bart } from './bart.ts';
 import { beit } from './beit.ts';
 import { bert } from './bert.ts';
@@ -71,6 +72,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   mpt,
   multimodal,
   bert,
+  albert,
   distilbert,
   mpnet,
   t5,

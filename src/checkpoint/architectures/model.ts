@@ -50,7 +50,7 @@ export interface UsedTensor {
   readonly shape: readonly number[];
   /** Absent outside of blocks. */
   readonly block?: number;
-  /** Tokens that pass it, of all: fewer than 1 of experts. */
+  /** Tokens that pass it, of all: fewer than 1 of experts, and more where they pass it several times. */
   readonly share: number;
 }
 
@@ -120,9 +120,9 @@ export class LanguageModel {
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
     this.transformersJs =
       description.transformersJs ?? (this.isEncoder ? undefined : refusalOfJs(this.architecture));
-    // Rotations are of all tokens.
-    const { rope } = description.block(this.blocks - 1).attention;
-    this.readsFirst = readsFirst(description.head) && !rope;
+    // Rotations are of all tokens, and so is what a block gets when it is passed again.
+    const { attention, times } = description.block(this.blocks - 1);
+    this.readsFirst = readsFirst(description.head) && !attention.rope && times === undefined;
     this.givesScores =
       !isEncoder(description.head) || (isRead(description.head) && description.head.embeds === undefined);
     this.onnxName = description.onnxName ?? 'model';
@@ -177,6 +177,11 @@ export class LanguageModel {
   tensors(source: TensorNames): ReadonlyMap<string, UsedTensor> {
     const inBlocks = this.sizes.map((_, i) => this.blockTensors(source, i));
     return new Map([...usedIn(this.#whole(source)), ...inBlocks.flatMap((tensors) => [...tensors])]);
+  }
+
+  /** How often tokens pass block i. */
+  timesOf(i: number): number {
+    return this.#description.block(i).times ?? 1;
   }
 
   /** Those of block i. @param sizes  of the block, in the place of its own */
@@ -473,8 +478,10 @@ function heldFeatures(
   { block }: Description,
   i: number,
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
-  const { rope, qNorm, kNorm, clip, ways } = block(i).attention;
-  const valueDim = clip === undefined ? undefined : 'there are bounds of what heads read';
+  const { times, attention } = block(i);
+  const { rope, qNorm, kNorm, clip, ways } = attention;
+  const shared = times === undefined ? undefined : 'several layers have its weights';
+  const valueDim = clip === undefined ? shared : 'there are bounds of what heads read';
   const products = ways ? 'there are scores of distances' : valueDim;
   const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
   return { keyDim, valueDim };

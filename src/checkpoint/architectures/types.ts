@@ -165,6 +165,8 @@ export interface Norm {
 }
 
 export interface Block {
+  /** How often tokens pass it, one time after the other. Default: once. */
+  readonly times?: number;
   /**
    * "pre": y = x + attention(norm(x)); y + mlp(norm(y)). "post": y = norm(x + attention(x)); norm(y + mlp(y)).
    * "parallel": x + attention(norm(x)) + mlp(norm'(x)).

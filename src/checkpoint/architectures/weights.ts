@@ -57,6 +57,7 @@ export function partName(name: string, { part }: Pick<Stored, 'part'>): string {
 export class WeightGraph extends GraphBuilder {
   readonly parameters = new Map<string, Parameter>();
   #share = 1;
+  #round = 0;
 
   /** @param prefix  before the names of tensors, as the checkpoint has it */
   constructor(readonly prefix: string) {
@@ -75,13 +76,26 @@ export class WeightGraph extends GraphBuilder {
     return name;
   }
 
-  /** What is built meanwhile has weights that so many of all tokens pass. */
+  /** What is built meanwhile has weights that so many of all tokens pass, or that they pass so often. */
   sharing<T>(share: number, build: () => T): T {
     const before = this.#share;
     this.#share = share;
     const built = build();
     this.#share = before;
     return built;
+  }
+
+  /** What is built meanwhile has the weights of what was built in rounds before, but nodes of its own. */
+  again<T>(round: number, build: () => T): T {
+    this.#round = round;
+    const built = build();
+    this.#round = 0;
+    return built;
+  }
+
+  override node(...[opType, inputs, attributes, name]: Parameters<GraphBuilder['node']>): string {
+    const isNamed = name !== undefined && this.#round > 0;
+    return super.node(opType, inputs, attributes, isNamed ? `${name} (${this.#round + 1})` : name);
   }
 
   /** Reads the weights, each tensor once, and builds the model. */

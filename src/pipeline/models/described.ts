@@ -101,7 +101,8 @@ export function languageTerms(
     if (of === 'params') return valuesIn(tensors);
     const products = sum(tensors.map(({ shape, share }) => share * elements(shape)));
     const { keyDim, valueDim } = featuresOf(sizes, language.headDim);
-    return length * products + length * length * sizes.heads * (keyDim + valueDim);
+    const scores = language.timesOf(block) * length * length;
+    return length * products + scores * sizes.heads * (keyDim + valueDim);
   };
   const inBlocks = language.sizes.map((sizes, i) => sizeOf(i, sizes));
   const own = language.sizes.flatMap((_, i) => {
@@ -173,10 +174,13 @@ function languageProfile(
   const tensors = [...language.tensors(nothing).values()];
   const smaller = [...describe(config, record).tensors(nothing).values()];
   const blocks = sizes.map((_, i) => valuesIn(tensors.filter(({ block }) => block === i)));
+  const passed = sum(blocks.map((values, i) => values * language.timesOf(i)));
   const outside = valuesIn(tensors.filter(({ block }) => block === undefined));
   return {
     model: architecture,
-    steps: sizes.flatMap((_, i) => blockSteps(language, i, kept, recipe, length, heads)),
+    steps: sizes.flatMap((_, i) =>
+      blockSteps(language, i, kept, recipe, length * language.timesOf(i), heads),
+    ),
     parameters: { before: valuesIn(tensors), after: valuesIn(smaller) },
     sizes: { before: sizes, after },
     statement,
@@ -186,7 +190,7 @@ function languageProfile(
     held: length * (2 * hidden + Math.max(...sizes.map((size) => widestOf(size, headDim)))),
     batch: 0,
     scores: language.outputsOf(length),
-    macs: { parts: length * sum(blocks), last: language.macsAround(length) },
+    macs: { parts: length * passed, last: language.macsAround(length) },
   };
 }
 
