@@ -41,7 +41,7 @@ export interface Inspected extends Share {
   /** Of a language model's folder. */
   readonly folder?: Pick<
     LanguageModel,
-    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'sizes'
+    'architecture' | 'blocks' | 'hidden' | 'vocabulary' | 'maxPositions' | 'headDim' | 'keyDim' | 'sizes'
   > & {
     readonly structures: Shares['structures'];
   };
@@ -81,12 +81,12 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const { language, length } = await describeInPlace(place, options, opened);
-  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = language;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, keyDim, sizes } = language;
   const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), options.heads);
   return {
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
-    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures },
+    folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, keyDim, sizes, structures },
   };
 }

@@ -45,11 +45,12 @@ export async function readTokenizer(text: string, place: Place | undefined): Pro
     const { KINDS, made, WITHOUT_JSON } = await import('./vocabularies.ts');
     const named = config?.tokenizer_class ?? (await optional('config.json'))?.model_type;
     const kind = KINDS.get(String(named).replace(/Fast$/, ''));
-    if (WITHOUT_JSON.test(String(named)))
+    const isThere = kind?.files.every((file) => files.has(file));
+    if (!isThere && WITHOUT_JSON.test(String(named)))
       throw new InputError(
-        `"${place.path}": there is no ${TOKENIZER} in it, and transformers writes none for ${said(named)}; give that of a conversion of this model for transformers.js with \`tokenizer\`, or token ids (.npy)`,
+        `"${place.path}": there is no ${TOKENIZER} in it, nor ${kind!.files.join(' and ')}, and transformers writes none for ${said(named)}; add those, give the ${TOKENIZER} of a conversion of this model for transformers.js with \`tokenizer\`, or token ids (.npy)`,
       );
-    if (!kind?.files.every((file) => files.has(file)))
+    if (!kind || !isThere)
       throw new InputError(
         `"${place.path}": there is no ${TOKENIZER} in it; name one with \`tokenizer\`, give token ids (.npy), or have transformers write it: ` +
           `python -c "import sys, transformers as t; t.AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])" FOLDER`,

@@ -1,6 +1,6 @@
 // What transformers makes of the tokenizers of folders that are older than tokenizer.json. Few folders need it.
 
-import { InputError } from '../errors.ts';
+import { FormatError, InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
 import type { JsonObject } from '../json.ts';
 import type { Line } from './lines.ts';
@@ -18,13 +18,15 @@ export interface Files {
 /** In messages. */
 const CONFIG = 'tokenizer_config.json';
 
-/** Those whose vocabulary and SentencePiece models have ids of their own. */
+/** Those for which transformers writes no tokenizer.json. */
 export const WITHOUT_JSON = /^((Marian|M2M100)Tokenizer|marian|m2m_100)$/;
 
 /** A kind of tokenizer: its files, the special tokens that it has where the folder says no others, and what it is made of. */
 interface Kind {
   readonly files: readonly string[];
   readonly special: Readonly<Record<string, string>>;
+  /** The token of the language that a folder names. */
+  readonly languageToken?: (code: string) => string;
   readonly read: (folder: Files, settings: JsonObject) => Promise<Vocabulary>;
   readonly make: (settings: JsonObject, special: (name: string) => SpecialToken) => JsonObject;
 }
@@ -157,22 +159,49 @@ const esm: Kind = {
  * Of a SentencePiece model.
  *
  * @param arranged  its pieces where the tokenizer's ids are those of another list
+ * @param isListed  whether that is vocab.json
  */
 function pieced(
   file: string,
-  { arranged = (model) => model, ...kind }: Pick<Kind, 'special' | 'make'> & { arranged?: Arrangement },
+  {
+    arranged = (model) => model,
+    isListed = false,
+    ...kind
+  }: Pick<Kind, 'special' | 'make' | 'languageToken'> & { arranged?: Arrangement; isListed?: boolean },
 ): Kind {
   return {
     ...kind,
-    files: [file],
+    files: [file, ...(isListed ? [LIST] : [])],
     async read(folder, settings) {
       const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts'); // which few folders need
       const read = readSentencePieces(await folder.bytes(file), folder.path(file));
       const isPrefixed = read.isPrefixed && settings.add_prefix_space !== false;
-      const model = arranged({ ...read, isPrefixed }, settings);
+      const given = isListed ? listed(read, await folder.json(LIST), folder.path(LIST)) : read;
+      const model = arranged({ ...given, isPrefixed }, settings);
       return { ids: idsOf(model.pieces), parts: partsOf(model), whole: model.whole };
     },
   };
+}
+const LIST = 'vocab.json';
+
+/** A noncharacter, before what no text is to be taken for. */
+const UNSAID = '\uffff';
+
+/** With the ids of a list of tokens. Those that are no pieces are of other languages, or told apart from a text before. */
+function listed(model: SentencePieces, ids: JsonObject, path: string): SentencePieces {
+  const scores = new Map(model.pieces);
+  const tokens = Object.entries(ids);
+  const pieces: Piece[] = tokens.map((_, id) => [`${UNSAID}${id}`, 0]);
+  for (const [token, id] of tokens) {
+    if (typeof id !== 'number' || pieces[id] === undefined)
+      throw new FormatError(
+        `"${path}": the id of ${said(token)} expected a whole number below ${tokens.length}, got ${said(id)}`,
+      );
+    const score = model.whole.includes(token) ? undefined : scores.get(token);
+    pieces[id] = score === undefined ? [UNSAID + token, 0] : [token, score];
+  }
+  const whole = tokens.flatMap(([token]) => (/^>>.+<<$/.test(token) ? [token] : []));
+  return { ...model, pieces, unknown: Number(ids['<unk>']), whole };
 }
 type Arrangement = (model: SentencePieces, settings: JsonObject) => SentencePieces;
 
@@ -265,6 +294,26 @@ const pegasus = pieced('spiece.model', {
   },
   make: (_, special) => ({ post_processor: around([], [special('eos_token')]) }),
 });
+/** What a text is to be translated into may be said before it, as `>>fra<<`. */
+const marian = pieced('source.spm', {
+  isListed: true,
+  special: { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>' },
+  make: (_, special) => ({ post_processor: around([], [special('eos_token')]) }),
+});
+const LANGUAGES_OF_M2M =
+  'af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu';
+const LANGUAGES_OF_WMT = 'en ha is ja cs ru zh de';
+const languageToken = (code: string) => `__${code}__`;
+const m2m = pieced('sentencepiece.bpe.model', {
+  isListed: true,
+  special: { eos_token: '</s>', unk_token: '<unk>', pad_token: '<pad>', src_lang: 'en' },
+  languageToken,
+  arranged: (model, { language_codes: codes }) => {
+    const all = (codes === 'wmt21' ? LANGUAGES_OF_WMT : LANGUAGES_OF_M2M).split(' ').map(languageToken);
+    return { ...model, pieces: [...model.pieces, ...noScore(all)], whole: all };
+  },
+  make: (_, special) => ({ post_processor: around([special('src_lang')], [special('eos_token')]) }),
+});
 const llama = pieced('tokenizer.model', {
   special: { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' },
   make: ({ add_bos_token: begins, add_eos_token: ends }, special) => ({
@@ -305,6 +354,8 @@ export const KINDS: ReadonlyMap<unknown, Kind> = new Map<unknown, Kind>([
   ...['T5Tokenizer', 'MT5Tokenizer', 't5', 'mt5', 'umt5'].map((name) => [name, t5] as const),
   ...['MBartTokenizer', 'mbart'].map((name) => [name, mbart(LANGUAGES, false)] as const),
   ['MBart50Tokenizer', mbart([...LANGUAGES, ...OTHER_LANGUAGES], true)],
+  ...['MarianTokenizer', 'marian'].map((name) => [name, marian] as const),
+  ...['M2M100Tokenizer', 'm2m_100'].map((name) => [name, m2m] as const),
   ...['PegasusTokenizer', 'pegasus'].map((name) => [name, pegasus] as const),
   ...['LlamaTokenizer', 'InternLM2Tokenizer', 'llama', 'mistral', 'internlm2'].map(
     (name) => [name, llama] as const,
@@ -333,10 +384,14 @@ export async function made(
   added: JsonObject,
 ): Promise<JsonObject> {
   const { ids: own, parts, whole = [] } = await kind.read(folder, given);
-  const ids = { ...own, ...added };
+  // What no text is taken for is there by its name all the same.
+  const named = Object.entries(own).map(([token, id]) => [token.replace(UNSAID, ''), id]);
+  const ids = { ...Object.fromEntries(named), ...added };
   const contentOf = (name: string) => {
     const token = given[name] ?? kind.special[name];
-    return isObject(token) ? token.content : token;
+    const content = isObject(token) ? token.content : token;
+    const isCode = name === 'src_lang' && typeof content === 'string';
+    return isCode ? (kind.languageToken?.(content) ?? content) : content;
   };
   const special = (name: string): SpecialToken => {
     const content = contentOf(name);

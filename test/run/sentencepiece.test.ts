@@ -88,12 +88,14 @@ async function idsOf(
   type: string,
   text: string,
   config?: object,
+  vocab?: object,
 ): Promise<number[]> {
   const json = (content: object) => new TextEncoder().encode(JSON.stringify(content));
   const files = [
     [file, model],
     ['config.json', json({ model_type: type })],
     ...(config ? [['tokenizer_config.json', json(config)]] : []),
+    ...(vocab ? [['vocab.json', json(vocab)]] : []),
   ] as [string, Uint8Array<ArrayBuffer>][];
   const read = await readTokenizer('a.txt', await placeOf(files, 'model'));
   return [...openTokenizer(read.json, read.config)(text)];
@@ -132,6 +134,41 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
     ],
   ])('gives the ids of %s by its %s', async (type, file, model, expected, config) => {
     expect(await idsOf(file, model, type, TEXT, config)).toEqual(expected);
+  });
+
+  test('the ids of Marian and M2M-100 are those of vocab.json', async () => {
+    // the, he and a letter have other ids than in the file; some are of the other language, and one piece there is not
+    const vocab = {
+      ...{
+        '</s>': 0,
+        '<unk>': 1,
+        '>>fra<<': 2,
+        t: 3,
+        '▁the': 4,
+        he: 5,
+        sh: 6,
+        '▁s': 7,
+        e: 8,
+        s: 9,
+        '▁': 10,
+        h: 11,
+      },
+      ...{ '▁t': 12, '<pad>': 13 },
+    };
+    // "the" and "sheets": "sh" is no piece of this language's model.
+    const marian = [4, 7, 5, 8, 3, 9, 1, 10, 5, 0];
+    expect(await idsOf('source.spm', FAIRSEQ, 'marian', TEXT, undefined, vocab)).toEqual(marian);
+    expect(await idsOf('source.spm', FAIRSEQ, 'marian', '>>fra<< the', undefined, vocab)).toEqual([2, 4, 0]);
+    const file = 'sentencepiece.bpe.model';
+    const [en, de] = [14 + 18, 14 + 16];
+    const m2m = (settings?: object) => idsOf(file, FAIRSEQ, 'm2m_100', 'the</s>', settings, vocab);
+    expect(await m2m()).toEqual([en, 4, 0, 0]);
+    expect(await m2m({ tokenizer_class: 'M2M100Tokenizer', src_lang: 'de' })).toEqual([de, 4, 0, 0]);
+    expect(await m2m({ src_lang: 'de', language_codes: 'wmt21' })).toEqual([14 + 7, 4, 0, 0]);
+    await expect(idsOf(file, FAIRSEQ, 'marian', 'a', undefined, { a: 3 })).rejects.toThrow('there is no');
+    await expect(idsOf('source.spm', FAIRSEQ, 'marian', 'a', undefined, { a: 3 })).rejects.toThrow(
+      '"model/vocab.json": the id of "a" expected a whole number below 1, got 3',
+    );
   });
 
   test('special tokens are cut out of a text, those too that the file lacks', async () => {

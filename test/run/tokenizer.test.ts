@@ -129,7 +129,7 @@ describe('without tokenizer.json', () => {
     [
       'files that transformers makes nothing of',
       { 'source.spm': '', 'config.json': '{"model_type":"marian"}' },
-      'transformers writes none for "marian"; give that of a conversion of this model for transformers.js',
+      'nor source.spm and vocab.json, and transformers writes none for "marian"; add those',
     ],
     [
       'a file too few',
