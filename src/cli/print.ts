@@ -2,7 +2,7 @@
 // forge another or steer the terminal.
 
 import colors from 'picocolors';
-import { type BlockSizes, featuresOf, headGroups } from '../checkpoint/architectures/index.ts';
+import { type BlockSizes, featuresOf, type HeadDims, headGroups } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
 import { dequantizedText, quantizedText, sum } from '../graph/index.ts';
 import {
@@ -66,7 +66,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
 }
 
 export function folderText(found: Inspected, folder: NonNullable<Inspected['folder']>): string {
-  const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes, structures } = folder;
+  const { architecture, blocks, hidden, vocabulary, maxPositions, sizes, structures } = folder;
   const takes = vocabulary > 0 ? `vocabulary ${vocabulary}` : `samples of ${maxPositions} tokens`;
   const row = (name: string, groups: string, share = structures.get(name)) => [
     name,
@@ -79,9 +79,9 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   };
   const rows = sizes.flatMap((size, i) => {
     const { ffn, experts } = size;
-    const { keyDim, valueDim } = featuresOf(size, headDim);
+    const { keyDim, valueDim } = featuresOf(size, folder);
     const attention = {
-      heads: groupsText(size, headDim),
+      heads: groupsText(size, folder),
       keys: `${counted(keyDim, 'feature')} of ${counted(size.heads, 'head')}`,
       values: `${counted(valueDim, 'feature')} of ${counted(size.heads, 'head')}`,
     };
@@ -104,9 +104,9 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   );
 }
 
-function groupsText(size: BlockSizes, headDim: number): string {
+function groupsText(size: BlockSizes, dense: HeadDims): string {
   const { heads } = size;
-  const { keyDim, valueDim } = featuresOf(size, headDim);
+  const { keyDim, valueDim } = featuresOf(size, dense);
   const groups = headGroups(size);
   const features = keyDim === valueDim ? keyDim : `${keyDim}, with ${valueDim} of values`;
   return `${counted(groups, 'group')} of ${counted(heads / groups, 'head')} of ${features}`;

@@ -55,7 +55,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
       expect(data).toEqual(weights.get(name)!.data);
       expect(source.reads.get(name)).toBe(1);
     }
-    expect(sizesOf(block, model.headDim, sizes[1])).toEqual(sizes[1]);
+    expect(sizesOf(block, model, sizes[1])).toEqual(sizes[1]);
   });
 });
 
@@ -70,7 +70,7 @@ describe('a block whose MLP the graph analysis prunes', () => {
     const source = sourceOf(weights);
     const model = describeModel(config);
     const small = await pruneMlp(model, await model.block(source, 0, { length: LENGTH }), kept);
-    const sizes = [sizesOf(small, model.headDim), model.sizes[1]];
+    const sizes = [sizesOf(small, model), model.sizes[1]];
     expect(sizes[0]).toEqual({ ...model.sizes[0], ffn: kept.length });
 
     const pruned: Weights = new Map(weights);

@@ -23,6 +23,7 @@ import {
   QWEN2_MOE,
   STABLELM,
   tinyWeights,
+  VARIANTS,
 } from './tiny.ts';
 
 const OPT_125M: Config = {
@@ -133,6 +134,27 @@ describe('describe', () => {
       '"opt": is_causal false beside a projection behind the blocks',
     ],
     ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
+    [
+      'mamba',
+      { ...VARIANTS['granitemoehybrid without positions'].config, layer_types: ['attention', 'mamba'] },
+      '"granitemoehybrid": blocks of mamba (layer_types)',
+    ],
+    [
+      'experts beside mamba',
+      { ...VARIANTS['granitemoehybrid without positions'].config, num_local_experts: 4 },
+      '"granitemoehybrid": num_local_experts',
+    ],
+    [
+      'shares that transformers leaves as they are',
+      { ...VARIANTS['deepseek_v2, one map of queries'].config, norm_topk_prob: true },
+      '"deepseek_v2": norm_topk_prob',
+    ],
+    [
+      'groups of latent heads',
+      { ...VARIANTS.deepseek_v3.config, num_key_value_heads: 2 },
+      '"deepseek_v3": num_key_value_heads other than the 4 heads',
+    ],
+    ['the first ChatGLM', { ...LLAMA, model_type: 'chatglm' }, '"chatglm": the first ChatGLM-6B'],
     ['norms of each head', { ...STABLELM, qk_layernorm: true }, '"stablelm": qk_layernorm'],
     ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],
     ['rotation of what is no head', { ...GPTJ, rotary_dim: null }, '"gptj": rotary_dim null'],
@@ -248,6 +270,11 @@ describe('describe', () => {
       'more experts for a token than there are',
       { ...MIXTRAL, num_experts_per_tok: 5 },
       '"num_experts_per_tok" expected at most the 4 experts, got 5',
+    ],
+    [
+      'groups that experts are not shared out to',
+      { ...VARIANTS.deepseek_v3.config, n_group: 4 },
+      '"n_group" expected to divide the 6 experts into at least topk_group, 2, got 4',
     ],
     [
       'absurdly many experts',
@@ -391,6 +418,60 @@ test.each<[string, number, Config]>([
     'c4ai-command-r7b-12-2024',
     8_028_033_024,
     published('cohere2', 4096, 14336, 32, 32, 256000, { num_key_value_heads: 8 }),
+  ],
+  [
+    'DeepSeek-V2-Lite',
+    15_706_484_224,
+    published('deepseek_v2', 2048, 10944, 27, 16, 102400, {
+      q_lora_rank: null,
+      moe_intermediate_size: 1408,
+      first_k_dense_replace: 1,
+    }),
+  ],
+  [
+    'gpt-oss-20b',
+    20_914_757_184,
+    published('gpt_oss', 2880, 2880, 24, 64, 201088, { num_local_experts: 32 }),
+  ],
+  [
+    'ERNIE-4.5-21B-A3B',
+    21_825_437_888,
+    published('ernie4_5_moe', 2560, 12288, 28, 20, 103424, { moe_intermediate_size: 1536 }),
+  ],
+  [
+    'granite-3.1-3b-a800m',
+    3_298_793_472,
+    published('granitemoe', 1536, 512, 32, 24, 49155, {
+      num_key_value_heads: 8,
+      num_local_experts: 40,
+      num_experts_per_tok: 8,
+      tie_word_embeddings: true,
+    }),
+  ],
+  [
+    'chatglm3-6b',
+    6_243_584_000,
+    {
+      ...{ model_type: 'chatglm', hidden_size: 4096, ffn_hidden_size: 13696, num_layers: 28 },
+      ...{ num_attention_heads: 32, kv_channels: 128, seq_length: 8192, padded_vocab_size: 65024 },
+      ...{
+        multi_query_attention: true,
+        multi_query_group_num: 2,
+        add_bias_linear: false,
+        add_qkv_bias: true,
+      },
+    },
+  ],
+  ['Baichuan2-7B', 7_505_973_248, published('baichuan', 4096, 11008, 32, 32, 125696, { z_loss_weight: 0 })],
+  [
+    'Apertus-8B',
+    8_053_338_176,
+    published('apertus', 4096, 21504, 32, 32, 131072, { num_key_value_heads: 8 }),
+  ],
+  [
+    'albert-base-v2, without its pooler',
+    11_683_584 - 768 * 769,
+    published('albert', 768, 3072, 12, 12, 30000, { max_position_embeddings: 512 }),
   ],
   ['ModernBERT-base', 149_014_272, published('modernbert', 768, 1152, 22, 12, 50368, {})],
 ])('%s has %i parameters', (_, parameters, config) => {

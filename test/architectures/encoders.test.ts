@@ -141,7 +141,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
       [1, 2, 3, 5, 8, 13],
     ];
     const small = shrink(block, new Map(prunable.map((it, i) => [it, [kept, neurons][i]])));
-    const sizes = model.sizes.with(i, sizesOf(small, model.headDim));
+    const sizes = model.sizes.with(i, sizesOf(small, model));
     expect(sizes[i]).toEqual({ heads: 2, kvHeads: 2, ffn: 6 });
     const pruned: Weights = new Map(weights);
     for (const { name, shape, data } of model.tensorsOf(i, small, sizes[i]))
@@ -337,6 +337,8 @@ describe('what encoders cannot be is refused:', () => {
   test.each([
     [{ ...BERT, position_embedding_type: 'relative_key' }, 'position_embedding_type "relative_key"'],
     [{ ...BERT, is_decoder: true }, 'is_decoder is not supported'],
+    [{ ...ENCODERS.albert, inner_group_num: 2 }, '"albert": groups of several layers'],
+    [{ ...ENCODERS.albert, num_hidden_groups: 6 }, '"albert": 6 groups for num_hidden_layers 5'],
     [{ ...ROBERTA, hidden_act: 'mish' }, 'the activation "mish"'],
     [{ ...VIT, patch_size: 16 }, '"patch_size" expected at most the image_size of 15'],
     [{ ...DISTILBERT, dim: 30 }, '30 features cannot be shared out to 4 heads'],

@@ -1,6 +1,10 @@
 // Greedy generation as loops of the ecosystem do it, with a decoder in optimum's layout.
 
-import type { LanguageModel, TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import {
+  featuresOf,
+  type LanguageModel,
+  type TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
 import { ids, open, type Value } from './source.ts';
 
 /** Runs the whole text again for every token. */
@@ -49,16 +53,19 @@ export async function generateWithPast(
   return tokens;
 }
 
-export function emptyPast({ sizes, headDim }: LanguageModel, batch = 1): Record<string, Value> {
-  const empty = (kvHeads: number, features = headDim): Value => ({
+export function emptyPast(model: LanguageModel, batch = 1): Record<string, Value> {
+  const empty = (kvHeads: number, features: number): Value => ({
     dims: [batch, kvHeads, 0, features],
     data: new Float32Array(),
   });
   return Object.fromEntries(
-    sizes.flatMap(({ kvHeads, keyDim, valueDim }, i) => [
-      [`past_key_values.${i}.key`, empty(kvHeads, keyDim)],
-      [`past_key_values.${i}.value`, empty(kvHeads, valueDim)],
-    ]),
+    model.sizes.flatMap((size, i) => {
+      const { keyDim, valueDim } = featuresOf(size, model);
+      return [
+        [`past_key_values.${i}.key`, empty(size.kvHeads, keyDim)],
+        [`past_key_values.${i}.value`, empty(size.kvHeads, valueDim)],
+      ];
+    }),
   );
 }
 

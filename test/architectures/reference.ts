@@ -1,10 +1,10 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
-// modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone and modeling_minicpm beside their weights. Slow, and shares nothing with the code under test.
+// modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
@@ -109,6 +109,8 @@ export function llamaNames({ model_type: type }: Config) {
     output: 'lm_head',
   };
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
+  if (type === 'granitemoehybrid')
+    return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
   if (type === 'hunyuan_v1_dense')
     return { ...usual, headNorms: ['self_attn.query_layernorm', 'self_attn.key_layernorm'] };
   if (type === 'internlm2')
@@ -120,6 +122,19 @@ export function llamaNames({ model_type: type }: Config) {
       out: 'attention.wo',
       mlp: ['feed_forward.w1', 'feed_forward.w3', 'feed_forward.w2'],
       output: 'output',
+    };
+  if (type === 'apertus') return { ...usual, norms: ['attention_layernorm', 'feedforward_layernorm'] };
+  if (type === 'baichuan') return { ...usual, qkv: ['self_attn.W_pack'] };
+  if (type === 'chatglm')
+    return {
+      ...usual,
+      tokens: 'transformer.embedding.word_embeddings',
+      layers: 'transformer.encoder.layers',
+      qkv: ['self_attention.query_key_value'],
+      out: 'self_attention.dense',
+      mlp: ['mlp.dense_h_to_4h', 'mlp.dense_4h_to_h'],
+      last: 'transformer.encoder.final_layernorm',
+      output: 'transformer.output_layer',
     };
   if (type !== 'exaone') return usual;
   return {
@@ -151,29 +166,39 @@ function llama(
   tokens: readonly number[],
 ): Rows {
   const isMinistral = given.model_type === 'ministral3';
-  const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : given;
+  const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : usualFields(given);
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = (config.rms_norm_eps ?? config.layer_norm_epsilon) as number;
   const type = String(config.model_type);
   const names = llamaNames(config);
-  const isGlm = type === 'glm' || type === 'glm4';
-  const portion = (config.partial_rotary_factor ?? (isGlm ? 0.5 : 1)) as number;
-  const rope = ropeReference(config, dh, portion, tokens.length);
-  const turn = isGlm || type === 'ernie4_5' || type === 'helium' ? turnNeighboursReference : turnReference;
+  const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
+  const portion = (config.partial_rotary_factor ?? (isGlm || type === 'glm4_moe' ? 0.5 : 1)) as number;
+  const isLatent = type.startsWith('deepseek');
+  const isOss = type === 'gpt_oss';
+  const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
+  const rope = ropeReference(
+    isOss ? { rope_parameters: OSS_ROPE, ...config } : config,
+    turned,
+    portion,
+    tokens.length,
+  );
+  const turn =
+    isGlm || type.startsWith('ernie4_5') || type === 'helium' ? turnNeighboursReference : turnReference;
   const multiplier = (name: string) => (config[name] ?? 1) as number; // granite, and below MiniCPM
   const added =
     multiplier('residual_multiplier') *
     (multiplier('scale_depth') / Math.sqrt(type === 'minicpm' ? sizes.length : 1));
   const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
-  const isFused = config.model_type === 'phi3';
+  const isFused = ['phi3', 'chatglm', 'baichuan'].includes(type);
+  const hasSlopes = type === 'baichuan' && given.max_position_embeddings === undefined;
   let x = tokens.map((token) => row(weights, `${names.tokens}.weight`, token));
   x = times(x, multiplier('embedding_multiplier') * multiplier('scale_emb'));
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn, experts } = size;
     const layer = `${names.layers}.${i}`;
     const h = rmsNorm(x, weights, `${layer}.${names.norms[0]}`, eps);
-    const maps = names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
+    const maps = isLatent ? [] : names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
     let [q, k, v] =
       type === 'internlm2'
         ? byHeads(maps[0], size, dh)
@@ -185,8 +210,14 @@ function llama(
     const normHeads = () => {
       [q, k] = [q, k].map((y, at) => normed(y, names.headNorms[at]));
     };
-    if (type === 'qwen3' || type === 'qwen3_moe') normHeads();
-    if (config.model_type !== 'smollm3' || smolTurns(config, i)) {
+    if (type === 'apertus' || type === 'qwen3' || type === 'qwen3_moe' || config.use_qk_norm === true)
+      normHeads();
+    const isPlaced =
+      type === 'granitemoehybrid'
+        ? config.position_embedding_type === 'rope'
+        : type !== 'smollm3' || smolTurns(config, i);
+    if (isLatent) [q, k, v] = latent(h, config, size, weights, `${layer}.self_attn`, rope);
+    else if (isPlaced && !hasSlopes) {
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
@@ -197,13 +228,30 @@ function llama(
       q = q.map((y, p) => y.map((value) => value * (1 + beta * Math.log(1 + Math.floor(p / original)))));
     }
     const seesAll = config.is_causal === false;
-    const mixed = attention(q, k, v, { heads, kvHeads, scale, window: window(config, i), seesAll });
+    const sinks = isOss ? weights.get(`${layer}.self_attn.sinks`)!.data : undefined;
+    const mixed = attention(q, k, v, {
+      ...{ heads, kvHeads, seesAll, sinks },
+      bias: hasSlopes
+        ? (head, j) =>
+            (weights.get(`${layer}.self_attn.slopes`)?.data ??
+              bloomSlopes(config.num_attention_heads as number))[head] * j
+        : undefined,
+      window: window(config, i),
+      scale: isLatent ? latentScale(config) : scale,
+    });
     let attended = linear(mixed, weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, added));
     const g = rmsNorm(x, weights, `${layer}.${names.norms[1]}`, eps);
     if (experts) {
-      x = add(x, mixture(g, config, weights, layer, experts.length));
+      x = add(x, times(mixture(g, config, weights, layer, size), added));
+      continue;
+    }
+    if (type === 'apertus') {
+      const inner = linear(g, weights, `${layer}.mlp.up_proj`).map((features) =>
+        features.map((value) => xielu(value, weights, `${layer}.mlp.act_fn`)),
+      );
+      x = add(x, linear(inner, weights, `${layer}.mlp.down_proj`));
       continue;
     }
     if (type === 'arcee') {
@@ -212,26 +260,192 @@ function llama(
       continue;
     }
     const [gate, up] =
-      isFused || isGlm
-        ? slices(linear(g, weights, `${layer}.mlp.gate_up_proj`), [ffn, ffn])
+      (isFused && type !== 'baichuan') || isGlm || type === 'granitemoehybrid'
+        ? slices(
+            linear(g, weights, `${layer}.${names.mlp.length === 2 ? names.mlp[0] : 'mlp.gate_up_proj'}`),
+            [ffn, ffn],
+          )
         : names.mlp.slice(0, 2).map((name) => linear(g, weights, `${layer}.${name}`));
     const inner = product(activate(gate, (config.hidden_act ?? config.activation_function) as string), up);
-    let thought = linear(inner, weights, `${layer}.${names.mlp[2]}`);
+    let thought = linear(inner, weights, `${layer}.${names.mlp.at(-1)}`);
     if (type === 'glm4') thought = rmsNorm(thought, weights, `${layer}.post_mlp_layernorm`, eps);
     x = add(x, times(thought, added));
   }
   x = rmsNorm(x, weights, names.last, eps);
   if (config.is_causal === false) return x;
-  const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
-  const logits = linear(x, weights, isTied ? names.tokens : names.output);
+  const isTied = config.tie_word_embeddings ?? type.startsWith('ernie4_5');
+  const output = isTied ? names.tokens : names.output;
+  const made = linear(x, weights, output);
+  const logits =
+    config.z_loss_weight === undefined
+      ? made
+      : made.map((row) => row.map((value, c) => value / lengthOf(weights, output, c)));
   const shrunk = type === 'minicpm' ? (config.dim_model_base as number) / x[0].length : 1;
   return times(logits, shrunk / multiplier('logits_scaling'));
 }
 
+/** ChatGLM's fields as others call them. */
+function usualFields(config: Config): Config {
+  if (config.model_type !== 'chatglm') return config;
+  return {
+    ...config,
+    head_dim: config.kv_channels,
+    rms_norm_eps: config.layernorm_epsilon,
+    hidden_act: 'silu',
+    rope_theta: 10000 * (config.rope_ratio as number),
+  };
+}
+
+const softplus = (x: number) => Math.log(1 + Math.exp(x));
+
+/** As torch has it, with the bound below 0. */
+function xielu(x: number, weights: Weights, at: string): number {
+  const [p, n] = ['alpha_p', 'alpha_n'].map((name) => softplus(weights.get(`${at}.${name}`)!.data[0]));
+  return x > 0 ? p * x * x + 0.5 * x : (Math.expm1(Math.min(x, -1e-6)) - x) * (0.5 + n) + 0.5 * x;
+}
+
+/** Of a row of a matrix. */
+const lengthOf = (weights: Weights, name: string, at: number) =>
+  Math.hypot(...row(weights, `${name}.weight`, at));
+
+const OSS_ROPE = {
+  rope_type: 'yarn',
+  factor: 32,
+  beta_fast: 32,
+  beta_slow: 1,
+  truncate: false,
+  original_max_position_embeddings: 4096,
+};
+
+/** DeepSeek's queries, keys and values; of each head the last features are turned, which all keys have in common. */
+function latent(
+  x: Rows,
+  config: Config,
+  { heads }: BlockSizes,
+  weights: Weights,
+  at: string,
+  rope: ReturnType<typeof ropeReference>,
+): [q: Rows, k: Rows, v: Rows] {
+  const turn = config.rope_interleave === false ? turnReference : turnNeighboursReference;
+  const rank = config.kv_lora_rank as number;
+  const own = config.qk_nope_head_dim as number;
+  const normed = (y: Rows, name: string) => rmsNorm(y, weights, `${at}.${name}`, 1e-6);
+  const queries =
+    config.q_lora_rank === null
+      ? linear(x, weights, `${at}.q_proj`)
+      : linear(normed(linear(x, weights, `${at}.q_a_proj`), 'q_a_layernorm'), weights, `${at}.q_b_proj`);
+  const q = perHead(queries, queries[0].length / heads, (head, p) => [
+    ...head.slice(0, own),
+    ...turn(head.slice(own), p, rope),
+  ]);
+  const both = linear(x, weights, `${at}.kv_a_proj_with_mqa`);
+  const few = normed(
+    both.map((features) => features.slice(0, rank)),
+    'kv_a_layernorm',
+  );
+  const made = linear(few, weights, `${at}.kv_b_proj`);
+  const width = made[0].length / heads;
+  const k = perHead(made, width, (head, p) => [...head.slice(0, own), ...turn(both[p].slice(rank), p, rope)]);
+  return [q, k, perHead(made, width, (head) => head.slice(own))];
+}
+
+function latentScale(config: Config): number {
+  const { factor, mscale_all_dim: scale } = (config.rope_scaling ?? {}) as Record<string, number>;
+  const magnitude = scale && config.model_type === 'deepseek_v3' ? 0.1 * scale * Math.log(factor) + 1 : 1;
+  const features = (config.qk_nope_head_dim as number) + (config.qk_rope_head_dim as number);
+  return magnitude ** 2 / Math.sqrt(features);
+}
+
+/** Of a tensor of several maps, one. */
+function oneOf(
+  weights: Weights,
+  tensor: string,
+  at: number,
+): { shape: readonly number[]; data: Float32Array } {
+  const { shape, data } = weights.get(tensor)!;
+  const [, ...own] = shape;
+  const size = own.reduce((a, b) => a * b);
+  return { shape: own, data: data.subarray(at * size, (at + 1) * size) };
+}
+
+/** What one token gets of an expert of Granite, or of GPT-OSS. */
+function stackedExpert(
+  token: number[],
+  config: Config,
+  weights: Weights,
+  module: string,
+  e: number,
+): number[] {
+  if (config.model_type !== 'gpt_oss') {
+    const one = (name: string) => {
+      const own = `${module}.experts.${e}.${name}`; // of experts of different sizes
+      return new Map([
+        ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${name}.weight`, e)],
+      ]);
+    };
+    const [both] = linear([token], one('input_linear'), 'm');
+    const [gate, up] = slices([both], [both.length / 2, both.length / 2]);
+    return linear(product(activate(gate, config.hidden_act as string), up), one('output_linear'), 'm')[0];
+  }
+  const one = (name: string, kind: string) =>
+    weights.get(`${module}.experts.${e}.${name}.${kind || 'weight'}`) ??
+    oneOf(weights, `${module}.experts.${name}${kind && `_${kind}`}`, e);
+  const through = (x: number[], name: string) => {
+    const [m, b] = [one(name, ''), one(name, 'bias')];
+    return Array.from({ length: m.shape[1] }, (_, c) =>
+      x.reduce((total, value, r) => total + value * m.data[r * m.shape[1] + c], b.data[c]),
+    );
+  };
+  const limit = (config.swiglu_limit ?? 7) as number;
+  const both = through(token, 'gate_up_proj');
+  const inner = Array.from({ length: both.length / 2 }, (_, n) => {
+    const gate = Math.min(both[2 * n], limit);
+    const up = Math.max(-limit, Math.min(both[2 * n + 1], limit));
+    return (gate / (1 + Math.exp(-1.702 * gate))) * (up + 1);
+  });
+  return through(inner, 'down_proj');
+}
+
+/** Which experts a token passes, and the share of each. */
+function routed(
+  logits: number[],
+  config: Config,
+  corrections: ArrayLike<number> | undefined,
+): Map<number, number> {
+  const type = String(config.model_type);
+  const hasSigmoids = type === 'deepseek_v3' || type === 'glm4_moe';
+  const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
+  const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
+  let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
+  const best = (values: number[], count: number) =>
+    values
+      .map((_, at) => at)
+      .sort((a, b) => values[b] - values[a])
+      .slice(0, count);
+  const groups = config.topk_method === 'greedy' ? 1 : ((config.n_group ?? 1) as number);
+  if (groups > 1) {
+    const size = asked.length / groups;
+    const scores = Array.from({ length: groups }, (_, g) => {
+      const own = asked.slice(g * size, (g + 1) * size);
+      const two = best(own, type === 'deepseek_v2' ? 1 : 2);
+      return two.reduce((total, at) => total + own[at], 0);
+    });
+    const open = best(scores, config.topk_group as number);
+    asked = asked.map((value, e) => (open.includes(Math.floor(e / size)) ? value : 0));
+  }
+  const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
+  const isWhole = /^(mixtral|granite|gpt_oss|ernie)/.test(type) || config.norm_topk_prob === true;
+  const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], 0) : 1;
+  const scale = (config.routed_scaling_factor ?? 1) as number;
+  return new Map(chosen.map((e) => [e, (scale * shares[e]) / whole]));
+}
+
 /** Experts, token by token. */
-function mixture(x: Rows, config: Config, weights: Weights, layer: string, experts: number): Rows {
-  const isMixtral = config.model_type === 'mixtral';
-  const module = `${layer}.${isMixtral ? 'block_sparse_moe' : 'mlp'}`;
+function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn }: BlockSizes): Rows {
+  const type = String(config.model_type);
+  const isMixtral = type === 'mixtral';
+  const isGranite = type.startsWith('granite');
+  const module = `${layer}.${isMixtral || isGranite ? 'block_sparse_moe' : 'mlp'}`;
   const parts = isMixtral ? ['w1', 'w3', 'w2'] : ['gate_proj', 'up_proj', 'down_proj'];
   const mlp = (token: number[], name: string) => {
     const [gate, up] = parts.slice(0, 2).map((part) => linear([token], weights, `${name}.${part}`));
@@ -242,25 +456,32 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, exper
     )[0];
   };
   return x.map((token) => {
-    const logits = linear([token], weights, `${module}.gate`)[0];
-    const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
-    const shares = logits.map((logit) => Math.exp(logit) / all);
-    const order = Array.from({ length: experts }, (_, e) => e).sort((a, b) => shares[b] - shares[a]);
-    const chosen = order.slice(0, config.num_experts_per_tok as number);
-    const isWhole = isMixtral || config.norm_topk_prob === true;
-    const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], 0) : 1;
+    const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' ? 'router' : 'gate'}`;
+    const corrections =
+      weights.get(`${module}.gate.e_score_correction_bias`) ??
+      weights.get(`${module}.moe_statics.e_score_correction_bias`);
     let y = token.map(() => 0);
-    const give = (name: string, share: number) => {
+    const give = (given: number[], share: number) => {
       y = sum(
         y,
-        mlp(token, name).map((value) => share * value),
+        given.map((value) => share * value),
       );
     };
-    for (const e of chosen) give(`${module}.experts.${e}`, shares[e] / whole);
-    if (config.shared_expert_intermediate_size) {
-      const [[gate]] = linear([token], weights, `${module}.shared_expert_gate`);
-      give(`${module}.shared_expert`, 1 / (1 + Math.exp(-gate)));
+    for (const [e, share] of routed(linear([token], weights, router)[0], config, corrections?.data)) {
+      const isStacked = isGranite || type === 'gpt_oss';
+      give(
+        isStacked ? stackedExpert(token, config, weights, module, e) : mlp(token, `${module}.experts.${e}`),
+        share,
+      );
     }
+    if (type === 'qwen2_moe') {
+      const [[gate]] = linear([token], weights, `${module}.shared_expert_gate`);
+      give(mlp(token, `${module}.shared_expert`), 1 / (1 + Math.exp(-gate)));
+    } else if (type === 'granitemoeshared') {
+      const [gate, up] = slices(linear([token], weights, `${layer}.shared_mlp.input_linear`), [ffn, ffn]);
+      const inner = product(activate(gate, config.hidden_act as string), up);
+      give(linear(inner, weights, `${layer}.shared_mlp.output_linear`)[0], 1);
+    } else if (ffn > 0) give(mlp(token, `${module}.shared_experts`), 1);
     return y;
   });
 }
@@ -360,6 +581,7 @@ function phi(
 }
 
 function window(config: Config, i: number): number | undefined {
+  if (config.model_type === 'gpt_oss') return i % 2 === 0 ? (config.sliding_window as number) : undefined;
   const slides =
     ['mistral', 'mixtral', 'phi3'].includes(config.model_type as string) ||
     (config.use_sliding_window &&
@@ -506,9 +728,7 @@ function olmo(
     const attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
     x = add(x, behind(attended, `${layer}.post_attention_layernorm`));
     const g = before(x, `${layer}.post_attention_layernorm`);
-    const inner = experts
-      ? mixture(g, config, weights, layer, experts.length)
-      : gated(g, config, weights, layer);
+    const inner = experts ? mixture(g, config, weights, layer, sizes[i]) : gated(g, config, weights, layer);
     x = add(x, behind(inner, `${layer}.post_feedforward_layernorm`));
   }
   const last = isSecond || hasExperts ? rms(x, 'model.norm') : before(x, '');
@@ -736,6 +956,18 @@ function falcon(
   return linear(ln(x, 'transformer.ln_f'), weights, output);
 }
 
+/** build_alibi_tensor */
+function bloomSlopes(all: number): number[] {
+  const closest = 2 ** Math.floor(Math.log2(all));
+  const slopes = Array.from(
+    { length: closest },
+    (_, i) => (2 ** -(2 ** -(Math.log2(closest) - 3))) ** (i + 1),
+  );
+  const extra = 2 ** -(2 ** -(Math.log2(2 * closest) - 3));
+  for (let power = 1; slopes.length < all; power += 2) slopes.push(extra ** power);
+  return slopes;
+}
+
 function bloom(
   config: Config,
   sizes: readonly BlockSizes[],
@@ -745,14 +977,7 @@ function bloom(
   const all = config.n_head as number;
   const dh = ((config.n_embed ?? config.hidden_size) as number) / all;
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, 1e-5);
-  // build_alibi_tensor
-  const closest = 2 ** Math.floor(Math.log2(all));
-  const slopes = Array.from(
-    { length: closest },
-    (_, i) => (2 ** -(2 ** -(Math.log2(closest) - 3))) ** (i + 1),
-  );
-  const extra = 2 ** -(2 ** -(Math.log2(2 * closest) - 3));
-  for (let power = 1; slopes.length < all; power += 2) slopes.push(extra ** power);
+  const slopes = bloomSlopes(all);
   let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
   x = ln(x, 'transformer.word_embeddings_layernorm');
   for (const [i, size] of sizes.entries()) {
@@ -827,13 +1052,15 @@ interface Heads {
   bound?: (score: number) => number;
   /** Whether tokens see those behind them. */
   seesAll?: boolean;
+  /** Of each head, the score of nothing. */
+  sinks?: ArrayLike<number>;
 }
 
 export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, scale, window, bias = () => 0, bound = (score) => score, seesAll = false }: Heads,
+  { heads, kvHeads, scale, window, bias = () => 0, bound = (score) => score, seesAll = false, sinks }: Heads,
 ): Rows {
   const [dk, dv] = [k, v].map(([features]) => features.length / kvHeads);
   return q.map((query, i) => {
@@ -848,9 +1075,10 @@ export function attention(
         for (let c = 0; c < dk; c++) score += query[h * dk + c] * k[j][kv * dk + c];
         return bound(score * scale) + bias(h, j, i);
       });
-      const top = Math.max(...scores);
+      const nothing = sinks ? sinks[h] : Number.NEGATIVE_INFINITY;
+      const top = Math.max(...scores, nothing);
       const exponentials = scores.map((score) => Math.exp(score - top));
-      const total = exponentials.reduce((a, b) => a + b);
+      const total = exponentials.reduce((a, b) => a + b) + Math.exp(nothing - top);
       for (const [at, j] of seen.entries()) {
         for (let c = 0; c < dv; c++) out[h * dv + c] += (exponentials[at] / total) * v[j][kv * dv + c];
       }

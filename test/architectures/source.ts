@@ -1,7 +1,12 @@
 // Weights in memory, and graphs run in onnxruntime-web.
 
 import * as ort from 'onnxruntime-web';
-import type { BlockSizes, TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import {
+  type BlockSizes,
+  featuresOf,
+  type HeadDims,
+  type TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
 import { type Model, writeModel } from '../../src/graph/index.ts';
 import { random } from '../support/random.ts';
 
@@ -94,23 +99,24 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 /** The sizes that the initialisers of a block's graph show. @param features  of narrow heads */
 export function sizesOf(
   block: Model,
-  headDim: number,
+  dense: HeadDims,
   { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'> = {},
 ): BlockSizes {
+  const features = featuresOf({ keyDim, valueDim }, dense);
   const all = (name: RegExp) =>
     [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
   const columns = (name: RegExp) => all(name)[0];
-  const experts = all(/\.experts\.\d+\.(up_proj|w3)\.weight$/);
+  const experts = all(/\.experts\.\d+\.(up_proj|w3|gate_up_proj|input_linear)\.weight(#up)?$/);
   return {
     heads:
-      columns(/((q_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
-      (keyDim ?? headDim),
+      columns(/((q_proj|q_b_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
+      features.keyDim,
     kvHeads:
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
-      (valueDim ?? headDim),
+      features.valueDim,
     ffn:
       columns(
-        /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_expert)?\.up_proj|c_fc|c_fc_1|feed_forward\.w3|gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
+        /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
       ) ?? 0,
     ...(experts.length > 0 && { experts }),
     keyDim,

@@ -202,6 +202,105 @@ const QWEN3_MOE: Config = {
   head_dim: 10,
   moe_intermediate_size: 6,
 };
+const DEEPSEEK: Config = {
+  ...LLAMA,
+  model_type: 'deepseek_v3',
+  num_key_value_heads: HEADS,
+  q_lora_rank: 12,
+  kv_lora_rank: 10,
+  qk_nope_head_dim: 6,
+  qk_rope_head_dim: 4,
+  v_head_dim: 5,
+  n_routed_experts: 6,
+  num_experts_per_tok: 2,
+  n_shared_experts: 2,
+  moe_intermediate_size: 6,
+  first_k_dense_replace: 1,
+  n_group: 3,
+  topk_group: 2,
+  routed_scaling_factor: 1.5,
+  norm_topk_prob: true,
+};
+const GLM4_MOE: Config = {
+  ...LLAMA,
+  model_type: 'glm4_moe',
+  head_dim: 8,
+  n_routed_experts: 4,
+  num_experts_per_tok: 2,
+  n_shared_experts: 1,
+  moe_intermediate_size: 6,
+  first_k_dense_replace: 1,
+  routed_scaling_factor: 2,
+  norm_topk_prob: true,
+};
+const ERNIE_MOE: Config = {
+  ...LLAMA,
+  model_type: 'ernie4_5_moe',
+  tie_word_embeddings: undefined,
+  moe_num_experts: 4,
+  moe_k: 2,
+  moe_num_shared_experts: 2,
+  moe_intermediate_size: 6,
+};
+const GRANITE_FACTORS = {
+  embedding_multiplier: 3,
+  attention_multiplier: 0.2,
+  residual_multiplier: 0.4,
+  logits_scaling: 2,
+};
+const GRANITE_MOE: Config = {
+  ...LLAMA,
+  ...GRANITE_FACTORS,
+  model_type: 'granitemoe',
+  intermediate_size: 6,
+  num_local_experts: 4,
+  num_experts_per_tok: 2,
+};
+const GRANITE_HYBRID: Config = {
+  ...GRANITE_MOE,
+  model_type: 'granitemoehybrid',
+  num_local_experts: 0,
+  shared_intermediate_size: FFN,
+  layer_types: ['attention', 'attention'],
+};
+const GPT_OSS: Config = {
+  ...LLAMA,
+  model_type: 'gpt_oss',
+  head_dim: 6,
+  intermediate_size: 6,
+  num_local_experts: 4,
+  num_experts_per_tok: 2,
+  sliding_window: 4,
+  swiglu_limit: 0.8, // low, so that much is beyond it
+};
+const CHATGLM: Config = {
+  model_type: 'chatglm',
+  hidden_size: HIDDEN,
+  ffn_hidden_size: FFN,
+  num_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  kv_channels: 8,
+  multi_query_attention: true,
+  multi_query_group_num: 2,
+  seq_length: POSITIONS,
+  padded_vocab_size: VOCABULARY,
+  layernorm_epsilon: 1e-5,
+  rope_ratio: 0.01, // low, so that all pairs of a head turn within a tiny text
+  add_bias_linear: false,
+  add_qkv_bias: true,
+};
+const BAICHUAN: Config = { ...LLAMA, model_type: 'baichuan', num_key_value_heads: undefined };
+const APERTUS: Config = {
+  ...WITHOUT_ACTIVATION,
+  model_type: 'apertus',
+  rope_scaling: {
+    rope_type: 'llama3',
+    factor: 8,
+    low_freq_factor: 1,
+    high_freq_factor: 4,
+    original_max_position_embeddings: 32,
+  },
+};
 export const STABLELM: Config = {
   ...LLAMA,
   model_type: 'stablelm',
@@ -357,6 +456,88 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   qwen3_moe: { config: QWEN3_MOE },
   'qwen3_moe, experts in every second block': {
     config: { ...QWEN3_MOE, decoder_sparse_step: 2, norm_topk_prob: true },
+  },
+  chatglm: { config: CHATGLM },
+  'chatglm, biases': { config: { ...CHATGLM, add_bias_linear: true, multi_query_attention: false } },
+  baichuan: { config: BAICHUAN },
+  'baichuan, 13B of the second: ALiBi, scores by directions': {
+    config: {
+      ...BAICHUAN,
+      max_position_embeddings: undefined,
+      model_max_length: POSITIONS,
+      z_loss_weight: 0,
+    },
+  },
+  apertus: { config: APERTUS },
+  'apertus, pruned': { config: APERTUS, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  deepseek_v3: { config: DEEPSEEK },
+  'deepseek_v3 as it was trained for long texts, one map of queries, biases, no groups': {
+    config: {
+      ...DEEPSEEK,
+      q_lora_rank: null,
+      attention_bias: true,
+      n_group: 1,
+      topk_group: 1,
+      rope_interleave: false,
+      rope_scaling: {
+        type: 'yarn',
+        factor: 4,
+        beta_fast: 4,
+        mscale: 0.7,
+        mscale_all_dim: 0.9,
+        original_max_position_embeddings: 32,
+      },
+    },
+  },
+  'deepseek_v3, pruned': {
+    config: DEEPSEEK,
+    sizes: [
+      { heads: 2, kvHeads: 2, ffn: 7 },
+      { heads: 3, kvHeads: 3, ffn: 9, experts: [5, 2, 6, 6, 1, 3] },
+    ],
+  },
+  'deepseek_v2, experts in groups': {
+    config: {
+      ...DEEPSEEK,
+      model_type: 'deepseek_v2',
+      norm_topk_prob: false,
+      topk_method: 'group_limited_greedy',
+    },
+  },
+  'deepseek_v2, one map of queries': {
+    config: {
+      ...DEEPSEEK,
+      model_type: 'deepseek_v2',
+      norm_topk_prob: false,
+      topk_method: 'greedy',
+      q_lora_rank: null,
+    },
+  },
+  glm4_moe: { config: GLM4_MOE },
+  'glm4_moe, norms of queries and keys, biases, experts in groups': {
+    config: { ...GLM4_MOE, use_qk_norm: true, attention_bias: true, n_group: 2, topk_group: 1 },
+  },
+  ernie4_5_moe: { config: ERNIE_MOE },
+  granitemoe: { config: GRANITE_MOE },
+  'granitemoe, pruned: experts alike stay in one tensor': {
+    config: GRANITE_MOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 3, 3, 3] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 2, 6, 6] },
+    ],
+  },
+  granitemoeshared: {
+    config: { ...GRANITE_MOE, model_type: 'granitemoeshared', shared_intermediate_size: 10 },
+  },
+  'granitemoehybrid of attention alone': { config: { ...GRANITE_HYBRID, position_embedding_type: 'rope' } },
+  'granitemoehybrid without positions': { config: GRANITE_HYBRID },
+  gpt_oss: { config: GPT_OSS },
+  'gpt_oss, pruned': {
+    config: GPT_OSS,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 5, 5, 5] },
+    ],
   },
   'qwen3, layer_types': {
     config: {
@@ -643,8 +824,13 @@ export function hiddenOf(config: Config): number {
 export function uniformSizes(config: Config): BlockSizes[] {
   const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads ?? config.n_heads) as number;
   const isShared = config.multi_query ?? ['gpt_bigcode', 'falcon'].includes(String(config.model_type));
-  const kvHeads = (config.num_key_value_heads ?? config.num_kv_heads ?? (isShared ? 1 : heads)) as number;
+  const groups = config.multi_query_attention ? config.multi_query_group_num : undefined; // ChatGLM
+  const kvHeads = (config.num_key_value_heads ??
+    groups ??
+    config.num_kv_heads ??
+    (isShared ? 1 : heads)) as number;
   const ffn = (config.ffn_dim ??
+    (config.model_type === 'granitemoehybrid' ? config.shared_intermediate_size : undefined) ??
     config.intermediate_size ??
     config.n_inner ??
     config.ffn_hidden_size ??
@@ -653,17 +839,26 @@ export function uniformSizes(config: Config): BlockSizes[] {
     (size, i) => {
       if (!hasExperts(config, i)) return size;
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
-      const experts = new Array<number>((config.num_experts ?? config.num_local_experts) as number).fill(
-        neurons,
-      );
-      return { ...size, ffn: (config.shared_expert_intermediate_size ?? 0) as number, experts };
+      const experts = new Array<number>(expertsIn(config)).fill(neurons);
+      const times = (config.n_shared_experts ?? config.moe_num_shared_experts ?? 0) as number;
+      const shared = config.shared_expert_intermediate_size ?? config.shared_intermediate_size;
+      return { ...size, ffn: (shared ?? times * neurons) as number, experts };
     },
   );
 }
 
+const expertsIn = (config: Config) =>
+  (config.num_experts ??
+    config.num_local_experts ??
+    config.n_routed_experts ??
+    config.moe_num_experts ??
+    0) as number;
+
 /** Whether block i of a tiny model has experts. */
 export function hasExperts(config: Config, i: number): boolean {
-  if (config.num_experts === undefined && config.num_local_experts === undefined) return false;
+  if (expertsIn(config) === 0) return false;
+  if (config.model_type === 'ernie4_5_moe') return i >= 1;
+  if (config.first_k_dense_replace !== undefined) return i >= (config.first_k_dense_replace as number);
   const dense = (config.mlp_only_layers ?? []) as number[];
   return !dense.includes(i) && (i + 1) % ((config.decoder_sparse_step ?? 1) as number) === 0;
 }
@@ -674,6 +869,28 @@ function mapWidths(size: BlockSizes, dh: number) {
   return { q, k, v, fused: q + k + v, mixed: size.heads * (size.valueDim ?? dh) };
 }
 
+/** What DeepSeek's queries, keys and values are made by. */
+function latentMaps(
+  at: string,
+  { heads }: BlockSizes,
+  config: Config,
+  { linear, norm }: { linear: MakeLinear; norm: (name: string, width: number, bias: boolean) => void },
+): void {
+  const size = (key: string) => config[`${key}`] as number;
+  const [own, turned, values] = ['qk_nope_head_dim', 'qk_rope_head_dim', 'v_head_dim'].map(size);
+  const bias = config.attention_bias === true;
+  if (config.q_lora_rank === null) linear(`${at}.q_proj`, heads * (own + turned), HIDDEN, false);
+  else {
+    linear(`${at}.q_a_proj`, size('q_lora_rank'), HIDDEN, bias);
+    norm(`${at}.q_a_layernorm`, size('q_lora_rank'), false);
+    linear(`${at}.q_b_proj`, heads * (own + turned), size('q_lora_rank'), false);
+  }
+  linear(`${at}.kv_a_proj_with_mqa`, size('kv_lora_rank') + turned, HIDDEN, bias);
+  norm(`${at}.kv_a_layernorm`, size('kv_lora_rank'), false);
+  linear(`${at}.kv_b_proj`, heads * (own + values), size('kv_lora_rank'), false);
+}
+
+type MakeTensor = (name: string, shape: number[], deviation: number, mean?: number) => void;
 type MakeLinear = (name: string, m: number, p: number, bias?: boolean) => void;
 
 /** Gated MLPs of a block, those of experts among them. */
@@ -681,7 +898,7 @@ function gatedMlps(
   layer: string,
   { ffn, experts }: BlockSizes,
   config: Config,
-  linear: MakeLinear,
+  { linear, tensor }: { readonly linear: MakeLinear; readonly tensor: MakeTensor },
   bias = false,
 ): void {
   const mlp = (name: string, neurons: number, [gate, up, down] = ['gate_proj', 'up_proj', 'down_proj']) => {
@@ -689,8 +906,59 @@ function gatedMlps(
     linear(`${name}.${up}`, neurons, HIDDEN, bias);
     linear(`${name}.${down}`, HIDDEN, neurons, bias);
   };
+  const ofGranite = (name: string, neurons: number) => {
+    linear(`${name}.input_linear`, 2 * neurons, HIDDEN, false);
+    linear(`${name}.output_linear`, HIDDEN, neurons, false);
+  };
+  const type = String(config.model_type);
   if (!experts) {
-    mlp(`${layer}.mlp`, ffn);
+    if (type === 'granitemoehybrid') ofGranite(`${layer}.shared_mlp`, ffn);
+    else mlp(`${layer}.mlp`, ffn);
+    return;
+  }
+  // Of experts of one size there is one tensor for all.
+  const [neurons] = experts;
+  const areAlike = experts.every((own) => own === neurons);
+  if (type.startsWith('granite')) {
+    const module = `${layer}.block_sparse_moe`;
+    linear(`${module}.router.layer`, experts.length, HIDDEN, false);
+    if (areAlike) {
+      tensor(`${module}.input_linear.weight`, [experts.length, 2 * neurons, HIDDEN], HIDDEN ** -0.5);
+      tensor(`${module}.output_linear.weight`, [experts.length, HIDDEN, neurons], neurons ** -0.5);
+    } else for (const [e, own] of experts.entries()) ofGranite(`${module}.experts.${e}`, own);
+    if (ffn > 0) ofGranite(`${layer}.shared_mlp`, ffn);
+    return;
+  }
+  if (type === 'gpt_oss') {
+    const module = `${layer}.mlp`;
+    linear(`${module}.router`, experts.length, HIDDEN, false);
+    tensor(`${module}.router.bias`, [experts.length], 2); // of few tokens rounded weights choose other experts
+    const both = (
+      name: (kind: 'weight' | 'bias') => string,
+      before: number[],
+      rows: number,
+      columns: number,
+    ) => {
+      tensor(name('weight'), [...before, rows, columns], rows ** -0.5);
+      tensor(name('bias'), [...before, columns], 0.3);
+    };
+    const maps = (neurons: number) =>
+      [
+        ['gate_up_proj', HIDDEN, 2 * neurons],
+        ['down_proj', neurons, HIDDEN],
+      ] as const;
+    if (areAlike)
+      for (const [map, rows, columns] of maps(neurons))
+        both(
+          (kind) => `${module}.experts.${map}${kind === 'bias' ? '_bias' : ''}`,
+          [experts.length],
+          rows,
+          columns,
+        );
+    else
+      for (const [e, own] of experts.entries())
+        for (const [map, rows, columns] of maps(own))
+          both((kind) => `${module}.experts.${e}.${map}.${kind}`, [], rows, columns);
     return;
   }
   const isMixtral = config.model_type === 'mixtral';
@@ -698,10 +966,14 @@ function gatedMlps(
   linear(`${module}.gate`, experts.length, HIDDEN, false);
   for (const [e, neurons] of experts.entries())
     mlp(`${module}.experts.${e}`, neurons, isMixtral ? ['w1', 'w3', 'w2'] : undefined);
-  if (ffn > 0) {
+  if (type === 'deepseek_v3' || type === 'glm4_moe')
+    tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
+  if (type === 'ernie4_5_moe')
+    tensor(`${module}.moe_statics.e_score_correction_bias`, [1, experts.length], 0.1);
+  if (type === 'qwen2_moe') {
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
-  }
+  } else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
 }
 
 export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed = 1): Weights {
@@ -721,7 +993,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     else linear('lm_head', VOCABULARY, HIDDEN);
   };
   const type = config.model_type;
-  const dh = (config.head_dim ?? HIDDEN / HEADS) as number;
+  const dh = (config.v_head_dim ?? config.head_dim ?? HIDDEN / HEADS) as number;
   const widths = (size: BlockSizes) => mapWidths(size, dh);
   if (type === 'opt') {
     const at = 'model.decoder';
@@ -862,16 +1134,19 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('model.final_layernorm', HIDDEN, true);
     output();
   } else {
-    const hasBias = config.use_bias === true || config.bias === true;
+    const hasBias = config.use_bias === true || config.bias === true || config.add_bias_linear === true;
     const names = llamaNames(config);
     const isInternLM2 = type === 'internlm2';
     const attentionBias = hasBias || config.attention_bias === true || (isInternLM2 && config.bias !== false);
     const mlpBias = hasBias || config.mlp_bias === true;
     const outBias =
-      config.attention_out_bias === true || (attentionBias && !/^(glm|helium|seed)/.test(String(type)));
+      config.attention_out_bias === true ||
+      (attentionBias && !/^(glm|helium|seed)/.test(String(type))) ||
+      type === 'gpt_oss';
     const isBiased =
-      ['glm', 'glm4', 'seed_oss'].includes(String(type)) && config.attention_bias === undefined;
+      ['glm', 'glm4', 'seed_oss', 'gpt_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
+    const isLatent = String(type).startsWith('deepseek');
     tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
@@ -881,6 +1156,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         attentionBias ||
         isBiased ||
         config.qkv_bias === true ||
+        config.add_qkv_bias === true ||
         type === 'qwen2' ||
         (type === 'qwen2_moe' && config.qkv_bias !== false);
       norm(`${layer}.${names.norms[0]}`, HIDDEN, false);
@@ -889,26 +1165,33 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
         linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
       } else {
-        const columns = isInternLM2 ? [fused] : [q, k, v];
-        for (const [at, name] of names.qkv.entries())
+        const columns = names.qkv.length === 1 ? [fused] : [q, k, v];
+        if (isLatent) latentMaps(`${layer}.self_attn`, size, config, { linear, norm });
+        for (const [at, name] of isLatent ? [] : names.qkv.entries())
           linear(`${layer}.${name}`, columns[at], HIDDEN, qkvBias);
-        if (type === 'glm' || type === 'glm4') {
+        if (type === 'chatglm') {
+          linear(`${layer}.${names.mlp[0]}`, 2 * ffn, HIDDEN, mlpBias);
+          linear(`${layer}.${names.mlp[1]}`, HIDDEN, ffn, mlpBias);
+        } else if (type === 'glm' || type === 'glm4') {
           linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
-        } else if (type === 'arcee') {
+        } else if (type === 'arcee' || type === 'apertus') {
+          if (type === 'apertus')
+            for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
           linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
         } else if (isInternLM2 || type === 'exaone') {
           for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
           linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
-        } else gatedMlps(layer, size, config, linear, mlpBias);
+        } else gatedMlps(layer, size, config, { linear, tensor }, mlpBias);
       }
+      if (type === 'gpt_oss') tensor(`${layer}.self_attn.sinks`, [size.heads], 1);
       linear(`${layer}.${names.out}`, HIDDEN, mixed, outBias);
       if (type === 'glm4') {
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
       }
-      if (/^(qwen3|gemma3_text|hunyuan)/.test(String(type)))
+      if (/^(qwen3|gemma3_text|hunyuan|apertus)/.test(String(type)) || config.use_qk_norm === true)
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
       norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
       if (type === 'gemma2' || type === 'gemma3_text') {
@@ -917,7 +1200,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       }
     }
     norm(names.last, HIDDEN, false);
-    const isTied = config.tie_word_embeddings ?? type === 'ernie4_5';
+    const isTied = config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
     if (!isTied) linear(names.output, VOCABULARY, HIDDEN, false);
   }
   return weights;
@@ -971,7 +1254,7 @@ function relatives(
     linear,
     norm,
   }: {
-    tensor: (name: string, shape: number[], scale: number, mean?: number) => void;
+    tensor: MakeTensor;
     linear: MakeLinear;
     norm: (name: string, width: number, bias: boolean) => void;
   },
@@ -1015,7 +1298,7 @@ function relatives(
     } else if (isPlain) {
       linear(`${layer}.mlp.c_fc`, ffn, HIDDEN, hasBias);
       linear(`${layer}.mlp.c_proj`, HIDDEN, ffn, hasBias);
-    } else gatedMlps(layer, size, config, linear);
+    } else gatedMlps(layer, size, config, { linear, tensor });
   }
   if (type !== 'olmo') scales('model.norm', HIDDEN);
   const isTied = config.tie_word_embeddings ?? (isPlain || isCohere);

@@ -151,6 +151,17 @@ test.each([
   ['olmoe', 1],
   ['qwen2_moe', 1],
   ['qwen3_moe, experts in every second block', 1],
+  ['deepseek_v3', 2],
+  ['deepseek_v2, one map of queries', 2],
+  ['glm4_moe', 1],
+  ['ernie4_5_moe', 1],
+  ['granitemoe', 1],
+  ['granitemoeshared', 1],
+  ['granitemoehybrid of attention alone', 1],
+  ['gpt_oss', 1],
+  ['chatglm', 1],
+  ['baichuan, 13B of the second: ALiBi, scores by directions', 2],
+  ['apertus', 1],
 ])('%s: half of the heads and neurons go, and less is lost than by magnitude', async (name, kvHeads) => {
   const { config } = VARIANTS[name];
   const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));

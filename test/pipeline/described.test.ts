@@ -156,14 +156,14 @@ test('a plan takes the features of all heads for the groups of the layer behind 
   });
   expect(step('1.values').maps).toMatchObject([{ p: 4 * 8, groupSize: 4 }]);
   expect(step('0.attention').maps.map(({ m }) => m)).toEqual([4 * 6, 4 * 6, 4 * 4]);
-  expect(sizes!.after.map((size) => featuresOf(size, 8))).toEqual([
+  expect(sizes!.after.map((size) => featuresOf(size, { headDim: 8 }))).toEqual([
     { keyDim: 3, valueDim: 2 },
     { keyDim: 4, valueDim: 4 },
   ]);
   expect(parameters.after).toBe(
     sizeAt(languageTerms(describeModel(OPT, { blocks: sizes!.after }), 'params', 9), () => 1),
   );
-  expect(widestOf({ heads: 4, kvHeads: 4, ffn: 3, keyDim: 6, valueDim: 4 }, 8)).toBe(24);
+  expect(widestOf({ heads: 4, kvHeads: 4, ffn: 3, keyDim: 6, valueDim: 4 }, { headDim: 8 })).toBe(24);
 
   // What comes of fewer keys is fitted to, and all values stay.
   const ofKeys = parseRecipe({ keep: { all: 1, layers: { '1.keys': 0.5 } }, correct: false });

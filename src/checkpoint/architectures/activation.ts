@@ -40,6 +40,19 @@ function half(g: GraphBuilder, x: string, y: string): string {
   return g.node('Mul', [g.node('Mul', [x, g.scalar(0.5)]), g.node('Add', [y, g.scalar(1)])]);
 }
 
+/** β of xIELU (arXiv 2411.13010). */
+const SLOPE = 0.5;
+
+/** αₚ·max(x, 0)² + αₙ·(exp(min(x, 0)) − 1 − min(x, 0)) + βx. @param above, below  αₚ and αₙ, before they are made positive */
+export function xielu(g: GraphBuilder, x: string, above: string, below: string): string {
+  const [positive, negative] = [g.node('Max', [x, g.scalar(0)]), g.node('Min', [x, g.scalar(0)])];
+  const square = g.node('Mul', [g.node('Mul', [positive, positive]), g.node('Softplus', [above])]);
+  const curve = g.node('Sub', [g.node('Sub', [g.node('Exp', [negative]), g.scalar(1)]), negative]);
+  const factor = g.node('Add', [g.node('Softplus', [below]), g.scalar(SLOPE)]);
+  const bent = g.node('Add', [square, g.node('Mul', [curve, factor])]);
+  return g.node('Add', [bent, g.node('Mul', [x, g.scalar(SLOPE)])]);
+}
+
 export const ACTIVATIONS: ReadonlyMap<string, Activation> = new Map([
   ['relu', relu],
   ['relu2', reluSquared],

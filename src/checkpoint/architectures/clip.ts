@@ -1,7 +1,6 @@
 // CLIP (arXiv 2103.00020) and SigLIP (2303.15343): the tower of images, a ViT with other names, alone or beside that of texts, and that of texts
 // alone, as diffusion models have it. What both give has the same width as before, so the tensors of the other one stay as they are.
 
-import type { Activation } from './activation.ts';
 import {
   classifies,
   commonOfImages,
@@ -160,7 +159,7 @@ function blockOf(i: number, { scale, isCausal, epsilon, activation }: Blocks): B
   };
 }
 
-function mlpIn(module: string, activation: Activation): Mlp {
+function mlpIn(module: string, activation: Mlp['activation']): Mlp {
   return { up: linear(`${module}.fc1`, true), down: linear(`${module}.fc2`, true), activation };
 }
 

@@ -3,7 +3,7 @@
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
-import type { Block, Description, Label, Mixture, Mlp, Norm, Rope, Stretch } from './types.ts';
+import type { Block, Description, Label, Mixture, Mlp, Norm, OwnActivation, Rope, Stretch } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -33,6 +33,14 @@ export interface GatedBlocks {
   readonly rope: (i: number) => Rope | undefined;
   readonly window: (i: number) => number | undefined;
   readonly activation: Activation;
+  /** In its place, one that has weights in a block. */
+  readonly ownActivation?: (named: (name: string) => string) => OwnActivation;
+  /** Factors of where keys are, of all heads (ALiBi). */
+  readonly slopes?: () => Float32Array;
+  /** Of a block: the score of nothing. */
+  readonly sinks?: string;
+  /** What makes queries, keys and values, where they are made of fewer features. */
+  readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
@@ -82,6 +90,7 @@ export const AFTER: Norms = {
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
     parts;
+  const { sinks, latent } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -93,7 +102,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
     down: linear(named(names.down), biases.mlp),
-    activation,
+    activation: parts.ownActivation?.(named) ?? activation,
   });
   return {
     order: isParallel ? 'parallel' : 'pre',
@@ -114,8 +123,11 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       scale,
       stretch,
       cap,
+      slopes: parts.slopes && { name: named('self_attn.slopes'), values: parts.slopes },
+      sinks: sinks && named(sinks),
       window: parts.window(i),
       after: norm(after?.attention),
+      ...latent?.(named),
     },
     mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),

@@ -9,6 +9,7 @@ import {
   attention,
   type Context,
   capped,
+  END,
   featuresOf,
   linear,
   mlpTerms,
@@ -71,9 +72,6 @@ export function blockGraph(
 function slice(g: WeightGraph, x: string, from: number, to: number): string {
   return g.node('Slice', [x, ...[from, to, 1].map((number) => g.integers([number]))]);
 }
-
-/** Behind all tokens. */
-const END = 2 ** 31 - 1;
 
 /** Whether all that is read is the first token. */
 export function readsFirst(head: Description['head']): boolean {
@@ -329,12 +327,12 @@ export function wholeGraph(
   sizes: readonly BlockSizes[],
   past: boolean,
 ): WeightGraph {
-  const { vocabulary, headDim, head } = description;
+  const { vocabulary, head } = description;
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
   const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
   const cached = (size: BlockSizes, tokens: string, kind: 'key' | 'value') => {
-    return ['batch_size', size.kvHeads, tokens, featuresOf(size, headDim)[`${kind}Dim`]];
+    return ['batch_size', size.kvHeads, tokens, featuresOf(size, description)[`${kind}Dim`]];
   };
   const ids = g.input('input_ids', 'int64', ['batch_size', 'sequence_length']);
   const tokens = width(ids);
@@ -490,7 +488,7 @@ export function outputIn(prefix: string, { output }: VocabularyHead): string | u
 function scoresOf(
   g: WeightGraph,
   { hidden, vocabulary, ...description }: Description,
-  { norm: last, project, output, bias, scale, cap }: VocabularyHead,
+  { norm: last, project, output, bias, scale, cap, isNormalised }: VocabularyHead,
   x: string,
 ): string {
   const embedding = description.embedding as TokenEmbedding;
@@ -504,6 +502,8 @@ function scoresOf(
     ? g.node('Transpose', [tensor], { perm: [1, 0] })
     : g.weight(tensor, [embedding.width, vocabulary], { transposed: true });
   let scores = g.node('MatMul', [y, weight], {}, isShared ? undefined : name);
+  if (isNormalised)
+    scores = g.node('Div', [scores, g.node('ReduceL2', [weight], { axes: [0], keepdims: 1 })]);
   if (bias) scores = g.node('Add', [scores, g.weight(bias, [vocabulary])]);
   return capped(g, scaled(g, scores, scale), cap);
 }

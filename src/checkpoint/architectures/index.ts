@@ -41,7 +41,7 @@ import { vit } from './vit.ts';
 import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
 
-export { featuresOf } from './layers.ts';
+export { featuresOf, type HeadDims } from './layers.ts';
 export {
   headGroups,
   headsOf,

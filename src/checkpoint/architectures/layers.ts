@@ -9,12 +9,14 @@ import type {
   Description,
   Gate,
   Label,
+  Latent,
   Linear,
   Mixture,
   Mlp,
   Norm,
   Relative,
   Rope,
+  Routing,
   Slopes,
   Stretch,
   Ways,
@@ -36,24 +38,35 @@ export function linear(
   fused?: Fused,
   mark = '',
 ): string {
-  const module = map.isFullName ? map.name : g.prefix + map.name;
-  const node = partName(module, map) + mark;
-  const factors = map.factors && g.prefix + map.factors;
-  const stored = { ...map, factors, ...(map.part && fused) };
-  const tensor = (kind: string) => `${module}${map.isJoined ? '_' : '.'}${kind}`;
-  const bias = () =>
-    map.biasName === undefined
-      ? g.weight(tensor('bias'), [columns], stored)
-      : g.weight(g.prefix + map.biasName, [columns]);
-  const product = g.node('MatMul', [x, g.weight(tensor('weight'), [rows, columns], stored)], {}, node);
+  const node = partName(moduleOf(g, map), map) + mark;
+  const product = g.node('MatMul', [x, stored(g, map, 'weight', [rows, columns], fused)], {}, node);
   if (!map.bias) return product;
-  return g.node('Add', [product, bias()], {}, `${node}/bias`);
+  return g.node('Add', [product, stored(g, map, 'bias', [columns], fused)], {}, `${node}/bias`);
 }
+
+/** Its weights or biases. */
+function stored(
+  g: WeightGraph,
+  map: Linear,
+  kind: 'weight' | 'bias',
+  dims: readonly number[],
+  fused?: Fused,
+): string {
+  if (kind === 'bias' && map.biasName !== undefined) return g.weight(g.prefix + map.biasName, dims);
+  const { index = 0, count = 0, [kind]: tensor } = map.stack ?? {};
+  const stack = tensor === undefined ? undefined : { tensor: g.prefix + tensor, index, count };
+  const factors = map.factors && g.prefix + map.factors;
+  const name = `${moduleOf(g, map)}${map.isJoined ? '_' : '.'}${kind}`;
+  return g.weight(name, dims, { ...map, factors, ...(map.part && fused), stack });
+}
+
+const moduleOf = (g: WeightGraph, { name, isFullName }: Pick<Linear, 'name' | 'isFullName'>) =>
+  isFullName ? name : g.prefix + name;
 
 /** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number, heads = 1): string {
-  const { kind, name, epsilon, affine, centre, withoutBias, isByHead, isShared, isFullName } = parts;
-  const module = isFullName ? name : g.prefix + name;
+  const { kind, epsilon, affine, centre, withoutBias, isByHead, isShared } = parts;
+  const module = moduleOf(g, parts);
   if (isByHead) {
     const normal = norm(g, { ...parts, affine: false, isByHead: false }, x, width);
     return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width])]);
@@ -74,6 +87,9 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   const attributes = { axis: -1, epsilon: { float: epsilon } };
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
 }
+
+/** Behind all tokens, or all features. */
+export const END = 2 ** 31 - 1;
 
 /** Whether it is a mixture of experts. */
 export function isMixture(mlp: Block['mlp']): mlp is Mixture {
@@ -96,12 +112,25 @@ export function* mlpTerms(
   if (!isMixture(parts)) return yield mlp(g, parts, x, hidden, ffn);
   const { shared, expert } = parts;
   if (shared) {
-    const share = g.node('Sigmoid', [linear(g, shared.gate, x, hidden, 1)]);
+    const share = shared.gate && g.node('Sigmoid', [linear(g, shared.gate, x, hidden, 1)]);
     yield mlp(g, shared.mlp, x, hidden, ffn, share);
   }
   const shares = sharesOf(g, parts, x, hidden, experts.length);
-  for (const [e, neurons] of experts.entries())
-    yield g.sharing(shareOf(parts, experts), () => mlp(g, expert(e), x, hidden, neurons, shares[e]));
+  const areAlike = experts.every((neurons) => neurons === experts[0]);
+  for (const [e, neurons] of experts.entries()) {
+    const own = areAlike ? expert(e) : unstacked(expert(e));
+    const built = () => [
+      mlp(g, { ...own, down: { ...own.down, bias: false } }, x, hidden, neurons, shares[e]),
+      ...(own.down.bias ? [g.node('Mul', [shares[e], stored(g, own.down, 'bias', [hidden])])] : []),
+    ];
+    yield* g.sharing(shareOf(parts, experts), built);
+  }
+}
+
+/** With tensors of its own. */
+function unstacked({ up, gate, down, ...others }: Mlp): Mlp {
+  const apart = (map: Linear) => ({ ...map, stack: undefined });
+  return { ...others, up: apart(up), gate: gate && apart(gate), down: apart(down) };
 }
 
 /**
@@ -111,28 +140,52 @@ export function* mlpTerms(
  *   of a token as it gives.
  */
 function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number, share?: string): string {
-  const { up, gate, down, activation } = parts;
-  const wide = (map: Linear) => linear(g, map, x, hidden, ffn, { widths: [ffn, ffn] });
-  const inner = gate ? g.node('Mul', [activation(g, wide(gate)), wide(up)]) : activation(g, wide(up));
+  const { up, gate, down, activation, raised = (_, y) => y } = parts;
+  const wide = (map: Linear) => linear(g, map, x, hidden, ffn, { widths: [ffn, ffn], kvHeads: ffn });
+  const inner = gate
+    ? g.node('Mul', [activation(g, wide(gate)), raised(g, wide(up))])
+    : activation(g, wide(up));
   return linear(g, down, share === undefined ? inner : g.node('Mul', [inner, share]), ffn, hidden);
 }
 
 /** Of each expert the share of every token, [batch, tokens, 1]: 0 of those that do not pass it. */
 function sharesOf(
   g: WeightGraph,
-  { router, chosen, isNormalised }: Mixture,
+  { router, chosen, areSigmoids, correction, groups, isNormalised, scale }: Routing,
   x: string,
   hidden: number,
   experts: number,
 ): string[] {
-  const all = g.node('Softmax', [linear(g, router, x, hidden, experts)], { axis: -1 });
-  const [largest, places] = g.split('TopK', [all, g.integers([chosen])], { axis: -1 }, 2);
-  const shares = isNormalised
-    ? g.node('Div', [largest, g.node('ReduceSum', [largest, g.integers([-1])], { keepdims: 1 })])
-    : largest;
+  const given = linear(g, router, x, hidden, experts);
+  const all = areSigmoids ? g.node('Sigmoid', [given]) : g.node('Softmax', [given], { axis: -1 });
+  const corrected = correction
+    ? g.node('Add', [all, g.weight(g.prefix + correction.name, correction.dims)])
+    : all;
+  const open = groups ? inGroups(g, corrected, groups) : corrected;
+  const [largest, places] = g.split('TopK', [open, g.integers([chosen])], { axis: -1 }, 2);
+  const own = correction ? g.node('GatherElements', [all, places], { axis: -1 }) : largest;
+  const total = () => g.node('ReduceSum', [own, g.integers([-1])], { keepdims: 1 });
+  const shares = scaled(g, isNormalised ? g.node('Div', [own, total()]) : own, scale);
   const none = g.node('Mul', [all, g.scalar(0)]);
-  const own = g.node('ScatterElements', [none, places, shares], { axis: -1 });
-  return experts === 1 ? [own] : g.split('Split', [own], { axis: -1 }, experts);
+  const placed = g.node('ScatterElements', [none, places, shares], { axis: -1 });
+  return experts === 1 ? [placed] : g.split('Split', [placed], { axis: -1 }, experts);
+}
+
+/** Shares of the experts of the best groups, and 0 of others. */
+function inGroups(
+  g: WeightGraph,
+  shares: string,
+  { count, chosen, best }: NonNullable<Routing['groups']>,
+): string {
+  const grouped = g.node('Reshape', [shares, g.integers([0, 0, count, -1])]);
+  const [largest] = g.split('TopK', [grouped, g.integers([best])], { axis: -1 }, 2);
+  const sums = g.node('ReduceSum', [largest, g.integers([-1])], { keepdims: 0 });
+  const [some, places] = g.split('TopK', [sums, g.integers([chosen])], { axis: -1 }, 2);
+  const none = g.node('Mul', [sums, g.scalar(0)]);
+  const ones = g.node('Add', [g.node('Mul', [some, g.scalar(0)]), g.scalar(1)]);
+  const open = g.node('ScatterElements', [none, places, ones], { axis: -1 });
+  const left = g.node('Mul', [grouped, g.node('Unsqueeze', [open, g.integers([3])])]);
+  return g.node('Reshape', [left, g.integers([0, 0, -1])]);
 }
 
 /** x times a factor, if there is one. */
@@ -172,31 +225,41 @@ export interface Context {
   extend?(kind: 'key' | 'value', value: string): string;
 }
 
-/** Of each query and key head, and of each value head. @param headDim  of the description */
+/** Features that heads have where none were taken away. */
+export type HeadDims = Pick<Description, 'headDim' | 'keyDim'>;
+
+/** Of each query and key head, and of each value head. @param dense  of the description */
 export function featuresOf(
-  { keyDim, valueDim }: BlockSizes,
-  headDim: number,
+  { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'>,
+  dense: HeadDims,
 ): { readonly keyDim: number; readonly valueDim: number } {
-  return { keyDim: keyDim ?? headDim, valueDim: valueDim ?? headDim };
+  return { keyDim: keyDim ?? dense.keyDim ?? dense.headDim, valueDim: valueDim ?? dense.headDim };
 }
 
 export function attention(
   g: WeightGraph,
   parts: Block['attention'],
   x: string,
-  { hidden, headDim, sizes: dense }: Pick<Description, 'hidden' | 'headDim' | 'sizes'>,
+  { hidden, headDim, keyDim: denseKeyDim, sizes: dense }: Pick<Description, 'hidden' | 'sizes'> & HeadDims,
   sizes: BlockSizes,
   context: Context,
 ): string {
   const { heads, kvHeads } = sizes;
-  const { keyDim, valueDim } = featuresOf(sizes, headDim);
-  const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, scale, cap } = parts;
-  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch } = parts;
+  const { keyDim, valueDim } = featuresOf(sizes, { headDim, keyDim: denseKeyDim });
+  const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, latent, scale, cap } = parts;
+  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch, sinks } = parts;
   const isWhole = heads === dense.heads;
-  const fused = { widths: [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim], kvHeads };
+  const given = latent
+    ? compressed(g, latent, { x, asking: context.asking?.(x) ?? x, hidden, shared: rope!.dims })
+    : { q: { x: context.asking?.(x) ?? x, width: hidden }, k: { x, width: hidden }, v: { x, width: hidden } };
+  const ownKeys = latent ? keyDim - rope!.dims : keyDim;
+  const fused = {
+    widths: [latent ? 0 : heads * keyDim, kvHeads * ownKeys, kvHeads * valueDim],
+    kvHeads,
+  };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
-    const tokens = label === 'q' ? (context.asking?.(x) ?? x) : x;
-    const mapped = linear(g, qkv(label), tokens, hidden, count * features, fused);
+    const { x: tokens, width } = given[label];
+    const mapped = linear(g, qkv(label), tokens, width, count * features, fused);
     const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * features) : mapped;
     const bounded = clip === undefined ? flat : g.node('Clip', [flat, g.scalar(-clip), g.scalar(clip)]);
     const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, features])]);
@@ -204,7 +267,19 @@ export function attention(
     return g.node('Transpose', [normed], { perm: [0, 2, 1, 3] }); // [batch, heads, tokens, features]
   };
   const turned = (label: 'q' | 'k', count: number, headNorm?: Norm) => {
-    const value = split(label, count, keyDim, areNormsBehind ? undefined : headNorm);
+    const features = label === 'q' ? keyDim : ownKeys;
+    const value = split(label, count, features, areNormsBehind ? undefined : headNorm);
+    if ('shared' in given) {
+      const end = (of: string) => turn(g, of, rope!, rope!.dims, context);
+      const own = label === 'q' ? slice(g, value, 0, ownKeys) : value;
+      // Of keys all heads have the same.
+      const none = () => g.node('Mul', [slice(g, value, 0, 1), g.scalar(0)]);
+      const last =
+        label === 'q'
+          ? end(slice(g, value, ownKeys, END))
+          : g.node('Add', [none(), end(g.node('Unsqueeze', [given.shared, g.integers([1])]))]);
+      return g.node('Concat', [own, last], { axis: -1 });
+    }
     const placed = rope ? turn(g, value, rope, keyDim, context) : value;
     return headNorm && areNormsBehind ? norm(g, headNorm, placed, keyDim) : placed;
   };
@@ -229,10 +304,43 @@ export function attention(
     ways && away(g, ways, { queries, keys: turnedKeys, products, scale, hidden, heads, keyDim }, context),
     context.mask?.(window, isCausal),
   ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
-  const weights = g.node('Softmax', [scores], { axis: -1 });
+  const weights =
+    sinks === undefined ? g.node('Softmax', [scores], { axis: -1 }) : sunk(g, sinks, scores, heads);
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
   return linear(g, out, flat, heads * valueDim, hidden);
+}
+
+/** Features `from` to before `to`. */
+function slice(g: WeightGraph, x: string, from: number, to: number, step = 1): string {
+  const bounds = [from, to, -1, ...(step === 1 ? [] : [step])];
+  return g.node('Slice', [x, ...bounds.map((number) => g.integers([number]))]);
+}
+
+/** What queries, keys and values are made of, and the features, so many, that all keys share. */
+function compressed(
+  g: WeightGraph,
+  { query, keys }: Latent,
+  of: { readonly x: string; readonly asking: string; readonly hidden: number; readonly shared: number },
+) {
+  const { x, asking, hidden, shared } = of;
+  const asked = query && norm(g, query.norm, linear(g, query.map, asking, hidden, query.width), query.width);
+  const both = linear(g, keys.map, x, hidden, keys.width + shared);
+  const own = { x: norm(g, keys.norm, slice(g, both, 0, keys.width), keys.width), width: keys.width };
+  return {
+    q: { x: asked ?? asking, width: query?.width ?? hidden },
+    k: own,
+    v: own,
+    shared: slice(g, both, keys.width, END),
+  };
+}
+
+/** Shares of what is seen, beside that of nothing. */
+function sunk(g: WeightGraph, sinks: string, scores: string, heads: number): string {
+  const own = g.weight(g.prefix + sinks, [heads, 1, 1], { made: { shape: [heads], of: (data) => data } });
+  const nothing = g.node('Add', [g.node('Mul', [slice(g, scores, 0, 1), g.scalar(0)]), own]);
+  const all = g.node('Softmax', [g.node('Concat', [nothing, scores], { axis: -1 })], { axis: -1 });
+  return slice(g, all, 1, END);
 }
 
 /** What comes of the tokens around each one, of those that ask. */
@@ -403,15 +511,11 @@ function squaresApart(g: WeightGraph, side: number): string {
 function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, context: Context): string {
   const { dims, pairsNeighbours } = rope;
   const { cos, sin } = context.turns!(rope);
-  const features = (x: string, from: number, to: number, step = 1) => {
-    const bounds = [from, to, -1, ...(step === 1 ? [] : [step])];
-    return g.node('Slice', [x, ...bounds.map((number) => g.integers([number]))]);
-  };
   const joined = (...pieces: string[]) => g.node('Concat', pieces, { axis: -1 });
-  const given = dims < headDim ? features(value, 0, dims) : value;
-  const part = pairsNeighbours ? joined(features(given, 0, dims, 2), features(given, 1, dims, 2)) : given;
-  const negated = g.node('Neg', [features(part, dims / 2, dims)]);
-  const swapped = joined(negated, features(part, 0, dims / 2));
+  const given = dims < headDim ? slice(g, value, 0, dims) : value;
+  const part = pairsNeighbours ? joined(slice(g, given, 0, dims, 2), slice(g, given, 1, dims, 2)) : given;
+  const negated = g.node('Neg', [slice(g, part, dims / 2, dims)]);
+  const swapped = joined(negated, slice(g, part, 0, dims / 2));
   const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);
-  return dims < headDim ? joined(result, features(value, dims, headDim)) : result;
+  return dims < headDim ? joined(result, slice(g, value, dims, headDim)) : result;
 }

@@ -1,7 +1,9 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
-// and 4, GLM-4, ERNIE 4.5, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3. SmolLM, SmolLM2 and Falcon 3 call themselves
+// and 4, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
+import { xielu } from './activation.ts';
+import { slopesBelow } from './alibi.ts';
 import {
   type Conventions,
   common,
@@ -12,14 +14,18 @@ import {
   rmsNorm,
   unsupported,
 } from './config.ts';
-import { BEFORE, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
+import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
+import { latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
-import type { Architecture, Config, Stretch } from './types.ts';
+import type { Architecture, Config, Mlp, OwnActivation, Stretch } from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
-interface Kind extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind'> {
+interface Kind
+  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks'> {
+  /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
+  readonly config?: (config: Config) => Config;
   /** Names of fields of config.json, where these are others, and that of what norms add. */
   readonly fields?: Conventions['names'];
   readonly epsilonField?: string;
@@ -28,7 +34,7 @@ interface Kind extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms'
   readonly outBias: (config: Config) => boolean;
   readonly mlpBias: (config: Config) => boolean;
   /** Normalises queries and keys over each head's features. */
-  readonly headNorm?: true;
+  readonly headNorm?: boolean | ((config: Config) => boolean);
   /** Embeddings, scores, what is added and logits have factors of their own. */
   readonly multipliers?: (
     config: Config,
@@ -36,6 +42,19 @@ interface Kind extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms'
   ) => Multipliers;
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: true;
+  /** Tensors that hold nothing. */
+  readonly ignored?: RegExp;
+  /** Blocks have one more behind them, of which transformers makes nothing. */
+  readonly hasMore?: true;
+  /** Queries, keys and values are made of fewer features. */
+  readonly isLatent?: true;
+  /** Factors of where keys are, in the place of rotary positions, by config.json as it is. */
+  readonly slopes?: (config: Config, heads: number) => (() => Float32Array) | undefined;
+  /** Whether output weights are made of length 1. */
+  readonly isNormalised?: (config: Config) => boolean;
+  readonly ownActivation?: (config: Config) => GatedBlocks['ownActivation'];
+  /** Gated MLPs with bounds, of a function of their own. */
+  readonly does?: (config: Config) => Pick<Mlp, 'activation' | 'raised'>;
   /** It has no field for the features of a head, or transformers makes what they become as wide as the stream. */
   readonly dividesHidden?: true;
   /** Part of a head's features that is turned, where config.json does not say it. Absent where all are. */
@@ -84,6 +103,38 @@ const GLM: Kind = {
   kvHeads: 2,
   headDim: 128,
   epsilon: 1.5625e-7,
+};
+
+const ERNIE: Kind = {
+  qkvBias: useBias,
+  outBias: useBias,
+  mlpBias: useBias,
+  pairsNeighbours: true,
+  epsilon: 1e-5,
+  base: 5e5,
+  tied: true,
+};
+
+const GRANITE: Kind = {
+  qkvBias: attentionBias,
+  outBias: attentionBias,
+  mlpBias,
+  multipliers: (config) => ({
+    embedding: positive(config, 'embedding_multiplier', 1),
+    scores: positive(config, 'attention_multiplier', 1),
+    added: positive(config, 'residual_multiplier', 1),
+    logits: 1 / positive(config, 'logits_scaling', 1),
+  }),
+};
+const GRANITE_MIXTURE: Kind = { ...GRANITE, mlpBias: no, hasExperts: true, dividesHidden: true };
+
+const DEEPSEEK: Kind = {
+  qkvBias: no,
+  outBias: attentionBias,
+  mlpBias: no,
+  hasExperts: true,
+  hasMore: true,
+  isLatent: true,
 };
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -147,16 +198,48 @@ const KINDS: Readonly<Record<string, Kind>> = {
     base: 2e6,
     tied: true,
   },
-  granite: {
+  granite: GRANITE,
+  granitemoe: GRANITE_MIXTURE,
+  granitemoeshared: GRANITE_MIXTURE,
+  granitemoehybrid: {
+    ...GRANITE,
+    mlpBias: no,
+    fields: { ffn: 'shared_intermediate_size' },
+    names: {
+      gate: 'shared_mlp.input_linear',
+      up: 'shared_mlp.input_linear',
+      down: 'shared_mlp.output_linear',
+    },
+    fused: { mlp: true },
+    turns: hybridTurns,
+    dividesHidden: true,
+  },
+  deepseek_v2: DEEPSEEK,
+  deepseek_v3: DEEPSEEK,
+  glm4_moe: {
     qkvBias: attentionBias,
-    outBias: attentionBias,
-    mlpBias,
-    multipliers: (config) => ({
-      embedding: positive(config, 'embedding_multiplier', 1),
-      scores: positive(config, 'attention_multiplier', 1),
-      added: positive(config, 'residual_multiplier', 1),
-      logits: 1 / positive(config, 'logits_scaling', 1),
-    }),
+    outBias: no,
+    mlpBias: no,
+    headNorm: (config) => flag(config, 'use_qk_norm', false),
+    hasExperts: true,
+    hasMore: true,
+    portion: 0.5,
+    kvHeads: 8,
+    epsilon: 1e-5,
+  },
+  gpt_oss: {
+    qkvBias: (config) => flag(config, 'attention_bias', true),
+    outBias: (config) => flag(config, 'attention_bias', true),
+    mlpBias: no,
+    hasExperts: true,
+    does: bounded,
+    sinks: 'self_attn.sinks',
+    rope: ossRope,
+    window: ossWindow,
+    kvHeads: 8,
+    headDim: 64,
+    epsilon: 1e-5,
+    base: 150_000,
   },
   minicpm: {
     qkvBias: attentionBias,
@@ -235,21 +318,62 @@ const KINDS: Readonly<Record<string, Kind>> = {
     epsilon: 1e-5,
   },
   glm: { ...GLM, dividesHidden: true },
+  chatglm: {
+    config: chatConfig,
+    fields: { blocks: 'num_layers', positions: 'seq_length', ffn: 'ffn_hidden_size' },
+    qkvBias: (config) => flag(config, 'add_qkv_bias', false) || flag(config, 'add_bias_linear', true),
+    outBias: (config) => flag(config, 'add_bias_linear', true),
+    mlpBias: (config) => flag(config, 'add_bias_linear', true),
+    names: {
+      prefix: 'transformer.',
+      blocks: 'encoder.layers',
+      qkv: () => 'self_attention.query_key_value',
+      out: 'self_attention.dense',
+      gate: 'mlp.dense_h_to_4h',
+      up: 'mlp.dense_h_to_4h',
+      down: 'mlp.dense_4h_to_h',
+      tokens: 'embedding.word_embeddings',
+      last: 'encoder.final_layernorm',
+      output: 'transformer.output_layer',
+    },
+    fused: { qkv: 'whole', mlp: true },
+    epsilonField: 'layernorm_epsilon',
+    epsilon: 1e-5,
+    portion: 0.5,
+    pairsNeighbours: true,
+    dividesHidden: true,
+  },
+  baichuan: {
+    config: baichuanConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    names: { qkv: () => 'self_attn.W_pack' },
+    fused: { qkv: 'whole' },
+    slopes: baichuanSlopes,
+    isNormalised: (config) => config.z_loss_weight !== undefined,
+    dividesHidden: true,
+  },
+  apertus: {
+    config: (config) => ({ ...config, hidden_act: isXielu(config) ? undefined : config.hidden_act }),
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    isPlain: true,
+    norms: { before: { attention: 'attention_layernorm', mlp: 'feedforward_layernorm' } },
+    headNorm: true,
+    ownActivation: (config) => (isXielu(config) ? xieluIn : undefined),
+    ignored: /rotary_emb\.inv_freq$|act_fn\.(beta|eps)$/,
+    rope: apertusRope,
+    epsilon: 1e-5,
+    base: 12e6,
+  },
   glm4: {
     ...GLM,
     norms: { ...BEFORE, after: { attention: 'post_self_attn_layernorm', mlp: 'post_mlp_layernorm' } },
   },
-  ernie4_5: {
-    qkvBias: useBias,
-    outBias: useBias,
-    mlpBias: useBias,
-    pairsNeighbours: true,
-    kvHeads: 2,
-    headDim: 128,
-    epsilon: 1e-5,
-    base: 5e5,
-    tied: true,
-  },
+  ernie4_5: { ...ERNIE, kvHeads: 2, headDim: 128 },
+  ernie4_5_moe: { ...ERNIE, hasExperts: true, kvHeads: 4 },
   helium: {
     qkvBias: attentionBias,
     outBias: no,
@@ -281,29 +405,38 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
 export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
-  describe(config, modelType) {
+  describe(given, modelType) {
     const kind = KINDS[modelType];
-    if (!kind.hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
-    const { headNorm, turns, window, mustDivide, dividesHidden, portion, pairsNeighbours } = kind;
+    const config = kind.config?.(given) ?? given;
+    const counted = modelType === HYBRID ? 'num_local_experts' : 'num_experts';
+    if (!kind.hasExperts && Number(config[counted] ?? (modelType === HYBRID ? 8 : 0)) > 0)
+      throw unsupported(modelType, counted);
+    const { turns, window, mustDivide, dividesHidden, portion, pairsNeighbours } = kind;
+    const headNorm = typeof kind.headNorm === 'function' ? kind.headNorm(config) : kind.headNorm;
     const { base, activation, tied } = common(config, modelType, {
       names: kind.fields,
       activation: kind.activation ?? 'silu',
       tied: kind.tied ?? false,
-      headDim: givenHeadDim(config) ?? kind.headDim,
+      headDim: kind.isLatent ? integer(config, 'v_head_dim', 128) : (givenHeadDim(config) ?? kind.headDim),
     });
     const { headDim, maxPositions, sizes } = base;
     const theta = { theta: 'rope_theta', base: kind.base };
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
     const ropes = kind.rope?.(config, headDim) ?? config;
-    const rope =
-      portion === undefined
+    const latent = kind.isLatent && latentAttention(config, { modelType, maxPositions, ...theta });
+    const rope = latent
+      ? latent.rope
+      : portion === undefined
         ? wholeRopeOf(ropes, rotary)
         : ropeOf(ropes, { ...rotary, portion: positive(config, 'partial_rotary_factor', portion) });
     const epsilon = positive(config, kind.epsilonField ?? 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const factors = kind.multipliers?.(config, base);
     const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
+    const slopes = kind.slopes?.(given, sizes.heads);
+    const does = kind.does?.(config) ?? { activation };
     const experts =
-      kind.hasExperts && mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, activation);
+      kind.hasExperts &&
+      mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config));
     const parts = {
       norm: (name: string) => rmsNorm(name, epsilon),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
@@ -314,24 +447,33 @@ export const llama: Architecture = {
       headNorms: headNorm ? ('each' as const) : undefined,
       areNormsBehind: kind.areNormsBehind,
       gain: factors?.added,
-      scale: factors?.scores ?? headDim ** -0.5,
+      sinks: kind.sinks,
+      latent: latent ? latent.parts : undefined,
+      scale: latent ? latent.scale : (factors?.scores ?? headDim ** -0.5),
       stretch: kind.stretch?.(ropes),
-      rope: (i: number) => (turns?.(config, i) === false ? undefined : rope),
+      rope: (i: number) => (slopes || turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
       activation,
-      mixture: experts?.mixture,
+      ownActivation: kind.ownActivation?.(config),
+      slopes,
+      mixture: experts ? experts.mixture : undefined,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
-      sizesOf: experts?.sizesOf,
+      keyDim: latent ? latent.keyDim : undefined,
+      sizesOf: experts ? experts.sizesOf : undefined,
+      ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
-      head: { ...model.head, scale: factors?.logits },
+      head: { ...model.head, scale: factors?.logits, isNormalised: kind.isNormalised?.(config) },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: {
         ...base.fields,
-        ...experts?.fields,
-        heads: rope.long || dividesHidden ? undefined : { ...HEAD_FIELDS, mustDivide },
+        ...(experts ? experts.fields : {}),
+        heads:
+          rope.long || dividesHidden
+            ? undefined
+            : { ...HEAD_FIELDS, headDim: latent ? undefined : HEAD_FIELDS.headDim, mustDivide },
       },
     };
   },
@@ -392,4 +534,102 @@ function smolTurns(config: Config, i: number): boolean {
   const turns = config.no_rope_layers; // 1 where there are some, in spite of the name
   if (Array.isArray(turns)) return Boolean(turns[i]);
   return (i + 1) % integer(config, 'no_rope_layer_interval', 4) !== 0;
+}
+
+/** Old frequencies, and what is behind so many blocks. */
+function behind(blocks: number): RegExp {
+  return new RegExp(`${FREQUENCIES.source}|\\blayers\\.${blocks}\\.`);
+}
+
+const HYBRID = 'granitemoehybrid';
+
+/** Whether there are rotary positions, in a model of attention alone. */
+function hybridTurns(config: Config, i: number): boolean {
+  const types = config.layer_types ?? config.layers_block_type;
+  if (!Array.isArray(types) || types[i] !== 'attention')
+    throw unsupported(HYBRID, 'blocks of mamba (layer_types)');
+  return config.position_embedding_type === 'rope';
+}
+
+/** What counts where config.json says nothing of them. */
+const OSS_ROPE = {
+  rope_type: 'yarn',
+  factor: 32,
+  beta_fast: 32,
+  beta_slow: 1,
+  truncate: false,
+  original_max_position_embeddings: 4096,
+};
+function ossRope(config: Config): Config {
+  const isSaid = Object.keys(ropeSettings(config)).length > 0;
+  return isSaid ? config : { ...config, rope_parameters: OSS_ROPE };
+}
+
+/** Every second block sees everything. */
+function ossWindow(config: Config, i: number): number | undefined {
+  const sliding_window = config.sliding_window ?? 128;
+  return slidingWindow({ ...config, sliding_window }, i, () => i % 2 === 0);
+}
+
+/** g·σ(αg)·(u + 1), where g is at most as large as a limit, and u between both. */
+function bounded(config: Config): Pick<Mlp, 'activation' | 'raised'> {
+  const [alpha, limit] = [positive(config, 'swiglu_alpha', 1.702), positive(config, 'swiglu_limit', 7)];
+  return {
+    activation: (g, x) => {
+      const gate = g.node('Min', [x, g.scalar(limit)]);
+      return g.node('Mul', [gate, g.node('Sigmoid', [g.node('Mul', [gate, g.scalar(alpha)])])]);
+    },
+    raised: (g, x) => {
+      const up = g.node('Clip', [x, g.scalar(-limit), g.scalar(limit)]);
+      return g.node('Add', [up, g.scalar(1)]);
+    },
+  };
+}
+
+const isXielu = ({ hidden_act: name }: Config) => name == null || name === 'xielu';
+
+/** Of a block, with the two factors that it has learned. */
+function xieluIn(named: (name: string) => string): OwnActivation {
+  const [above, below] = ['alpha_p', 'alpha_n'].map((name) => named(`mlp.act_fn.${name}`));
+  return (g, x) => xielu(g, x, g.weight(g.prefix + above, [1]), g.weight(g.prefix + below, [1]));
+}
+
+/** What counts where config.json says nothing of them. */
+const APERTUS_ROPE = {
+  rope_type: 'llama3',
+  rope_theta: 12e6,
+  factor: 8,
+  original_max_position_embeddings: 8192,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+};
+function apertusRope(config: Config): Config {
+  const isSaid = Object.keys(ropeSettings(config)).length > 0;
+  return isSaid ? config : { ...config, rope_parameters: APERTUS_ROPE };
+}
+
+/** ChatGLM's fields by the names that others have for them. */
+function chatConfig(config: Config): Config {
+  if (config.padded_vocab_size == null) throw unsupported('chatglm', 'the first ChatGLM-6B');
+  if (!flag(config, 'rmsnorm', true)) throw unsupported('chatglm', 'rmsnorm false');
+  if (!flag(config, 'post_layer_norm', true)) throw unsupported('chatglm', 'post_layer_norm false');
+  if (flag(config, 'apply_residual_connection_post_layernorm', false))
+    throw unsupported('chatglm', 'apply_residual_connection_post_layernorm');
+  const isShared = flag(config, 'multi_query_attention', false);
+  return {
+    ...config,
+    vocab_size: config.padded_vocab_size,
+    head_dim: config.kv_channels,
+    num_key_value_heads: isShared ? integer(config, 'multi_query_group_num', 1) : undefined,
+    rope_theta: 10_000 * positive(config, 'rope_ratio', 1),
+  };
+}
+
+function baichuanConfig(config: Config): Config {
+  return { ...config, max_position_embeddings: config.max_position_embeddings ?? config.model_max_length };
+}
+
+/** The larger ones have no number of positions, but ALiBi. */
+function baichuanSlopes({ max_position_embeddings: positions }: Config, heads: number) {
+  return positions == null ? () => slopesBelow(heads) : undefined;
 }

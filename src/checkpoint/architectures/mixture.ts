@@ -1,32 +1,79 @@
-// Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE and Qwen3-MoE have them in the place of an MLP: each
-// expert a gated MLP of its own.
+// Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
+// GLM-4.5 (2508.06471), ERNIE 4.5, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
-import type { Activation } from './activation.ts';
-import { flag, integer, linear } from './config.ts';
-import type { BlockSizes, Config, Description, Mixture } from './types.ts';
+import { flag, integer, linear, positive, text, unsupported } from './config.ts';
+import type { BlockSizes, Config, Description, Linear, Mixture, Mlp, Routing } from './types.ts';
 
 /** What the model types do differently; numbers are those of transformers where config.json leaves them out. */
 interface Kind {
   /** Of the module in a block; experts' maps are called `gate`, `up` and `down` there. */
   readonly module: string;
-  readonly maps: Readonly<Record<'gate' | 'up' | 'down', string>>;
+  readonly maps: Readonly<Record<Label, string>>;
+  /** Of the router in the module. */
+  readonly router?: string;
+  /** Experts are in tensors of the module, one for `gate` and `up`, and one for `down`. */
+  readonly stacked?: {
+    readonly wide: string;
+    readonly down: string;
+    /** They are in × out, `gate` and `up` side by side for each neuron, and there are biases, of the router too. */
+    readonly isTurned?: boolean;
+  };
+  /** Their number and that of those that a token passes, by the fields that are named. */
   readonly experts: number;
   readonly chosen: number;
+  readonly counted?: readonly [experts: string, chosen: string];
   /** Absent where shares always sum to 1. */
-  readonly normalises?: 'norm_topk_prob';
-  /** Field of an expert's neurons. */
+  readonly normalises?: 'norm_topk_prob' | 'never';
+  /** Where config.json leaves that out. */
+  readonly isNormalised?: true;
+  readonly routing?: (config: Config, at: (name: string) => string) => Partial<Routing>;
+  /** Field of an expert's neurons, and what these are where it is missing. */
   readonly field: string;
-  /** That of what all tokens pass beside them. */
-  readonly sharedField?: string;
-  /** Some blocks may have an MLP for all tokens instead. */
-  readonly isSparse?: true;
+  readonly neurons?: number;
+  /** What all tokens pass beside them: its name in a block, and the field of its neurons, or of how many times those of an expert it has. */
+  readonly shared?: {
+    readonly name: string;
+    readonly field?: string;
+    readonly times?: readonly [field: string, otherwise: number];
+    /** A map of this name makes its share. */
+    readonly gate?: string;
+    /** Its maps, where `gate` and `up` are one tensor. */
+    readonly maps?: Readonly<Record<Label, string>>;
+  };
+  /** Which blocks have an MLP for all tokens instead. */
+  readonly denseBlocks?: (config: Config, blocks: number) => (i: number) => boolean;
 }
+
+type Label = 'gate' | 'up' | 'down';
 
 const MLP = {
   module: 'mlp',
   maps: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
   normalises: 'norm_topk_prob',
+} as const;
+
+const DEEPSEEK = {
+  ...MLP,
+  field: 'moe_intermediate_size',
+  shared: { name: 'mlp.shared_experts', times: ['n_shared_experts', 1] },
+  counted: ['n_routed_experts', 'num_experts_per_tok'],
+  denseBlocks: (config: Config) => {
+    const first = integer(config, 'first_k_dense_replace', DENSE[String(config.model_type)], 0);
+    return (i: number) => i < first;
+  },
+} as const;
+/** Blocks before those with experts. */
+const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, glm4_moe: 1 };
+
+const GRANITE = {
+  module: 'block_sparse_moe',
+  maps: { gate: 'input_linear', up: 'input_linear', down: 'output_linear' },
+  router: 'router.layer',
+  stacked: { wide: 'input_linear', down: 'output_linear' },
+  experts: 8,
+  chosen: 2,
+  field: 'intermediate_size',
 } as const;
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -43,10 +90,77 @@ const KINDS: Readonly<Record<string, Kind>> = {
     experts: 60,
     chosen: 4,
     field: 'moe_intermediate_size',
-    sharedField: 'shared_expert_intermediate_size',
-    isSparse: true,
+    shared: {
+      name: 'mlp.shared_expert',
+      field: 'shared_expert_intermediate_size',
+      gate: 'mlp.shared_expert_gate',
+    },
+    denseBlocks: blocksBetween,
   },
-  qwen3_moe: { ...MLP, experts: 128, chosen: 8, field: 'moe_intermediate_size', isSparse: true },
+  qwen3_moe: {
+    ...MLP,
+    experts: 128,
+    chosen: 8,
+    field: 'moe_intermediate_size',
+    denseBlocks: blocksBetween,
+  },
+  deepseek_v2: {
+    ...DEEPSEEK,
+    experts: 64,
+    chosen: 6,
+    normalises: 'never',
+    routing: greedyRouting,
+    shared: { ...DEEPSEEK.shared, times: ['n_shared_experts', 2] },
+  },
+  deepseek_v3: {
+    ...DEEPSEEK,
+    experts: 256,
+    chosen: 8,
+    isNormalised: true,
+    routing: (config, at) => sigmoidRouting(config, at, { groups: 8, chosen: 4, scale: 2.5 }),
+  },
+  glm4_moe: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 8,
+    isNormalised: true,
+    routing: (config, at) => sigmoidRouting(config, at, { groups: 1, chosen: 1, scale: 1 }),
+  },
+  ernie4_5_moe: {
+    module: 'mlp',
+    maps: MLP.maps,
+    experts: 64,
+    chosen: 6,
+    counted: ['moe_num_experts', 'moe_k'],
+    field: 'moe_intermediate_size',
+    shared: { name: 'mlp.shared_experts', times: ['moe_num_shared_experts', 2] },
+    routing: (config, at) => ({
+      correction: {
+        name: at('moe_statics.e_score_correction_bias'),
+        dims: [1, integer(config, 'moe_num_experts', 64)],
+      },
+    }),
+    denseBlocks: (config, blocks) => {
+      const start = integer(config, 'moe_layer_start_index', 1, 0);
+      const end = integer(config, 'moe_layer_end_index', -1, -1);
+      const every = integer(config, 'moe_layer_interval', 1);
+      return (i) => i < start || i > (end === -1 ? blocks - 1 : end) || (i + 1) % every !== 0;
+    },
+  },
+  granitemoe: GRANITE,
+  granitemoeshared: {
+    ...GRANITE,
+    shared: { name: 'shared_mlp', field: 'shared_intermediate_size', maps: GRANITE.maps },
+  },
+  gpt_oss: {
+    module: 'mlp',
+    maps: { gate: 'gate_up_proj', up: 'gate_up_proj', down: 'down_proj' },
+    router: 'router',
+    stacked: { wide: 'experts.gate_up_proj', down: 'experts.down_proj', isTurned: true },
+    experts: 128,
+    chosen: 4,
+    field: 'intermediate_size',
+  },
 };
 
 /** In all blocks; the largest models have some ten thousand. */
@@ -58,58 +172,131 @@ export interface Mixtures {
   readonly mixture: (i: number, named: (name: string) => string) => Mixture | undefined;
   readonly sizesOf: (i: number) => BlockSizes;
   /** Fields of config.json that say neurons. */
-  readonly fields: Pick<Description['fields'], 'experts' | 'shared'>;
+  readonly fields: Pick<Description['fields'], 'experts' | 'shared' | 'sharedTimes'>;
 }
 
-/** @param sizes  of a block with an MLP for all tokens */
+/**
+ * @param sizes  of a block with an MLP for all tokens
+ * @param does  what MLPs do with the neurons of their maps
+ */
 export function mixturesOf(
   config: Config,
   { modelType, blocks, sizes }: Pick<Description, 'modelType' | 'blocks' | 'sizes'>,
-  activation: Activation,
+  does: Pick<Mlp, 'activation' | 'raised'>,
+  hasBias = false,
 ): Mixtures {
-  const { module, maps, field, sharedField, normalises, isSparse, ...kind } = KINDS[modelType];
-  const key = config.num_experts == null ? 'num_local_experts' : 'num_experts';
-  const count = integer(config, key, kind.experts);
-  const chosen = integer(config, 'num_experts_per_tok', kind.chosen);
+  const kind = KINDS[modelType];
+  const { module, maps, router = 'gate', stacked, field, shared, normalises } = kind;
+  const usual = config.num_experts == null ? 'num_local_experts' : 'num_experts';
+  const [countKey, chosenKey] = kind.counted ?? [usual, 'num_experts_per_tok'];
+  const count = integer(config, countKey, kind.experts);
+  const chosen = integer(config, chosenKey, kind.chosen);
   if (chosen > count)
-    throw new InputError(
-      `config.json: "num_experts_per_tok" expected at most the ${count} experts, got ${chosen}`,
-    );
+    throw new InputError(`config.json: "${chosenKey}" expected at most the ${count} experts, got ${chosen}`);
   if (count * blocks > MOST_EXPERTS)
     throw new InputError(
       `config.json: at most ${MOST_EXPERTS} experts expected in all blocks, got ${count * blocks}`,
     );
-  const experts = new Array<number>(count).fill(integer(config, field));
-  const shared = sharedField && integer(config, sharedField);
-  const isNormalised = normalises === undefined || flag(config, normalises, false);
-  const isDense = isSparse ? denseBlocks(config, blocks) : () => false;
+  const neurons = integer(config, field, kind.neurons);
+  const experts = new Array<number>(count).fill(neurons);
+  const times = shared?.times && integer(config, ...shared.times);
+  const beside = shared && (shared.field ? integer(config, shared.field) : neurons * times!);
+  const isNormalised =
+    normalises === undefined ||
+    (normalises !== 'never' && flag(config, normalises, kind.isNormalised ?? false));
+  const isDense = kind.denseBlocks?.(config, blocks) ?? (() => false);
   return {
     mixture: (i, named) => {
       if (isDense(i)) return undefined;
       const at = (name: string) => named(`${module}.${name}`);
-      const mlp = (name: string) => ({
-        gate: linear(at(`${name}.${maps.gate}`), false),
-        up: linear(at(`${name}.${maps.up}`), false),
-        down: linear(at(`${name}.${maps.down}`), false),
-        activation,
+      const gated = (map: (label: Label) => Linear): Mlp => ({
+        gate: map('gate'),
+        up: map('up'),
+        down: map('down'),
+        ...does,
       });
+      const ofAll = shared && gated(sharedMap(named(shared.name), shared.maps ?? maps, hasBias));
+      const gate = shared?.gate;
       return {
-        router: linear(at('gate'), false),
-        expert: (e) => mlp(`experts.${e}`),
+        router: linear(at(router), stacked?.isTurned ?? false),
+        expert: (e) =>
+          gated((label) => {
+            const own = linear(at(`experts.${e}.${maps[label]}`), hasBias);
+            return stacked ? stackedMap(own, label, stacked, { at, index: e, count }) : own;
+          }),
         chosen,
         isNormalised,
-        shared: sharedField
-          ? { mlp: mlp('shared_expert'), gate: linear(at('shared_expert_gate'), false) }
-          : undefined,
+        ...kind.routing?.(config, at),
+        shared: ofAll && { mlp: ofAll, gate: gate === undefined ? undefined : linear(named(gate), false) },
       };
     },
-    sizesOf: (i) => (isDense(i) ? sizes : { ...sizes, ffn: shared || 0, experts }),
-    fields: { experts: field, shared: sharedField },
+    sizesOf: (i) => (isDense(i) ? sizes : { ...sizes, ffn: beside ?? 0, experts }),
+    fields: { experts: field, shared: shared && (shared.field ?? field), sharedTimes: times },
   };
 }
 
-/** Which blocks have an MLP for all tokens: those that are named, and of the others those between every so many. */
-function denseBlocks(config: Config, blocks: number): (i: number) => boolean {
+/** Of what all tokens pass: `gate` and `up` are parts of one tensor where they have one name. */
+function sharedMap(module: string, maps: Kind['maps'], hasBias: boolean) {
+  return (label: Label) => {
+    const isFused = label !== 'down' && maps.gate === maps.up;
+    return linear(`${module}.${maps[label]}`, hasBias, isFused ? { label } : undefined);
+  };
+}
+
+function stackedMap(
+  map: Linear,
+  label: Label,
+  { wide, down, isTurned = false }: NonNullable<Kind['stacked']>,
+  { at, index, count }: { at: (name: string) => string; index: number; count: number },
+): Linear {
+  const name = at(label === 'down' ? down : wide);
+  return {
+    ...map,
+    bias: isTurned,
+    transposed: !isTurned,
+    part: label === 'down' ? undefined : { label, byHeads: isTurned },
+    stack: { weight: isTurned ? name : `${name}.weight`, bias: `${name}_bias`, index, count },
+  };
+}
+
+/** As DeepSeek V2's experts are chosen. */
+function greedyRouting(config: Config): Partial<Routing> {
+  if (flag(config, 'norm_topk_prob', false)) throw unsupported('deepseek_v2', 'norm_topk_prob');
+  const method = text(config, 'topk_method', 'greedy');
+  const scale = positive(config, 'routed_scaling_factor', 1);
+  if (method === 'greedy') return { scale };
+  if (method !== 'group_limited_greedy') throw unsupported('deepseek_v2', `topk_method "${method}"`);
+  return { scale, groups: groupsIn(config, integer(config, 'n_group'), integer(config, 'topk_group'), 1) };
+}
+
+/** As those of DeepSeek V3 and GLM-4.5 are. */
+function sigmoidRouting(
+  config: Config,
+  at: (name: string) => string,
+  otherwise: { readonly groups: number; readonly chosen: number; readonly scale: number },
+): Partial<Routing> {
+  const groups = integer(config, 'n_group', otherwise.groups);
+  const chosen = integer(config, 'topk_group', otherwise.chosen);
+  const experts = integer(config, 'n_routed_experts', KINDS[String(config.model_type)]?.experts);
+  return {
+    areSigmoids: true,
+    correction: { name: at('gate.e_score_correction_bias'), dims: [experts] },
+    groups: groupsIn(config, groups, chosen, 2),
+    scale: positive(config, 'routed_scaling_factor', otherwise.scale),
+  };
+}
+
+function groupsIn(config: Config, count: number, chosen: number, best: 1 | 2): Routing['groups'] {
+  const experts = integer(config, 'n_routed_experts', KINDS[String(config.model_type)]?.experts);
+  if (experts % count !== 0 || experts / count < best || chosen > count)
+    throw new InputError(
+      `config.json: "n_group" expected to divide the ${experts} experts into at least topk_group, ${chosen}, got ${count}`,
+    );
+  return count === chosen ? undefined : { count, chosen, best };
+}
+
+/** Blocks with an MLP for all tokens: those that are named, and of the others those between every so many. */
+function blocksBetween(config: Config, blocks: number): (i: number) => boolean {
   const named = config.mlp_only_layers ?? [];
   const isBlock = (i: unknown) => Number.isInteger(i) && Number(i) >= 0 && Number(i) < blocks;
   if (!Array.isArray(named) || !named.every(isBlock))

@@ -16,7 +16,7 @@ import {
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
-import { featuresOf, isMixture, shareOf } from './layers.ts';
+import { featuresOf, type HeadDims, isMixture, shareOf } from './layers.ts';
 import { firstRelease, refusalOfJs } from './releases.ts';
 import type {
   BlockSizes,
@@ -61,8 +61,9 @@ export interface BlockMlp {
   /** The layer that reads its neurons, as the checkpoint calls it, without the prefix. */
   readonly layer: string;
   readonly neurons: number;
-  /** The field of config.json that says these, for all that have it; absent where none does. */
+  /** The field of config.json that says these, or one of so many parts of them, for all that have it; absent where none does. */
   readonly field?: string;
+  readonly times: number;
   /** Tokens that pass it, of all. */
   readonly share: number;
 }
@@ -83,6 +84,8 @@ export class LanguageModel {
   /** Of images and spectrograms: tokens of each; of waveforms those of ten seconds. */
   readonly maxPositions: number;
   readonly headDim: number;
+  /** Of queries and keys, where these are others than of values. */
+  readonly keyDim?: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
   readonly isEncoder: boolean;
   /** Side of its images, where it takes those of other sizes too. */
@@ -115,6 +118,7 @@ export class LanguageModel {
     this.vocabulary = description.vocabulary;
     this.maxPositions = description.maxPositions;
     this.headDim = description.headDim;
+    this.keyDim = description.keyDim;
     this.isEncoder = isEncoder(description.head);
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
@@ -330,7 +334,9 @@ export class LanguageModel {
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
     let saysNeurons = true;
-    for (const { field, neurons: count } of sizes.flatMap((size, i) => mlpsOf(this.#description, i, size))) {
+    const all = sizes.flatMap((size, i) => mlpsOf(this.#description, i, size));
+    for (const { field, neurons: given, times } of all) {
+      const count = given / times;
       if (field === undefined) saysNeurons &&= count === dense.ffn;
       else {
         if (count !== (neurons.get(field) ?? count)) differing.add(field);
@@ -341,14 +347,14 @@ export class LanguageModel {
     const reasons: string[] = [];
     const said = new Map<string, number>();
     for (const [field, count] of neurons) {
-      const value = fields.ffnOf ? fields.ffnOf(count) : count;
+      const value = fields.ffnOf ? fields.ffnOf(count) : Number.isInteger(count) ? count : undefined;
       if (value !== undefined) said.set(field, value);
       else reasons.push(`no ${field} is of ${count} neurons`);
     }
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
-    const areNarrow = sizes.some((size) => isNarrow(size, headDim));
+    const areNarrow = sizes.some((size) => isNarrow(size, this.#description));
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
     if (!sameHeads) reasons.push('blocks differ in their heads');
     else if (fewerHeads && !fields.heads && !areNarrow)
@@ -370,7 +376,7 @@ export class LanguageModel {
       fields.heads && {
         [fields.heads.heads]: first.heads,
         [fields.heads.kvHeads]: first.kvHeads,
-        [fields.heads.headDim]: headDim,
+        ...(fields.heads.headDim && { [fields.heads.headDim]: headDim }),
       };
     return {
       config: this.#withFields({ ...Object.fromEntries(said), ...heads }),
@@ -468,9 +474,9 @@ export function headsOf(
 }
 
 /** Whether queries and keys, or values, have fewer features than a head has. */
-export function isNarrow(sizes: BlockSizes, headDim: number): boolean {
-  const { keyDim, valueDim } = featuresOf(sizes, headDim);
-  return Math.min(keyDim, valueDim) < headDim;
+export function isNarrow(sizes: BlockSizes, dense: HeadDims): boolean {
+  const [own, all] = [featuresOf(sizes, dense), featuresOf({}, dense)];
+  return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
 }
 
 /** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
@@ -479,9 +485,10 @@ function heldFeatures(
   i: number,
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
   const { times, attention } = block(i);
-  const { rope, qNorm, kNorm, clip, ways } = attention;
-  const shared = times === undefined ? undefined : 'several layers have its weights';
-  const valueDim = clip === undefined ? shared : 'there are bounds of what heads read';
+  const { rope, qNorm, kNorm, clip, ways, sinks } = attention;
+  const shared = times !== undefined && 'several layers have its weights';
+  const whole = shared || (sinks !== undefined && 'what is seen shares with nothing') || undefined;
+  const valueDim = clip === undefined ? whole : 'there are bounds of what heads read';
   const products = ways ? 'there are scores of distances' : valueDim;
   const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
   return { keyDim, valueDim };
@@ -501,15 +508,16 @@ function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTe
 
 function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
   const { mlp } = block(i);
-  const ofAll = ({ down }: Mlp, field?: string): BlockMlp => {
-    return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, share: 1 };
+  const ofAll = ({ down }: Mlp, field?: string, times = 1): BlockMlp => {
+    return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, times, share: 1 };
   };
   if (!isMixture(mlp)) return [ofAll(mlp, fields.ffn)];
   const share = shareOf(mlp, experts);
   const own = experts.map((neurons, e): BlockMlp => {
-    return { name: expertName(e), layer: mlp.expert(e).down.name, neurons, field: fields.experts!, share };
+    const layer = mlp.expert(e).down.name;
+    return { name: expertName(e), layer, neurons, field: fields.experts!, times: 1, share };
   });
-  return mlp.shared ? [ofAll(mlp.shared.mlp, fields.shared!), ...own] : own;
+  return mlp.shared ? [ofAll(mlp.shared.mlp, fields.shared!, fields.sharedTimes), ...own] : own;
 }
 
 /** The MLP that all tokens pass, and expert e, in reports. */
@@ -549,14 +557,14 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
   for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
-  const { headDim } = description;
+  const features = featuresOf({}, description);
   const held = heldFeatures(description, i);
   for (const key of ['keyDim', 'valueDim'] as const) {
     const size = sizes[key];
-    if (size === undefined || size === headDim) continue;
-    check(key, size, headDim);
-    if (held[key])
-      throw new InputError(`${where}: "${key}" expected ${headDim}, as ${held[key]}, got ${size}`);
+    const all = features[key];
+    if (size === undefined || size === all) continue;
+    check(key, size, all);
+    if (held[key]) throw new InputError(`${where}: "${key}" expected ${all}, as ${held[key]}, got ${size}`);
   }
   const { heads, kvHeads } = sizes;
   // Heads that share keys and values go together, unless all do.

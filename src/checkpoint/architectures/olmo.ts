@@ -31,7 +31,7 @@ export const olmo: Architecture = {
     const norm = (name: string) => (isFirst ? layerNorm(name, EPSILON, false) : rmsNorm(name, epsilon));
     const kvHeads = integer(config, 'num_key_value_heads', sizes.heads);
     const experts = hasExperts
-      ? mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, activation)
+      ? mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, { activation })
       : undefined;
     const hasBias = !isExaone && flag(config, 'attention_bias', false);
     const parts = {

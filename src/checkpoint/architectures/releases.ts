@@ -5,13 +5,21 @@ import type { Config } from './types.ts';
 
 /** Of model types that the oldest release looked at (4.48) does not have: the first that does. */
 const SINCE: Readonly<Record<string, string>> = {
+  apertus: '4.56',
   arcee: '4.53',
+  deepseek_v2: '4.54',
+  deepseek_v3: '4.51',
   dinov3_vit: '4.56',
   ernie4_5: '4.54',
+  ernie4_5_moe: '4.54',
   exaone4: '4.54',
   gemma3: '4.50',
   gemma3_text: '4.50',
   glm4: '4.51.3',
+  glm4_moe: '4.54',
+  gpt_oss: '4.55',
+  granitemoehybrid: '4.53',
+  granitemoeshared: '4.49',
   helium: '4.49',
   hunyuan_v1_dense: '4.56',
   internvl: '4.52',
@@ -31,6 +39,8 @@ const OLDEST = '4.48';
 
 /** Those that come with code of their own. */
 const WITH_CODE: readonly string[] = [
+  'baichuan',
+  'chatglm',
   'exaone',
   'gte',
   'internlm2',
@@ -42,8 +52,18 @@ const WITH_CODE: readonly string[] = [
 
 /** Decoders that transformers.js has no class for. */
 const UNKNOWN_IN_JS: readonly string[] = [
+  'apertus',
+  'baichuan',
+  'chatglm',
+  'deepseek_v2',
+  'deepseek_v3',
+  'ernie4_5_moe',
   'exaone4',
   'glm4',
+  'glm4_moe',
+  'gpt_oss',
+  'granitemoe',
+  'granitemoeshared',
   'internlm2',
   'internlm3',
   'minicpm',

@@ -160,9 +160,13 @@ function yarn({ parameters, theta, dims, maxPositions }: Given) {
   return { scale, factor: yarnFactor(parameters, factor) };
 }
 
+export function yarnMagnitude(factor: number, scale: number): number {
+  return factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1;
+}
+
 function yarnFactor(parameters: Config, factor: number): number {
   if (parameters.attention_factor != null) return positive(parameters, 'attention_factor');
-  const magnitude = (scale: number) => (factor <= 1 ? 1 : 0.1 * scale * Math.log(factor) + 1);
+  const magnitude = (scale: number) => yarnMagnitude(factor, scale);
   if (!parameters.mscale || !parameters.mscale_all_dim) return magnitude(1);
   return magnitude(positive(parameters, 'mscale')) / magnitude(positive(parameters, 'mscale_all_dim'));
 }

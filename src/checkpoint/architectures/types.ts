@@ -1,6 +1,7 @@
 // The words in which architectures are described.
 
 import type { DataType } from '../../graph/dtype.ts';
+import type { GraphBuilder } from '../../graph/index.ts';
 import type { Activation } from './activation.ts';
 import type { Resampling } from './positions.ts';
 
@@ -36,7 +37,7 @@ export interface BlockSizes {
   readonly ffn: number;
   /** Of a mixture of experts: neurons of each. */
   readonly experts?: readonly number[];
-  /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`headDim`). */
+  /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`keyDim`, `headDim`). */
   readonly keyDim?: number;
   readonly valueDim?: number;
 }
@@ -55,8 +56,18 @@ export interface Linear {
   readonly isFullName?: boolean;
   /** Where the tensor holds several maps side by side along its out axis. */
   readonly part?: Part;
+  /** Where a tensor holds this one of several, the same of each expert. Of experts of different sizes each has tensors of its own. */
+  readonly stack?: Stack;
   /** A tensor of factors, one for each feature that it gives. A graph's map has them in it, and ones are written in their place. */
   readonly factors?: string;
+}
+
+/** Tensors of several maps, one behind the other on their first axis. */
+export interface Stack {
+  readonly weight: string;
+  readonly bias?: string;
+  readonly index: number;
+  readonly count: number;
 }
 
 /** Rotary positions: feature pair i of position p is turned by p · frequency i. */
@@ -139,7 +150,7 @@ export type Label = 'q' | 'k' | 'v';
 
 /**
  * One map of a fused tensor of q, k and v, or of gate and up: all columns of the first, then of the next; `byHeads` those that belong to the
- * first key-value head, then to the next.
+ * first key-value head, or neuron, then to the next.
  */
 export interface Part {
   readonly label: Label | 'gate' | 'up';
@@ -188,12 +199,16 @@ export interface Block {
     readonly clip?: number;
     /** Rotary positions of queries and keys. */
     readonly rope?: Rope;
+    /** What queries, keys and values are made of instead of the features of a block. */
+    readonly latent?: Latent;
     /** Factor of the scores. */
     readonly scale: number;
     /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
     readonly stretch?: Stretch;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
+    /** A tensor, heads: the score of nothing, which takes its share of what each query sees. */
+    readonly sinks?: string;
     /** What is added to the scores: for each head a factor of where the key is (ALiBi). */
     readonly slopes?: Slopes;
     /** What is added to them: for each head a number of a table for how far the key is (relative positions). */
@@ -227,9 +242,35 @@ export interface Around {
   readonly norm: Norm;
 }
 
+/**
+ * Fewer features (MLA, arXiv 2405.04434). Rotary positions are of the last features of each query head, and of those that all keys have in common
+ * behind their own: what is made with `keys`' features, beside them.
+ */
+export interface Latent {
+  /** Absent where queries are made of the features of a block. */
+  readonly query?: Compressed;
+  readonly keys: Compressed;
+}
+
+export interface Compressed {
+  readonly map: Linear;
+  readonly norm: Norm;
+  readonly width: number;
+}
+
 export interface Stretch {
   readonly beta: number;
   readonly positions: number;
+}
+
+/** One that may have weights of its own. */
+export type OwnActivation = (g: WeightBuilder, x: string) => string;
+
+/** What adds nodes and declares weights. */
+export interface WeightBuilder extends GraphBuilder {
+  /** Before the names of tensors. */
+  readonly prefix: string;
+  weight(tensor: string, dims: readonly number[]): string;
 }
 
 /** down(activation(up(x))). */
@@ -238,19 +279,31 @@ export interface Mlp {
   /** activation(gate(x)) · up(x) instead of activation(up(x)). */
   readonly gate?: Linear;
   readonly down: Linear;
-  readonly activation: Activation;
+  readonly activation: OwnActivation;
+  /** Where there is a gate: what becomes of up(x) before it. */
+  readonly raised?: Activation;
 }
 
-/** Experts of which each token passes those with the largest shares, which are a softmax of what the router gives. */
-export interface Mixture {
-  readonly router: Linear;
+/** Experts of which each token passes those with the largest shares. */
+export interface Mixture extends Routing {
   readonly expert: (e: number) => Mlp;
+  /** What all tokens pass beside them, times the sigmoid of `gate` where there is one. */
+  readonly shared?: { readonly mlp: Mlp; readonly gate?: Linear };
+}
+
+export interface Routing {
+  readonly router: Linear;
   /** Experts that a token passes. */
   readonly chosen: number;
-  /** Whether the shares of these sum to 1. */
+  /** Shares are sigmoids of what the router gives. Default: a softmax. */
+  readonly areSigmoids?: boolean;
+  /** A tensor that is added to shares for choosing alone, and its extents. */
+  readonly correction?: { readonly name: string; readonly dims: readonly number[] };
+  /** Experts come of those of so many groups, the ones whose best expert, or best two, have the largest shares. */
+  readonly groups?: { readonly count: number; readonly chosen: number; readonly best: 1 | 2 };
+  /** Whether the shares of these sum to 1, before they are times `scale`. */
   readonly isNormalised: boolean;
-  /** What all tokens pass beside them, times the sigmoid of `gate`. */
-  readonly shared?: { readonly mlp: Mlp; readonly gate: Linear };
+  readonly scale?: number;
 }
 
 /** What a token begins as: the sum of rows of tables. */
@@ -354,6 +407,8 @@ export interface VocabularyHead {
   readonly scale?: number;
   /** Bounds them, as `cap` those of attention. */
   readonly cap?: number;
+  /** The output weights of each score are made of length 1. */
+  readonly isNormalised?: boolean;
 }
 
 /** Of an encoder, in which every token sees every other: the features of all tokens, or the mean of what readouts make of some. */
@@ -399,6 +454,8 @@ export interface Description {
   readonly vocabulary: number;
   readonly maxPositions: number;
   readonly headDim: number;
+  /** Of queries and keys, where these are others. */
+  readonly keyDim?: number;
   readonly blocks: number;
   /** Every block as config.json has it. */
   readonly sizes: BlockSizes;
@@ -428,13 +485,15 @@ export interface Description {
     };
     /** What `ffn` says of so many neurons, where that is another number; nothing where it can say none. */
     readonly ffnOf?: (neurons: number) => number | undefined;
-    /** Of each expert, and of what all tokens pass beside them. */
+    /** Of each expert, and of what all tokens pass beside them; of the latter it may say a part, of which there are so many. */
     readonly experts?: string;
     readonly shared?: string;
+    readonly sharedTimes?: number;
     readonly heads?: {
       readonly heads: string;
       readonly kvHeads: string;
-      readonly headDim: string;
+      /** Absent where others say the features of heads. */
+      readonly headDim?: string;
       /** Whether transformers 5 wants their number to divide `hidden`, though nothing depends on it. */
       readonly mustDivide?: boolean;
     };

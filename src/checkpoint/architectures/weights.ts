@@ -25,6 +25,8 @@ export interface Fused {
 
 /** How a tensor has the columns of a map. */
 type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
+  /** The tensor that has it as one of several, on a first axis. */
+  readonly stack?: { readonly tensor: string; readonly index: number; readonly count: number };
   /** Where checkpoints need not have it. */
   readonly otherwise?: () => Float32Array;
   /** The tensor that it is read from, where that is another, which several share. */
@@ -66,7 +68,7 @@ export class WeightGraph extends GraphBuilder {
 
   weight(tensor: string, dims: readonly number[], stored: Stored = {}): string {
     const name = partName(tensor, stored);
-    const read = stored.from ?? tensor;
+    const read = stored.stack?.tensor ?? stored.from ?? tensor;
     this.parameters.set(name, { ...stored, name, tensor: read, dims, share: this.#share });
     const { factors } = stored;
     if (factors !== undefined) {
@@ -184,7 +186,13 @@ function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Param
 }
 
 /** The shape in the checkpoint. */
-export function shapeOf({ dims, transposed, widths, made }: Parameter): number[] {
+export function shapeOf(parameter: Parameter): number[] {
+  const { stack } = parameter;
+  return stack ? [stack.count, ...ownShape(parameter)] : ownShape(parameter);
+}
+
+/** Of one of those that a tensor has. */
+function ownShape({ dims, transposed, widths, made }: Parameter): number[] {
   if (made) return [...made.shape];
   if (dims.length > 2) return [...dims];
   const total = widths ? sum(widths) : dims.at(-1)!;
@@ -192,8 +200,17 @@ export function shapeOf({ dims, transposed, widths, made }: Parameter): number[]
   return transposed ? [total, dims[0]] : [dims[0], total];
 }
 
-function initialiser(parameter: Parameter, data: Float32Array, factors?: Float32Array): Tensor {
+/** Its part of the values of a tensor. */
+function ownOf(parameter: Parameter, all: Float32Array): Float32Array {
+  if (!parameter.stack) return all;
+  const size = elements(ownShape(parameter));
+  const from = parameter.stack.index * size;
+  return all.subarray(from, from + size);
+}
+
+function initialiser(parameter: Parameter, all: Float32Array, factors?: Float32Array): Tensor {
   const { name, dims, made } = parameter;
+  const data = ownOf(parameter, all);
   if (made) return { name, type: 'float32', dims, bytes: encode(made.of(data), 'float32') };
   const values = isAsStored(parameter) ? data : gather(data, parameter);
   if (factors) for (let at = 0; at < values.length; at++) values[at] *= factors[at % factors.length];
@@ -235,7 +252,8 @@ function gather(data: Float32Array, parameter: Parameter): Float32Array {
   return values;
 }
 
-function scatter(values: Float32Array, parameter: Parameter, data: Float32Array): void {
+function scatter(values: Float32Array, parameter: Parameter, all: Float32Array): void {
+  const data = ownOf(parameter, all);
   if (isAsStored(parameter)) {
     data.set(values);
     return;

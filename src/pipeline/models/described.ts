@@ -4,6 +4,7 @@ import {
   type BlockSizes,
   describe,
   featuresOf,
+  type HeadDims,
   headGroups,
   headsOf,
   type LanguageModel,
@@ -58,7 +59,7 @@ type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
 function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): Attention {
   const size = language.sizes[block];
-  const { keyDim, valueDim } = featuresOf(size, language.headDim);
+  const { keyDim, valueDim } = featuresOf(size, language);
   if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
     return { heads: headGroups(size) };
   return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim };
@@ -100,7 +101,7 @@ export function languageTerms(
     const tensors = [...language.blockTensors(checkpoint, block, sizes).values()];
     if (of === 'params') return valuesIn(tensors);
     const products = sum(tensors.map(({ shape, share }) => share * elements(shape)));
-    const { keyDim, valueDim } = featuresOf(sizes, language.headDim);
+    const { keyDim, valueDim } = featuresOf(sizes, language);
     const scores = language.timesOf(block) * length * length;
     return length * products + scores * sizes.heads * (keyDim + valueDim);
   };
@@ -167,7 +168,7 @@ function languageProfile(
   length: number,
   heads?: HeadsMode,
 ): Profile {
-  const { architecture, hidden, headDim, sizes } = language;
+  const { architecture, hidden, sizes } = language;
   const after = allSizesAfter(language, kept, heads);
   const { config, record, statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
@@ -187,7 +188,7 @@ function languageProfile(
     weights: { largest: Math.max(...blocks), outside, files: 0 },
     between: length * hidden,
     // What its widest layer reads or gives, and what comes in beside it; in one of them what it goes on from, too.
-    held: length * (2 * hidden + Math.max(...sizes.map((size) => widestOf(size, headDim)))),
+    held: length * (2 * hidden + Math.max(...sizes.map((size) => widestOf(size, language)))),
     batch: 0,
     scores: language.outputsOf(length),
     macs: { parts: length * passed, last: language.macsAround(length) },
@@ -202,9 +203,9 @@ function blockSteps(
   rows: number,
   mode?: HeadsMode,
 ): PlannedStep[] {
-  const { hidden, headDim } = language;
+  const { hidden } = language;
   const { heads, kvHeads, experts } = language.sizes[block];
-  const { keyDim, valueDim } = featuresOf(language.sizes[block], headDim);
+  const { keyDim, valueDim } = featuresOf(language.sizes[block], language);
   const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
     name: `${block}.${name}`,
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
@@ -236,8 +237,8 @@ function blockSteps(
 }
 
 /** Features of what is widest between the layers of a block. */
-export function widestOf(sizes: BlockSizes, headDim: number): number {
-  const { keyDim, valueDim } = featuresOf(sizes, headDim);
+export function widestOf(sizes: BlockSizes, dense: HeadDims): number {
+  const { keyDim, valueDim } = featuresOf(sizes, dense);
   const { heads, ffn, experts = [] } = sizes;
   return Math.max(heads * Math.max(keyDim, valueDim), ffn, ...experts);
 }

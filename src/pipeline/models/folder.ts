@@ -29,6 +29,7 @@ import {
   isFitted,
   type Model,
   type Packed,
+  type Structure,
   sum,
   type Tensor,
   type Term,
@@ -193,7 +194,7 @@ export function expectStored(name: string, { weights, onnx }: FolderOptions): vo
 
 /** Whether heads have fewer features than config.json says, or are about to lose some. */
 function becomesNarrow({ language, heads }: OpenedLanguageModel): boolean {
-  return heads === 'narrow' || language.sizes.some((size) => isNarrow(size, language.headDim));
+  return heads === 'narrow' || language.sizes.some((size) => isNarrow(size, language));
 }
 
 /**
@@ -221,7 +222,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
   const { folder, checkpoint, language, heads } = opened;
   const { blocks, hidden, isEncoder } = language;
   const length = language.tokensOf(shape);
-  const widest = widestOf(language.sizes[blocks - 1], language.headDim);
+  const widest = widestOf(language.sizes[blocks - 1], language);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
@@ -240,15 +241,28 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
       const source = await language.block(checkpoint, part - 1, { length, isFirst });
       const name = `${folder.name}: block ${part - 1}`;
       const extents = isEncoder ? [length] : undefined;
-      const block = await openParsed(source, { engine, name, size: extents, isBuilt: true, heads });
+      const named = namesIn(language, part - 1);
+      const block = withKnown(
+        await openParsed(source, { engine, name, size: extents, isBuilt: true, heads }),
+        (structure) => named(structure).name !== undefined,
+      );
       return {
         read: async () => source,
         opened: smallest ? await forSizes(block, engine, [language.tokensOf(smallest), hidden]) : block,
         batch: blockBatch(block),
-        named: namesIn(language, part - 1),
+        named,
       };
     },
   };
+}
+
+/** The others stay: the features between two maps, of which all blocks have the same number. */
+function withKnown(block: OpenedModel, isKnown: (structure: Structure) => boolean): OpenedModel {
+  const structures = block.analysis.structures.map((it) => ({
+    ...it,
+    prunable: it.prunable && isKnown(it),
+  }));
+  return { ...block, analysis: { ...block.analysis, structures } };
 }
 
 /** Windows that go through a block at a time. */

@@ -74,7 +74,9 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   const [first] = language.sizes;
   const all = headGroups(first);
   const fields = new Map<string | undefined, number>();
-  const mlps = language.sizes.flatMap((_, i) => language.mlps(i).map((mlp) => ({ ...mlp, block: i })));
+  const mlps = language.sizes.flatMap((_, i) =>
+    language.mlps(i).map((mlp) => ({ ...mlp, neurons: mlp.neurons / mlp.times, block: i })),
+  );
   for (const { field, neurons } of mlps) fields.set(field, neurons);
   const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
   if (differs || language.sizes.some((size) => headGroups(size) !== all))

@@ -1,0 +1,68 @@
+// Attention of DeepSeek V2 (arXiv 2405.04434) and V3: queries, keys and values are made of fewer features, and rotary positions are of a part of each
+// head, which keys have in common.
+
+import { flag, integer, linear, positive, rmsNorm, unsupported } from './config.ts';
+import { type RopeOptions, ropeOf, ropeSettings, yarnMagnitude } from './rope.ts';
+import type { Block, Config, Label, Rope } from './types.ts';
+
+/** Of the norms, whatever config.json says of others. */
+const EPSILON = 1e-6;
+
+export interface LatentAttention {
+  readonly keyDim: number;
+  readonly rope: Rope;
+  readonly scale: number;
+  /** @param named  names of a block's modules */
+  readonly parts: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
+}
+
+/** @param options  of rotary positions, without what heads have */
+export function latentAttention(
+  config: Config,
+  options: Omit<RopeOptions, 'headDim' | 'dims'>,
+): LatentAttention {
+  const { modelType } = options;
+  const [own, turned] = [integer(config, 'qk_nope_head_dim', 128), integer(config, 'qk_rope_head_dim', 64)];
+  const width = integer(config, 'kv_lora_rank', 512);
+  const ofQueries = config.q_lora_rank === null ? undefined : integer(config, 'q_lora_rank', 1536);
+  const heads = integer(config, 'num_attention_heads');
+  if (integer(config, 'num_key_value_heads', heads) !== heads)
+    throw unsupported(modelType, `num_key_value_heads other than the ${heads} heads`);
+  const bias = flag(config, 'attention_bias', false);
+  const pairsNeighbours = flag(config, 'rope_interleave', true);
+  const settings = ropeSettings(config);
+  const isV3 = modelType !== 'deepseek_v2';
+  const magnitude =
+    isV3 && settings.mscale_all_dim
+      ? yarnMagnitude(positive(settings, 'factor'), positive(settings, 'mscale_all_dim'))
+      : 1;
+  // What config.json says of a part of heads that is turned is not of these.
+  const rope = ropeOf(config, { ...options, headDim: turned, dims: turned, pairsNeighbours });
+  const norm = (name: string) => rmsNorm(name, EPSILON);
+  return {
+    keyDim: own + turned,
+    rope,
+    scale: (own + turned) ** -0.5 * magnitude ** 2,
+    parts: (named) => {
+      const at = (name: string) => named(`self_attn.${name}`);
+      const queries = ofQueries === undefined ? 'q_proj' : 'q_b_proj';
+      return {
+        qkv: (label: Label) =>
+          label === 'q'
+            ? linear(at(queries), false)
+            : linear(at('kv_b_proj'), false, { label, byHeads: true }),
+        latent: {
+          query:
+            ofQueries === undefined
+              ? undefined
+              : {
+                  map: linear(at('q_a_proj'), bias),
+                  norm: norm(at('q_a_layernorm')),
+                  width: ofQueries,
+                },
+          keys: { map: linear(at('kv_a_proj_with_mqa'), bias), norm: norm(at('kv_a_layernorm')), width },
+        },
+      };
+    },
+  };
+}
