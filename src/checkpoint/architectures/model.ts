@@ -177,10 +177,11 @@ export class LanguageModel {
     }
   }
 
-  /** Every tensor that the model uses. */
-  tensors(source: TensorNames): ReadonlyMap<string, UsedTensor> {
-    const inBlocks = this.sizes.map((_, i) => this.blockTensors(source, i));
-    return new Map([...usedIn(this.#whole(source)), ...inBlocks.flatMap((tensors) => [...tensors])]);
+  /** Every tensor that the model uses. @param sizes  of all blocks, in the place of its own */
+  tensors(source: TensorNames, sizes = this.sizes): ReadonlyMap<string, UsedTensor> {
+    const inBlocks = sizes.map((size, i) => this.blockTensors(source, i, size));
+    const whole = wholeGraph(this.#graph(source), this.#description, sizes, false);
+    return new Map([...usedIn(whole), ...inBlocks.flatMap((tensors) => [...tensors])]);
   }
 
   /** How often tokens pass block i. */

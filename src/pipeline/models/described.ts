@@ -2,7 +2,6 @@
 
 import {
   type BlockSizes,
-  describe,
   featuresOf,
   type HeadDims,
   headGroups,
@@ -170,10 +169,10 @@ function languageProfile(
 ): Profile {
   const { architecture, hidden, sizes } = language;
   const after = allSizesAfter(language, kept, heads);
-  const { config, record, statement } = language.configOf(after);
+  const { statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
   const tensors = [...language.tensors(nothing).values()];
-  const smaller = [...describe(config, record).tensors(nothing).values()];
+  const smaller = [...language.tensors(nothing, after).values()];
   const blocks = sizes.map((_, i) => valuesIn(tensors.filter(({ block }) => block === i)));
   const passed = sum(blocks.map((values, i) => values * language.timesOf(i)));
   const outside = valuesIn(tensors.filter(({ block }) => block === undefined));

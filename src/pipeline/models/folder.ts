@@ -364,15 +364,18 @@ async function folderWriter(
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
   const sizes = allSizesAfter(language, kept, heads);
   const { config, record, statement } = language.configOf(sizes);
-  const shapes = describe(config, record).tensors(checkpoint);
+  const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
+  // Of experts that differ each has tensors of its own, in the place of those that all shared.
+  const all = [...checkpoint.tensors.values()];
+  const isLeft = ({ name }: { readonly name: string }) => shapes.has(name) || !dense.has(name);
+  const left = all.filter(isLeft);
+  const stacked = all.find((tensor) => !isLeft(tensor));
   const specs = [
-    ...Array.from(checkpoint.tensors.values(), ({ name, dtype, shape }) => {
-      return { name, dtype, shape: shapes.get(name)?.shape ?? shape };
-    }),
-    // What follows from all heads, of those that stay.
+    ...left.map(({ name, dtype, shape }) => ({ name, dtype, shape: shapes.get(name)?.shape ?? shape })),
+    // These, and what follows from all heads, of those that stay.
     ...[...shapes]
       .filter(([name]) => !checkpoint.tensors.has(name))
-      .map(([name, { shape }]) => ({ name, dtype: 'float32' as const, shape })),
+      .map(([name, { shape }]) => ({ name, dtype: stacked?.dtype ?? ('float32' as const), shape })),
   ];
   const writer = new CheckpointWriter(output, planSafetensors(specs, { maxShardBytes }));
   const written = new Set<string>();
@@ -389,7 +392,7 @@ async function folderWriter(
       }
     },
     async finish(how, { round, prove }) {
-      for (const name of checkpoint.tensors.keys()) {
+      for (const { name } of left) {
         if (!written.has(name)) await copyTensor(checkpoint, writer, name);
       }
       const parameters = valuesIn(specs);
