@@ -1,5 +1,5 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
-// (modeling_opt, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
+// (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
@@ -22,8 +22,11 @@ export function referenceLogits(
 ): Rows {
   switch (config.model_type) {
     case 'opt':
+    case 'biogpt':
+    case 'xglm':
       return opt(config, sizes, weights, tokens);
     case 'gpt2':
+    case 'openai-gpt':
       return gpt2(config, sizes, weights, tokens);
     case 'gpt_bigcode':
       return bigcode(config, sizes, weights, tokens);
@@ -69,14 +72,27 @@ function opt(
   weights: Weights,
   tokens: readonly number[],
 ): Rows {
-  const at = 'model.decoder';
-  const before = config.do_layer_norm_before as boolean;
-  const affine = config.layer_norm_elementwise_affine as boolean;
-  const dh = (config.hidden_size as number) / (config.num_attention_heads as number);
+  const { at, last, output } = optNames(config);
+  const before = config.do_layer_norm_before !== false;
+  const affine = config.layer_norm_elementwise_affine !== false;
+  const hidden = (config.hidden_size ?? config.d_model) as number;
+  const dh = hidden / ((config.num_attention_heads ?? config.attention_heads) as number);
   const ln = (x: Rows, name: string) => layerNorm(x, affine ? weights : undefined, name, 1e-5);
   let x = tokens.map((token) => row(weights, `${at}.embed_tokens.weight`, token));
   if (weights.has(`${at}.project_in.weight`)) x = linear(x, weights, `${at}.project_in`);
-  x = x.map((features, p) => sum(features, row(weights, `${at}.embed_positions.weight`, p + 2)));
+  if (config.model_type !== 'opt') x = times(x, Math.sqrt(hidden));
+  const half = hidden / 2;
+  const wave = (p: number) =>
+    Array.from({ length: hidden }, (_, c) => {
+      const angle = p * Math.exp((-Math.log(10000) / (half - 1)) * (c % half));
+      return c < half ? Math.sin(angle) : Math.cos(angle);
+    });
+  x = x.map((features, p) =>
+    sum(
+      features,
+      config.model_type === 'xglm' ? wave(p + 2) : row(weights, `${at}.embed_positions.weight`, p + 2),
+    ),
+  );
   for (const [i, { heads }] of sizes.entries()) {
     const layer = `${at}.layers.${i}`;
     const h = before ? ln(x, `${layer}.self_attn_layer_norm`) : x;
@@ -85,13 +101,23 @@ function opt(
     x = add(x, linear(mixed, weights, `${layer}.self_attn.out_proj`));
     if (!before) x = ln(x, `${layer}.self_attn_layer_norm`);
     const g = before ? ln(x, `${layer}.final_layer_norm`) : x;
-    const inner = activate(linear(g, weights, `${layer}.fc1`), config.activation_function as string);
+    const inner = activate(
+      linear(g, weights, `${layer}.fc1`),
+      (config.hidden_act ?? config.activation_function) as string,
+    );
     x = add(x, linear(inner, weights, `${layer}.fc2`));
     if (!before) x = ln(x, `${layer}.final_layer_norm`);
   }
-  if (before && !config._remove_final_layer_norm) x = ln(x, `${at}.final_layer_norm`);
+  if (before && !config._remove_final_layer_norm) x = ln(x, `${at}.${last}`);
   if (weights.has(`${at}.project_out.weight`)) x = linear(x, weights, `${at}.project_out`);
-  return linear(x, weights, config.tie_word_embeddings === false ? 'lm_head' : `${at}.embed_tokens`);
+  return linear(x, weights, config.tie_word_embeddings === false ? output : `${at}.embed_tokens`);
+}
+
+/** What OPT's relatives call their parts. */
+export function optNames({ model_type: type }: Config) {
+  if (type === 'biogpt') return { at: 'biogpt', last: 'layer_norm', output: 'output_projection' };
+  if (type === 'xglm') return { at: 'model', last: 'layer_norm', output: 'lm_head' };
+  return { at: 'model.decoder', last: 'final_layer_norm', output: 'lm_head' };
 }
 
 /** What Llama's relatives call their parts. */
@@ -601,22 +627,29 @@ function gpt2(
 ): Rows {
   const dh = (config.n_embd as number) / (config.n_head as number);
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
+  const isFirst = config.model_type === 'openai-gpt';
+  const [wte, wpe] = (isFirst ? ['tokens_embed', 'positions_embed'] : ['wte', 'wpe']).map(
+    (it) => `transformer.${it}`,
+  );
   let x = tokens.map((token, p) =>
-    sum(row(weights, 'transformer.wte.weight', token), row(weights, 'transformer.wpe.weight', p)),
+    sum(row(weights, `${wte}.weight`, token), row(weights, `${wpe}.weight`, p)),
   );
   for (const [i, size] of sizes.entries()) {
     const { heads } = size;
     const layer = `transformer.h.${i}`;
-    const fused = conv1d(ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
+    const fused = conv1d(isFirst ? x : ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
     const [q, k, v] = slices(fused, widthsOf(size, dh));
     let scale = config.scale_attn_weights === false ? 1 : 1 / Math.sqrt(dh);
     if (config.scale_attn_by_inverse_layer_idx) scale /= i + 1;
     const mixed = attention(q, k, v, { heads, kvHeads: heads, scale });
     x = add(x, conv1d(mixed, weights, `${layer}.attn.c_proj`));
-    const inner = conv1d(ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
-    x = add(x, conv1d(activate(inner, config.activation_function as string), weights, `${layer}.mlp.c_proj`));
+    if (isFirst) x = ln(x, `${layer}.ln_1`);
+    const inner = conv1d(isFirst ? x : ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
+    const name = isFirst ? 'gelu_new' : (config.activation_function as string); // ACT_FNS
+    x = add(x, conv1d(activate(inner, name), weights, `${layer}.mlp.c_proj`));
+    if (isFirst) x = ln(x, `${layer}.ln_2`);
   }
-  return linear(ln(x, 'transformer.ln_f'), weights, 'transformer.wte');
+  return linear(isFirst ? x : ln(x, 'transformer.ln_f'), weights, wte);
 }
 
 function gptNeo(

@@ -1,7 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { llamaNames, widthsOf } from './reference.ts';
+import { llamaNames, optNames, widthsOf } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
@@ -24,6 +24,27 @@ export const OPT: Config = {
   do_layer_norm_before: true,
   enable_bias: true,
   layer_norm_elementwise_affine: true,
+};
+
+const BIOGPT: Config = {
+  model_type: 'biogpt',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'gelu',
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+};
+const XGLM: Config = {
+  model_type: 'xglm',
+  d_model: HIDDEN,
+  ffn_dim: FFN,
+  num_layers: BLOCKS,
+  attention_heads: HEADS,
+  activation_function: 'gelu',
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
 };
 
 export const LLAMA: Config = {
@@ -348,6 +369,18 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...OPT, enable_bias: false, layer_norm_elementwise_affine: false },
   },
   'opt, pruned': { config: OPT, sizes: blocks([3, 3, 11], [2, 2, 17]) },
+  biogpt: { config: BIOGPT },
+  'biogpt, untied': { config: { ...BIOGPT, tie_word_embeddings: false } },
+  xglm: { config: XGLM },
+  'openai-gpt': {
+    config: {
+      ...GPT2,
+      model_type: 'openai-gpt',
+      n_inner: 4 * HIDDEN,
+      activation_function: undefined,
+      afn: 'gelu',
+    },
+  },
   'opt, narrow heads': { config: OPT, sizes: narrow([4, 4, 20, 5, 5], [3, 3, 11, 8, 3]) },
   llama: { config: LLAMA },
   'llama without groups, tied': {
@@ -822,7 +855,11 @@ export function hiddenOf(config: Config): number {
 
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
-  const heads = (config.num_attention_heads ?? config.n_head ?? config.num_heads ?? config.n_heads) as number;
+  const heads = (config.num_attention_heads ??
+    config.n_head ??
+    config.num_heads ??
+    config.n_heads ??
+    config.attention_heads) as number;
   const isShared = config.multi_query ?? ['gpt_bigcode', 'falcon'].includes(String(config.model_type));
   const groups = config.multi_query_attention ? config.multi_query_group_num : undefined; // ChatGLM
   const kvHeads = (config.num_key_value_heads ??
@@ -995,13 +1032,14 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
   const type = config.model_type;
   const dh = (config.v_head_dim ?? config.head_dim ?? HIDDEN / HEADS) as number;
   const widths = (size: BlockSizes) => mapWidths(size, dh);
-  if (type === 'opt') {
-    const at = 'model.decoder';
-    const bias = config.enable_bias as boolean;
-    const width = config.word_embed_proj_dim as number;
-    const maybeNorm = (name: string) => config.layer_norm_elementwise_affine && norm(name, HIDDEN, true);
+  if (type === 'opt' || type === 'biogpt' || type === 'xglm') {
+    const { at, last, output } = optNames(config);
+    const bias = config.enable_bias !== false;
+    const width = (config.word_embed_proj_dim ?? HIDDEN) as number;
+    const maybeNorm = (name: string) =>
+      config.layer_norm_elementwise_affine !== false && norm(name, HIDDEN, true);
     tensor(`${at}.embed_tokens.weight`, [VOCABULARY, width], 1);
-    tensor(`${at}.embed_positions.weight`, [POSITIONS + 2, HIDDEN], 0.5);
+    if (type !== 'xglm') tensor(`${at}.embed_positions.weight`, [POSITIONS + 2, HIDDEN], 0.5);
     if (width !== HIDDEN) {
       linear(`${at}.project_in`, HIDDEN, width, false);
       linear(`${at}.project_out`, width, HIDDEN, false);
@@ -1018,11 +1056,12 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       linear(`${layer}.fc2`, HIDDEN, ffn, bias);
       maybeNorm(`${layer}.final_layer_norm`);
     }
-    if (config.do_layer_norm_before && !config._remove_final_layer_norm) maybeNorm(`${at}.final_layer_norm`);
-    if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, width, false);
-  } else if (type === 'gpt2') {
-    tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
-    tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);
+    if (config.do_layer_norm_before !== false && !config._remove_final_layer_norm) maybeNorm(`${at}.${last}`);
+    if (config.tie_word_embeddings === false) linear(output, VOCABULARY, width, false);
+  } else if (type === 'gpt2' || type === 'openai-gpt') {
+    const isFirst = type === 'openai-gpt';
+    tensor(`transformer.${isFirst ? 'tokens_embed' : 'wte'}.weight`, [VOCABULARY, HIDDEN], 1);
+    tensor(`transformer.${isFirst ? 'positions_embed' : 'wpe'}.weight`, [POSITIONS, HIDDEN], 0.5);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
       const { fused, mixed } = widths(size);
@@ -1035,7 +1074,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       conv1d(`${layer}.mlp.c_proj`, ffn, HIDDEN);
       tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1); // the mask that old checkpoints hold
     }
-    norm('transformer.ln_f', HIDDEN, true);
+    if (!isFirst) norm('transformer.ln_f', HIDDEN, true);
   } else if (type === 'gpt_bigcode') {
     tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
     tensor('transformer.wpe.weight', [POSITIONS, HIDDEN], 0.5);

@@ -2,6 +2,7 @@
 // features of the same width, so its tensors stay as they are.
 
 import { commonOfText, ENCODER_NAMES, flag, layerNorm, linear } from './config.ts';
+import { waves } from './positions.ts';
 import type { Architecture } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
@@ -75,15 +76,3 @@ export const bart: Architecture = {
     };
   },
 };
-
-/** A table of positions: sines of each at frequencies 10000^−exponent(c), and then cosines. */
-function waves(exponent: (c: number, half: number) => number) {
-  return (rows: number, width: number): Float32Array => {
-    const half = width / 2;
-    return Float32Array.from({ length: rows * width }, (_, at) => {
-      const [position, column] = [Math.floor(at / width), at % width];
-      const angle = position / 10_000 ** exponent(column % half, half);
-      return column < half ? Math.sin(angle) : Math.cos(angle);
-    });
-  };
-}

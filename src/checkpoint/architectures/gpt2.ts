@@ -1,4 +1,4 @@
-// GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor. StarCoder and SantaCoder (gpt_bigcode, arXiv
+// GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor. GPT has its norms behind each half of a block. StarCoder and SantaCoder (gpt_bigcode, arXiv
 // 2305.06161) store them out × in, and have one head of keys and values for all queries.
 
 import { type Conventions, common, flag, layerNorm, OTHER_CACHES, positive, unsupported } from './config.ts';
@@ -19,14 +19,21 @@ export const GPT2_CONVENTIONS = {
 } satisfies Conventions;
 
 const BIGCODE = 'gpt_bigcode';
+const FIRST = 'openai-gpt';
+/** It has no field for its neurons. */
+const FIRST_NAMES = { ...GPT2_CONVENTIONS.names, ffn: 'n_inner', activation: 'afn' };
 
 export const gpt2: Architecture = {
-  modelTypes: ['gpt2', BIGCODE],
-  describe(config, modelType) {
+  modelTypes: ['gpt2', BIGCODE, FIRST],
+  describe(given, modelType) {
+    const isFirst = modelType === FIRST;
+    // What it calls gelu is the approximation of it.
+    const config = isFirst && given.afn === 'gelu' ? { ...given, afn: 'gelu_new' } : given;
     if (flag(config, 'add_cross_attention', false)) throw unsupported(modelType, 'cross attention');
     const isBigcode = modelType === BIGCODE;
     const { base, activation, tied } = common(config, modelType, {
       ...GPT2_CONVENTIONS,
+      ...(isFirst && { names: FIRST_NAMES }),
       activation: isBigcode ? 'gelu_pytorch_tanh' : GPT2_CONVENTIONS.activation,
       tied: true,
     });
@@ -42,9 +49,14 @@ export const gpt2: Architecture = {
       sizes: { ...sizes, kvHeads },
       transformersJs: isBigcode && kvHeads === 1 ? OTHER_CACHES : undefined,
       prefixes: ['transformer.', ''],
-      embedding: { tokens: 'wte', width: hidden, positions: { name: 'wpe', offset: 0 } },
+      fields: isFirst ? {} : base.fields,
+      embedding: {
+        tokens: isFirst ? 'tokens_embed' : 'wte',
+        width: hidden,
+        positions: { name: isFirst ? 'positions_embed' : 'wpe', offset: 0 },
+      },
       block: (i) => ({
-        order: 'pre',
+        order: isFirst ? 'post' : 'pre',
         attentionNorm: norm(`h.${i}.ln_1`),
         attention: {
           qkv: (label) => ({ ...map(`h.${i}.attn.c_attn`), part: { label, byHeads: isBigcode } }),
@@ -54,7 +66,7 @@ export const gpt2: Architecture = {
         mlpNorm: norm(`h.${i}.ln_2`),
         mlp: { up: map(`h.${i}.mlp.c_fc`), down: map(`h.${i}.mlp.c_proj`), activation },
       }),
-      head: { norm: norm('ln_f'), output: tied ? undefined : 'lm_head' },
+      head: { norm: isFirst ? undefined : norm('ln_f'), output: tied ? undefined : 'lm_head' },
       ignored: /\.attn\.(bias|masked_bias)$/,
     };
   },

@@ -64,3 +64,15 @@ function cubic(x: number, a: number): number {
   if (x <= 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
   return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
+
+/** A table of positions: sines of each at frequencies 10000^−exponent(c), and then cosines. */
+export function waves(exponent: (c: number, half: number) => number) {
+  return (rows: number, width: number): Float32Array => {
+    const half = width / 2;
+    return Float32Array.from({ length: rows * width }, (_, at) => {
+      const [position, column] = [Math.floor(at / width), at % width];
+      const angle = position / 10_000 ** exponent(column % half, half);
+      return column < half ? Math.sin(angle) : Math.cos(angle);
+    });
+  };
+}

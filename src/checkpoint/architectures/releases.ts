@@ -54,6 +54,7 @@ const WITH_CODE: readonly string[] = [
 const UNKNOWN_IN_JS: readonly string[] = [
   'apertus',
   'baichuan',
+  'biogpt',
   'chatglm',
   'deepseek_v2',
   'deepseek_v3',
@@ -70,7 +71,9 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'mixtral',
   'nemotron',
   'olmoe',
+  'openai-gpt',
   'seed_oss',
+  'xglm',
 ];
 
 /** What transformers.js does with such a decoder, where it runs none. */
