@@ -15,8 +15,8 @@ export interface ComputedWeights {
 }
 
 /**
- * What is computed from weights alone, in groups that have none in common. Groups with a weight that is read otherwise too, as a
- * tied embedding is, are left out.
+ * What is computed from weights alone, in groups that have none in common. Groups with a matrix that is read otherwise too, as a
+ * tied embedding is, are left out; biases may be there twice.
  */
 export function computedWeights(model: Model): ComputedWeights[] {
   const parents = new Map<string, string>(); // of all that constants lead to, and of the weights among these
@@ -49,7 +49,7 @@ export function computedWeights(model: Model): ComputedWeights[] {
   return [...groupBy([...parents.keys()], root).values()].flatMap((names) => {
     const sources = names.flatMap((name) => model.tensors.get(name) ?? []);
     const values = names.filter((name) => !model.tensors.has(name) && isRead(name) && !isNamed(name));
-    const isShared = sources.some(({ name }) => isRead(name));
+    const isShared = sources.some(({ name, dims }) => dims.length > 1 && isRead(name));
     return sources.length > 0 && values.length > 0 && !isShared ? [{ values, sources }] : [];
   });
 }

@@ -199,6 +199,17 @@ export function withoutCasts(model: Model, types: ReadonlyMap<string, string>): 
   return copy;
 }
 
+/**
+ * A copy of the model in which what layers take of the same weights by the same numbers is taken once.
+ *
+ * @param counts  values that are the same in every run of this model
+ */
+export function takenOnce(model: Model, counts: readonly Tensor[]): Model {
+  const copy = model.clone();
+  mergeAlike(copy, counts);
+  return copy;
+}
+
 /** Removes Identity of constants. */
 export function dropIdentities(model: Model): void {
   dropNodes(model, ({ opType, input: [value] }) =>
@@ -324,19 +335,32 @@ export function removeUnread(model: Model, values: readonly string[]): void {
   model.remove(gone);
 }
 
-/** Leaves one of nodes that compute the same of the same constants, as exporters write what is made of weights once for each use. */
-function mergeAlike(model: Model): void {
+/** Bytes of numbers that nodes take parts by, or lay out by: larger tensors are told apart by their names. */
+const LONGEST_LIST = 512;
+
+/**
+ * Leaves one of nodes that compute the same of the same constants, as exporters write what is made of weights once for each use.
+ *
+ * @param known  values that are taken for constants
+ */
+function mergeAlike(model: Model, known: readonly Tensor[] = []): void {
   const gone = new Set<NodeProto>();
   const first = new Map<string, NodeProto>();
   const made = new Set<string>();
-  const isMade = (value: string) => model.tensors.has(value) || made.has(value);
+  const counts = new Map(known.map((tensor) => [tensor.name, tensor]));
+  const isMade = (value: string) => model.tensors.has(value) || counts.has(value) || made.has(value);
+  const contentOf = (value: string) => {
+    const tensor = counts.get(value) ?? model.tensors.get(value);
+    const isList = tensor?.type === 'int64' && tensor.bytes.byteLength <= LONGEST_LIST;
+    return isList ? [tensor.dims, ...tensor.bytes] : value;
+  };
   for (const node of model.nodes) {
     const inputs = node.input.filter((value) => value !== '');
     if (!isStandard(node) || isRandom(node) || inputs.length === 0 || !inputs.every(isMade)) continue;
     const [output, ...others] = node.output;
     const isNamed = model.isOutput(output) || model.uses(output).some(({ index }) => index < 0);
     if (isNamed || others.length > 0 || captured(node).length > 0) continue;
-    const key = JSON.stringify([node.opType, node.input, node.attribute.map(textOf).sort()]);
+    const key = JSON.stringify([node.opType, node.input.map(contentOf), node.attribute.map(textOf).sort()]);
     const alike = first.get(key);
     if (alike) {
       model.redirect(output, alike.output[0]);
@@ -347,6 +371,7 @@ function mergeAlike(model: Model): void {
     }
   }
   model.remove(gone);
+  removeUnread(model, [...gone].flatMap(reads));
 }
 
 const textOf = (attribute: AttributeProto) =>

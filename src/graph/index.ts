@@ -19,7 +19,7 @@ export { type DescribedValue, describeValue } from './describe.ts';
 export { type DataType, type FloatType, isFloat, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
 export { floatWeights } from './floats.ts';
-export { foldBatchNormalization, foldConstants, foldScales, withoutCasts } from './fold.ts';
+export { foldBatchNormalization, foldConstants, foldScales, takenOnce, withoutCasts } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
 export type { Axis } from './labels.ts';

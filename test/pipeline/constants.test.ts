@@ -40,6 +40,25 @@ function sliced(b: OnnxBuilder) {
   return { x, bytes: b.output(b.matmul(b.mul(one, two), 3)).build() };
 }
 
+/** Two blocks with layers by rows of constants, as many as the stream has channels: they share a bias that is read whole too, or all. */
+function shared(b: OnnxBuilder, isAlike: boolean) {
+  const weight = () => b.weight([16, 8], 0.4);
+  const [alike, bias] = [weight(), b.weight([16], 0.3)];
+  const first = b.matmul(b.sequence(5), 8);
+  let x = b.add(first, b.matmul(b.relu(b.add(b.matmul(first, 16), bias)), 8));
+  for (const W of isAlike ? [alike, alike] : [weight(), weight()]) {
+    const size = b.node('Gather', [b.node('Shape', [x]), b.index(2)]);
+    const [E, both] = [size, b.mul(size, b.index(2))].map((it) => b.node('Unsqueeze', [it, b.integers([0])]));
+    const layer = (from: string, to: string) => {
+      const [rows, own] = [W, bias].map((of) => b.node('Slice', [of, from, to, b.integers([0])]));
+      const turned = b.node('Transpose', [rows], { perm: [1, 0] });
+      return b.add(own, b.node('MatMul', [x, turned], {}, { channels: 8 }));
+    };
+    x = b.add(x, b.matmul(b.mul(layer(b.integers([0]), E), layer(E, both)), 8));
+  }
+  return b.output(b.matmul(x, 3)).build();
+}
+
 const conv = (b: OnnxBuilder, x: string, W: string, channels: number, bias: readonly string[] = []) =>
   b.node('Conv', [x, W, ...bias], { pads: [1, 1, 1, 1] }, { channels });
 
@@ -86,6 +105,32 @@ describe('weights that are computed from constants', () => {
         const input = randomValue(dims);
         expect(await cutDifference(model, cuts, input)).toBeLessThan(2e-5);
       }
+    },
+  );
+
+  it.each([true, false])(
+    'are pruned where layers share parts of them, of weights too: %s',
+    async (isAlike) => {
+      const bytes = shared(new OnnxBuilder(), isAlike);
+      const { model, analysis } = await openModel(bytes, { engine, size: [7] });
+      expect(operators(model)).not.toContain('Slice');
+      const prunable = analysis.structures.filter((structure) => structure.prunable);
+      const made = prunable.map(({ groups, producers }) => [groups, producers.length]);
+      expect(made).toEqual([
+        [16, 1],
+        ...(isAlike
+          ? [[8, 4]]
+          : [
+              [8, 2],
+              [8, 2],
+            ]),
+      ]);
+      const input = randomValue([2, 7, 5]);
+      const source = await readModel(bytes);
+      expect(difference(await runModel(source, input), await runModel(model, input))).toBeLessThan(1e-6);
+      const next = random(3);
+      const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+      expect(await cutDifference(model, cuts, input)).toBeLessThan(2e-5);
     },
   );
 

@@ -76,6 +76,26 @@ test('a network of tokens that takes one length alone is opened at that, whateve
   await expect(openModel(bytes, { engine, size: [7] })).rejects.toThrow('onnxruntime cannot load the model');
 });
 
+test('so is one whose shapes name that length', async () => {
+  const b = new OnnxBuilder();
+  const ids = b.feed('input_ids', ['n', 't'], 'int64');
+  const x = b.node('Gather', [b.weight([20, 8], 1), ids], {}, { channels: 8 });
+  const heads = (y: string) => {
+    const n = b.node('Slice', [b.node('Shape', [x]), b.integers([0]), b.integers([1])]);
+    const shape = b.node('Concat', [n, b.integers([5]), b.integers([3]), b.integers([4])], { axis: 0 });
+    return b.node('Transpose', [b.node('Reshape', [y, shape])], { perm: [0, 2, 1, 3] });
+  };
+  const [q, k, v] = [1, 2, 3].map(() => heads(b.matmul(x, 12)));
+  const scores = b.node('MatMul', [q, b.node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+  const mixed = b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
+  const turned = b.node('Transpose', [mixed], { perm: [0, 2, 1, 3] });
+  const merged = b.node('Reshape', [turned, b.integers([0, 0, 12])], {}, { channels: 12 });
+  const bytes = b.output(b.matmul(merged, 3)).build();
+  const { analysis } = await openModel(bytes, { engine, size: [5] });
+  const prunable = analysis.structures.filter((structure) => structure.prunable);
+  expect(prunable.map(({ kind, groups }) => [kind, groups])).toContainEqual(['head', 3]);
+});
+
 test('weights on the left of a product are those of a layer', async () => {
   const b = new OnnxBuilder();
   const left = (x: string, m: number, p: number) => b.node('MatMul', [b.weight([m, p], 0.5), x]);

@@ -40,6 +40,7 @@ import {
   separateShapes,
   shrink,
   sum,
+  takenOnce,
   turnProducts,
   unfuse,
   unreachedValues,
@@ -73,7 +74,7 @@ import {
   modelInput,
   takesTokens,
 } from './inputs.ts';
-import { inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
+import { contradictShapes, inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import { hasVocabulary } from './vocabulary.ts';
 
@@ -274,7 +275,7 @@ async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Pro
   const counts = channelCounts(plain, info);
   if (counts.length === 0 && plain === model) return model;
   // a FusedMatMul by such weights is a layer from then on
-  return unfuse(await computeConstants(engine, plain, counts));
+  return unfuse(await computeConstants(engine, takenOnce(plain, counts), counts));
 }
 
 /** Samples of a run that shows where they are counted; of a model that takes so many at a time, as many times these. */
@@ -382,7 +383,8 @@ function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record
 /** Nothing where the model does not take these. */
 async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
   try {
-    return await probe(...args);
+    const info = await probe(...args);
+    return contradictShapes(args[1], info.shapes) ? undefined : info;
   } catch (error) {
     if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
     throw error;

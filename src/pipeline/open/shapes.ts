@@ -75,6 +75,14 @@ export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds, m
   return { shapes, types, open };
 }
 
+/** Whether some Reshape has other elements than what it is made of: the engine infers its shape from the sizes that it is given. */
+export function contradictShapes(model: Model, shapes: Shapes): boolean {
+  return model.nodes.some(({ opType, domain, input: [data], output: [made] }) => {
+    const [from, to] = [shapes.get(data), shapes.get(made)];
+    return opType === 'Reshape' && domain === '' && from && to && elements(from) !== elements(to);
+  });
+}
+
 /** Whether a Transpose moves the first axis, so that samples may be counted by another one, or extents of values within are asked for. */
 export function needsPlaces(model: Model): boolean {
   return model.nodes.some((node) => {
