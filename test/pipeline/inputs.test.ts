@@ -92,6 +92,41 @@ describe('modelInput', () => {
     expect(modelInput([image], [three]).fixedBatch).toBe(3);
   });
 
+  test.each([
+    [
+      ['h', 'w', 3],
+      [1, 10],
+    ],
+    [[16, 24, 3], [10]],
+  ])('says so where its channels are last: %j', (dims, scores) => {
+    const image = value('image', 'uint8', dims);
+    expect(() => modelInput([image], [value('scores', 'float32', scores)])).toThrow(
+      `input "image" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
+    );
+  });
+
+  test.each([
+    [
+      ['n', 17, 3],
+      [1, 10],
+    ],
+    [
+      ['n', 'points', 3],
+      ['classes', 10],
+    ],
+    [
+      [1, 1024, 3],
+      [1024, 13],
+    ],
+    [
+      [16, 24, 3],
+      [16, 10],
+    ],
+  ])('takes points for what they are: %j', (dims, scores) => {
+    const points = value('points', 'float32', dims);
+    expect(modelInput([points], [value('scores', 'float32', scores)]).shape).toHaveLength(2);
+  });
+
   test('takes the image of a denoiser for data, whatever comes out of it', () => {
     const image = ['n', 4, 16, 16];
     const inputs = [

@@ -105,9 +105,7 @@ export function modelInput(
   const { name, type, dims } = main;
   // ids that tables are asked for, one in a sample
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
-  // Three channels of one image, as detectors of torchvision are exported for. Taken for three samples, they would be drawn one by one.
-  const isOneImage = dims.length === 3 && dims[0] === 3 && !outputs.some((it) => it.dims[0] === 3);
-  if ((dims.length < 2 && !isId) || isOneImage) {
+  if ((dims.length < 2 && !isId) || isOneImage(dims, outputs)) {
     throw new UnsupportedModelError(
       `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed, as in [${[1, ...dims].join(', ')}]`,
     );
@@ -132,6 +130,23 @@ export function modelInput(
   const shape = dims.slice(1).map(fixed);
   const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
   return { name, type, shape, open: shape.map((dim) => dim === 0), fixedBatch, others };
+}
+
+/**
+ * Whether an input is one image, its three channels first, as detectors of torchvision are exported for, or last, as what has the decoded
+ * pixels in front: these or its rows would be taken for samples. No output has as many.
+ */
+function isOneImage(
+  [first, second, last, ...more]: ValueDescription['dims'],
+  outputs: readonly ValueDescription[],
+): boolean {
+  if (last === undefined || more.length > 0 || outputs.some(({ dims }) => dims[0] === first)) return false;
+  const areRows =
+    last === 3 &&
+    first !== 1 &&
+    fixed(first) > 0 === fixed(second) > 0 &&
+    outputs.every(({ dims }) => fixed(dims[0]) > 0);
+  return first === 3 || areRows;
 }
 
 const namesOf = (inputs: readonly { name: string }[]) => inputs.map(({ name }) => `"${name}"`).join(', ');
