@@ -451,6 +451,18 @@ describe('linearMaps', () => {
     expect(once.tensors.size).toBe(model.tensors.size);
   });
 
+  it.each<Record<string, number[]>>([
+    { strides: [2 ** 40, 1] },
+    { pads: [0, 0, 0, 2 ** 31] },
+    { dilations: [1, 2 ** 31] },
+  ])('takes a convolution for no layer whose steps are too far to be counted: %j', async (attributes) => {
+    const { b, x } = withInput();
+    const y = b.node('Conv', [x, b.weight([4, 3, 1, 1], 0.5)], attributes, { channels: 4 });
+    const model = await readModel(b.output(y).build());
+    const shapes = [3, 4].map((channels) => [1, channels, 1, 1]);
+    expect(linearMaps(model, new Map([x, y].map((value, i) => [value, shapes[i]])))).toEqual([]);
+  });
+
   it('refuses weights of another size', async () => {
     const { b, x } = withInput();
     const { model, maps } = await opened(b.output(b.conv(x, 4, 3)), image);

@@ -45,10 +45,16 @@ export const conv: Operator = {
   },
 };
 
+/** Steps and pads that no input is long enough for: places are counted in 32 bits. */
+const TOO_FAR = 2 ** 31;
+
 /** Whether weights and attributes are of the axes that the input has, of one to three beside the channels: a stranger's need not be. */
 export function hasAxes(node: NodeProto, { input, weight }: LayerDims): boolean {
   const axes = input.length - 2;
-  const isOf = (name: string, count: number) => (attributeInts(node, name)?.length ?? count) === count;
+  const isOf = (name: string, count: number) => {
+    const values = attributeInts(node, name);
+    return !values || (values.length === count && values.every((value) => value < TOO_FAR));
+  };
   const isKnown = axes >= 1 && axes <= 3 && weight.length === input.length;
   return isKnown && isOf('strides', axes) && isOf('dilations', axes) && isOf('pads', 2 * axes);
 }
