@@ -9,11 +9,12 @@ import {
   openLanguageModel,
   openModel,
   type PruneOptions,
+  plan,
   prune,
   type RunStore,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
-import { DENSE_MEMORY_BYTES, Findings } from '../../src/pipeline/store/findings.ts';
+import { Findings } from '../../src/pipeline/store/findings.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { OPT, tinyWeights, uniformSizes } from '../architectures/tiny.ts';
 import { once } from '../support/once.ts';
@@ -97,9 +98,9 @@ function stoppingAt(label: string, nth: number): Options & { keep: number } {
 }
 
 describe.each([
-  ['a file', file],
-  ['a folder', folder],
-])('a run store of %s', (_, run) => {
+  ['a file', file, model, images],
+  ['a folder', folder, language, windows],
+] as const)('a run store of %s', (_, run, opened, { size: samples, shape: sample }) => {
   const RESIDUAL = { keep: 0.5, target: 'residual' } as const;
   const AUTO = { keep: 0.5, target: 'auto' } as const;
   // Without a store.
@@ -158,7 +159,8 @@ describe.each([
       [await residual(), RESIDUAL],
       [await auto(), AUTO],
     ] as const) {
-      const memory = roomy.planned - DENSE_MEMORY_BYTES;
+      const { dense } = plan(opened, { search: 'greedy', ...options, samples, sample }).bytes;
+      const memory = roomy.planned - dense;
       const tight = await run(undefined, { ...options, memory });
       expect(tight.planned).toBe(memory);
       expect(tight.bytes).toEqual(roomy.bytes);
