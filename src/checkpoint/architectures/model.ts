@@ -52,6 +52,8 @@ export interface UsedTensor {
   readonly block?: number;
   /** Tokens that pass it, of all: fewer than 1 of experts, and more where they pass it several times. */
   readonly share: number;
+  /** Whether it holds those of several experts. */
+  readonly isStacked: boolean;
 }
 
 /** An MLP of a block. */
@@ -501,7 +503,10 @@ export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes 
 }
 
 function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
-  const used = (parameter: Parameter) => ({ shape: shapeOf(parameter), block, share: parameter.share });
+  const used = (parameter: Parameter) => {
+    const { share, stack } = parameter;
+    return { shape: shapeOf(parameter), block, share, isStacked: stack !== undefined };
+  };
   const isOutside = block === undefined;
   const kept = [...parameters.values()].filter(({ otherwise, from }) => !otherwise && (isOutside || !from));
   return new Map(kept.map((parameter) => [parameter.tensor, used(parameter)]));

@@ -366,10 +366,10 @@ async function folderWriter(
   const { config, record, statement } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
   // Of experts that differ each has tensors of its own, in the place of those that all shared.
+  const isReplaced = (name: string) => dense.get(name)?.isStacked === true && !shapes.has(name);
   const all = [...checkpoint.tensors.values()];
-  const isLeft = ({ name }: { readonly name: string }) => shapes.has(name) || !dense.has(name);
-  const left = all.filter(isLeft);
-  const stacked = all.find((tensor) => !isLeft(tensor));
+  const left = all.filter(({ name }) => !isReplaced(name));
+  const stacked = all.find(({ name }) => isReplaced(name));
   const specs = [
     ...left.map(({ name, dtype, shape }) => ({ name, dtype, shape: shapes.get(name)?.shape ?? shape })),
     // These, and what follows from all heads, of those that stay.
