@@ -94,7 +94,16 @@ describe('describe', () => {
   });
 
   test.each<[string, Config, string]>([
-    ['a model type', { ...LLAMA, model_type: 'mamba' }, 'model_type "mamba" is not supported (opt, '],
+    [
+      'a model type',
+      { ...LLAMA, model_type: 'mamba' },
+      'model_type "mamba" is not supported (docs/language-models.md of this package says which are); as an ONNX file',
+    ],
+    [
+      'a slip in a model type',
+      { ...LLAMA, model_type: 'qwen-2' },
+      'model_type "qwen-2" is not supported (is "qwen2" meant?); as an ONNX file',
+    ],
     [
       'a model type',
       { ...LLAMA, model_type: 'swin' },
@@ -205,7 +214,7 @@ describe('describe', () => {
   });
 
   test.each<[string, Config, string]>([
-    ['no model type', {}, '"model_type" is missing; add it as what the model is, one of opt, '],
+    ['no model type', {}, '"model_type" is missing; add it as what the model is, such as "llama"'],
     [
       'a missing size',
       { ...OPT, ffn_dim: undefined },

@@ -2,6 +2,7 @@
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject, isObject, said } from '../../expect.ts';
+import { nearest } from '../../options.ts';
 import { albert } from './albert.ts';
 import { bart } from './bart.ts';
 import { beit } from './beit.ts';
@@ -89,6 +90,8 @@ const ARCHITECTURES: readonly Architecture[] = [
   whisper,
   wav2vec2,
 ];
+/** A line has no room for them. */
+const KINDS = 'docs/language-models.md of this package says which are';
 /** What can be done about others. */
 const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
 const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
@@ -106,7 +109,6 @@ const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a grap
  */
 export function describe(config: Config, record?: SizesRecord, image?: number): LanguageModel {
   expectObject('describe', 'config', config);
-  const known = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes).join(', ');
   // What timm writes for the hub.
   if (config.model_type === 'timm_wrapper' || isObject(config.pretrained_cfg))
     throw new UnsupportedModelError(
@@ -115,13 +117,17 @@ export function describe(config: Config, record?: SizesRecord, image?: number): 
   // Files of old have none, and transformers goes by the folder's name.
   if (config.model_type == null)
     throw new InputError(
-      `config.json: "model_type" is missing; add it as what the model is, one of ${known}`,
+      `config.json: "model_type" is missing; add it as what the model is, such as "llama"`,
     );
   const modelType = text(config, 'model_type');
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) {
+    const meant = nearest(
+      modelType,
+      ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes),
+    );
     throw new UnsupportedModelError(
-      `config.json: model_type ${JSON.stringify(modelType)} is not supported (${known} are); ${EXPORT}`,
+      `config.json: model_type ${JSON.stringify(modelType)} is not supported (${meant ? `is "${meant}" meant?` : KINDS}); ${EXPORT}`,
     );
   }
   if (config.quantization_config != null)
