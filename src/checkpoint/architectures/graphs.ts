@@ -15,6 +15,7 @@ import {
   mlpTerms,
   norm,
   scaled,
+  slice,
 } from './layers.ts';
 import { type Resampling, resampled } from './positions.ts';
 import type {
@@ -62,16 +63,14 @@ export function blockGraph(
   const tokens = encodes ? 'sequence' : length;
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
   const context = encodes ? encoderContext(g, x) : fixedContext(g, length);
-  const asking = isFirst ? (value: string) => slice(g, value, 0, 1) : undefined;
+  const asking = isFirst ? (value: string) => tokensOf(g, value, 0, 1) : undefined;
   const y = block(g, description, i, sizes, x, { ...context, asking });
   g.output(y, 'hidden_out', 'float32', ['batch', isFirst ? 1 : tokens, hidden]);
   return g;
 }
 
 /** Tokens `from` to before `to`. */
-function slice(g: WeightGraph, x: string, from: number, to: number): string {
-  return g.node('Slice', [x, ...[from, to, 1].map((number) => g.integers([number]))]);
-}
+const tokensOf = (g: WeightGraph, x: string, from: number, to: number) => slice(g, x, from, to, { axis: 1 });
 
 /** Whether all that is read is the first token. */
 export function readsFirst(head: Description['head']): boolean {
@@ -188,7 +187,7 @@ function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, par
   const x = table ? g.node('Add', [all, table]) : all;
   if (parts.norm) return norm(g, parts.norm, x, hidden);
   if (!registers) return x;
-  const part = (from: number, to: number) => slice(g, x, from, to);
+  const part = (from: number, to: number) => tokensOf(g, x, from, to);
   const between = firstTokens.length;
   const behind = forAll(registers.name, [1, registers.count, hidden]);
   return g.node('Concat', [part(0, between), behind, part(between, END)], { axis: 1 });
@@ -281,9 +280,9 @@ function encoderOutput(
     return;
   }
   const mean = ([from, to = END]: readonly [number, number?]) => {
-    const tokens = slice(g, features, from, to);
+    const tokens = tokensOf(g, features, from, to);
     if (mask === undefined) return g.node('ReduceMean', [tokens], { axes: [1], keepdims: 0 });
-    const counts = g.node('Cast', [slice(g, mask, from, to)], { to: FLOAT });
+    const counts = g.node('Cast', [tokensOf(g, mask, from, to)], { to: FLOAT });
     const seen = g.node('Unsqueeze', [counts, g.integers([2])]);
     const sum = (of: string) => g.node('ReduceSum', [of, g.integers([1])], { keepdims: 0 });
     return g.node('Div', [sum(g.node('Mul', [tokens, seen])), sum(seen)]);

@@ -311,9 +311,15 @@ export function attention(
   return linear(g, out, flat, heads * valueDim, hidden);
 }
 
-/** Features `from` to before `to`. */
-function slice(g: WeightGraph, x: string, from: number, to: number, step = 1): string {
-  const bounds = [from, to, -1, ...(step === 1 ? [] : [step])];
+/** Places `from` to before `to` of an axis: features, where none is named. */
+export function slice(
+  g: WeightGraph,
+  x: string,
+  from: number,
+  to: number,
+  { axis = -1, step = 1 }: { readonly axis?: number; readonly step?: number } = {},
+): string {
+  const bounds = [from, to, axis, ...(step === 1 ? [] : [step])];
   return g.node('Slice', [x, ...bounds.map((number) => g.integers([number]))]);
 }
 
@@ -513,7 +519,9 @@ function turn(g: WeightGraph, value: string, rope: Rope, headDim: number, contex
   const { cos, sin } = context.turns!(rope);
   const joined = (...pieces: string[]) => g.node('Concat', pieces, { axis: -1 });
   const given = dims < headDim ? slice(g, value, 0, dims) : value;
-  const part = pairsNeighbours ? joined(slice(g, given, 0, dims, 2), slice(g, given, 1, dims, 2)) : given;
+  const part = pairsNeighbours
+    ? joined(slice(g, given, 0, dims, { step: 2 }), slice(g, given, 1, dims, { step: 2 }))
+    : given;
   const negated = g.node('Neg', [slice(g, part, dims / 2, dims)]);
   const swapped = joined(negated, slice(g, part, 0, dims / 2));
   const result = g.node('Add', [g.node('Mul', [part, cos]), g.node('Mul', [swapped, sin])]);

@@ -137,6 +137,40 @@ const DEEPSEEK: Kind = {
   isLatent: true,
 };
 
+/** What counts where config.json says nothing of rotary positions. */
+const ropeElse =
+  (rope_parameters: Config) =>
+  (config: Config): Config =>
+    Object.keys(ropeSettings(config)).length > 0 ? config : { ...config, rope_parameters };
+
+const MINISTRAL_ROPE = {
+  rope_type: 'yarn',
+  rope_theta: 1e6,
+  factor: 16,
+  original_max_position_embeddings: 16_384,
+  mscale: 1,
+  mscale_all_dim: 1,
+  llama_4_scaling_beta: 0.1,
+};
+
+const OSS_ROPE = {
+  rope_type: 'yarn',
+  factor: 32,
+  beta_fast: 32,
+  beta_slow: 1,
+  truncate: false,
+  original_max_position_embeddings: 4096,
+};
+
+const APERTUS_ROPE = {
+  rope_type: 'llama3',
+  rope_theta: 12e6,
+  factor: 8,
+  original_max_position_embeddings: 8192,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+};
+
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
@@ -144,7 +178,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     qkvBias: no,
     outBias: no,
     mlpBias: no,
-    rope: ministralRope,
+    rope: ropeElse(MINISTRAL_ROPE),
     stretch: ministralStretch,
     window: givenWindow,
     kvHeads: 8,
@@ -203,6 +237,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   granitemoeshared: GRANITE_MIXTURE,
   granitemoehybrid: {
     ...GRANITE,
+    config: hybridConfig,
     mlpBias: no,
     fields: { ffn: 'shared_intermediate_size' },
     names: {
@@ -234,7 +269,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     hasExperts: true,
     does: bounded,
     sinks: 'self_attn.sinks',
-    rope: ossRope,
+    rope: ropeElse(OSS_ROPE),
     window: ossWindow,
     kvHeads: 8,
     headDim: 64,
@@ -364,7 +399,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     headNorm: true,
     ownActivation: (config) => (isXielu(config) ? xieluIn : undefined),
     ignored: /rotary_emb\.inv_freq$|act_fn\.(beta|eps)$/,
-    rope: apertusRope,
+    rope: ropeElse(APERTUS_ROPE),
     epsilon: 1e-5,
     base: 12e6,
   },
@@ -408,9 +443,7 @@ export const llama: Architecture = {
   describe(given, modelType) {
     const kind = KINDS[modelType];
     const config = kind.config?.(given) ?? given;
-    const counted = modelType === HYBRID ? 'num_local_experts' : 'num_experts';
-    if (!kind.hasExperts && Number(config[counted] ?? (modelType === HYBRID ? 8 : 0)) > 0)
-      throw unsupported(modelType, counted);
+    if (!kind.hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
     const { turns, window, mustDivide, dividesHidden, portion, pairsNeighbours } = kind;
     const headNorm = typeof kind.headNorm === 'function' ? kind.headNorm(config) : kind.headNorm;
     const { base, activation, tied } = common(config, modelType, {
@@ -491,21 +524,6 @@ function qwenMixtureWindow(config: Config, i: number): number | undefined {
   return slidingWindow(config, i, () => false);
 }
 
-/** What counts where it says nothing of them. */
-const MINISTRAL_ROPE = {
-  rope_type: 'yarn',
-  rope_theta: 1e6,
-  factor: 16,
-  original_max_position_embeddings: 16_384,
-  mscale: 1,
-  mscale_all_dim: 1,
-  llama_4_scaling_beta: 0.1,
-};
-function ministralRope(config: Config): Config {
-  const isSaid = Object.keys(ropeSettings(config)).length > 0;
-  return isSaid ? config : { ...config, rope_parameters: MINISTRAL_ROPE };
-}
-
 function ministralStretch(config: Config): Stretch | undefined {
   const all = ropeSettings(config);
   if (all.llama_4_scaling_beta == null) return undefined;
@@ -543,26 +561,18 @@ function behind(blocks: number): RegExp {
 
 const HYBRID = 'granitemoehybrid';
 
+/** Without experts, of which there are some where it says nothing. */
+function hybridConfig(config: Config): Config {
+  if (Number(config.num_local_experts ?? 8) > 0) throw unsupported(HYBRID, 'num_local_experts');
+  return config;
+}
+
 /** Whether there are rotary positions, in a model of attention alone. */
 function hybridTurns(config: Config, i: number): boolean {
   const types = config.layer_types ?? config.layers_block_type;
   if (!Array.isArray(types) || types[i] !== 'attention')
     throw unsupported(HYBRID, 'blocks of mamba (layer_types)');
   return config.position_embedding_type === 'rope';
-}
-
-/** What counts where config.json says nothing of them. */
-const OSS_ROPE = {
-  rope_type: 'yarn',
-  factor: 32,
-  beta_fast: 32,
-  beta_slow: 1,
-  truncate: false,
-  original_max_position_embeddings: 4096,
-};
-function ossRope(config: Config): Config {
-  const isSaid = Object.keys(ropeSettings(config)).length > 0;
-  return isSaid ? config : { ...config, rope_parameters: OSS_ROPE };
 }
 
 /** Every second block sees everything. */
@@ -592,20 +602,6 @@ const isXielu = ({ hidden_act: name }: Config) => name == null || name === 'xiel
 function xieluIn(named: (name: string) => string): OwnActivation {
   const [above, below] = ['alpha_p', 'alpha_n'].map((name) => named(`mlp.act_fn.${name}`));
   return (g, x) => xielu(g, x, g.weight(g.prefix + above, [1]), g.weight(g.prefix + below, [1]));
-}
-
-/** What counts where config.json says nothing of them. */
-const APERTUS_ROPE = {
-  rope_type: 'llama3',
-  rope_theta: 12e6,
-  factor: 8,
-  original_max_position_embeddings: 8192,
-  low_freq_factor: 1,
-  high_freq_factor: 4,
-};
-function apertusRope(config: Config): Config {
-  const isSaid = Object.keys(ropeSettings(config)).length > 0;
-  return isSaid ? config : { ...config, rope_parameters: APERTUS_ROPE };
 }
 
 /** ChatGLM's fields by the names that others have for them. */

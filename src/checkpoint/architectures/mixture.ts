@@ -27,7 +27,7 @@ interface Kind {
   readonly normalises?: 'norm_topk_prob' | 'never';
   /** Where config.json leaves that out. */
   readonly isNormalised?: true;
-  readonly routing?: (config: Config, at: (name: string) => string) => Partial<Routing>;
+  readonly routing?: (config: Config, experts: number, at: (name: string) => string) => Partial<Routing>;
   /** Field of an expert's neurons, and what these are where it is missing. */
   readonly field: string;
   readonly neurons?: number;
@@ -117,14 +117,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
     experts: 256,
     chosen: 8,
     isNormalised: true,
-    routing: (config, at) => sigmoidRouting(config, at, { groups: 8, chosen: 4, scale: 2.5 }),
+    routing: (config, experts, at) =>
+      sigmoidRouting(config, experts, at, { groups: 8, chosen: 4, scale: 2.5 }),
   },
   glm4_moe: {
     ...DEEPSEEK,
     experts: 128,
     chosen: 8,
     isNormalised: true,
-    routing: (config, at) => sigmoidRouting(config, at, { groups: 1, chosen: 1, scale: 1 }),
+    routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
   },
   ernie4_5_moe: {
     module: 'mlp',
@@ -134,11 +135,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
     counted: ['moe_num_experts', 'moe_k'],
     field: 'moe_intermediate_size',
     shared: { name: 'mlp.shared_experts', times: ['moe_num_shared_experts', 2] },
-    routing: (config, at) => ({
-      correction: {
-        name: at('moe_statics.e_score_correction_bias'),
-        dims: [1, integer(config, 'moe_num_experts', 64)],
-      },
+    routing: (_, experts, at) => ({
+      correction: { name: at('moe_statics.e_score_correction_bias'), dims: [1, experts] },
     }),
     denseBlocks: (config, blocks) => {
       const start = integer(config, 'moe_layer_start_index', 1, 0);
@@ -226,7 +224,7 @@ export function mixturesOf(
           }),
         chosen,
         isNormalised,
-        ...kind.routing?.(config, at),
+        ...kind.routing?.(config, count, at),
         shared: ofAll && { mlp: ofAll, gate: gate === undefined ? undefined : linear(named(gate), false) },
       };
     },
@@ -260,34 +258,33 @@ function stackedMap(
 }
 
 /** As DeepSeek V2's experts are chosen. */
-function greedyRouting(config: Config): Partial<Routing> {
+function greedyRouting(config: Config, experts: number): Partial<Routing> {
   if (flag(config, 'norm_topk_prob', false)) throw unsupported('deepseek_v2', 'norm_topk_prob');
   const method = text(config, 'topk_method', 'greedy');
   const scale = positive(config, 'routed_scaling_factor', 1);
   if (method === 'greedy') return { scale };
   if (method !== 'group_limited_greedy') throw unsupported('deepseek_v2', `topk_method "${method}"`);
-  return { scale, groups: groupsIn(config, integer(config, 'n_group'), integer(config, 'topk_group'), 1) };
+  return { scale, groups: groupsIn(experts, integer(config, 'n_group'), integer(config, 'topk_group'), 1) };
 }
 
 /** As those of DeepSeek V3 and GLM-4.5 are. */
 function sigmoidRouting(
   config: Config,
+  experts: number,
   at: (name: string) => string,
   otherwise: { readonly groups: number; readonly chosen: number; readonly scale: number },
 ): Partial<Routing> {
   const groups = integer(config, 'n_group', otherwise.groups);
   const chosen = integer(config, 'topk_group', otherwise.chosen);
-  const experts = integer(config, 'n_routed_experts', KINDS[String(config.model_type)]?.experts);
   return {
     areSigmoids: true,
     correction: { name: at('gate.e_score_correction_bias'), dims: [experts] },
-    groups: groupsIn(config, groups, chosen, 2),
+    groups: groupsIn(experts, groups, chosen, 2),
     scale: positive(config, 'routed_scaling_factor', otherwise.scale),
   };
 }
 
-function groupsIn(config: Config, count: number, chosen: number, best: 1 | 2): Routing['groups'] {
-  const experts = integer(config, 'n_routed_experts', KINDS[String(config.model_type)]?.experts);
+function groupsIn(experts: number, count: number, chosen: number, best: 1 | 2): Routing['groups'] {
   if (experts % count !== 0 || experts / count < best || chosen > count)
     throw new InputError(
       `config.json: "n_group" expected to divide the ${experts} experts into at least topk_group, ${chosen}, got ${count}`,
