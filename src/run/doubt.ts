@@ -67,7 +67,8 @@ export const doubtText = (doubt: string, made: Made, better?: Better): string =>
   `${doubt}: ${better ? betterText(better) : hintFor(made)}`;
 
 /**
- * Says what a run warns of before its long work, and ends it where model and data do not go together.
+ * Says what a run warns of before its long work, and ends it where model and data do not go together. What is warned of again, by the
+ * methods that it is compared with, is said once.
  *
  * @throws {InputError} unless `force`
  */
@@ -76,11 +77,13 @@ export function warningHandler(
   { force, onNote }: { readonly force?: boolean; readonly onNote?: (text: string) => void },
   better?: Better,
 ) {
+  const said = new Set<string>();
   return ({ kind, text }: Warning): void => {
     const isDoubt = kind === 'implausible';
     const plain = kind === 'few-samples' ? `${text} (\`samples\`)` : text;
     const line = isDoubt ? doubtText(text, made, better) : plain;
     if (isDoubt && !force) throw new InputError(`${line} (\`force: true\` goes on)`);
-    onNote?.(`warning: ${line}`);
+    if (!said.has(line)) onNote?.(`warning: ${line}`);
+    said.add(line);
   };
 }

@@ -13,7 +13,7 @@ import {
   parsePreprocessing,
   preprocessingMetadata,
 } from '../../src/pipeline/index.ts';
-import { tellBetter } from '../../src/run/doubt.ts';
+import { tellBetter, warningHandler } from '../../src/run/doubt.ts';
 import { betterPreprocessing } from '../../src/run/usual.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random as seeded } from '../support/random.ts';
@@ -219,4 +219,11 @@ describe('what does better', () => {
     tellBetter(better, { preprocessing }, { ...settings, onNote: (note) => notes.push(note) });
     expect(notes).toEqual([`warning: ${text}`]);
   });
+});
+
+test('what a run and the methods that it is compared with all warn of is said once', () => {
+  const notes: string[] = [];
+  const warn = warningHandler({ isRemembered: false }, { onNote: (text) => notes.push(text) });
+  for (const text of ['few', 'few', 'fewer']) warn({ kind: 'few-samples', text });
+  expect(notes).toEqual(['warning: few (`samples`)', 'warning: fewer (`samples`)']);
 });
