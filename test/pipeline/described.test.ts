@@ -39,7 +39,9 @@ function narrowed(config: Config, narrow: Partial<BlockSizes>): LanguageModel {
 /** So many of the groups of each kind stay. */
 const keeping = (model: LanguageModel, heads: HeadsMode, features: number, neurons: number) =>
   new Map(
-    structuresOf(model, heads).map(({ name, kind }) => [name, kind === 'head' ? features : neurons] as const),
+    structuresOf({ language: model, heads }).map(
+      ({ name, kind }) => [name, kind === 'head' ? features : neurons] as const,
+    ),
   );
 
 const ALL = { keys: 8, values: 8 };
@@ -56,12 +58,12 @@ test.each<[string, LanguageModel, [object, object]]>([
     [{ heads: 4 }, ALL],
   ],
 ])('features of heads can go, if heads are to be narrow: %s', (_, model, expected) => {
-  const found = structuresOf(model, 'narrow');
+  const found = structuresOf({ language: model, heads: 'narrow' });
   expect(found.filter(({ kind }) => kind === 'head').map(({ name, groups }) => [name, groups])).toEqual(
     expected.flatMap((all, i) => Object.entries(all).map(([of, groups]) => [`${i}.${of}`, groups])),
   );
   expect(found.filter(({ kind }) => kind === 'channel')).toEqual(
-    structuresOf(model).filter(({ kind }) => kind === 'channel'),
+    structuresOf({ language: model }).filter(({ kind }) => kind === 'channel'),
   );
 });
 
@@ -86,7 +88,7 @@ test.each<[string, LanguageModel, number, Partial<BlockSizes>, Partial<BlockSize
   ],
   ['bounds: whole heads', describeModel(BOUNDED), 2, { heads: 2, kvHeads: 2 }, { heads: 2, kvHeads: 2 }],
 ])('features that stay: %s', (_, model, features, first, second) => {
-  const after = allSizesAfter(model, keeping(model, 'narrow', features, 7), 'narrow');
+  const after = allSizesAfter({ language: model, heads: 'narrow' }, keeping(model, 'narrow', features, 7));
   const { keyDim, valueDim, ...rest } = model.sizes[0];
   expect(after).toStrictEqual([first, second].map((narrow) => ({ ...rest, ffn: 7, ...narrow })));
   expect(describeModel({ ...model.configOf(after).config }, model.configOf(after).record).sizes).toEqual(
@@ -96,7 +98,7 @@ test.each<[string, LanguageModel, number, Partial<BlockSizes>, Partial<BlockSize
 
 test('whole heads of a narrow model keep their features', () => {
   const model = narrowed(OPT, { keyDim: 3, valueDim: 5 });
-  expect(allSizesAfter(model, keeping(model, 'fewer', 2, 7))).toStrictEqual([
+  expect(allSizesAfter({ language: model }, keeping(model, 'fewer', 2, 7))).toStrictEqual([
     { heads: 2, kvHeads: 2, ffn: 7, keyDim: 3, valueDim: 5 },
     { heads: 2, kvHeads: 2, ffn: 7 },
   ]);
@@ -116,27 +118,27 @@ test.each<[string, LanguageModel, HeadsMode]>([
   ],
   ['opt, heads of a narrow block', narrowed(OPT, { keyDim: 3, valueDim: 5 }), 'fewer'],
 ])('%s: terms give the size of what comes of it', (_, model, heads) => {
-  const structures = structuresOf(model, heads);
+  const structures = structuresOf({ language: model, heads });
   const kept = new Map(structures.map(({ name, groups }) => [name, Math.ceil(groups / 2)]));
-  const { config, record } = model.configOf(allSizesAfter(model, kept, heads));
+  const { config, record } = model.configOf(allSizesAfter({ language: model, heads }, kept));
   const small = describeModel(config, record);
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
   for (const of of ['params', 'macs'] as const) {
     const size = sizeAt(
-      languageTerms(model, of, 9, { heads }),
+      languageTerms({ language: model, heads }, of, 9),
       (name) => kept.get(name)! / groups.get(name)!,
     );
     expect(size).toBeCloseTo(
-      sizeAt(languageTerms(small, of, 9), () => 1),
+      sizeAt(languageTerms({ language: small }, of, 9), () => 1),
       6,
     );
-    expect(size).toBeLessThan(sizeAt(languageTerms(model, of, 9), () => 1));
+    expect(size).toBeLessThan(sizeAt(languageTerms({ language: model }, of, 9), () => 1));
   }
 });
 
 test('multiply-adds of scores are by features of keys, those of what is mixed by features of values', () => {
-  const macs = (model: LanguageModel, length: number) =>
-    sizeAt(languageTerms(model, 'macs', length), () => 1);
+  const macs = (language: LanguageModel, length: number) =>
+    sizeAt(languageTerms({ language }, 'macs', length), () => 1);
   // What grows with the square of the length.
   const squared = (model: LanguageModel) => (macs(model, 4) - 2 * macs(model, 2)) / 8;
   expect(squared(describeModel(OPT))).toBe(2 * 4 * (8 + 8));
@@ -145,7 +147,7 @@ test('multiply-adds of scores are by features of keys, those of what is mixed by
 
 test('a plan takes the features of all heads for the groups of the layer behind them', () => {
   const model = narrowed(OPT, { keyDim: 6, valueDim: 4 });
-  const subject = describedSubject(model, 'narrow');
+  const subject = describedSubject({ language: model, heads: 'narrow' });
   const recipe = parseRecipe({ keep: 0.5, correct: true });
   const kept = sizesOf(recipe, subject.structures);
   const { steps, sizes, parameters } = subject.profile(recipe, kept, [9]);
@@ -161,7 +163,7 @@ test('a plan takes the features of all heads for the groups of the layer behind 
     { keyDim: 4, valueDim: 4 },
   ]);
   expect(parameters.after).toBe(
-    sizeAt(languageTerms(describeModel(OPT, { blocks: sizes!.after }), 'params', 9), () => 1),
+    sizeAt(languageTerms({ language: describeModel(OPT, { blocks: sizes!.after }) }, 'params', 9), () => 1),
   );
   expect(widestOf({ heads: 4, kvHeads: 4, ffn: 3, keyDim: 6, valueDim: 4 }, { headDim: 8 })).toBe(24);
 
@@ -170,7 +172,7 @@ test('a plan takes the features of all heads for the groups of the layer behind 
   const { steps: few } = subject.profile(ofKeys, sizesOf(ofKeys, subject.structures), [9]);
   expect(few.map(({ name }) => name)).toEqual(['1.values']);
 
-  const bounded = describedSubject(describeModel(BOUNDED), 'narrow');
+  const bounded = describedSubject({ language: describeModel(BOUNDED), heads: 'narrow' });
   const all = bounded.profile(recipe, sizesOf(recipe, bounded.structures), [9]).steps;
   expect(all.find(({ name }) => name === '0.heads')).toMatchObject({ cuts: [{ keep: 2, groupSizes: [8] }] });
 });

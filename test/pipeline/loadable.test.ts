@@ -17,10 +17,10 @@ const LLAMA = describeModel({
 const opt = { ...common, model_type: 'opt', ffn_dim: 256, word_embed_proj_dim: 64 };
 const OPT = describeModel({ ...opt, max_position_embeddings: 64, activation_function: 'relu' });
 
-const termsOf = (model: typeof OPT) => languageTerms(model, 'params', 16);
+const termsOf = (model: typeof OPT) => languageTerms({ language: model }, 'params', 16);
 function sizes(model: typeof OPT, options: RecipeOptions) {
   const recipe = loadableRecipe(model, parseRecipe(options), () => termsOf(model));
-  return { recipe, kept: [...sizesOf(recipe, structuresOf(model)).values()] };
+  return { recipe, kept: [...sizesOf(recipe, structuresOf({ language: model })).values()] };
 }
 
 test('keeps heads that config.json has no field for, and neurons in multiples of eight', () => {
@@ -104,10 +104,10 @@ test('keeps as many neurons of every expert, and of what all tokens pass by a fi
     intermediate_size: 80,
   });
   const { recipe, kept } = sizes(model, { params: 0.7 });
-  const ratios = sizesOf(recipe, structuresOf(model));
+  const ratios = sizesOf(recipe, structuresOf({ language: model }));
   const size = sizeAt(
     termsOf(model),
-    (name) => ratios.get(name)! / structuresOf(model).find((it) => it.name === name)!.groups,
+    (name) => ratios.get(name)! / structuresOf({ language: model }).find((it) => it.name === name)!.groups,
   );
   expect(size / sizeAt(termsOf(model), () => 1)).toBeLessThanOrEqual(0.7);
   expect(new Set(kept.slice(2, 5)).size).toBe(1);
@@ -118,9 +118,11 @@ test('counts the multiply-adds of as many experts as a token passes', () => {
   const model = describeModel({ ...config, num_local_experts: 4, num_experts_per_tok: 1 });
   const dense = describeModel({ ...config, model_type: 'llama', mlp_bias: false, rms_norm_eps: 1e-5 });
   const [length, router] = [16, 64 * 4];
-  const macs = (of: typeof model) => sizeAt(languageTerms(of, 'macs', length), () => 1);
+  const macs = (of: typeof model) => sizeAt(languageTerms({ language: of }, 'macs', length), () => 1);
   expect(macs(model) - macs(dense)).toBe(2 * length * router);
-  const ofExpert = languageTerms(model, 'macs', length).find(({ of: [name] }) => name === '1.experts.3')!;
+  const ofExpert = languageTerms({ language: model }, 'macs', length).find(
+    ({ of: [name] }) => name === '1.experts.3',
+  )!;
   expect(ofExpert.value).toBe((length * 3 * 64 * 172) / 4);
 });
 
@@ -128,7 +130,11 @@ test('plans sums over as many rows as tokens pass an expert', () => {
   const config = { ...llama, model_type: 'mixtral', hidden_act: 'silu', max_position_embeddings: 64 };
   const model = describeModel({ ...config, num_local_experts: 4, num_experts_per_tok: 1 });
   const recipe = parseRecipe({ keep: 0.5 });
-  const { steps } = describedSubject(model).profile(recipe, sizesOf(recipe, structuresOf(model)), [16]);
+  const { steps } = describedSubject({ language: model }).profile(
+    recipe,
+    sizesOf(recipe, structuresOf({ language: model })),
+    [16],
+  );
   const rowsOf = (step: string) => steps.find(({ name }) => name === step)!.maps[0].rows;
   expect(['1.heads', '1.experts.3'].map(rowsOf)).toEqual([16, 4]);
 });

@@ -22,23 +22,32 @@ export function valuesIn(tensors: Iterable<{ readonly shape: readonly number[] }
   return sum(Array.from(tensors, ({ shape }) => elements(shape)));
 }
 
+/** A model, and what of it is to go. */
+export interface Described {
+  readonly language: LanguageModel;
+  /** How attention loses. Default: `fewer`. */
+  readonly heads?: HeadsMode;
+  /** What is there of the model; without, all that config.json speaks of counts. */
+  readonly checkpoint?: Pick<Checkpoint, 'tensors'>;
+}
+
 /** As much of it as config.json says: bytes as if each parameter had one. */
-export function describedSubject(language: LanguageModel, heads?: HeadsMode): Plannable {
-  const tokens = (sample: readonly number[]) => language.tokensOf(sample);
+export function describedSubject(model: Described): Plannable {
+  const tokens = (sample: readonly number[]) => model.language.tokensOf(sample);
   return {
-    structures: structuresOf(language, heads),
-    terms: (of, sample) => languageTerms(language, of === 'bytes' ? 'params' : of, tokens(sample), { heads }),
-    profile: (recipe, sizes, sample) => languageProfile(language, recipe, sizes, tokens(sample), heads),
+    structures: structuresOf(model),
+    terms: (of, sample) => languageTerms(model, of === 'bytes' ? 'params' : of, tokens(sample)),
+    profile: (recipe, sizes, sample) => languageProfile(model, recipe, sizes, tokens(sample)),
   };
 }
 
 /** Groups of heads, or features of each of them, and neurons of every block, as ratios and reports call them. */
-export function structuresOf(language: LanguageModel, heads?: HeadsMode): Prunable[] {
-  return language.sizes.flatMap((_, i) => structuresIn(language, i, heads));
+export function structuresOf(model: Described): Prunable[] {
+  return model.language.sizes.flatMap((_, i) => structuresIn(model, i));
 }
 
-function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode): Prunable[] {
-  const neurons = language.mlps(block).map(
+function structuresIn(model: Described, block: number): Prunable[] {
+  const neurons = model.language.mlps(block).map(
     ({ name, neurons }): Prunable => ({
       name: `${block}.${name}`,
       layer: '',
@@ -46,7 +55,7 @@ function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode)
       groups: neurons,
     }),
   );
-  const attention = Object.entries(groupsOfHeads(language, block, heads)).map(
+  const attention = Object.entries(groupsOfHeads(model, block)).map(
     ([of, groups]): Prunable => ({ name: `${block}.${of}`, layer: '', kind: 'head', groups }),
   );
   return [...attention, ...neurons];
@@ -56,7 +65,7 @@ function structuresIn(language: LanguageModel, block: number, heads?: HeadsMode)
 type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
 
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
-function groupsOfHeads(language: LanguageModel, block: number, heads?: HeadsMode): Attention {
+function groupsOfHeads({ language, heads }: Described, block: number): Attention {
   const size = language.sizes[block];
   const { keyDim, valueDim } = featuresOf(size, language);
   if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
@@ -79,23 +88,13 @@ export function namesIn(
   };
 }
 
-interface TermsOptions {
-  /** What is there of the model; without, all that config.json speaks of counts. */
-  readonly checkpoint?: Pick<Checkpoint, 'tensors'>;
-  readonly heads?: HeadsMode;
-}
-
 /**
  * Sizes are linear in the groups of every block: what one of them counts is the difference that it makes.
  *
  * @param length  tokens of a window or an image, whose multiply-adds are counted
  */
-export function languageTerms(
-  language: LanguageModel,
-  of: 'macs' | 'params',
-  length: number,
-  { checkpoint = { tensors: new Map() }, heads }: TermsOptions = {},
-): Term[] {
+export function languageTerms(model: Described, of: 'macs' | 'params', length: number): Term[] {
+  const { language, checkpoint = { tensors: new Map() } } = model;
   const sizeOf = (block: number, sizes: BlockSizes) => {
     const tensors = [...language.blockTensors(checkpoint, block, sizes).values()];
     if (of === 'params') return valuesIn(tensors);
@@ -106,12 +105,12 @@ export function languageTerms(
   };
   const inBlocks = language.sizes.map((sizes, i) => sizeOf(i, sizes));
   const own = language.sizes.flatMap((_, i) => {
-    const structures = structuresIn(language, i, heads);
+    const structures = structuresIn(model, i);
     const all = new Map(structures.map(({ name, groups }) => [name, groups]));
     // Of a single group: a model without it is not described, and one with two more says the same.
     const ofOne = ({ name, groups }: Prunable) => {
       const step = groups > 1 ? -1 : 1;
-      const sizes = sizesAfter(language, i, new Map(all).set(name, groups + step), heads);
+      const sizes = sizesAfter(model, i, new Map(all).set(name, groups + step));
       return (sizeOf(i, sizes) - inBlocks[i]) / step;
     };
     // All experts of a block are alike.
@@ -132,21 +131,16 @@ export function languageTerms(
 }
 
 /** Groups and neurons that stay in a block. */
-function sizesAfter(language: LanguageModel, block: number, kept: Sizes, heads?: HeadsMode): BlockSizes {
-  const changed = headsAfter(language, block, kept, heads);
-  return mapNeurons({ ...language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
+function sizesAfter(model: Described, block: number, kept: Sizes): BlockSizes {
+  const changed = headsAfter(model, block, kept);
+  return mapNeurons({ ...model.language.sizes[block], ...changed }, (name) => kept.get(`${block}.${name}`)!);
 }
 
 /** What so many of their groups, or features of each, make of heads. */
-function headsAfter(
-  language: LanguageModel,
-  block: number,
-  kept: Sizes,
-  heads?: HeadsMode,
-): Partial<BlockSizes> {
-  const all = groupsOfHeads(language, block, heads);
+function headsAfter(model: Described, block: number, kept: Sizes): Partial<BlockSizes> {
+  const all = groupsOfHeads(model, block);
   const left = (of: keyof Attention) => kept.get(`${block}.${of}`)!;
-  if (all.heads !== undefined) return headsOf(language.sizes[block], left('heads'));
+  if (all.heads !== undefined) return headsOf(model.language.sizes[block], left('heads'));
   const isFewer = (of: keyof Attention) => all[of] !== undefined && left(of) < all[of];
   return {
     ...(isFewer('keys') && { keyDim: left('keys') }),
@@ -155,20 +149,15 @@ function headsAfter(
 }
 
 /** Groups and neurons that stay in each block. */
-export function allSizesAfter(language: LanguageModel, kept: Sizes, heads?: HeadsMode): BlockSizes[] {
-  return language.sizes.map((_, i) => sizesAfter(language, i, kept, heads));
+export function allSizesAfter(model: Described, kept: Sizes): BlockSizes[] {
+  return model.language.sizes.map((_, i) => sizesAfter(model, i, kept));
 }
 
 /** What a plan needs to know, from config.json alone. */
-function languageProfile(
-  language: LanguageModel,
-  recipe: Recipe,
-  kept: Sizes,
-  length: number,
-  heads?: HeadsMode,
-): Profile {
+function languageProfile(model: Described, recipe: Recipe, kept: Sizes, length: number): Profile {
+  const { language } = model;
   const { architecture, hidden, sizes } = language;
-  const after = allSizesAfter(language, kept, heads);
+  const after = allSizesAfter(model, kept);
   const { statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
   const tensors = [...language.tensors(nothing).values()];
@@ -178,9 +167,7 @@ function languageProfile(
   const outside = valuesIn(tensors.filter(({ block }) => block === undefined));
   return {
     model: architecture,
-    steps: sizes.flatMap((_, i) =>
-      blockSteps(language, i, kept, recipe, length * language.timesOf(i), heads),
-    ),
+    steps: sizes.flatMap((_, i) => blockSteps(model, i, kept, recipe, length * language.timesOf(i))),
     parameters: { before: valuesIn(tensors), after: valuesIn(smaller) },
     sizes: { before: sizes, after },
     statement,
@@ -195,13 +182,13 @@ function languageProfile(
 }
 
 function blockSteps(
-  language: LanguageModel,
+  model: Described,
   block: number,
   sizes: Sizes,
   { correct, method }: Recipe,
   rows: number,
-  mode?: HeadsMode,
 ): PlannedStep[] {
+  const { language } = model;
   const { hidden } = language;
   const { heads, kvHeads, experts } = language.sizes[block];
   const { keyDim, valueDim } = featuresOf(language.sizes[block], language);
@@ -215,9 +202,9 @@ function blockSteps(
     maps: [{ p, m: hidden, groupSize: p / groups, rows: rows * share }],
     cuts: [{ keep: sizes.get(`${block}.${name}`)!, groups, groupSizes: [p / groups] }],
   });
-  const own = groupsOfHeads(language, block, mode);
+  const own = groupsOfHeads(model, block);
   const reader = own.heads === undefined ? 'values' : 'heads';
-  const { keyDim: keysLeft } = headsAfter(language, block, sizes, mode);
+  const { keyDim: keysLeft } = headsAfter(model, block, sizes);
   const steps = [
     corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
     pruned(reader, heads * valueDim, own[reader]!),

@@ -150,7 +150,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     parameters: valuesIn(tensors),
     bytes: bytesOf(checkpoint),
     heads,
-    ...describedSubject(language, heads),
+    ...describedSubject(opened),
     pinned: [],
     notPrunable: [],
     hasShortcuts: true,
@@ -315,11 +315,11 @@ async function checkWindows(windows: Dataset, language: LanguageModel): Promise<
   }
 }
 
-function termsOf({ checkpoint, language, heads }: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
-  const about = { checkpoint, heads };
-  if (of !== 'bytes') return languageTerms(language, of, length, about);
+function termsOf(opened: OpenedLanguageModel, of: SizeKind, length: number): Term[] {
+  const terms = languageTerms(opened, of === 'bytes' ? 'params' : of, length);
+  if (of !== 'bytes') return terms;
+  const { checkpoint } = opened;
   const bytesPer = bytesOf(checkpoint) / valuesIn(checkpoint.tensors.values());
-  const terms = languageTerms(language, 'params', length, about);
   return terms.map(({ value, of }) => ({ value: value * bytesPer, of }));
 }
 
@@ -355,14 +355,15 @@ async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable
 }
 
 async function folderWriter(
-  { folder, checkpoint, language, heads, image }: OpenedLanguageModel,
+  opened: OpenedLanguageModel,
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
   { output, maxShardBytes, onnx, metadata = {}, weights }: FolderOptions,
 ): Promise<Writer> {
+  const { folder, checkpoint, language, image } = opened;
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
-  const sizes = allSizesAfter(language, kept, heads);
+  const sizes = allSizesAfter(opened, kept);
   const { config, record, statement } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
   // Of experts that differ each has tensors of its own, in the place of those that all shared.

@@ -46,7 +46,7 @@ export function loadableRecipe(
     throw new InputError('`loadable: true`: expected `keep`, or a budget of `params`, `macs` or `bytes`');
   const counted = terms(of);
   const allowed = isFraction ? limit * sizeAt(counted, () => 1) : limit;
-  const structures = structuresOf(language);
+  const structures = structuresOf({ language });
   for (let step = STEPS - 1; step > 0; step--) {
     const kept = roundedTo(language, step / STEPS, step / STEPS);
     const ratio = keepRatio(kept);

@@ -12,7 +12,7 @@ import {
 } from '../../graph/index.ts';
 import type { Named } from '../keep.ts';
 import { expectOpened, type OpenedModel, prunableOf } from '../open/open.ts';
-import { languageTerms, structuresOf } from './described.ts';
+import { type Described, languageTerms, structuresOf } from './described.ts';
 
 /** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
 export interface Share {
@@ -40,7 +40,7 @@ export interface Shares {
  */
 export function sharesOf(model: OpenedModel | LanguageModel, length = 1, heads?: HeadsMode): Shares {
   if (!hasMethods(model, 'tokensOf')) expectOpened('sharesOf', model);
-  const terms = 'analysis' in model ? fileTerms(model) : folderTerms(model, length, heads);
+  const terms = 'analysis' in model ? fileTerms(model) : folderTerms({ language: model, heads }, length);
   const { structures } = terms;
   const [parameters, macs] = [terms.parameters, terms.macs].map(byStructure);
   const alone = ({ name }: Named): Share => ({
@@ -74,10 +74,10 @@ function fileTerms(opened: OpenedModel): Terms {
   return { macs, parameters: weights, structures: prunableOf(opened) };
 }
 
-function folderTerms(language: LanguageModel, length: number, heads?: HeadsMode): Terms {
+function folderTerms(model: Described, length: number): Terms {
   return {
-    macs: languageTerms(language, 'macs', length, { heads }),
-    parameters: languageTerms(language, 'params', length, { heads }),
-    structures: structuresOf(language, heads),
+    macs: languageTerms(model, 'macs', length),
+    parameters: languageTerms(model, 'params', length),
+    structures: structuresOf(model),
   };
 }

@@ -86,7 +86,11 @@ function plannableOf(
 ): Known {
   if (!('architecture' in model)) return subjectOf(model, { weights });
   const uniform = (recipe: Recipe) => loadableRecipe(model, recipe, () => []);
-  return { ...describedSubject(model, heads), isDescribed: true, ...(loadable && { loadable: uniform }) };
+  return {
+    ...describedSubject({ language: model, heads }),
+    isDescribed: true,
+    ...(loadable && { loadable: uniform }),
+  };
 }
 
 /** The steps of a run, and how it is to be done. Within a budget those of uniform sizes, and of the largest there may be. */
