@@ -15,7 +15,7 @@ type Report = Omit<SavedReport, 'model'> & { readonly preprocessing?: object };
 export const CARD_FILE = 'README.md';
 
 /** Fields that hold for the smaller model as well. */
-const COPIED = ['license', 'license_name', 'license_link', 'language', 'datasets', 'pipeline_tag'];
+const COPIED = ['license', 'license_name', 'license_link', 'language', 'datasets'];
 const TAGS = ['pruned', 'osscar'];
 
 /**
@@ -37,7 +37,7 @@ export async function modelCard(source: Place, report: Report, loader: string): 
     ...Object.fromEntries(copied.map((field) => [field, of[field]])),
     base_model: base,
     library_name: loader,
-    ...(type && { pipeline_tag: type }),
+    pipeline_tag: type, // left out where it is undefined
     tags: [...new Set(tags)],
     ...(metric && type && { 'model-index': [{ name, results: [resultOf(report, type)] }] }),
   };
@@ -81,9 +81,9 @@ const YAML = { logLevel: 'error', prettyErrors: false, uniqueKeys: false } as co
 
 /** Between the first lines of dashes. */
 function frontMatter({ parse }: typeof import('yaml'), card?: Uint8Array): JsonObject {
-  const [, text] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
+  const [, text = ''] = /^---\r?\n(.*?)\r?\n---/s.exec(new TextDecoder().decode(card)) ?? [];
   try {
-    const front: unknown = text === undefined ? undefined : parse(text, YAML);
+    const front: unknown = parse(text, YAML);
     return isObject(front) ? front : {};
   } catch {
     return {};

@@ -41,7 +41,7 @@ export async function readTokenizer(text: string, place: Place | undefined): Pro
       files.has(file) ? await readJson(folder, file, limits.jsonBytes) : undefined;
     const config = await optional(CONFIG);
     if (files.has(TOKENIZER))
-      return { json: await readJson(folder, TOKENIZER, limits.tokenizerBytes), ...(config && { config }) };
+      return { json: await readJson(folder, TOKENIZER, limits.tokenizerBytes), config };
     const { KINDS, made, WITHOUT_JSON } = await import('./vocabularies.ts');
     const named = config?.tokenizer_class ?? (await optional('config.json'))?.model_type;
     const kind = KINDS.get(String(named).replace(/Fast$/, ''));
@@ -57,7 +57,7 @@ export async function readTokenizer(text: string, place: Place | undefined): Pro
       );
     const given = { ...(await optional(SPECIAL)), ...config };
     const json = await made(kind, filesOf(folder), given, (await optional(ADDED)) ?? {});
-    return { json, ...(config && { config }) };
+    return { json, config };
   } finally {
     await folder.close();
   }

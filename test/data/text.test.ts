@@ -11,6 +11,7 @@ import {
   openTokenizer,
   tokenWindows,
 } from '../../src/pipeline/data/index.ts';
+import { charsmapOf } from '../support/charsmap.ts';
 
 const tokens = Int32Array.from({ length: 1000 }, (_, i) => i);
 
@@ -179,44 +180,14 @@ describe('parts of a tokenizer that the library takes for others', () => {
   });
 });
 
-/** A map of characters as SentencePiece compiles it: a node's children lie in 256 units of their own. */
-function compiledCharsmap(entries: Readonly<Record<string, string>>): string {
-  const encoder = new TextEncoder();
-  const replacements: number[] = [];
-  const nodes = new Map([['', { at: 0, base: 256 }]]); // by the bytes that lead there
-  const units = [0];
-  const labels = new Map<number, number>();
-  const values = new Map<number, number>();
-  for (const [text, replacement] of Object.entries(entries)) {
-    let path = '';
-    for (const byte of encoder.encode(text)) {
-      const { base } = nodes.get(path)!;
-      path += `${byte},`;
-      if (!nodes.has(path)) nodes.set(path, { at: base ^ byte, base: 256 * (nodes.size + 1) });
-      labels.set(nodes.get(path)!.at, byte);
-    }
-    values.set(nodes.get(path)!.base, replacements.length);
-    replacements.push(...encoder.encode(replacement), 0);
-  }
-  units.length = 256 * (nodes.size + 2);
-  units.fill(0);
-  for (const { at, base } of nodes.values()) {
-    const ends = values.has(base) ? 0x100 : 0;
-    units[at] = (((at ^ base) << 10) | ends | (labels.get(at) ?? 0)) >>> 0;
-  }
-  for (const [at, value] of values) units[at] = 0x8000_0000 + value;
-  const trie = new Uint8Array(Uint32Array.from(units).buffer);
-  const size = new Uint8Array(Uint32Array.of(trie.length).buffer);
-  return Buffer.concat([size, trie, Uint8Array.from(replacements)]).toString('base64');
-}
-
 describe('a map of characters', () => {
+  const base64 = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64');
   const made = (entries: Readonly<Record<string, string>>, text: string) => {
     const vocab = Array.from(new Set([...Object.values(entries).join(''), ...text]), (it) => [it, -1]);
     const encode = openTokenizer({
       normalizer: {
         type: 'Sequence',
-        normalizers: [{ type: 'Precompiled', precompiled_charsmap: compiledCharsmap(entries) }],
+        normalizers: [{ type: 'Precompiled', precompiled_charsmap: base64(charsmapOf(entries)) }],
       },
       pre_tokenizer: null,
       model: { type: 'Unigram', unk_id: 0, vocab: [['<unk>', 0], ...vocab] },

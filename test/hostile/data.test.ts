@@ -211,16 +211,21 @@ describe('JSON is not parsed beyond what is read of its kind:', () => {
     await expect(read(name)).rejects.toThrow(`"m/${name}": expected at most 16777216 bytes, got 16777217`);
   });
 
-  test('a tokenizer that is a file', async () => {
+  test('a tokenizer that is a file, or is made of a SentencePiece model', async () => {
     const before = limits.tokenizerBytes;
     limits.tokenizerBytes = 10;
     try {
       const tokenizer = await placeOf([['t.json', utf8('{         }')]], 't');
+      const model: [string, Uint8Array<ArrayBuffer>] = ['spiece.model', new Uint8Array(11)];
+      const folder = await placeOf([['config.json', utf8('{"model_type": "t5"}')], model], 't');
       const text = await placeOf([['a.txt', utf8('In the beginning')]], 'd');
-      const { evaluation } = textSamples(tokenizer.at('t.json'), 8, {});
-      await expect(evaluation(text.at('a.txt'))).rejects.toThrow(
-        '"t/t.json": expected at most 10 bytes, got 11',
-      );
+      for (const [name, place] of [
+        ['t.json', tokenizer.at('t.json')],
+        ['spiece.model', folder],
+      ] as const)
+        await expect(textSamples(place, 8, {}).evaluation(text.at('a.txt'))).rejects.toThrow(
+          `"t/${name}": expected at most 10 bytes, got 11`,
+        );
     } finally {
       limits.tokenizerBytes = before;
     }

@@ -6,16 +6,19 @@ import { FormatError, InputError } from '../../src/errors.ts';
 import { openTokenizer } from '../../src/pipeline/data/index.ts';
 import { placeOf } from '../../src/run/source.ts';
 import { readTokenizer } from '../../src/run/tokenizer.ts';
+import { charsmapOf } from '../support/charsmap.ts';
 
-const [NORMAL, UNKNOWN, CONTROL, BYTE] = [1, 2, 3, 6];
+const [NORMAL, UNKNOWN, CONTROL, OWN, BYTE] = [1, 2, 3, 4, 6];
 const [UNIGRAM, BPE] = [1, 2];
 type Piece = readonly [text: string, score: number, kind?: number];
 
 interface Spec {
   first: readonly Piece[];
+  last?: readonly Piece[];
   type?: number;
   hasBytes?: boolean;
   isTrimmed?: boolean;
+  charsmap?: Uint8Array;
   isSuffix?: boolean;
   isEscaped?: boolean;
 }
@@ -37,7 +40,7 @@ const BYTES = Array.from(
   (_, i): Piece => [`<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`, 0, BYTE],
 );
 
-/** The bytes of such a file. */
+/** The bytes of such a file, without what is the default. */
 function modelOf({ first, type = UNIGRAM, isTrimmed = true, ...spec }: Spec): Uint8Array<ArrayBuffer> {
   const writer = new BinaryWriter();
   const message = (field: number, write: (to: BinaryWriter) => void) => {
@@ -47,24 +50,27 @@ function modelOf({ first, type = UNIGRAM, isTrimmed = true, ...spec }: Spec): Ui
   };
   const flag = (to: BinaryWriter, field: number, value: boolean) =>
     to.tag(field, WireType.Varint).bool(value);
-  const all = [...first, ...(spec.hasBytes ? BYTES : []), ...PIECES];
+  const all = [...first, ...(spec.hasBytes ? BYTES : []), ...PIECES, ...(spec.last ?? [])];
   for (const [text, score, kind = NORMAL] of all)
     message(1, (to) => {
       to.tag(1, WireType.LengthDelimited).string(text);
-      to.tag(2, WireType.Bit32).float(score);
-      to.tag(3, WireType.Varint).int32(kind);
+      if (score !== 0) to.tag(2, WireType.Bit32).float(score);
+      if (kind !== NORMAL) to.tag(3, WireType.Varint).int32(kind);
     });
   message(2, (to) => {
-    to.tag(3, WireType.Varint).int32(type);
-    to.tag(40, WireType.Varint).int32(first.findIndex(([, , kind]) => kind === UNKNOWN));
+    if (type !== UNIGRAM) to.tag(3, WireType.Varint).int32(type);
+    const unknown = first.findIndex(([, , kind]) => kind === UNKNOWN);
+    if (unknown !== 0) to.tag(40, WireType.Varint).int32(unknown);
     to.tag(41, WireType.Varint).int32(-1); // bos_id: none
     flag(to, 24, spec.isSuffix ?? false);
     flag(to, 35, spec.hasBytes ?? false);
   });
   message(3, (to) => {
+    if (spec.charsmap) to.tag(2, WireType.LengthDelimited).bytes(spec.charsmap);
     flag(to, 4, isTrimmed);
     flag(to, 5, spec.isEscaped ?? true);
   });
+  message(5, (to) => flag(to, 5, false)); // how ids become a text again
   return new Uint8Array(writer.finish());
 }
 
@@ -136,6 +142,32 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
     expect(await idsOf(file, model, type, TEXT, config)).toEqual(expected);
   });
 
+  test('pieces are joined as the model was trained: the likeliest ones, or the best two first', async () => {
+    const last: Piece[] = [
+      ['es', -4.1],
+      ['st', -4.2],
+    ];
+    const first = controls(['<pad>', '</s>', '<unk>'], '<unk>');
+    const [space, he, h, t, es, st] = [3, 7, 9, 8, 13, 14];
+    const likeliest = modelOf({ first, last });
+    expect(await idsOf('spiece.model', likeliest, 'mt5', 'hest')).toEqual([space, he, st, 1]);
+    const joined = modelOf({ first, last, type: BPE });
+    expect(await idsOf('spiece.model', joined, 'mt5', 'hest')).toEqual([space, h, es, t, 1]);
+    const noBytes = modelOf({
+      first: controls(['<unk>', '<s>', '</s>'], '<unk>'),
+      type: BPE,
+      isTrimmed: false,
+    });
+    expect(await idsOf('tokenizer.model', noBytes, 'llama', 'é')).toEqual([1, space, 0]);
+  });
+
+  test('characters are mapped where the file has a map', async () => {
+    const first = controls(['<pad>', '</s>', '<unk>'], '<unk>');
+    const ids = (charsmap?: Uint8Array) => idsOf('spiece.model', modelOf({ first, charsmap }), 'mt5', 'THE');
+    expect(await ids(charsmapOf({ T: 't', H: 'h', E: 'e' }))).toEqual([4, 1]);
+    expect(await ids()).toEqual([3, 2, 1]);
+  });
+
   test('the ids of Marian and M2M-100 are those of vocab.json', async () => {
     // the, he and a letter have other ids than in the file; some are of the other language, and one piece there is not
     const vocab = {
@@ -181,6 +213,8 @@ describe('a SentencePiece model in the place of tokenizer.json', () => {
     expect(await idsOf('spiece.model', T5, 't5', '<extra_id_0>', { extra_ids: 1 })).toEqual([13, 1]);
     expect(await idsOf('spiece.model', T5, 'pegasus', '<mask_2><unk_2>')).toEqual([3, 4, 1]);
     expect(await idsOf('tokenizer.model', LLAMA, 'llama', '')).toEqual([1]);
+    const own: Piece[] = [...controls(['<pad>', '</s>', '<unk>'], '<unk>'), ['hes', -99, OWN]];
+    expect(await idsOf('spiece.model', modelOf({ first: own }), 'mt5', 'hes')).toEqual([3, 1]);
   });
 
   test('a text begins with a space unless the folder says otherwise', async () => {
