@@ -31,13 +31,15 @@ test('of .npz files all samples are read, of .npy files an array for each input'
 });
 
 test('lines of JSON may have empty ones between them, and a first one of text is none of arrays', async () => {
-  const read = async (lines: readonly string[]) =>
-    readFeeds(await placeOf(new File([lines.join('\n')], 'all.jsonl'), 'data'), input);
-  const samples = await read(['{"ids": [1, 2, 3]}', '', '  ', '{"ids": [4, 5, 6]}']);
-  expect(samples?.map(({ name, inputs: { ids } }) => [name, ...ids.data])).toEqual([
-    ['all.jsonl line 1', 1, 2, 3],
-    ['all.jsonl line 4', 4, 5, 6],
-  ]);
+  const read = async (lines: readonly string[], end = '\n') =>
+    readFeeds(await placeOf(new File([lines.join(end)], 'all.jsonl'), 'data'), input);
+  for (const end of ['\n', '\r\n', '\r']) {
+    const samples = await read(['{"ids": [1, 2, 3]}', '', '  ', '{"ids": [4, 5, 6]}'], end);
+    expect(samples?.map(({ name, inputs: { ids } }) => [name, ...ids.data])).toEqual([
+      ['all.jsonl line 1', 1, 2, 3],
+      ['all.jsonl line 4', 4, 5, 6],
+    ]);
+  }
   expect(await read(['{"text": "none"}'])).toBeUndefined();
   await expect(read(['{"ids": [1, 2, 3]}', '{"text": "none"}'])).rejects.toThrow('line 2');
 });

@@ -158,6 +158,8 @@ test.each([
 test.each([
   ['sparsity', 0.3, '`keep` is the part that stays: `keep: 0.7` where 0.3 goes'],
   ['pruning_ratio', 50, '`keep` is the part that stays: `keep: 0.5` where 0.5 goes'],
+  ['amount', '0.5%', '`keep` is the part that stays: `keep: 0.995` where 0.005 goes'],
+  ['amount', 0, '`keep` is the part that stays'],
   ['amount', {}, '`keep` is the part that stays'],
   ['keepRatio', 0.5, 'is `keep` meant?'],
   ['calibrationDataset', 'a', 'is `calibration` meant?'],

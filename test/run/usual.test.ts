@@ -9,6 +9,7 @@ import { evaluate } from '../../src/node.ts';
 import {
   type Dataset,
   imageDataset,
+  type OpenedModel,
   openModel,
   parsePreprocessing,
   preprocessingMetadata,
@@ -172,6 +173,16 @@ describe('preprocessing that does better', () => {
     const [few, more] = [await levels(units, 1, 2), await levels(units, 1, 6)];
     expect(await betterPreprocessing(few.found, few.samples)).toBeUndefined();
     expect((await betterPreprocessing(more.found, more.samples))?.accuracy).toBe(1);
+  });
+
+  test('is looked for on 64 images at most, and on fewer for a network of many multiply-adds', async () => {
+    const { found, samples } = await levels({ scale: 255, mean: [0.5], std: [0.5] }, 1, 90);
+    const lookedAt = async (macs: number) => {
+      const { model, ...place } = found as { model: OpenedModel };
+      return (await betterPreprocessing({ ...place, model: { ...model, macs } } as never, samples))?.given
+        .samples;
+    };
+    expect(await Promise.all([1, 5e8, 1e12].map(lookedAt))).toEqual([64, 40, 16]);
   });
 
   test('is not looked for where the file says how its inputs are made, unless something else is said', async () => {
