@@ -52,15 +52,12 @@ function mayGoFirst(state: Propagation, node: NodeProto): [number, Axis][] {
   return [...state.labelled(node.input[0])].sort((a, b) => stays(a) - stays(b));
 }
 
-/** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents. */
+/** Flatten: (a, b, c, d) to (a…, …d). Nothing in the graph names the extents, and no axis is too short for its groups. */
 export const flatten: Rule = (state, node) => {
   for (const [place, axis] of mayGoFirst(state, node)) {
     const moved = move(state, node, place, axis);
-    if (!moved) state.pin(axis, `${called(node)} interleaves it with other axes`);
-    else {
-      moved.axis.label.coarsen(moved.count);
-      state.mark(node.output[0], moved.place, moved.axis);
-    }
+    if (moved) state.mark(node.output[0], moved.place, moved.axis);
+    else state.pin(axis, `${called(node)} interleaves it with other axes`);
   }
 };
 
@@ -68,22 +65,20 @@ export const flatten: Rule = (state, node) => {
 export const reshape: Rule = (state, node) => {
   if (shuffled(state, node)) return;
   const named = [...(sizesOf(state, node, 1) ?? [])];
-  const followed = new Set<number>();
   for (const [place, axis] of mayGoFirst(state, node)) {
     let moved = move(state, node, place, axis);
     const copies = copiesBefore(state, node, moved ?? entered(state, node, place, axis));
     if (copies > 1) moved = move(state, node, place, interleaved(axis, copies));
     if (moved && isNamed(named[moved.place], axis, moved.axis)) moved.axis.isMerged = false;
-    // Of two axes that are merged, the slower one keeps its groups together.
-    if (!moved || followed.has(moved.place) || !mayResize(state, node, named, place, moved)) {
+    if (!moved || !mayResize(state, node, named, place, moved)) {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
       continue;
     }
-    followed.add(moved.place);
     moved.axis.label.coarsen(moved.count);
     state.mark(node.output[0], moved.place, moved.axis);
   }
-  const left = named.filter((_, place) => !followed.has(place));
+  const followed = state.axes(node.output[0]);
+  const left = named.filter((_, place) => !followed[place]);
   pinCounted(state, node, left);
 };
 
@@ -98,8 +93,7 @@ type Moved = NonNullable<ReturnType<typeof move>>;
 function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
   const { label, extent } = axis;
   const found = boundary(state, node, from, axis);
-  // any axis is a multiple of one channel: it cannot be told which
-  if (!found || label.root().groups === 1 || extent === 0) return undefined;
+  if (!found || extent === 0) return undefined;
   const { place, dim, outer } = found;
   // groups that fit the axis, of each part where it is put together
   const isWhole = dim % (extent * outer) === 0;
@@ -108,8 +102,9 @@ function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
     : isWhole || haveGroups(label, dim / outer)
       ? dim / outer
       : 1;
-  if (!Number.isInteger(outer) || !Number.isInteger(dim / outer) || count === 1) return undefined;
-  // the outer of two axes that are merged keeps the place
+  // any axis is a multiple of one channel: it cannot be told which
+  if (!Number.isInteger(outer) || count === 1) return undefined;
+  // the outer of two axes that are merged keeps the place, and its groups together
   if (state.axes(node.output[0])[place]) return undefined;
   const isMerged = place < from || (place === from && axis.isMerged === true);
   return { place, axis: { label, extent: dim, outer, isMerged }, count };
