@@ -133,16 +133,15 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
 const REST = '_';
 
 /**
- * X·W of an Einsum as a MatMul: axes of X that are summed over become one behind the others, and those that W adds come behind them.
- *
- * @param weights  as of `product`
+ * X·W that an Einsum is, by the letters of its axes: of X, `summed` go and `rows` stay, and those `added` are W's. Undefined where it is
+ * none, or cannot be written as one.
  */
-function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
+function termsOfProduct(model: Model, node: NodeProto) {
   const { operands: [left, right] = [], result } = termsOf(node, REST) ?? {};
   const place = node.input.findIndex((name) => model.tensors.has(name));
   const tensor = model.tensors.get(node.input[place] ?? '');
   if (!tensor || !isFloat(tensor.type) || node.input.length !== 2 || !left || !right || !result)
-    return [node];
+    return undefined;
   const [x, W] = place === 0 ? [right, left] : [left, right];
   const summed = [...x].filter((letter) => !result.includes(letter));
   const rows = [...x].filter((letter) => result.includes(letter));
@@ -154,11 +153,23 @@ function written(model: Model, node: NodeProto, weights: Map<string, string>): N
     [...summed, ...added].sort().join('') === [...W].sort().join('') &&
     [...rows, ...added].sort().join('') === [...result].sort().join('') &&
     model.uses(tensor.name).every((use) => use.node.opType === 'Einsum');
-  if (!isProduct || W.length !== tensor.dims.length) return [node];
+  if (!isProduct || W.length !== tensor.dims.length) return undefined;
   // How many axes an ellipsis stands for is not known: they stay where they are.
   const isInPlace = x.endsWith(summed.join('')) && result.endsWith(added.join('')) && !W.includes(REST);
   const isOne = summed.length === 1 && added.length === 1;
-  if (rows.includes(REST) && !(isInPlace && isOne)) return [node];
+  if (rows.includes(REST) && !(isInPlace && isOne)) return undefined;
+  return { tensor, place, x, W, result, summed, rows, added };
+}
+
+/**
+ * X·W of an Einsum as a MatMul: axes of X that are summed over become one behind the others, and those that W adds come behind them.
+ *
+ * @param weights  as of `product`
+ */
+function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
+  const terms = termsOfProduct(model, node);
+  if (!terms) return [node];
+  const { tensor, place, x, W, result, summed, rows, added } = terms;
   const order = [...summed, ...added].map((letter) => W.indexOf(letter));
   const dims = order.map((axis) => tensor.dims[axis]);
   const [p, m] = [dims.slice(0, summed.length), dims.slice(summed.length)].map(elements);
