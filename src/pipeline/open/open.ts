@@ -171,15 +171,16 @@ export async function openModel(bytes: Uint8Array, options: OpenOptions): Promis
   return openParsed(source, { ...options, bytes: () => bytes.byteLength + externalBytes });
 }
 
-/**
- * @param options.bytes  of the file or files, once the weights are read; default: of the weights as they are written
- * @param options.isBuilt  whether the graph was built here, and its weights are read back by their names
- */
-export async function openParsed(
-  file: Model,
-  options: OpenOptions & { readonly isBuilt?: boolean; bytes?(): number },
-): Promise<OpenedModel> {
-  const { engine, size, inputs, dims, outputNames, name = file.name } = options;
+/** Of a graph that is read. */
+interface ParsedOptions extends OpenOptions {
+  /** Whether the graph was built here, and its weights are read back by their names. */
+  readonly isBuilt?: boolean;
+  /** Of the file or files, once the weights are read. Default: of the weights as they are written. */
+  bytes?(): number;
+}
+
+export async function openParsed(file: Model, options: ParsedOptions): Promise<OpenedModel> {
+  const { outputNames, name = file.name } = options;
   const source = outputNames ? onlyOutputs(file, outputNames) : file;
   let branches: readonly Branch[] = [];
   let floats = source;
@@ -191,29 +192,11 @@ export async function openParsed(
   if (source.outputs.length === 0)
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
   try {
-    const decided = await withoutIfs(engine, source, options);
+    const decided = await withoutIfs(options.engine, source, options);
     branches = decided.branches;
     const unrounded = withoutRounding(decided.model);
     floats = floatWeights(unrounded);
-    const plain = foldConstants(unfuse(floats));
-    // Weights of a graph that was built here go back to where they came from: they stay as they are.
-    const fold = (it: Model) =>
-      options.isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it));
-    let model = fold(options.isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
-    const input = sizedInput(declaredInput(model, inputs, dims), model, size);
-    let { info, told } = await shapesOf(engine, model, input);
-    const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
-    const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
-    if (known !== model) {
-      model = fold(known);
-      ({ info, told } = await shapesOf(engine, model, input));
-    }
-    let analysis = analyse(model, told, options);
-    if (analysis.shared) {
-      model = separateShapes(model, analysis.shared);
-      ({ info, told } = await shapesOf(engine, model, input));
-      analysis = analyse(model, told, options);
-    }
+    const { model, input, info, analysis } = await analysed(foldConstants(unfuse(floats)), options);
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
@@ -227,10 +210,10 @@ export async function openParsed(
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
       measured: measuredValues(model, source, info),
-      size,
+      size: options.size,
       smallest: options.smallest,
-      inputs,
-      dims,
+      inputs: options.inputs,
+      dims: options.dims,
       residual: options.residual,
       heads: options.heads,
       isCustom: options.operators !== undefined,
@@ -246,6 +229,29 @@ export async function openParsed(
     if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
     throw named(name, error, source);
   }
+}
+
+/** A network of floats in the form in which its layers can be cut, with the shapes of its values and what can be pruned. */
+async function analysed(plain: Model, options: ParsedOptions) {
+  const { engine, size, inputs, dims, isBuilt } = options;
+  // Weights of a graph that was built here go back to where they came from: they stay as they are.
+  const fold = (it: Model) => (isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it)));
+  let model = fold(isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
+  const input = sizedInput(declaredInput(model, inputs, dims), model, size);
+  let { info, told } = await shapesOf(engine, model, input);
+  const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
+  const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
+  if (known !== model) {
+    model = fold(known);
+    ({ info, told } = await shapesOf(engine, model, input));
+  }
+  let analysis = analyse(model, told, options);
+  if (analysis.shared) {
+    model = separateShapes(model, analysis.shared);
+    ({ info, told } = await shapesOf(engine, model, input));
+    analysis = analyse(model, told, options);
+  }
+  return { model, input, info, analysis };
 }
 
 /**
