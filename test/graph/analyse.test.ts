@@ -267,6 +267,8 @@ describe('analyse', () => {
     const apart = (b: OnnxBuilder, x: string) => b.node('Reshape', [x, b.integers([0, 2, 3, 8, 8])]);
     const together = (b: OnnxBuilder, x: string) =>
       b.node('Reshape', [x, b.integers([0, 6, 8, 8])], {}, { channels: 6 });
+    const asRows = (b: OnnxBuilder, x: string) =>
+      b.node('Transpose', [x], { perm: [0, 2, 1, 3] }, { channels: 8 });
     const pinned: Record<string, [RegExp, (b: OnnxBuilder, x: string) => string]> = {
       'that are a graph output': [/^it is the graph output "relu_3"$/, (_, x) => x],
       'that no layer reads': [
@@ -283,6 +285,13 @@ describe('analyse', () => {
             b,
             b.node('Slice', [x, b.integers([-1]), b.integers([-99]), b.integers([1]), b.integers([-1])]),
           ),
+      ],
+      'that may be reversed': [
+        /Slice "[^"]+" may reverse/,
+        (b, x) => {
+          const steps = b.node('Sign', [b.integers([1])]);
+          return head(b, b.node('Slice', [x, b.integers([0]), b.integers([6]), b.integers([1]), steps]));
+        },
       ],
       'of which every second is taken': [
         /Slice "[^"]+" changes the number of channels/,
@@ -499,6 +508,19 @@ describe('analyse', () => {
           const rows = b.node('Transpose', [b.flatten(b.globalAveragePool(x))], { perm: [1, 0] });
           return b.node('Gemm', [rows, b.weight([2, 4], 1), b.weight([6, 4], 1)], {}, { channels: 4 });
         },
+      ],
+      'tied to those of a layer with a bias for each row': [
+        /Gemm "[^"]+" has a bias per row/,
+        (b, x) => {
+          const weights = [b.weight([192, 6], 1), b.weight([2, 6], 1)];
+          const rows = b.node('Gemm', [b.flatten('input', 64), ...weights], {}, { channels: 6 });
+          return b.add(b.flatten(b.globalAveragePool(x)), rows);
+        },
+      ],
+      'that are pooled over': [/MaxPool "[^"]+" pools over it/, (b, x) => b.maxPool(asRows(b, x), 3, 1, 1)],
+      'that a convolution of single positions pads': [
+        /Conv "[^"]+" mixes the axis/,
+        (b, x) => b.conv(asRows(b, x), 4, 1, { pad: 1 }),
       ],
       'read by weights that read the input too, and merged with rows': [
         /MatMul "[^"]+" ties it to "[^"]+", whose channels no layer makes/,

@@ -522,7 +522,8 @@ const GRAPHS: Record<
       const turned = (x: string, m: number) =>
         b.node('Transpose', [x], { perm: [0, 2, 1, 3] }, { channels: m });
       const x = turned(b.relu(b.conv(image(b), 7, 3)), 8);
-      const y = b.relu(b.batchNormalization(b.conv(b.relu(b.conv(x, 9, 1)), 6, 1)));
+      const bare = [b.relu(b.conv(x, 9, 1)), b.weight([6, 9, 1, 1], 0.5)]; // without strides and pads
+      const y = b.relu(b.batchNormalization(b.node('Conv', bare, {}, { channels: 6 })));
       return head(b, b.conv(turned(y, 7), 5, 1));
     },
   },
@@ -781,6 +782,13 @@ const GRAPHS: Record<
     build: (b) => {
       const x = b.depthwise(b.relu(b.conv(image(b), 4, 3)), 3, { multiplier: 2 });
       return head(b, b.depthwise(x, 3, { multiplier: 3, bias: false }));
+    },
+  },
+  'an activation of onnxruntime without the bias that it may have': {
+    prunable: 1,
+    build: (b) => {
+      const x = b.conv(image(b), 6, 3);
+      return head(b, b.node('FastGelu', [x, ''], {}, { domain: 'com.microsoft' }));
     },
   },
   'grouped convolutions, group by group': {

@@ -89,8 +89,8 @@ export function boundsOf(state: Propagation, node: NodeProto) {
   const list = (name: string, input: number) =>
     isAttribute ? attributeInts(node, name) : fixedIntegers(state, node, input);
   const [starts, ends, axes, steps] = ['starts', 'ends', 'axes', 'steps'].map((name, i) => list(name, i + 1));
-  const isStepped = !isAttribute && (node.input[4] ?? '') !== '';
-  const isListed = axes !== undefined || (node.input[3] ?? '') === '';
+  const isStepped = Boolean(node.input[4]);
+  const isListed = axes !== undefined || !node.input[3];
   const rank = state.dims(node.input[0])?.length ?? 0;
   return {
     starts,
