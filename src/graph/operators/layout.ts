@@ -74,7 +74,7 @@ export const reshape: Rule = (state, node) => {
       state.pin(axis, `${called(node)} takes it apart or names its size`);
       continue;
     }
-    moved.axis.label.coarsen(moved.count);
+    moved.axis.label.coarsen(moved.axis.extent / moved.axis.outer);
     state.mark(node.output[0], moved.place, moved.axis);
   }
   const followed = state.axes(node.output[0]);
@@ -93,21 +93,15 @@ type Moved = NonNullable<ReturnType<typeof move>>;
 function move(state: Propagation, node: NodeProto, from: number, axis: Axis) {
   const { label, extent } = axis;
   const found = boundary(state, node, from, axis);
-  if (!found || extent === 0) return undefined;
-  const { place, dim, outer } = found;
-  // groups that fit the axis, of each part where it is put together
-  const isWhole = dim % (extent * outer) === 0;
-  const count = !label.parts
-    ? gcd(label.root().groups, dim / outer)
-    : isWhole || haveGroups(label, dim / outer)
-      ? dim / outer
-      : 1;
   // any axis is a multiple of one channel: it cannot be told which
-  if (!Number.isInteger(outer) || count === 1) return undefined;
+  if (!found || label.root().groups === 1 || extent === 0) return undefined;
+  const { place, dim, outer } = found;
+  const isWhole = dim % (extent * outer) === 0;
+  if (!Number.isInteger(outer) || !(isWhole || haveGroups(label, dim / outer))) return undefined;
   // the outer of two axes that are merged keeps the place, and its groups together
   if (state.axes(node.output[0])[place]) return undefined;
   const isMerged = place < from || (place === from && axis.isMerged === true);
-  return { place, axis: { label, extent: dim, outer, isMerged }, count };
+  return { place, axis: { label, extent: dim, outer, isMerged } };
 }
 
 /** The axis of the output that the boundary before a labelled axis falls into, and the runs that there are in it. */
@@ -128,7 +122,7 @@ function entered(state: Propagation, node: NodeProto, from: number, axis: Axis) 
   return found && { place: found.place, axis: { ...axis, extent: found.dim, outer: found.outer } };
 }
 
-/** Whether all parts of a label have several groups of the positions of a shorter axis. */
+/** Whether a label, or each of its parts, has several groups of the positions of a shorter axis. */
 function haveGroups(label: Label, extent: number): boolean {
   if (label.isTorn(extent)) return false;
   for (const piece of label.pieces(extent)) {
