@@ -1283,6 +1283,16 @@ const GRAPHS: Record<
 
 /** Graphs with shortcuts, and how many structures can be pruned with those that they tie. */
 const RESIDUAL: Record<string, { prunable: number; build: (b: OnnxBuilder) => OnnxBuilder }> = {
+  'embeddings that two others are added to': {
+    prunable: 1,
+    build: (b) => {
+      const ids = b.node('Cast', [b.node('Abs', [b.mul(image(b), b.floats([4], []))])], { to: 7 });
+      const embedded = () => b.node('Gather', [b.weight([4, 6], 0.5), ids], {}, { channels: 6 });
+      const x = embedded();
+      const [y, z] = [b.matmul(b.add(x, embedded()), 5), b.matmul(b.add(x, embedded()), 5)];
+      return b.output(b.node('ReduceMean', [b.add(y, z)], { axes: [1, 2], keepdims: 0 }));
+    },
+  },
   'basic blocks and a projection': {
     prunable: 5,
     build: (b) => {
