@@ -263,13 +263,14 @@ describe('prune within a budget of latency', () => {
     expect(settled.map(({ size }) => size)).toContain(after);
   });
 
-  test('refuses a limit above the dense time before the other sizes are timed', async () => {
+  test.each([
+    ['9000s', /`latency`: at most 9\.00e\+6 ms keeps all of the dense model, which has [\d.]+ ms/],
+    ['0.001%', /`latency`: at most .* cannot be reached; the smallest widths take [\d.]+ ms \(0\.\d+ of/],
+  ])('refuses %s before all sizes are timed', async (latency, message) => {
     const stages: string[] = [];
     const onProgress = ({ label }: { label: string }) => void stages.push(label);
-    const pruned = prune(chain(), await images, { ...options, latency: '9000s', onProgress });
-    await expect(pruned).rejects.toThrow(
-      /`latency`: at most 9\.00e\+6 ms keeps all of the dense model, which has [\d.]+ ms/,
-    );
+    const pruned = prune(chain(), await images, { ...options, latency, onProgress });
+    await expect(pruned).rejects.toThrow(message);
     expect(stages.filter((label) => label.startsWith('timing '))).toEqual([]);
   });
 

@@ -53,6 +53,20 @@ export function limitOf(of: BudgetKind, spend: Spend, before: number, all = befo
   throw new InputError(`\`${of}\`: at most ${asked} keeps all of the dense model, which ${has} ${own}`);
 }
 
+/**
+ * @param least, before  of the smallest widths, and of the dense model
+ * @throws {InputError} where the smallest widths do not fit the budget
+ */
+export function expectReached(of: BudgetKind, limit: number, least: number, before: number): void {
+  if (least <= limit) return;
+  const [asked, reachable] = [limit, least].map(
+    (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
+  );
+  throw new InputError(
+    `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
+  );
+}
+
 /** @throws {InputError} where the smallest widths do not fit the budget, or the dense model does */
 export function problemOf(
   subject: Sized,
@@ -64,14 +78,7 @@ export function problemOf(
   const { of, before, all } = problem;
   const limit = limitOf(of, spend, before, all);
   const least = leastOf(problem);
-  if (least > limit) {
-    const [asked, reachable] = [limit, least].map(
-      (size) => `${amountText(of, size)} (${(size / before).toFixed(3)} of the dense model)`,
-    );
-    throw new InputError(
-      `\`${of}\`: at most ${asked} cannot be reached; the smallest widths take ${reachable}`,
-    );
-  }
+  expectReached(of, limit, least, before);
   return { ...problem, least, limit };
 }
 

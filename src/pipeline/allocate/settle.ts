@@ -1,12 +1,13 @@
 // Sizes within a limit that only measuring the model can tell it is within.
 
 import type { Model } from '../../graph/index.ts';
+import { widthsOf } from '../budget.ts';
 import type { Sizes } from '../keep.ts';
-import { type LatencyTable, latencyTable, timeOf } from '../measure/latency.ts';
+import { type LatencyTable, latencyTable, type TimedFirst, timeOf } from '../measure/latency.ts';
 import { firstSample } from '../measure/timing.ts';
 import type { Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
-import { limitOf } from './problem.ts';
+import { expectReached, limitOf } from './problem.ts';
 
 /** Sizes for a limit, by the terms of what is limited. */
 export type Way = (limit: number) => Sizes;
@@ -18,14 +19,21 @@ interface LatencyBudget {
   measure?(small: Model): Promise<number>;
 }
 
-/** Measured where no table is given; only then do times of this machine mean something. A limit above the dense model's time ends it early. */
+/**
+ * Measured where no table is given; only then do times of this machine mean something. A limit that is above the dense model's time, or below
+ * that of the smallest widths, ends it when these are timed.
+ */
 export async function timingOf(run: Run, spend: Spend, given?: LatencyTable): Promise<LatencyBudget> {
   if (given) return { table: given };
   const { engine, signal, findings, session, onProgress, calibration } = run;
   const file = run.subject.file!;
   const input = await firstSample(calibration, file.input);
-  const onDense = (ms: number) => limitOf('latency', spend, ms);
-  const find = () => latencyTable(file, { engine, input, signal, onProgress }, onDense);
+  const widths = widthsOf(run.subject.structures, spend.widths);
+  const first: TimedFirst = {
+    sizes: new Map([...widths].map(([name, [least]]) => [name, least])),
+    onTimed: (ms, least) => expectReached('latency', limitOf('latency', spend, ms), least, ms),
+  };
+  const find = () => latencyTable(file, { engine, input, signal, onProgress }, first);
   const table = await findings.once('latency', session.threads, find);
   return { table, measure: (small) => timeOf(small, file, table, { engine, input, signal }) };
 }

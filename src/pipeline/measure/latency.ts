@@ -83,17 +83,23 @@ export async function measureLatency(opened: OpenedModel, options: LatencyOption
   return latencyTable(opened, options);
 }
 
-/** @param onDense  given milliseconds of the dense model, when it was timed beside the first few others; may end it all */
+/** Sizes that are timed before others. */
+export interface TimedFirst {
+  readonly sizes: Sizes;
+  /** Given milliseconds of the dense model and of these sizes; may end it all. */
+  readonly onTimed: (denseMs: number, ms: number) => unknown;
+}
+
 export async function latencyTable(
   opened: OpenedModel,
   options: LatencyOptions,
-  onDense?: (ms: number) => unknown,
+  first?: TimedFirst,
 ): Promise<LatencyTable> {
   const structures = prunableOf(opened);
   if (structures.length === 0) throw new InputError(`${opened.name}: no prunable structure`);
-  const configurations = configurationsOf(structures);
+  const configurations = [...(first ? [first.sizes] : []), ...configurationsOf(structures)];
   const models = configurations.map((sizes) => () => shrunkTo(opened, sizes));
-  const { denseMs, ratios } = await timesBeside(opened, models, QUICK, options, onDense);
+  const { denseMs, ratios } = await timesBeside(opened, models, QUICK, options, first?.onTimed);
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
   const fractions = configurations.map((sizes) => (name: string) => sizes.get(name)! / groups.get(name)!);
   const fitted = fitTerms(basisOf(opened), fractions, ratios);
@@ -208,7 +214,7 @@ async function timesBeside(
   models: readonly (() => Model)[],
   rounds: Rounds,
   { engine, input: sample = madeUp(opened.input, 1), signal, now, onProgress }: LatencyOptions,
-  onDense?: (ms: number) => unknown,
+  onFirst?: TimedFirst['onTimed'],
 ): Promise<{ denseMs: number; ratios: number[] }> {
   const { name, source, bytes } = opened;
   const together = Math.max(1, Math.min(MOST_TOGETHER, Math.floor(LOADED_BYTES / bytes)));
@@ -223,8 +229,8 @@ async function timesBeside(
       await withSessions(loads, async (...sessions) => {
         const [own, ...others] = await alternately([dense, ...sessions], sample, rounds, { signal, now });
         denseTimes.push(...own);
-        if (at === 0) onDense?.(median(own));
         ratios.push(...others.map((times) => ratioOf(times, own)));
+        if (at === 0) onFirst?.(median(own), ratios[0] * median(own));
       });
       tell({ label: `timing ${name}`, done: ratios.length, total });
     }
