@@ -211,6 +211,6 @@ export class CheckpointWriter {
     if (!fits) throw fail(`expected ${tensor.bytes - from} bytes, got ${bytes.length}`);
     // Said before the bytes are out, so that two writers of one tensor cannot both begin.
     this.#done.set(name, from + bytes.length);
-    await this.#put(tensor.file, tensor.offset + from, bytes);
+    if (bytes.length > 0) await this.#put(tensor.file, tensor.offset + from, bytes);
   }
 }

@@ -4,6 +4,16 @@ import { InputError } from '../errors.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 
+/** A copy without the nodes that lead to no output, or the same where there are none. */
+export function withoutUnread(model: Model): Model {
+  const isUnread = (value: string) => !model.isOutput(value) && model.uses(value).length === 0;
+  const unread = model.nodes.filter(({ output }) => output.every(isUnread)).flatMap(({ output }) => output);
+  if (unread.length === 0) return model;
+  const copy = model.clone();
+  removeUnread(copy, unread);
+  return copy;
+}
+
 /**
  * A copy that gives only these outputs, in the order of the model, and has only what leads to them.
  *

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { onlyOutputs, readModel } from '../../src/graph/index.ts';
+import { onlyOutputs, readModel, withoutUnread } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 /** A stem that is given too, the main result behind it, and one beside that. */
@@ -36,5 +36,22 @@ describe('outputs that stay', () => {
     expect(() => onlyOutputs(model, names)).toThrow(
       `\`outputNames\`: expected some of its outputs (side, main, stem), ${message}`,
     );
+  });
+});
+
+describe('what leads to no output', () => {
+  test('goes, with its weights and what leads to it alone', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+    b.relu(b.conv(b.conv(x, 5, 1), 7, 1));
+    const model = await readModel(b.output(b.conv(x, 4, 1)).build());
+    const { nodes, tensors } = withoutUnread(model);
+    expect(nodes.map(({ opType }) => opType)).toEqual(['Conv', 'Relu', 'Conv']);
+    expect([model.nodes.length, model.tensors.size - tensors.size]).toEqual([6, 4]);
+  });
+
+  test('is not looked for twice: a model without it is the same', async () => {
+    const model = await several();
+    expect(withoutUnread(model)).toBe(model);
   });
 });

@@ -36,6 +36,17 @@ describe.concurrent('dimensions of an input', () => {
   });
 });
 
+test('a value that is put beside itself until no memory holds it is refused before anything is run', async () => {
+  const b = new OnnxBuilder();
+  let last = b.conv(b.input([4, 2, 2]), 4, 1);
+  for (let i = 0; i < 40; i++) last = b.node('Concat', [last, last], { axis: 2 });
+  const path = file('doubled.onnx', b.output(b.globalAveragePool(last)).build());
+  await refused(
+    ['inspect', path],
+    /^osscar: doubled\.onnx: "concat\w+" \[1, 4, \d+, 2\] has 2147483648 values, more than the 1073741824 /,
+  );
+});
+
 describe.concurrent('a loop without an end', () => {
   test.each([
     ['of 2⁶² turns', 2n ** 62n],

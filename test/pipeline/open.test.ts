@@ -39,6 +39,15 @@ test.each([
   expect([y.data[0], y.data[columns - 1]]).toEqual([20, 20]);
 });
 
+test('what leads to no output is no part of an opened model', async () => {
+  const b = new OnnxBuilder();
+  const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+  for (let i = 0; i < 3; i++) b.relu(b.conv(x, 5, 1));
+  const opened = await openModel(b.output(b.conv(x, 4, 1)).build(), { engine });
+  expect(opened.parameters).toBe(6 * (3 * 9 + 1) + 4 * (6 + 1));
+  expect([opened.source, opened.model].map(({ nodes }) => nodes.length)).toEqual([3, 3]);
+});
+
 test('what is wrong with the inputs is said with the name of the model', () => {
   const graph = new GraphBuilder();
   graph.output(graph.node('Relu', [graph.input('x', 'float32', [4])]), 'y', 'float32', [4]);

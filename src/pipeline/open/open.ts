@@ -50,6 +50,7 @@ import {
   type WrittenModel,
   withoutCasts,
   withoutRounding,
+  withoutUnread,
 } from '../../graph/index.ts';
 import { checkValues } from '../../limits.ts';
 import {
@@ -124,7 +125,7 @@ export interface ModelSize {
 export interface OpenedModel extends Required<ModelSize>, Reopening {
   /** For messages: the file's name, or `model`. */
   readonly name: string;
-  /** As in the file, with the outputs that were named. */
+  /** As in the file, with the outputs that were named and what leads to them. */
   readonly source: Model;
   /** Fused nodes taken apart, constants computed, BatchNormalization and LayerScale folded into the layers before them: what is analysed and pruned. */
   readonly model: Model;
@@ -181,7 +182,8 @@ interface ParsedOptions extends OpenOptions {
 
 export async function openParsed(file: Model, options: ParsedOptions): Promise<OpenedModel> {
   const { outputNames, name = file.name } = options;
-  const source = outputNames ? onlyOutputs(file, outputNames) : file;
+  // An engine takes the square of the time for thousands of nodes that read one value.
+  const source = withoutUnread(outputNames ? onlyOutputs(file, outputNames) : file);
   let branches: readonly Branch[] = [];
   let floats = source;
   if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {

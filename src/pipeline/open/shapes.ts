@@ -2,6 +2,7 @@
 // graph; what it leaves open (the results of loops and of data) is read off a run.
 
 import type { Engine, ValueDescription } from '../../engine/index.ts';
+import { OutOfMemoryError } from '../../errors.ts';
 import {
   attributeInts,
   describeValue,
@@ -24,6 +25,9 @@ import { loadModel, withSessions } from './load.ts';
  * Nodes that are asked for at a time: a load takes nodes times outputs, for a chain of 50,000 18 s instead of 6 (onnxruntime-web 1.30).
  */
 const MOST_NODES = 2 ** 13;
+
+/** Of one value: float32 of them fill a WebAssembly memory. */
+const MOST_ELEMENTS = 2 ** 30;
 
 /**
  * Values that are no tensors have no shape.
@@ -48,6 +52,7 @@ export async function inferShapes(
  * What the engine infers when it loads the model, and the tensors that it leaves open.
  *
  * @param most  nodes that are asked for at a time
+ * @throws {OutOfMemoryError} where no run could hold a value
  */
 export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds, most = MOST_NODES) {
   const { nodes } = model;
@@ -67,7 +72,7 @@ export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds, m
     const numbers = await scalarsAmong(engine, own, shapes, values, flat);
     for (const { name, type } of described) types.set(name, type);
     for (const { name, dims } of tensors) {
-      if (isKnown(dims) && (dims.length > 0 || numbers.has(name))) shapes.set(name, dims);
+      if (isKnown(dims) && (dims.length > 0 || numbers.has(name))) shapes.set(name, expectHeld(name, dims));
       else open.push(name);
       if (shapes.has(name) && sampled.has(name)) given.add(name);
     }
@@ -125,6 +130,16 @@ export function samplePlaces(
 
 const isKnown = (dims: ValueDescription['dims']): dims is readonly number[] =>
   dims.every((dim) => typeof dim === 'number' && dim >= 0);
+
+/** Before anything is run: extents beyond 32 bits, as a chain of Concats may have them, are told as open. */
+function expectHeld(name: string, dims: readonly number[]): readonly number[] {
+  const count = elements(dims);
+  if (count <= MOST_ELEMENTS) return dims;
+  throw new OutOfMemoryError(
+    `"${name}" [${dims.join(', ')}] has ${count} values, more than the ${MOST_ELEMENTS} that an engine's memory holds`,
+    4 * count,
+  );
+}
 
 function outputsOf(engine: Engine, bytes: Uint8Array): Promise<readonly ValueDescription[]> {
   return withSessions([() => engine.load(bytes)], async ({ outputs }) => outputs);
