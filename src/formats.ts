@@ -45,6 +45,7 @@ const DOCUMENTS: readonly Format[] = [
   { magic: '%PDF', what: 'a PDF file; take the text out of it' },
   { magic: 'ARROW1', what: 'an Arrow file; write its texts to .txt or .jsonl' },
   { magic: 'PK\x03\x04', what: 'a zip archive, as .docx is; take the text out of it' },
+  { magic: '\x93NUMPY', what: 'a .npy file; write its numbers as text' },
   { magic: '\xff\xfe', what: 'UTF-16 text; save it as UTF-8' },
   { magic: '\xfe\xff', what: 'UTF-16 text; save it as UTF-8' },
 ];

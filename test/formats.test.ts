@@ -72,6 +72,7 @@ test.each([
   ['ARROW1\0\0\xff', 'an Arrow file; write its texts to .txt or .jsonl'],
   ['%PDF-1.4\xff', 'a PDF file; take the text out of it'],
   ['\xff\xfeI\0n\0', 'UTF-16 text; save it as UTF-8'],
+  ['\x93NUMPY\x01\0v\0', 'a .npy file; write its numbers as text'],
   ['I\0n\0', 'UTF-16 text, or none; save it as UTF-8'],
   // As an ONNX file begins.
   ['\x08\x08\x12\x07pytorch\xff', 'no text'],

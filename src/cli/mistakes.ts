@@ -27,7 +27,13 @@ export function takeAnyCase(command: Command): void {
   }
 }
 
-/** A value that is a flag stands where one is missing. Of a flag that is given again with another value it is said which one counts. */
+/** Of these the first one would be meant too. */
+const DATA = ['--calibrate', '--data'];
+
+/**
+ * A value that is a flag stands where one is missing. Of a flag that is given again with another value it is said which one counts; data are
+ * not left out.
+ */
 export function watchValues(command: Command): void {
   for (const option of command.options.filter((it) => it.required)) {
     const isGathered = option.variadic || option.parseArg === namedRatio;
@@ -37,8 +43,11 @@ export function watchValues(command: Command): void {
         command.error(`error: option '${option.flags}' argument missing: ${value} is a flag itself`);
       if (value === '')
         command.error(`error: option '${option.flags}' argument is empty; is a variable of the shell unset?`);
-      if (!isGathered && before !== undefined && before !== value)
-        say(`warning: ${option.long} is given as ${before} and as ${value}; the last counts`);
+      const isOther = !isGathered && before !== undefined && before !== value;
+      const given = `${option.long} is given as ${before} and as ${value}`;
+      if (isOther && DATA.includes(option.long!))
+        command.error(`error: ${given}; put both into one file or folder`);
+      if (isOther) say(`warning: ${given}; the last counts`);
       before = value;
     });
   }
@@ -120,10 +129,11 @@ function meantIn(
 ): string | undefined {
   const [, flag] = /unknown option '-+([\w-]+)/.exec(text) ?? [];
   if (flag !== undefined) return meantBy(nameIn(flag), called, program, given);
-  const [, name = ''] = /unknown command '(.*)'/.exec(text) ?? [];
-  if (/[./\\]/.test(name)) return `a command comes first, as osscar prune ${name}`;
+  const [, word = ''] = /unknown command '(.*)'/.exec(text) ?? [];
+  if (/[./\\]/.test(word)) return `a command comes first, as osscar prune ${word}`;
+  const name = word.toLowerCase();
   const command = program.commands.find((it) => name.startsWith(it.name()));
-  return command ? `Did you mean ${command.name()}?` : among(COMMANDS, name.toLowerCase());
+  return command ? `Did you mean ${command.name()}?` : among(COMMANDS, name);
 }
 
 /** Which arguments are too many, and what may have made them so. */
@@ -166,7 +176,7 @@ function valueHint(called: Command, given: readonly string[], excess: readonly s
 /** Where goes what is not the command's argument. */
 function placesOf({ options, registeredArguments: [argument] }: Command): string {
   const has = (name: string) => options.some(({ long }) => long === name);
-  const data = ['--calibrate', '--data'].find(has);
+  const data = DATA.find(has);
   return [
     argument ? `there is one ${argument.name()}` : 'it takes flags alone',
     ...(data === undefined ? [] : [`data go behind ${data}`]),

@@ -231,7 +231,9 @@ export async function checkReplacing(path: string, { overwrite = false, inputs =
     const other = await stat(input).catch(() => undefined);
     const isSame = ino !== 0 && other?.dev === dev && other.ino === ino; // a second name of one file
     if (isSame || isWithin(real, await realPlace(input))) {
-      throw new InputError(`"${path}": is, or holds, the input "${input}"; choose another output`);
+      throw new InputError(
+        `"${path}": is, or holds, "${input}", which is read and kept; choose another output`,
+      );
     }
   }
   if (!info) return undefined;

@@ -126,7 +126,7 @@ export async function checkTarget(path: string, replacing: Replacing): Promise<v
   const real = await realPlace(path);
   for (const source of replacing.sources ?? [])
     if (isWithin(await realPlace(source), real))
-      throw new InputError(`"${path}": lies in the input "${source}"; choose another output`);
+      throw new InputError(`"${path}": lies in "${source}", which is read and kept; choose another output`);
   if (!info) return;
   if (!info.isDirectory()) throw new InputError(`"${path}": is not a folder, and is not overwritten`);
   if (info.dev !== (await named(path, stat(dirname(resolve(path))))).dev)

@@ -164,6 +164,13 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
   if (round !== undefined && !(Number.isInteger(round) && round >= 1)) {
     throw new InputError(`\`round\` must be a whole number of at least 1, got ${round}`);
   }
+  const rounded = structures.filter(({ kind }) => kind !== 'head');
+  if (round !== undefined && rounded.length > 0 && rounded.every(({ groups }) => groups <= round)) {
+    const { name, groups } = rounded.reduce((a, b) => (b.groups > a.groups ? b : a));
+    throw new InputError(
+      `\`round\`: multiples of ${round} leave every structure whole; "${name}", the largest, has ${groups}`,
+    );
+  }
   const [min, max, pin] = (['min', 'max', 'pin'] as const).map((what) =>
     ratiosOf(what, structures, options[what] ?? {}),
   );

@@ -725,7 +725,7 @@ describe.concurrent('paths of one command that do not go together', () => {
       const out = newFolder('out');
       await refused(
         ['prune', fixture('opt-kjv'), ...text, '-o', join(out, 'small'), '--work', join(out, work)],
-        /small": is, or holds, the input ".*"; choose another output/,
+        /small": is, or holds, ".*", which is read and kept; choose another output/,
       );
       expect(listing(out)).toEqual([]);
     },

@@ -133,6 +133,11 @@ describe.concurrent('osscar', () => {
       "option '--calibrate <path>' argument is empty; is a variable of the shell unset?\n",
     ],
     [['evaluate', 'a.onnx'], "unknown command 'evaluate' (Did you mean eval?)"],
+    [['INSPECT', 'a.onnx'], "unknown command 'INSPECT' (Did you mean inspect?)"],
+    [
+      ['prune', 'a.onnx', '--calibrate', 'a', '--calibrate', 'b'],
+      '--calibrate is given as a and as b; put both into one file or folder\n',
+    ],
     [['help', 'prun'], "unknown command 'prun' (Did you mean prune?)"],
     [['inspect', '--model', 'a.onnx'], "unknown option '--model' (the model is given without a flag)"],
     [['inspect', '-i', 'a.onnx'], "unknown option '-i' (the model is given without a flag)"],

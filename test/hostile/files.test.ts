@@ -255,17 +255,20 @@ describe.concurrent('an output', () => {
       join(path, 'soft.onnx'),
       samples,
     ]) {
-      await refused(prune(output, '--overwrite'), /is, or holds, the input .*; choose another output/);
+      await refused(
+        prune(output, '--overwrite'),
+        /is, or holds, ".*", which is read and kept; choose another output/,
+      );
     }
     expect(readFileSync(model)).toEqual(Buffer.from(small()));
     const language = join(path, 'language');
     cpSync(fixture('opt-kjv'), language, { recursive: true });
     const text = ['--calibrate', fixture('text/kjv-train.txt'), '--keep', '0.5', '--overwrite'];
-    await refused(['prune', language, ...text, '-o', language], /is, or holds, the input/);
+    await refused(['prune', language, ...text, '-o', language], /is, or holds, ".*", which is read/);
     const inside = join(language, 'small');
     await refused(
       ['prune', language, ...text, '-o', inside],
-      /small": lies in the input ".*language"; choose/,
+      /small": lies in ".*language", which is read and kept; choose/,
     );
   });
 

@@ -97,6 +97,9 @@ describe('widthsOf', () => {
     expect(widths(64, { round: 1, min: { a: 0.9 } })).toEqual([58, 59, 60, 61, 62, 63, 64]);
     for (const round of [0, -8, 1.5])
       expect(() => widths(16, { round })).toThrow('`round` must be a whole number of at least 1');
+    expect(() => widths(16, { round: 16 })).toThrow(
+      '`round`: multiples of 16 leave every structure whole; "a", the largest, has 16',
+    );
   });
 
   test('of many channels are thinned, the smallest and the largest left', () => {
