@@ -224,9 +224,14 @@ export class Propagation {
     }
   }
 
-  /** A number that is `axis.extent` today and changes with it, as the node `reader` needs it. */
-  edit(axis: Axis, place: EditPlace, reader: string): void {
-    for (const { label, extent } of piecesOf(axis)) label.edits.push({ place, extent, reader });
+  /**
+   * A number that `axis.extent` is part of today and changes with it, as the node `reader` needs it.
+   *
+   * @param sign  −1 where the number is negative, as one that counts from the end: it comes closer to 0 then
+   */
+  edit(axis: Axis, place: EditPlace, reader: string, sign = 1): void {
+    for (const { label, extent } of piecesOf(axis))
+      label.edits.push({ place, extent: sign * extent, reader });
   }
 
   /** The channels must all stay; where there are none, does nothing. */

@@ -32,8 +32,9 @@ export interface Slice extends RowBlock {
 }
 
 /**
- * A number in the graph that falls by `unit` with every channel removed. `index` is for lists; `values` is such a list where
- * it is not written down: the pieces of an even Split, or what a Slice computes from the number of channels.
+ * A number in the graph that falls by `unit` with every channel removed, or rises where that is negative, as bounds that are counted from
+ * the end. `index` is for lists; `values` is such a list where it is not written down: the pieces of an even Split, or what a Slice
+ * computes from the number of channels.
  */
 export type Edit =
   | {

@@ -484,6 +484,18 @@ describe('analyse', () => {
           return head(b, b.node('ScatterElements', [x, places, x], { axis: 1 }));
         },
       ],
+      'of which some are put at places that are listed': [
+        /^ScatterND "[^"]+" picks from it$/,
+        (b, x) => {
+          const places = b.reshape(b.integers([0, 1]), [1, 2]);
+          return head(b, b.node('ScatterND', [x, places, b.floats(new Array(64).fill(0), [1, 8, 8])]));
+        },
+      ],
+      'that say which steps are turned round': [
+        /^ReverseSequence "[^"]+" turns it round$/,
+        (b, x) =>
+          head(b, b.node('ReverseSequence', [x, b.integers([2, 1])], { time_axis: 1, batch_axis: 0 })),
+      ],
       'that are cropped and extended': [
         /^Pad "[^"]+" crops$/,
         (b, x) => head(b, b.node('Pad', [x, b.integers([0, 1, 0, 0, 0, -1, 0, 0])])),

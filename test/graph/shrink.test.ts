@@ -408,6 +408,22 @@ const GRAPHS: Record<
       return b.output(b.matmul(summed(b.matmul(y, 5)), 3));
     },
   },
+  'steps that are put in the place of others, picked and turned round': {
+    prunable: 2,
+    dims: [5, 2, 6],
+    build: (b) => {
+      const x = steps(b, 6);
+      const y = b.node('MatMul', [x, b.weight([7, 7], 0.4)], {}, { channels: 7 });
+      const at = (...places: number[]) => b.reshape(b.integers(places), [-1, 1]);
+      const swapped = b.node('ScatterND', [x, at(1, 3), b.node('Gather', [y, b.integers([0, 4])])]);
+      const lengths = b.integers([5, 3]);
+      const back = b.node('ReverseSequence', [b.relu(swapped), lengths], { time_axis: 0, batch_axis: 1 });
+      const each = b.node('Transpose', [b.node('GatherND', [back, at(3, 0, 1)])], { perm: [1, 0, 2] });
+      const z = b.relu(b.node('MatMul', [each, b.weight([7, 5], 0.4)], {}, { channels: 5 }));
+      const own = b.node('GatherND', [z, at(2, 0)], { batch_dims: 1 });
+      return b.output(b.gemm(own, 3));
+    },
+  },
   'channels that have one length, weighted and summed up for each of some clusters, as NetVLAD has it': {
     prunable: 1,
     build: (b) => {
@@ -579,6 +595,15 @@ const GRAPHS: Record<
         x = b.add(down(b.relu(up(x))), x);
       }
       return b.output(b.matmul(b.relu(b.matmul(x, 6)), 5));
+    },
+  },
+  'the mask of a Dropout': {
+    prunable: 2,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const [kept, mask] = b.nodes('Dropout', [x], {}, { outputs: 2 });
+      const scale = b.node('Cast', [mask], { to: 1 });
+      return head(b, b.conv(b.mul(b.conv(kept, 6, 1), scale), 4, 1));
     },
   },
   'recurrent layers behind each other': {
@@ -998,6 +1023,21 @@ const GRAPHS: Record<
           { channels: to - from },
         );
       return head(b, b.add(b.conv(slice(0, 4), 5, 3), b.conv(slice(2, 7), 5, 1)));
+    },
+  },
+  'pieces whose bounds are counted from the end': {
+    prunable: 4,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 9, 3));
+      const slice = (from: number, to: number, channels: number) =>
+        b.node(
+          'Slice',
+          [x, b.integers([-9, from]), b.integers([-1, to]), b.integers([2, 1])],
+          {},
+          { channels },
+        );
+      const [first, middle, last] = [slice(-20, -5, 4), slice(4, -2, 3), slice(-2, 2 ** 40, 2)];
+      return head(b, b.add(b.add(b.conv(first, 5, 3), b.conv(middle, 5, 1)), b.conv(last, 5, 1)));
     },
   },
   'a gated product of two layers': {
@@ -1576,10 +1616,10 @@ describe('shrink', () => {
   it('cuts slices and even splits that are told by attributes', async () => {
     const b = new OnnxBuilder({ opset: 9 });
     const x = b.relu(b.conv(image(b), 8, 3));
-    const slice = (from: number, to: number) =>
-      b.node('Slice', [x], { starts: [from], ends: [to], axes: [1] }, { channels: to - from });
-    const [left, right] = b.nodes('Split', [slice(2, 8)], { axis: 1 }, { outputs: 2, channels: 3 });
-    const sum = b.add(b.conv(slice(0, 2), 5, 3), b.add(b.conv(left, 5, 1), b.conv(right, 5, 3)));
+    const slice = (from: number, to: number, channels: number) =>
+      b.node('Slice', [x], { starts: [from], ends: [to], axes: [1] }, { channels });
+    const [left, right] = b.nodes('Split', [slice(2, 8, 6)], { axis: 1 }, { outputs: 2, channels: 3 });
+    const sum = b.add(b.conv(slice(0, -6, 2), 5, 3), b.add(b.conv(left, 5, 1), b.conv(right, 5, 3)));
     const { model, input, prunable } = await opened(head(b, sum).build(), [2, 3, 8, 8]);
     expect(prunable.map(({ groups }) => groups)).toEqual([2, 3, 3, 5]);
     const cuts = new Map(prunable.map((structure, i) => [structure, [[1], [0, 2], [1], [0, 3]][i]]));

@@ -5,7 +5,7 @@ import { called, type Propagation, type Rule } from '../propagation.ts';
 import { tieBroadcast } from './tie.ts';
 
 /**
- * Hands each label of the first input on to the axis of the output that `to` gives, or pins it for the reason that it gives.
+ * Hands each label of the first input on to the axis of the outputs that `to` gives, or pins it for the reason that it gives.
  *
  * @example
  * const flip: Rule = (state, node) => carry(state, node, (axis) => (axis === 1 ? 'is turned round' : axis));
@@ -13,7 +13,7 @@ import { tieBroadcast } from './tie.ts';
 export function carry(state: Propagation, node: NodeProto, to: (place: number) => number | string): void {
   for (const [place, axis] of state.labelled(node.input[0])) {
     const found = to(place);
-    if (typeof found === 'number') state.mark(node.output[0], found, axis);
+    if (typeof found === 'number') for (const value of node.output) state.mark(value, found, axis);
     else state.pin(axis, `${called(node)} ${found}`);
   }
 }

@@ -64,20 +64,26 @@ export const slice: Rule = (state, node) => {
 function takePiece(state: Propagation, node: NodeProto, place: number, axis: Axis, bounds: Bounds): void {
   const { starts, ends, steps, axes } = bounds;
   const index = axes.findIndex((own) => wrapAxis(own, state.dims(node.input[0])!.length) === place);
-  const [from, end] = [starts?.[index] ?? -1, ends?.[index] ?? -1];
-  const isOpen = end > axis.extent; // "as far as it goes" and not a number of channels
-  const to = Math.min(end, axis.extent);
-  // not those that are computed, stepped or counted from the end
-  const isPlain = from >= 0 && end >= 0 && from < to && (steps[index] ?? 1) === 1;
+  const [start, end] = [starts?.[index], ends?.[index]];
+  const [from, to] = [start, end].map((bound = Number.NaN) =>
+    Math.min(Math.max(bound < 0 ? bound + axis.extent : bound, 0), axis.extent),
+  );
+  // not those that are computed or stepped
+  const isPlain = from < to && (steps[index] ?? 1) === 1;
   const parts = isPlain ? splitAxis(axis, [from, to - from, axis.extent - to]) : undefined;
   if (!parts) {
     state.pin(axis, `${called(node)} changes the number of channels`);
     return;
   }
-  const [before, own] = parts;
-  // both bounds move with all that is cut before them
-  state.edit(before, bounds.place('starts', index), node.name);
-  if (!isOpen) for (const part of [before, own]) state.edit(part, bounds.place('ends', index), node.name);
+  const [before, own, behind] = parts;
+  // a bound moves with all that is cut before it, one that is counted from the end with what is cut behind it
+  const move = (name: 'starts' | 'ends', bound: number, lower: Axis[], upper: Axis[]) => {
+    if (bound < -axis.extent || bound > axis.extent) return; // "as far as it goes" and not a number of channels
+    const [parts, sign] = bound < 0 ? [upper, -1] : [lower, 1];
+    for (const part of parts) state.edit(part, bounds.place(name, index), node.name, sign);
+  };
+  move('starts', start!, [before], [own, behind]);
+  move('ends', end!, [before, own], [behind]);
   state.mark(node.output[0], place, own);
 }
 

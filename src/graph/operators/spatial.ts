@@ -76,6 +76,44 @@ export const elementsAlong: Rule = (state, node) => {
   }
 };
 
+/**
+ * GatherND and ScatterND: the numbers along the last axis of the indices are places on the first axes of the data, behind those of the
+ * batch. The axes behind these are the last ones of what is picked, and of what is put there.
+ */
+export const elementsAt: Rule = (state, node) => {
+  const [data, indices, updates = ''] = node.input;
+  const [output] = node.output;
+  const named = attributeInt(node, 'batch_dims', 0) + state.dims(indices)!.at(-1)!;
+  const shift = state.dims(updates || output)!.length - state.dims(data)!.length;
+  for (const [place, extent] of state.dims(data)!.entries()) {
+    if (place < named) state.pin(state.axes(data)[place], `${called(node)} picks from it`);
+    else if (!updates) state.mark(output, place + shift, state.axes(data)[place]);
+    else
+      state.mark(
+        output,
+        place,
+        tie(
+          state,
+          node,
+          [
+            [0, place],
+            [2, place + shift],
+          ],
+          extent,
+        ),
+      );
+  }
+  for (const [place, axis] of state.labelled(updates))
+    if (place < named + shift) state.pin(axis, `${called(node)} picks from it`);
+  state.pinOthers(indices, -1, `${called(node)} reads places from it`);
+};
+
+/** ReverseSequence: of each sample as many steps as it has. */
+export const reverseSequence: Rule = (state, node) => {
+  const turned = [attributeInt(node, 'time_axis', 0), attributeInt(node, 'batch_axis', 1)];
+  carry(state, node, (place) => (turned.includes(place) ? 'turns it round' : place));
+};
+
 export const pad: Rule = (state, node) => {
   const output = state.dims(node.output[0])!;
   const pads = fixedIntegers(state, node, 1) ?? attributeInts(node, 'pads');
