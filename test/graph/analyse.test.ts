@@ -354,11 +354,11 @@ describe('analyse', () => {
         /Conv "[^"]+" is a grouped convolution/,
         (b, x) => head(b, b.conv(b.conv(x, 6, 3, { group: 2 }), 6, 3, { group: 3 })),
       ],
-      'that a transposed convolution of unknown padding reads': [
+      'that a transposed convolution reads which crops more than it reaches': [
         /ConvTranspose "[^"]+" is not a linear map/,
         (b, x) => {
           const inputs = [x, b.weight([6, 4, 2, 2], 1)];
-          return head(b, b.node('ConvTranspose', inputs, { output_shape: [8, 8] }, { channels: 4 }));
+          return head(b, b.node('ConvTranspose', inputs, { pads: [2, 2, 2, 2] }, { channels: 4 }));
         },
       ],
       'that are flattened behind other channels': [

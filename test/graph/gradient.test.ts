@@ -493,6 +493,13 @@ const graphs: Record<string, Graph> = {
         { strides: [2, 1], pads: [1, 0, 0, 1] },
         { channels: 4 },
       ),
+    'transposed convolutions placed by extents': (b, x) => {
+      const by = (value: string, auto_pad: string) =>
+        b.node('ConvTranspose', [value, b.weight([6, 6, 3, 4], 0.3)], { auto_pad, strides: [2, 1] });
+      return by(by(x, 'SAME_LOWER'), 'SAME_UPPER');
+    },
+    'a transposed convolution to a shape': (b, x) =>
+      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 4], 0.3)], { output_shape: [18, 17], strides: [2, 2] }),
     'a gate of the whole image': (b, x) => {
       const gate = b.conv(b.globalAveragePool(x), 6, 1);
       return b.mul(x, b.node('HardSigmoid', [gate], { alpha: { float: 0.6 }, beta: { float: 0.5 } }));
@@ -542,6 +549,7 @@ const isSide = (dims: readonly number[], axis: number) =>
 
 /** With extents written into them. */
 const WRITTEN = new Set([
+  'a transposed convolution to a shape',
   'attention: products of what three layers make',
   'attention to heads that several share',
   'attention to a head that all share',
@@ -815,10 +823,8 @@ describe('gradients', () => {
 
   /** Of an image of six channels: what is not derived, and what puts one sample in the place of another. */
   const UNKNOWN: Record<string, (b: OnnxBuilder, x: string) => string> = {
-    'a transposed convolution that is placed by its extents': (b, x) =>
-      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 3], 0.3)], { auto_pad: 'SAME_UPPER', strides: [2, 2] }),
-    'a transposed convolution to a shape': (b, x) =>
-      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 3], 0.3)], { output_shape: [18, 15], strides: [2, 2] }),
+    'a transposed convolution to a shape that it does not reach': (b, x) =>
+      b.node('ConvTranspose', [x, b.weight([6, 6, 3, 3], 0.3)], { output_shape: [20, 15], strides: [2, 2] }),
     'a part of an image, resized': (b, x) =>
       b.node('Resize', [x, b.floats([0, 0, 0, 0, 1, 1, 0.5, 0.7]), b.floats([1, 1, 2, 2])], {
         mode: 'linear',

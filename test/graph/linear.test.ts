@@ -130,6 +130,20 @@ describe('linearMaps', () => {
         { strides: [2, 3], dilations: [2, 1], pads: [1, 0, 2, 1], output_padding: [1, 2] },
         { channels: 4 },
       ),
+    'a transposed convolution placed by its extents': (b, x) =>
+      b.node(
+        'ConvTranspose',
+        [x, b.weight([3, 4, 3, 4], 0.5)],
+        { strides: [2, 3], auto_pad: 'SAME_UPPER' },
+        { channels: 4 },
+      ),
+    'a transposed convolution to a shape': (b, x) =>
+      b.node(
+        'ConvTranspose',
+        [x, b.weight([3, 4, 3, 4], 0.5)],
+        { strides: [2, 2], output_shape: [14, 13] },
+        { channels: 4 },
+      ),
     Gemm: (b, x) => b.gemm(b.flatten(b.globalAveragePool(x)), 5),
     'Gemm with alpha, beta and the other layout': (b, x) =>
       b.gemm(b.flatten(b.globalAveragePool(x)), 5, { transB: 0, alpha: 0.5, beta: 3 }),

@@ -33,20 +33,52 @@ export const convTranspose: Operator = {
 };
 
 /**
- * The convolution that it is of its input with zeros between the values: the kernel turned by 180°. Not where padding is
- * left to be found or crops more than the kernel reaches.
+ * The convolution that it is of its input with zeros between the values: the kernel turned by 180°. Not where more is cropped than the
+ * kernel reaches.
  */
 function geometry(node: NodeProto, dims: LayerDims): ConvGeometry | undefined {
-  const kernel = dims.weight.slice(2);
-  const axes = kernel.length;
-  const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  if (!hasAxes(node, dims) || auto.startsWith('SAME') || attribute(node, 'output_shape')) return undefined;
-  const strides = attributeInts(node, 'strides') ?? kernel.map(() => 1);
-  const dilations = attributeInts(node, 'dilations') ?? kernel.map(() => 1);
-  const cropped = (auto === 'NOTSET' && attributeInts(node, 'pads')) || new Array(2 * axes).fill(0);
-  const pads = kernel.map((size, i) =>
-    [cropped[i], cropped[i + axes]].map((crop) => dilations[i] * (size - 1) - crop),
+  if (!hasAxes(node, dims)) return undefined;
+  const [kernel, input, output] = [dims.weight, dims.input, dims.output].map((list) => list.slice(2));
+  const { strides, dilations } = steps(node, kernel.length);
+  const pads = cropsOf(node, kernel, input, output)?.map((crops, i) =>
+    crops.map((crop) => dilations[i] * (kernel[i] - 1) - crop),
   );
-  if (pads.flat().some((pad) => !(pad >= 0))) return undefined;
+  if (!pads?.flat().every((pad) => pad >= 0)) return undefined;
   return inPlanes({ kernel, strides: kernel.map(() => 1), pads, dilations, inputDilations: strides });
+}
+
+/**
+ * What is cropped before and behind each axis: where extents of the output are said, all that is too much. Undefined where that is not
+ * known, or it is too little.
+ */
+export function cropsOf(
+  node: NodeProto,
+  kernel: readonly number[],
+  input: readonly number[] = [],
+  output: readonly number[] = [],
+): number[][] | undefined {
+  const auto = attributeString(node, 'auto_pad', 'NOTSET');
+  const isSame = auto.startsWith('SAME');
+  const isSaid = attribute(node, 'output_shape') !== undefined;
+  if (!isSame && !isSaid) {
+    const pads = auto === 'NOTSET' ? attributeInts(node, 'pads') : undefined;
+    return kernel.map((_, i) => [pads?.[i] ?? 0, pads?.[i + kernel.length] ?? 0]);
+  }
+  const { strides, dilations, added } = steps(node, kernel.length);
+  const surplus = kernel.map((size, i) => {
+    // as many as strides take, but for what is said
+    const more = isSaid ? output[i] - strides[i] * input[i] : 0;
+    return dilations[i] * (size - 1) + 1 + added[i] - strides[i] - more;
+  });
+  if (!surplus.every((all) => all >= 0)) return undefined;
+  return surplus.map((all) => {
+    const [small, large] = [Math.floor(all / 2), Math.ceil(all / 2)];
+    return auto === 'SAME_UPPER' ? [small, large] : [large, small];
+  });
+}
+
+function steps(node: NodeProto, axes: number) {
+  const list = (name: string, otherwise: number) =>
+    attributeInts(node, name) ?? new Array<number>(axes).fill(otherwise);
+  return { strides: list('strides', 1), dilations: list('dilations', 1), added: list('output_padding', 0) };
 }

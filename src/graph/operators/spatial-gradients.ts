@@ -4,6 +4,7 @@ import { attributeInt, attributeInts, attributeString, copyMessage, removeAttrib
 import type { NodeProto } from '../onnx_pb.ts';
 import { wrapAxis } from '../propagation.ts';
 import { elements, toFloat64 } from '../tensor.ts';
+import { cropsOf } from './conv-transpose.ts';
 import { asFloats, integersOf } from './gradients.ts';
 import { among, FAR, fromStart, sliced } from './layout-gradients.ts';
 import type { Backward, GradientRule } from './operator.ts';
@@ -34,9 +35,10 @@ export const convolution: GradientRule = (graph, node, index, gradient) => {
 export const transposedConvolution: GradientRule = (graph, node, index, gradient) => {
   const [, weight] = node.input;
   const kernel = graph.constant(weight)?.dims.slice(2);
-  const auto = attributeString(node, 'auto_pad', 'NOTSET');
-  if (index !== 0 || !kernel || auto !== 'NOTSET' || attributeInts(node, 'output_shape')) return undefined;
-  const { strides, dilations, pads } = placed(node, kernel.length);
+  const crops = kernel && cropsOf(node, kernel, ...extents(graph, node));
+  if (index !== 0 || !crops) return undefined;
+  const { strides, dilations } = placed(node, kernel.length);
+  const pads = [0, 1].flatMap((side) => crops.map((own) => own[side]));
   return graph.node('Conv', [gradient, weight], {
     ...{ strides, dilations, pads, group: attributeInt(node, 'group', 1) },
   });
