@@ -1,5 +1,5 @@
-// Products by constants whose rows are not where those of layers are, W·X and Aᵀ·W, become layers between two Transposes: their weights
-// can be solved for then. So do products of activations whose batches onnxruntime has turned within FusedMatMul, which rules know as MatMul.
+// Products by constants whose rows are not where those of layers are, W·X and Aᵀ·W, become layers between two Transposes, and those by a
+// list of numbers layers of one output: their weights can be solved for then. So do products of activations whose batches onnxruntime has turned within FusedMatMul, which rules know as MatMul.
 
 import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';
@@ -16,15 +16,18 @@ import {
   transposeOrder,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { elements, permute, type Tensor } from './tensor.ts';
+import { elements, fromIntegers, permute, type Tensor } from './tensor.ts';
 
 /**
- * The model, or a copy in which a Gemm or FusedMatMul with `transA` and a MatMul whose left operand is a constant are layers, under their
- * names. What is added to the rows of W·X is the layer's bias.
+ * The model, or a copy in which a Gemm or FusedMatMul with `transA`, a MatMul whose left operand is a constant and one whose right operand
+ * is a list are layers, under their names. What is added to the rows of W·X is the layer's bias.
  */
 export function turnProducts(model: Model, shapes: Shapes): Model {
   const isOurs = (node: NodeProto) =>
-    isTurned(model, node, shapes) || isLeft(model, node, shapes) || batchesOf(model, node, shapes).length > 0;
+    isTurned(model, node, shapes) ||
+    isLeft(model, node, shapes) ||
+    isList(model, node, shapes) ||
+    batchesOf(model, node, shapes).length > 0;
   if (!model.nodes.some(isOurs)) return model;
   const copy = model.clone();
   const turning = new Turning(copy, shapes);
@@ -32,6 +35,7 @@ export function turnProducts(model: Model, shapes: Shapes): Model {
     if (turning.moved.has(node)) return [];
     if (isTurned(copy, node, shapes)) return turning.rows(node);
     if (isLeft(copy, node, shapes)) return turning.matmul(node);
+    if (isList(copy, node, shapes)) return turning.list(node);
     return turning.batches(node);
   });
   copy.edited();
@@ -73,9 +77,16 @@ function isLeft(model: Model, node: NodeProto, shapes: Shapes): boolean {
   );
 }
 
-function isWeight(model: Model, name: string): boolean {
+/** Whether rows are multiplied with as many numbers, as those of an attention that pools by a vector. */
+function isList(model: Model, node: NodeProto, shapes: Shapes): boolean {
+  const [x, W] = node.input;
+  const isRows = !model.tensors.has(x) && (shapes.get(x)?.length ?? 0) > 1;
+  return node.opType === 'MatMul' && isStandard(node) && isRows && isWeight(model, W, 1);
+}
+
+function isWeight(model: Model, name: string, rank = 2): boolean {
   const tensor = model.tensors.get(name);
-  return tensor !== undefined && isFloat(tensor.type) && tensor.dims.length === 2;
+  return tensor !== undefined && isFloat(tensor.type) && tensor.dims.length === rank;
 }
 
 class Turning {
@@ -100,6 +111,21 @@ class Turning {
     const rows = this.#transpose(node.input[0], rank, `${plain.name}.turned`);
     plain.input = [rows.output[0], ...node.input.slice(1)];
     return [rows, plain];
+  }
+
+  /** X·w as X·W of one column, which goes again. */
+  list(node: NodeProto): NodeProto[] {
+    const [x, W] = node.input;
+    const column = this.#constant(W, (tensor) => ({ ...tensor, dims: [...tensor.dims, 1] }));
+    const product = this.#after('MatMul', node.name, [x, column]);
+    const kept = new Array<number>(this.#shapes.get(x)!.length - 1).fill(0);
+    const shape = fromIntegers(this.#model.fresh(`${node.name}.shape`), kept, [kept.length]);
+    this.#model.tensors.set(shape.name, shape);
+    const back = this.#after('Reshape', this.#model.fresh(`${node.name}.back`), [
+      ...product.output,
+      shape.name,
+    ]);
+    return [product, Object.assign(back, { output: node.output })];
   }
 
   batches(node: NodeProto): NodeProto[] {

@@ -44,6 +44,26 @@ describe('turnProducts', () => {
     await expectCuts(own, input);
   });
 
+  it('makes layers of products by lists, as of an attention that pools by a vector', async () => {
+    const b = new OnnxBuilder();
+    const input = randomValue([2, 5, 7]);
+    const x = b.node('Tanh', [b.matmul(b.sequence(7), 8)]);
+    const vector = b.weight([8], 0.5);
+    const scores = b.node('MatMul', [x, vector], {}, { channels: 1 });
+    const weights = b.node('Unsqueeze', [b.node('Softmax', [scores], { axis: 1 }), b.integers([1])]);
+    const pooled = b.reshape(b.node('MatMul', [weights, x]), [0, 8], 8);
+    const sum = b.node('MatMul', [b.relu(b.gemm(pooled, 6)), b.weight([6], 0.5)], {}, { channels: 1 });
+    const own = await turned(b.output(sum), input);
+    expect(linearMaps(own.model, own.shapes).map(({ p, m }) => [p, m])).toEqual([
+      [7, 8],
+      [8, 1],
+      [8, 6],
+      [6, 1],
+    ]);
+    expect(own.prunable.map(({ groups }) => groups)).toEqual([8, 6]);
+    await expectCuts(own, input);
+  });
+
   it('makes layers of Gemm that turns what it reads', async () => {
     const b = new OnnxBuilder();
     const input = randomValue([4, 5]);
