@@ -15,7 +15,8 @@ interface Form {
   readonly opType: string;
   /** What it computes with: numbers, their scale, and what they are above; left out, these two come behind the numbers. */
   readonly operands: readonly (readonly [numbers: number, scale?: number, zero?: number])[];
-  /** Inputs of floats behind these. */
+  /** Inputs that are read as they are, before these and behind them. */
+  readonly before?: readonly number[];
   readonly others?: readonly number[];
   /** A bias of whole numbers, in steps of both scales. */
   readonly steps?: number;
@@ -38,6 +39,7 @@ const FORMS: Readonly<Record<string, Form>> = {
 const OWN_FORMS: Readonly<Record<string, Form>> = {
   QLinearAdd: { opType: 'Add', ...TWO },
   QLinearMul: { opType: 'Mul', ...TWO },
+  QLinearWhere: { opType: 'Where', before: [0], operands: [[1], [4]], result: 7 },
   QLinearSigmoid: { opType: 'Sigmoid', ...ONE },
   QLinearLeakyRelu: { opType: 'LeakyRelu', ...ONE },
   QLinearSoftmax: { opType: 'Softmax', ...ONE },
@@ -104,7 +106,7 @@ function apart(model: Model, node: NodeProto, unread: string[]): NodeProto[] | u
     return recurrent(model, node, unread);
   const form = node.opType === 'QLinearConcat' ? concatOf(node) : formOf(node);
   if (!form || attributeInt(node, 'channels_last', 0) !== 0) return undefined;
-  const { opType, others = [], result = -1, axis } = form;
+  const { opType, before = [], others = [], result = -1, axis } = form;
   const read = (place = -1) => node.input[place] ?? '';
   const made: NodeProto[] = [];
   const operands = form.operands.map(([at, scale = at + 1, zero = at + 2], i) => {
@@ -121,7 +123,7 @@ function apart(model: Model, node: NodeProto, unread: string[]): NodeProto[] | u
   Object.assign(plain, {
     opType,
     domain: opType === 'Attention' ? MICROSOFT : '',
-    input: [...operands, ...(steps ? [steps] : []), ...others.map(read)],
+    input: [...before.map(read), ...operands, ...(steps ? [steps] : []), ...others.map(read)],
     output: [floats],
     attribute: node.attribute.filter(({ name }) => !/^(channels_last|opset)$/.test(name)),
   });

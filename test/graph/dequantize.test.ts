@@ -20,7 +20,7 @@ const ROUNDED = 0.02;
 
 /** Operators of onnxruntime's own. */
 const OWN =
-  /^(QLinear(Add|Mul|Sigmoid|LeakyRelu|Softmax|AveragePool|GlobalAveragePool|Concat)|QGemm|QAttention|MatMulIntegerToFloat|DynamicQuantize(MatMul|LSTM))$/;
+  /^(QLinear(Add|Mul|Where|Sigmoid|LeakyRelu|Softmax|AveragePool|GlobalAveragePool|Concat)|QGemm|QAttention|MatMulIntegerToFloat|DynamicQuantize(MatMul|LSTM))$/;
 
 class QuantizedBuilder extends GraphBuilder {
   bytes(name: string, type: Tensor['type'], values: readonly number[], dims: readonly number[]): string {
@@ -396,6 +396,14 @@ describe('operators of whole numbers', () => {
     ],
     ['QLinearAdd', (g, x) => g.node('QLinearAdd', [...x, ...x, ...g.places(...Y)])],
     ['QLinearMul', (g, x) => g.node('QLinearMul', [...x, ...x, ...g.places(...Y)])],
+    [
+      'QLinearWhere',
+      (g, x) => {
+        const other = [g.steps('w', 'uint8', [4, 6, 6]), ...g.places(0.002)];
+        const columns = g.bytes('columns', 'bool', [1, 0, 0, 1, 1, 0], [6]);
+        return g.node('QLinearWhere', [columns, ...x, ...other, ...g.places(...Y)]);
+      },
+    ],
     ['QLinearSigmoid', (g, x) => g.node('QLinearSigmoid', [...x, ...g.places(...Y)])],
     [
       'QLinearLeakyRelu',
@@ -424,7 +432,7 @@ describe('operators of whole numbers', () => {
     const furthest = Math.max(...found.data.map((y, i) => Math.abs(y - expected.data[i])));
     expect(furthest).toBeLessThan(3 * Y[0]);
     expect(Math.max(...expected.data.map(Math.abs))).toBeGreaterThan(9 * Y[0]);
-    expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
+    expect([...floats.tensors.values()].filter(({ type }) => /int/.test(type))).toEqual([]);
   });
 
   test.each<[string, (g: QuantizedBuilder, whole: string[]) => string, (string | number)[]?]>([
