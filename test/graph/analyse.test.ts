@@ -278,13 +278,12 @@ describe('analyse', () => {
           return b.globalAveragePool('input');
         },
       ],
-      'that are reversed': [
+      'that are reversed with rows': [
         /Slice "[^"]+" may reverse/,
-        (b, x) =>
-          head(
-            b,
-            b.node('Slice', [x, b.integers([-1]), b.integers([-99]), b.integers([1]), b.integers([-1])]),
-          ),
+        (b, x) => {
+          const bounds = [-1, -99].map((number) => b.integers([number, number]));
+          return head(b, b.node('Slice', [x, ...bounds, b.integers([1, 2]), b.integers([-1, -1])]));
+        },
       ],
       'that may be reversed': [
         /Slice "[^"]+" may reverse/,
@@ -293,11 +292,12 @@ describe('analyse', () => {
           return head(b, b.node('Slice', [x, b.integers([0]), b.integers([6]), b.integers([1]), steps]));
         },
       ],
-      'of which every second is taken': [
+      'of which every second is taken, in every second row': [
         /Slice "[^"]+" changes the number of channels/,
         (b, x) => {
-          const bounds = [0, 6, 1, 2].map((number) => b.integers([number]));
-          return head(b, b.node('Slice', [x, ...bounds], {}, { channels: 3 }));
+          const bounds = [0, 6].map((number) => b.integers([number, number]));
+          const steps = [b.integers([1, 2]), b.integers([2, 2])];
+          return head(b, b.node('Slice', [x, ...bounds, ...steps], {}, { channels: 3 }));
         },
       ],
       'that are mirrored': [

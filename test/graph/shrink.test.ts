@@ -1040,6 +1040,25 @@ const GRAPHS: Record<
       return head(b, b.add(b.add(b.conv(first, 5, 3), b.conv(middle, 5, 1)), b.conv(last, 5, 1)));
     },
   },
+  'every other channel, and channels in reverse, as flows turn them round': {
+    prunable: 6,
+    build: (b) => {
+      const slice = (x: string, from: number, to: number, step: number, channels: number) =>
+        b.node('Slice', [x, ...[from, to, 1, step].map((it) => b.integers([it]))], {}, { channels });
+      const x = b.relu(b.conv(image(b), 9, 3));
+      const [even, odd] = [slice(x, 0, 2 ** 40, 2, 5), slice(x, -2, -(2 ** 40), -2, 4)];
+      const y = both(b, b.conv(even, 3, 3), b.conv(odd, 5, 1));
+      const turned = slice(b.relu(y), -1, -(2 ** 40), -1, 8);
+      const [first, second] = b.nodes(
+        'Split',
+        [turned, b.integers([4, 4])],
+        { axis: 1 },
+        { outputs: 2, channels: 4 },
+      );
+      const z = b.node('Sub', [b.weight([3, 1, 1], 0.3), b.conv(first, 3, 1)]);
+      return head(b, b.relu(b.add(b.conv(z, 5, 1), b.conv(second, 5, 1))));
+    },
+  },
   'a gated product of two layers': {
     prunable: 2,
     build: (b) => {

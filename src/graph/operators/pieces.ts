@@ -5,6 +5,7 @@ import { attribute, attributeInt, attributeInts } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { fixedIntegers, follows, pinCounted, sizesOf } from '../sizes.ts';
+import { pickPlaces } from './shuffle.ts';
 import { type Operand, tie } from './tie.ts';
 
 /** Split along the labelled axis makes labels of their own, as of a fused query, key and value projection. */
@@ -49,6 +50,11 @@ export const slice: Rule = (state, node) => {
     if (size.axis && !(axis && follows(state, node, size, axis))) pinCounted(state, node, [size]);
   }
   for (const [place, axis] of state.labelled(node.input[0])) {
+    const stepped = placesOf(place, axis, input.length, bounds);
+    if (stepped) {
+      pickPlaces(state, node.input[0], place, axis, { node, places: stepped });
+      continue;
+    }
     if (bounds.isReversed(place)) {
       state.pin(axis, `${called(node)} may reverse the channels`);
       continue;
@@ -60,6 +66,24 @@ export const slice: Rule = (state, node) => {
     else takePiece(state, node, place, axis, bounds);
   }
 };
+
+/** What is taken in steps of one axis alone, as every other channel, or all of them in reverse. */
+function placesOf(
+  place: number,
+  { extent, outer, isMerged }: Axis,
+  rank: number,
+  { starts, ends, axes, steps }: Bounds,
+): number[] | undefined {
+  const [step = 1] = steps;
+  const isOne = axes.length === 1 && wrapAxis(axes[0], rank) === place && outer === 1 && !isMerged;
+  if (!isOne || step === 1 || step === 0 || !starts || !ends) return undefined;
+  const [lowest, highest] = step > 0 ? [0, extent] : [-1, extent - 1];
+  const [from, to] = [starts[0], ends[0]].map((bound) =>
+    Math.min(Math.max(bound < 0 ? bound + extent : bound, lowest), highest),
+  );
+  const count = Math.max(0, Math.ceil((to - from) / step));
+  return Array.from({ length: count }, (_, i) => from + i * step);
+}
 
 function takePiece(state: Propagation, node: NodeProto, place: number, axis: Axis, bounds: Bounds): void {
   const { starts, ends, steps, axes } = bounds;
