@@ -26,22 +26,24 @@ function summed(b: OnnxBuilder, y: string, gates: string) {
 }
 
 /** Every output is what it was. */
-async function apart(b: OnnxBuilder) {
+async function apart(b: OnnxBuilder, given = input) {
   const before = await readModel(b.build());
-  const model = separateExperts(before, await shapesOf(before, input));
-  const [wanted, got] = await Promise.all([before, model].map((it) => run(writeModel(it).model, { input })));
+  const model = separateExperts(before, await shapesOf(before, given));
+  const feeds = { input: given };
+  const [wanted, got] = await Promise.all([before, model].map((it) => run(writeModel(it).model, feeds)));
   for (const [name, value] of Object.entries(wanted)) expect(difference(value, got[name])).toBeLessThan(1e-6);
   return { before, model };
 }
 
-async function separated(b: OnnxBuilder) {
-  const { before, model } = await apart(b);
+async function separated(b: OnnxBuilder, dims = input.dims) {
+  const given = randomValue(dims);
+  const { before, model } = await apart(b, given);
   expect(countParameters(model)).toBe(countParameters(before));
-  const { structures } = analyse(model, await shapesOf(model, input));
+  const { structures } = analyse(model, await shapesOf(model, given));
   const prunable = structures.filter(({ prunable }) => prunable);
   const next = random(3);
   const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
-  expect(await cutDifference(model, cuts, input)).toBeLessThan(2e-5);
+  expect(await cutDifference(model, cuts, given)).toBeLessThan(2e-5);
   return { model, groups: prunable.map(({ groups }) => groups) };
 }
 
@@ -86,7 +88,38 @@ describe('separateExperts', () => {
     await apart(summed(b, y, gates).output(biased));
   });
 
-  it('takes nothing apart that has another axis before that of the experts', async () => {
+  it.each([
+    ['once for all', [1]],
+    ['behind other axes', [1, 1]],
+  ])('takes apart experts of the rows of each sample: weights %s', async (_, before) => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const one = b.node('Unsqueeze', [x, b.integers([1])], {}, { channels: WIDTH });
+    const layer = (y: string, p: number, m: number) => {
+      const dims = [...before.slice(1), EXPERTS];
+      const made = b.node('MatMul', [y, b.weight([...dims, p, m], 0.5)], {}, { channels: m });
+      return b.add(made, b.weight([...dims, 1, m], 0.3));
+    };
+    const mixed = layer(b.relu(layer(one, WIDTH, HIDDEN)), HIDDEN, WIDTH);
+    const sum = b.node('ReduceSum', [mixed, b.integers([1])], { keepdims: 0 }, { channels: WIDTH });
+    const { groups } = await separated(b.output(b.matmul(b.relu(sum), 4)), [2, 5, WIDTH]);
+    expect(groups).toEqual([WIDTH, HIDDEN, HIDDEN, HIDDEN, WIDTH]);
+  });
+
+  it('follows them where they change places with samples between layers, as in ensembles of one input', async () => {
+    const b = new OnnxBuilder({ opset: 18 });
+    const swap = (y: string) => b.node('Transpose', [y], { perm: [1, 0, 2] });
+    const layer = (y: string, p: number, m: number) =>
+      b.add(swap(product(b, swap(y), p, m)), b.weight([EXPERTS, m], 0.3));
+    const x = b.node('Unsqueeze', [b.input([WIDTH]), b.integers([1])], {}, { channels: WIDTH });
+    const all = b.node('Expand', [x, b.integers([1, EXPERTS, 1])]);
+    const hidden = b.relu(layer(b.relu(layer(all, WIDTH, HIDDEN)), HIDDEN, HIDDEN));
+    const { model, groups } = await separated(b.output(layer(hidden, HIDDEN, 2)));
+    expect(groups).toEqual(new Array(2 * EXPERTS).fill(HIDDEN));
+    expect(model.nodes.filter(({ opType }) => opType === 'Split' || opType === 'Concat').length).toBe(2);
+  });
+
+  it('takes apart what gets another axis before that of the experts', async () => {
     const b = new OnnxBuilder({ opset: 18 });
     const { rows, gates } = routed(b);
     const twice = b.add(product(b, rows, WIDTH, HIDDEN), b.weight([1, 1, 1, HIDDEN], 0.3));
