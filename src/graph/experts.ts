@@ -69,7 +69,8 @@ function leadingTo(model: Model, shapes: Shapes): Set<string> {
 
 const isTranspose = (node: NodeProto) => node.opType === 'Transpose' && isStandard(node);
 
-function isElementwise(model: Model, node: NodeProto): boolean {
+/** Whether a node does to each number the same, whatever is on which axis. */
+export function isElementwise(model: Model, node: NodeProto): boolean {
   const rule = model.operator(node)?.rule;
   return node.output.length === 1 && (rule === unary || rule === broadcast);
 }

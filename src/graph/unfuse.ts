@@ -4,6 +4,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';
+import { expertLetters, written } from './einsum.ts';
 import type { Model } from './model.ts';
 import {
   attribute,
@@ -12,12 +13,10 @@ import {
   attributeOf,
   attributeString,
   copyMessage,
-  isStandard,
   MICROSOFT,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { termsOf } from './operators/product.ts';
-import { elements, fromFloat32, fromIntegers, permute, toFloat64 } from './tensor.ts';
+import { fromFloat32, permute, toFloat64 } from './tensor.ts';
 
 /** What FusedConv and FusedGemm do to their sum, with the attributes of these operators. */
 const ACTIVATIONS: Readonly<Record<string, readonly string[]>> = {
@@ -39,8 +38,9 @@ const ACTIVATIONS: Readonly<Record<string, readonly string[]>> = {
 export function unfuse(model: Model): Model {
   const plain = model.clone();
   const weights = new Map<string, string>();
+  const letters = expertLetters(plain);
   plain.graph.node = plain.nodes.flatMap((node) => {
-    if (node.opType === 'Einsum' && isStandard(node)) return written(plain, node, weights);
+    if (node.opType === 'Einsum') return written(plain, node, weights, letters.get(node));
     if (node.domain !== MICROSOFT) return [node];
     if (node.opType === 'FusedConv') return apart(plain, node, 'Conv');
     if (node.opType === 'FusedGemm') return apart(plain, node, 'Gemm');
@@ -127,91 +127,4 @@ function product(model: Model, node: NodeProto, weights: Map<string, string>): N
   if (attributeInt(node, 'transA', 0) !== 0) plain.attribute.push(attributeOf('transA', 1));
   else Object.assign(plain, { opType: 'MatMul', domain: '' });
   return plain;
-}
-
-/** The axes of an ellipsis. */
-const REST = '_';
-
-/**
- * X·W that an Einsum is, by the letters of its axes: of X, `summed` go and `rows` stay, and those `added` are W's. Undefined where it is
- * none, or cannot be written as one.
- */
-function termsOfProduct(model: Model, node: NodeProto) {
-  const { operands: [left, right] = [], result } = termsOf(node, REST) ?? {};
-  const place = node.input.findIndex((name) => model.tensors.has(name));
-  const tensor = model.tensors.get(node.input[place] ?? '');
-  if (!tensor || !isFloat(tensor.type) || node.input.length !== 2 || !left || !right || !result)
-    return undefined;
-  const [x, W] = place === 0 ? [right, left] : [left, right];
-  const summed = [...x].filter((letter) => !result.includes(letter));
-  const rows = [...x].filter((letter) => result.includes(letter));
-  const added = [...W].filter((letter) => !x.includes(letter));
-  // No axis of W is one of a batch, none of either is summed over alone, and W is no table that is read otherwise too.
-  const isProduct =
-    summed.length > 0 &&
-    rows.length > 0 &&
-    [...summed, ...added].sort().join('') === [...W].sort().join('') &&
-    [...rows, ...added].sort().join('') === [...result].sort().join('') &&
-    model.uses(tensor.name).every((use) => use.node.opType === 'Einsum');
-  if (!isProduct || W.length !== tensor.dims.length) return undefined;
-  // How many axes an ellipsis stands for is not known: they stay where they are.
-  const isInPlace = x.endsWith(summed.join('')) && result.endsWith(added.join('')) && !W.includes(REST);
-  const isOne = summed.length === 1 && added.length === 1;
-  if (rows.includes(REST) && !(isInPlace && isOne)) return undefined;
-  return { tensor, place, x, W, result, summed, rows, added };
-}
-
-/**
- * X·W of an Einsum as a MatMul: axes of X that are summed over become one behind the others, and those that W adds come behind them.
- *
- * @param weights  as of `product`
- */
-function written(model: Model, node: NodeProto, weights: Map<string, string>): NodeProto[] {
-  const terms = termsOfProduct(model, node);
-  if (!terms) return [node];
-  const { tensor, place, x, W, result, summed, rows, added } = terms;
-  const order = [...summed, ...added].map((letter) => W.indexOf(letter));
-  const dims = order.map((axis) => tensor.dims[axis]);
-  const [p, m] = [dims.slice(0, summed.length), dims.slice(summed.length)].map(elements);
-  const key = JSON.stringify([tensor.name, order, p]);
-  const weight = weights.get(key) ?? model.fresh(`${tensor.name}.plain`);
-  weights.set(key, weight);
-  model.tensors.set(weight, { ...permute(tensor, order), name: weight, dims: [p, m] });
-
-  const steps: NodeProto[] = [];
-  let [value] = node.input.filter((_, input) => input !== place);
-  const step = (opType: string, more: readonly string[], attribute: NodeProto['attribute'] = []) => {
-    const name = opType === 'MatMul' ? node.name : model.fresh(`${node.name}.${opType}${steps.length}`);
-    const output = model.fresh(`${name}.output`);
-    steps.push(
-      create(NodeProtoSchema, { name, opType, input: [value, ...more], output: [output], attribute }),
-    );
-    value = output;
-  };
-  const turn = (from: readonly string[], to: readonly string[]) => {
-    if (from.join('') !== to.join(''))
-      step(
-        'Transpose',
-        [],
-        [
-          attributeOf(
-            'perm',
-            to.map((letter) => from.indexOf(letter)),
-          ),
-        ],
-      );
-  };
-  const reshape = (last: readonly number[]) => {
-    const shape = [...rows.map(() => 0), ...last];
-    const name = model.fresh(`${node.name}.shape`);
-    model.tensors.set(name, fromIntegers(name, shape, [shape.length]));
-    step('Reshape', [name]);
-  };
-  turn([...x], [...rows, ...summed]);
-  if (summed.length > 1) reshape([p]);
-  step('MatMul', [weight]);
-  if (added.length !== 1) reshape(dims.slice(summed.length));
-  turn([...rows, ...added], [...result]);
-  steps[steps.length - 1].output = [...node.output];
-  return steps;
 }

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { analyse, countParameters, readModel, separateExperts, writeModel } from '../../src/graph/index.ts';
+import {
+  analyse,
+  countParameters,
+  readModel,
+  separateExperts,
+  unfuse,
+  writeModel,
+} from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { cutDifference } from './masking.ts';
@@ -28,7 +35,8 @@ function summed(b: OnnxBuilder, y: string, gates: string) {
 /** Every output is what it was. */
 async function apart(b: OnnxBuilder, given = input) {
   const before = await readModel(b.build());
-  const model = separateExperts(before, await shapesOf(before, given));
+  const plain = unfuse(before);
+  const model = separateExperts(plain, await shapesOf(plain, given));
   const feeds = { input: given };
   const [wanted, got] = await Promise.all([before, model].map((it) => run(writeModel(it).model, feeds)));
   for (const [name, value] of Object.entries(wanted)) expect(difference(value, got[name])).toBeLessThan(1e-6);
@@ -117,6 +125,40 @@ describe('separateExperts', () => {
     const { model, groups } = await separated(b.output(layer(hidden, HIDDEN, 2)));
     expect(groups).toEqual(new Array(2 * EXPERTS).fill(HIDDEN));
     expect(model.nodes.filter(({ opType }) => opType === 'Split' || opType === 'Concat').length).toBe(2);
+  });
+
+  it.each([
+    ['btd,edh->bteh', 'bteh,ehd->bted', 'bte,bted->btd', [EXPERTS, HIDDEN], 17],
+    ['edh,btd->ebth', 'ebth,edh->betd', 'bte,betd->btd', [EXPERTS, 1, 1, HIDDEN], 17],
+    ['btd,dhe->bthe', 'bthe,ehd->bdte', 'bte,bdte->btd', [HIDDEN, EXPERTS], 12],
+  ])('knows experts of products that Einsum writes: %s and %s', async (first, second, last, bias, opset) => {
+    const b = new OnnxBuilder({ opset });
+    const x = b.relu(b.matmul(b.sequence(WIDTH), WIDTH));
+    const gates = b.node('Softmax', [b.matmul(x, EXPERTS)], { axis: 2 });
+    const extents: Record<string, number> = { e: EXPERTS, d: WIDTH, h: HIDDEN };
+    const einsum = (equation: string, y: string) => {
+      const [one, other] = equation.split('->')[0].split(',');
+      const [isFirst, own] = one.startsWith('e') && one.length === 3 ? [true, one] : [false, other];
+      const W = b.weight(
+        [...own].map((letter) => extents[letter]),
+        0.5,
+      );
+      return b.node('Einsum', isFirst ? [W, y] : [y, W], { equation });
+    };
+    const hidden = b.relu(b.add(einsum(first, x), b.weight(bias, 0.3)));
+    const gate = b.node('Sigmoid', [einsum(first, x)]);
+    const made = einsum(second, b.mul(hidden, gate));
+    const sum = b.node('Einsum', [gates, made], { equation: last }, { channels: WIDTH });
+    const { groups } = await separated(b.output(b.matmul(b.relu(sum), 4)), [2, 5, WIDTH]);
+    expect(groups.filter((it) => it === HIDDEN)).toEqual([HIDDEN, HIDDEN, HIDDEN]);
+  });
+
+  it('leaves heads of products that Einsum writes, which no product has added', async () => {
+    const b = new OnnxBuilder();
+    const heads = b.reshape(b.matmul(b.sequence(WIDTH), 12), [0, 0, 3, 4]);
+    const y = b.node('Einsum', [heads, b.weight([3, 4, 2], 0.5)], { equation: 'bthk,hkm->bthm' });
+    const { model } = await apart(b.output(y), randomValue([2, 5, WIDTH]));
+    expect(model.nodes.map(({ opType }) => opType)).toContain('Einsum');
   });
 
   it('takes apart what gets another axis before that of the experts', async () => {
