@@ -14,7 +14,7 @@ import { type Shapes, sharedKey, sharing } from './linear.ts';
 import type { Model } from './model.ts';
 import { captured, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { broadcast, unary } from './operators/elementwise.ts';
+import { broadcast, isElementwise } from './operators/elementwise.ts';
 import { mixedBy, tieFeatures, turnedFeatures } from './operators/features.ts';
 import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
@@ -278,7 +278,7 @@ function comesBack(state: Propagation, value: string, fromEnd: number, label: La
       const place = (state.dims(output)?.length ?? 0) - fromEnd;
       // a mean of means has the axis as long as it has all axes
       const keeps = rule === reduce && state.dims(output)?.length === state.dims(value)?.length;
-      const goesOn = rule === unary || rule === broadcast || (rule === expand && index === 0);
+      const goesOn = isElementwise(rule) || (rule === expand && index === 0);
       if ((!goesOn && !keeps) || place < 0) return false;
       const own = state.axes(output)[place]?.label.leaves();
       if (!own && state.dims(output)![place] === 1) made.add(output);

@@ -2,10 +2,10 @@
 
 import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';
-import { isElementwise } from './experts.ts';
 import type { Model } from './model.ts';
 import { attributeOf, isStandard } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import { isElementwise } from './operators/elementwise.ts';
 import { termsOf } from './operators/product.ts';
 import { elements, fromIntegers, permute, type Tensor } from './tensor.ts';
 
@@ -87,7 +87,7 @@ function madeBefore(model: Model, value: string): Set<NodeProto> {
   for (const own of values) {
     const node = model.producer(own);
     if (!node || values.size > MOST_BETWEEN) continue;
-    if (isElementwise(model, node)) for (const read of node.input) values.add(read);
+    if (isElementwise(model.operator(node)?.rule)) for (const read of node.input) values.add(read);
     else made.add(node);
   }
   return made;

@@ -7,7 +7,7 @@ import type { Shapes } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, copyMessage, isStandard, reads, transposeOrder } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { broadcast, unary } from './operators/elementwise.ts';
+import { isElementwise } from './operators/elementwise.ts';
 import { splitEvenly } from './side-by-side.ts';
 import { elements, gather } from './tensor.ts';
 
@@ -61,7 +61,7 @@ function leadingTo(model: Model, shapes: Shapes): Set<string> {
   const leading = new Set<string>();
   for (const node of model.nodes.toReversed()) {
     if (expertsOf(model, shapes, node) > 0) leading.add(node.input[0]);
-    else if (leading.has(node.output[0]) && (isElementwise(model, node) || isTranspose(node)))
+    else if (leading.has(node.output[0]) && (isOneByOne(model, node) || isTranspose(node)))
       for (const value of node.input) leading.add(value);
   }
   return leading;
@@ -69,10 +69,8 @@ function leadingTo(model: Model, shapes: Shapes): Set<string> {
 
 const isTranspose = (node: NodeProto) => node.opType === 'Transpose' && isStandard(node);
 
-/** Whether a node does to each number the same, whatever is on which axis. */
-export function isElementwise(model: Model, node: NodeProto): boolean {
-  const rule = model.operator(node)?.rule;
-  return node.output.length === 1 && (rule === unary || rule === broadcast);
+function isOneByOne(model: Model, node: NodeProto): boolean {
+  return node.output.length === 1 && isElementwise(model.operator(node)?.rule);
 }
 
 /** A value taken apart along the axis that counts experts. */
@@ -149,7 +147,7 @@ class Stacks {
   }
 
   #elementwise(node: NodeProto): Apart | undefined {
-    if (!isElementwise(this.#model, node)) return undefined;
+    if (!isOneByOne(this.#model, node)) return undefined;
     const { input } = node;
     const [first, ...others] = input.flatMap((value) => this.#stacks.get(value) ?? []);
     if (!first) return undefined;

@@ -114,6 +114,7 @@ export {
   type Tensor,
   toFloat32,
   toFloat64,
+  toIntegers,
 } from './tensor.ts';
 export { turnProducts } from './turn.ts';
 export { unfuse } from './unfuse.ts';

@@ -54,11 +54,13 @@ export { type Branch, branchTexts } from './open/branches.ts';
 export {
   type InputDims,
   type InputValues,
+  isOpen,
   isTokenMask,
   type ModelInput,
   type OtherInput,
   takesTokens,
 } from './open/inputs.ts';
+export { likelyDims } from './open/lengths.ts';
 export {
   declaredInput,
   type ModelSize,

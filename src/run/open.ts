@@ -14,10 +14,11 @@ import {
   type ImageExtents,
   type InputDims,
   inputOf,
+  isOpen,
+  likelyDims,
   type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
-  type OtherInput,
   openLanguageModel,
   openModel,
   type Preprocessing,
@@ -69,8 +70,6 @@ const LABEL_OFFSET = 'osscar.label-offset';
 export const DEFAULT_IMAGES = 512;
 /** Tokens per window, unless the model has fewer positions. */
 const DEFAULT_LENGTH = 512;
-/** Extents that are left open, where nothing is run but zeros. */
-const FEW = 16;
 
 export async function openInPlace(
   place: Place,
@@ -178,9 +177,10 @@ export async function openModelFile(
   const data = await dataFor(declared, preprocessing, options);
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
-  const { dims, smallest } = data;
-  const { model, engine } = await openGuarded(options, opened, (guarded) =>
-    openModel(bytes, {
+  const { smallest } = data;
+  const { model, engine } = await openGuarded(options, opened, async (guarded) => {
+    const dims = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
+    return openModel(bytes, {
       name,
       external,
       engine: guarded,
@@ -191,8 +191,8 @@ export async function openModelFile(
       inputs,
       dims,
       outputNames,
-    }),
-  );
+    });
+  });
   const samples = takesTokens(model.input)
     ? await tokensFor(model, side, options)
     : imagesOfFile(model, preprocessing, options, data.extents);
@@ -253,17 +253,6 @@ function lengthOfText({ positions }: SideFiles, options: ModelOptions): number[]
   return positions === undefined ? undefined : [lengthFor(positions, options)];
 }
 
-/** Whether more than its batch is open. */
-const isOpen = ({ dims }: OtherInput) => dims.slice(1).some((dim) => !(typeof dim === 'number' && dim > 0));
-
-/** Those of other ranks than the samples, which then say nothing of them: any length shows what can be pruned. */
-function someDims(input: ModelInput): InputDims {
-  const others = input.others.filter(
-    (other) => !other.fill && isOpen(other) && other.dims.length !== input.shape.length + 1,
-  );
-  return Object.fromEntries(others.map(({ name, dims }) => [name, dims.slice(1).map(() => FEW)]));
-}
-
 /** What the data say of a model's open dimensions. */
 interface DataSize {
   readonly size?: readonly number[];
@@ -282,7 +271,7 @@ async function dataFor(
   const { data, resize } = options;
   const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
   if (isSaid) refuseMultiple(options);
-  if (data === undefined) return { dims: someDims(input) };
+  if (data === undefined) return {};
   // A convention holds where the data says nothing else.
   if (isSaid && !input.others.some(isOpen)) return {};
   if (/\.npy$/i.test(data.path) && (await isFile(data))) {

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
-import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
+import { GraphBuilder, readModel, writeModel } from '../../src/graph/index.ts';
 import { declaredInput, openModel } from '../../src/pipeline/index.ts';
+import { likelyDims } from '../../src/pipeline/open/lengths.ts';
 import { loadModel } from '../../src/pipeline/open/load.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
@@ -101,6 +102,29 @@ test('so is one whose shapes name that length', async () => {
   const merged = b.node('Reshape', [turned, b.integers([0, 0, 12])], {}, { channels: 12 });
   const bytes = b.output(b.matmul(merged, 3)).build();
   const { analysis } = await openModel(bytes, { engine, size: [5] });
+  const prunable = analysis.structures.filter((structure) => structure.prunable);
+  expect(prunable.map(({ kind, groups }) => [kind, groups])).toContainEqual(['head', 3]);
+});
+
+test.each([
+  ['that the network was traced at', 7],
+  ['of any number where it takes them', 16],
+])('inputs that nothing is said of have a length %s', async (_, length) => {
+  const b = new OnnxBuilder();
+  const ids = b.feed('input_ids', ['n', 5], 'int64');
+  const memory = b.feed('memory', ['n', 's', 8]);
+  const x = b.node('Gather', [b.weight([20, 8], 1), ids], {}, { channels: 8 });
+  const apart = (y: string, positions: number) =>
+    b.node('Transpose', [b.reshape(y, [0, positions, 3, 4])], { perm: [0, 2, 1, 3] });
+  const layer = (y: string) => b.node('MatMul', [y, b.weight([8, 12], 0.5)], {}, { channels: 12 });
+  const [k, v] = [1, 2].map(() => apart(layer(memory), length === 7 ? 7 : 0));
+  const scores = b.node('MatMul', [apart(layer(x), 0), b.node('Transpose', [k], { perm: [0, 1, 3, 2] })]);
+  const mixed = b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
+  const merged = b.reshape(b.node('Transpose', [mixed], { perm: [0, 2, 1, 3] }), [0, 0, 12], 12);
+  const bytes = b.output(b.matmul(merged, 3)).build();
+  const dims = await likelyDims(await readModel(bytes), engine, {});
+  expect(dims).toEqual({ memory: [length, length] }); // of which the second is declared
+  const { analysis } = await openModel(bytes, { engine, dims });
   const prunable = analysis.structures.filter((structure) => structure.prunable);
   expect(prunable.map(({ kind, groups }) => [kind, groups])).toContainEqual(['head', 3]);
 });

@@ -41,3 +41,6 @@ export const broadcast: Rule = (state, node) => {
     state.mark(node.output[0], place, tieBroadcast(state, node, inputs, place));
   }
 };
+
+/** Whether one of these rules says it: the same is done to each number, whatever is on which axis. */
+export const isElementwise = (rule: Rule | undefined) => rule === unary || rule === broadcast;

@@ -152,6 +152,11 @@ function isOneImage(
 const namesOf = (inputs: readonly { name: string }[]) => inputs.map(({ name }) => `"${name}"`).join(', ');
 const fixed = (dim: number | string) => (typeof dim === 'number' && dim > 0 ? dim : 0);
 
+/** Whether more than its batch is open. */
+export function isOpen({ dims }: Pick<ValueDescription, 'dims'>): boolean {
+  return dims.slice(1).some((dim) => fixed(dim) === 0);
+}
+
 /** What the data say of axes; those of one name have one extent. */
 function saidOf(
   inputs: readonly Pick<OtherInput, 'name' | 'dims' | 'batchAxis'>[],

@@ -389,7 +389,7 @@ function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record
 }
 
 /** Nothing where the model does not take these. */
-async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
+export async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
   try {
     const info = await probe(...args);
     return contradictShapes(args[1], info.shapes) ? undefined : info;
