@@ -118,7 +118,7 @@ export function written(
   const dims = order.map((axis) => tensor.dims[axis]);
   const [inner, outer] = [summed, added].map((own) => own.map((letter) => tensor.dims[W.indexOf(letter)]));
   const [p, m] = [inner, outer].map(elements);
-  const key = JSON.stringify([tensor.name, order, stack, p]);
+  const key = JSON.stringify([tensor.name, order, stack.length, p]);
   const weight = weights.get(key) ?? model.fresh(`${tensor.name}.plain`);
   weights.set(key, weight);
   const matrices = [...dims.slice(0, stack.length), p, m];

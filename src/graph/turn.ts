@@ -1,5 +1,6 @@
 // Products by constants whose rows are not where those of layers are, W·X and Aᵀ·W, become layers between two Transposes, and those by a
-// list of numbers layers of one output: their weights can be solved for then. So do products of activations whose batches onnxruntime has turned within FusedMatMul, which rules know as MatMul.
+// list of numbers layers of one output: their weights can be solved for then. So do products of activations whose batches onnxruntime has
+// turned within FusedMatMul, which rules know as MatMul.
 
 import { create } from '@bufbuild/protobuf';
 import { isFloat } from './dtype.ts';

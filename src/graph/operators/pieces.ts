@@ -103,8 +103,8 @@ function takePiece(state: Propagation, node: NodeProto, place: number, axis: Axi
   // a bound moves with all that is cut before it, one that is counted from the end with what is cut behind it
   const move = (name: 'starts' | 'ends', bound: number, lower: Axis[], upper: Axis[]) => {
     if (bound < -axis.extent || bound > axis.extent) return; // "as far as it goes" and not a number of channels
-    const [parts, sign] = bound < 0 ? [upper, -1] : [lower, 1];
-    for (const part of parts) state.edit(part, bounds.place(name, index), node.name, sign);
+    const [others, sign] = bound < 0 ? [upper, -1] : [lower, 1];
+    for (const part of others) state.edit(part, bounds.place(name, index), node.name, sign);
   };
   move('starts', start!, [before], [own, behind]);
   move('ends', end!, [before, own], [behind]);

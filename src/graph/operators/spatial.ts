@@ -86,22 +86,11 @@ export const elementsAt: Rule = (state, node) => {
   const named = attributeInt(node, 'batch_dims', 0) + state.dims(indices)!.at(-1)!;
   const shift = state.dims(updates || output)!.length - state.dims(data)!.length;
   for (const [place, extent] of state.dims(data)!.entries()) {
-    if (place < named) state.pin(state.axes(data)[place], `${called(node)} picks from it`);
-    else if (!updates) state.mark(output, place + shift, state.axes(data)[place]);
-    else
-      state.mark(
-        output,
-        place,
-        tie(
-          state,
-          node,
-          [
-            [0, place],
-            [2, place + shift],
-          ],
-          extent,
-        ),
-      );
+    const [axis, put] = [state.axes(data)[place], place + shift];
+    const operands = [0, 2].map((input): Operand => [input, input ? put : place]);
+    if (place < named) state.pin(axis, `${called(node)} picks from it`);
+    else if (updates) state.mark(output, place, tie(state, node, operands, extent));
+    else state.mark(output, put, axis);
   }
   for (const [place, axis] of state.labelled(updates))
     if (place < named + shift) state.pin(axis, `${called(node)} picks from it`);
