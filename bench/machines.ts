@@ -20,7 +20,7 @@ await bench('machines', async ({ emit }) => {
   const args = process.argv.slice(2).filter((arg) => !arg.startsWith('--'));
   const config = args.find((arg) => arg.endsWith('.json'));
   const gigabits = Number(args.find((arg) => Number(arg) > 0) ?? 10);
-  const model = describe(config ? JSON.parse(readFileSync(config, 'utf8')) : OPT_30B_CONFIG);
+  const model = await describe(config ? JSON.parse(readFileSync(config, 'utf8')) : OPT_30B_CONFIG);
   const threads = 2;
   const kernels = await openKernels();
   const measured = await measureRates(await openEngine({ threads }), kernels);

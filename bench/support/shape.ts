@@ -46,7 +46,7 @@ export async function writeShape(
 }
 
 async function writeCheckpoint(path: string, config: Parameters<typeof describe>[0]): Promise<void> {
-  const shapes = describe(config).tensors({ tensors: new Map() });
+  const shapes = (await describe(config)).tensors({ tensors: new Map() });
   const specs = Array.from(shapes, ([name, { shape }]) => ({ name, shape, dtype: 'float16' as const }));
   const writer = new CheckpointWriter(await createFolder(path, { overwrite: true }), planSafetensors(specs));
   const next = random(1);

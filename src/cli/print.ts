@@ -2,7 +2,8 @@
 // forge another or steer the terminal.
 
 import colors from 'picocolors';
-import { type BlockSizes, featuresOf, type HeadDims, headGroups } from '../checkpoint/architectures/index.ts';
+import { featuresOf, type HeadDims, headGroups } from '../checkpoint/architectures/facts.ts';
+import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
 import { dequantizedText, quantizedText, sum } from '../graph/index.ts';
 import {

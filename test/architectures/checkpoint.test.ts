@@ -1,15 +1,17 @@
 // From graphs back to checkpoints, and what the config of a pruned one says.
 
 import { describe, expect, test } from 'vitest';
-import { describe as describeModel, type LanguageModel } from '../../src/checkpoint/architectures/index.ts';
+import type { LanguageModel } from '../../src/checkpoint/architectures/index.ts';
 import { analyse, type Model, shrink, writeModel } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sizesOf, sourceOf, type Weights } from './source.ts';
 import {
   BLOOM,
   GEMMA2,
   GPT2,
+  LFM2,
   LLAMA,
   MIXTRAL,
   NEOX,
@@ -171,6 +173,23 @@ describe('configOf', () => {
     expect(record).toEqual({ blocks: sizes });
     expect(statement).toContain('no field for heads of 8 features');
     expect(describeModel(pruned, record).sizes).toEqual(sizes);
+  });
+
+  test('lfm2: says neurons as they are, where it has made them of another number', () => {
+    const model = describeModel(LFM2);
+    const { config, record } = model.configOf(model.sizes.map((size) => ({ ...size, ffn: 7 })));
+    expect(config).toEqual({
+      ...LFM2,
+      ...{ intermediate_size: 7, block_ff_dim: 7, block_auto_adjust_ff_dim: false },
+    });
+    expect(record).toBeUndefined();
+    expect(describeModel(config).sizes.map(({ heads, ffn }) => [heads, ffn])).toEqual([
+      [0, 7],
+      [4, 7],
+    ]);
+    expect(() => model.configOf(model.sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 })))).toThrow(
+      'block 0: "heads" expected 0, as there is no attention, got 2',
+    );
   });
 
   test('bloom: needs osscar.json for fewer neurons', () => {

@@ -1,8 +1,9 @@
 // What config.json may say, and what is refused.
 
 import { describe, expect, test } from 'vitest';
-import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import type { Config } from '../../src/checkpoint/architectures/index.ts';
 import { InputError, UnsupportedModelError } from '../../src/errors.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import {
@@ -13,6 +14,7 @@ import {
   GPT_NEO,
   GPT2,
   GPTJ,
+  LFM2,
   LLAMA,
   MIXTRAL,
   MPT,
@@ -135,6 +137,16 @@ describe('describe', () => {
       'attention to what comes later, within a window',
       { ...LLAMA, model_type: 'mistral', is_causal: false },
       '"mistral": is_causal false beside windows',
+    ],
+    [
+      'convolutions of what comes later',
+      { ...LFM2, is_causal: false },
+      '"lfm2": is_causal false beside short convolutions',
+    ],
+    [
+      'convolutions alone',
+      { ...LFM2, layer_types: ['conv', 'conv'] },
+      '"lfm2": layer_types other than a list of full_attention and conv',
     ],
     ['slopes on both sides', { ...BLOOM, is_causal: false }, '"bloom": is_causal false beside ALiBi'],
     [
@@ -380,6 +392,14 @@ test.each<[string, number, Config]>([
     'Phi-4-mini',
     3_836_021_760,
     published('phi3', 3072, 8192, 32, 24, 200064, { num_key_value_heads: 8, tie_word_embeddings: true }),
+  ],
+  [
+    'LFM2-1.2B',
+    1_170_340_608,
+    published('lfm2', 2048, 12288, 16, 32, 65536, {
+      num_key_value_heads: 8,
+      full_attn_idxs: [2, 5, 8, 10, 12, 14],
+    }),
   ],
   ['phi-2', 2_779_683_840, published('phi', 2560, 10240, 32, 32, 51200, {})],
   [

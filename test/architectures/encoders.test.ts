@@ -1,14 +1,10 @@
 // Encoders against the plain loops of encoders.ts, in parts and whole, and the way back.
 
 import { describe, expect, test } from 'vitest';
-import {
-  type Config,
-  describe as describeModel,
-  type LanguageModel,
-  type TensorSource,
-} from '../../src/checkpoint/architectures/index.ts';
+import type { Config, LanguageModel, TensorSource } from '../../src/checkpoint/architectures/index.ts';
 import { analyse, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { random } from '../support/random.ts';
 import {
   AST,

@@ -53,7 +53,8 @@ export async function generateWithPast(
   return tokens;
 }
 
-export function emptyPast(model: LanguageModel, batch = 1): Record<string, Value> {
+/** @param kernel  of short convolutions */
+export function emptyPast(model: LanguageModel, batch = 1, kernel = 3): Record<string, Value> {
   const empty = (kvHeads: number, features: number): Value => ({
     dims: [batch, kvHeads, 0, features],
     data: new Float32Array(),
@@ -61,6 +62,10 @@ export function emptyPast(model: LanguageModel, batch = 1): Record<string, Value
   return Object.fromEntries(
     model.sizes.flatMap((size, i) => {
       const { keyDim, valueDim } = featuresOf(size, model);
+      if (size.heads === 0) {
+        const dims = [batch, model.hidden, kernel];
+        return [[`past_conv.${i}`, { dims, data: new Float32Array(batch * model.hidden * kernel) }]];
+      }
       return [
         [`past_key_values.${i}.key`, empty(size.kvHeads, keyDim)],
         [`past_key_values.${i}.value`, empty(size.kvHeads, valueDim)],
@@ -72,8 +77,11 @@ export function emptyPast(model: LanguageModel, batch = 1): Record<string, Value
 export function pastFrom(outputs: Record<string, Value>): Record<string, Value> {
   return Object.fromEntries(
     Object.entries(outputs)
-      .filter(([name]) => name.startsWith('present.'))
-      .map(([name, value]) => [name.replace('present.', 'past_key_values.'), value]),
+      .filter(([name]) => name.startsWith('present'))
+      .map(([name, value]) => [
+        name.replace('present.', 'past_key_values.').replace('present_conv', 'past_conv'),
+        value,
+      ]),
   );
 }
 

@@ -1,11 +1,8 @@
 // Every variant against the plain loops of reference.ts.
 
 import { describe, expect, test } from 'vitest';
-import {
-  describe as describeModel,
-  type LanguageModel,
-  type TensorSource,
-} from '../../src/checkpoint/architectures/index.ts';
+import type { LanguageModel, TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
@@ -52,7 +49,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
     const text = row((i) => tokens[i], 7);
     const mask = row(() => 1, 0);
     const places = row((i) => i, 1);
-    let past: Record<string, Value> = emptyPast(model);
+    let past: Record<string, Value> = emptyPast(model, 1, config.conv_L_cache as number);
     const found: number[] = [];
     for (const [from, to] of cut === 0
       ? [[0, text.length]]

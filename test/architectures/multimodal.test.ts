@@ -1,8 +1,9 @@
 // The language model in models of texts and images, or sounds: as it is alone, under other names.
 
 import { describe, expect, test } from 'vitest';
-import { type Config, describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
+import type { Config } from '../../src/checkpoint/architectures/index.ts';
 import { UnsupportedModelError } from '../../src/errors.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
 import { LLAMA, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';

@@ -1,8 +1,8 @@
 // Learned positions for images of other sizes, beside what torch gives.
 
 import { describe, expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { resampled } from '../../src/checkpoint/architectures/positions.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { DINOV2, encoderReference, encoderWeights, VIT } from './encoders.ts';
 import { maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
 

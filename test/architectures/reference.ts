@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -53,6 +53,8 @@ export function referenceLogits(
     case 'cohere':
     case 'cohere2':
       return cohere(config, sizes, weights, tokens);
+    case 'lfm2':
+      return lfm2(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -902,6 +904,55 @@ function gptNeox(
   }
   x = ln(x, 'gpt_neox.final_layer_norm');
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
+}
+
+function lfm2(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const hidden = config.hidden_size as number;
+  const dh = hidden / (config.num_attention_heads as number);
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.norm_eps as number);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = norm(x, `${layer}.operator_norm`);
+    const attended = () => {
+      const [q, k] = ['q', 'k'].map((part) =>
+        perHead(linear(h, weights, `${layer}.self_attn.${part}_proj`), dh, (head, p) =>
+          turnReference(norm([head], `${layer}.self_attn.${part}_layernorm`)[0], p, rope),
+        ),
+      );
+      const v = linear(h, weights, `${layer}.self_attn.v_proj`);
+      const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5 });
+      return linear(mixed, weights, `${layer}.self_attn.out_proj`);
+    };
+    const convolved = () => {
+      const [b, c, own] = slices(linear(h, weights, `${layer}.conv.in_proj`), [hidden, hidden, hidden]);
+      const given = product(b, own);
+      const { data } = weights.get(`${layer}.conv.conv.weight`)!;
+      const bias = weights.get(`${layer}.conv.conv.bias`)?.data;
+      const kernel = config.conv_L_cache as number;
+      const y = given.map((features, p) =>
+        features.map((_, f) => {
+          let value = bias?.[f] ?? 0;
+          for (let ago = 0; ago < kernel && ago <= p; ago++)
+            value += data[f * kernel + kernel - 1 - ago] * given[p - ago][f];
+          return value;
+        }),
+      );
+      return linear(product(c, y), weights, `${layer}.conv.out_proj`);
+    };
+    x = add(x, heads === 0 ? convolved() : attended());
+    const g = norm(x, `${layer}.ffn_norm`);
+    const [gate, up] = ['w1', 'w3'].map((part) => linear(g, weights, `${layer}.feed_forward.${part}`));
+    x = add(x, linear(product(activate(gate, 'silu'), up), weights, `${layer}.feed_forward.w2`));
+  }
+  const output = config.tie_embedding === false ? 'lm_head' : 'model.embed_tokens';
+  return linear(norm(x, 'model.embedding_norm'), weights, output);
 }
 
 /** GPT-2's blocks with maps out × in, and one head of keys and values for all queries. */

@@ -1,8 +1,9 @@
 // Rotary frequencies where config.json leaves out, or has, what few models do: as the reference has them.
 
 import { describe, expect, test } from 'vitest';
+import { frequenciesAt } from '../../src/checkpoint/architectures/facts.ts';
 import type { Config } from '../../src/checkpoint/architectures/index.ts';
-import { frequenciesAt, ropeOf } from '../../src/checkpoint/architectures/rope.ts';
+import { ropeOf } from '../../src/checkpoint/architectures/rope.ts';
 import { ropeReference } from './rope-reference.ts';
 
 const ropeIn = (config: Config, headDim = 16, layerType?: string) =>

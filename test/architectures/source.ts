@@ -105,7 +105,7 @@ export function sizesOf(
   const features = featuresOf({ keyDim, valueDim }, dense);
   const all = (name: RegExp) =>
     [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
-  const columns = (name: RegExp) => all(name)[0];
+  const columns = (name: RegExp) => all(name)[0] ?? 0;
   const experts = all(/\.experts\.\d+\.(up_proj|w3|gate_up_proj|input_linear)\.weight(#up)?$/);
   return {
     heads:
@@ -114,10 +114,9 @@ export function sizesOf(
     kvHeads:
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
       features.valueDim,
-    ffn:
-      columns(
-        /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
-      ) ?? 0,
+    ffn: columns(
+      /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|Wi|wi|wi_1)\.weight(#up)?$/,
+    ),
     ...(experts.length > 0 && { experts }),
     keyDim,
     valueDim,

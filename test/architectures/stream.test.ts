@@ -2,11 +2,7 @@
 
 import { toBinary } from '@bufbuild/protobuf';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  describe as describeModel,
-  type LanguageModel,
-  type TensorSource,
-} from '../../src/checkpoint/architectures/index.ts';
+import type { LanguageModel, TensorSource } from '../../src/checkpoint/architectures/index.ts';
 import { type Checkpoint, type MemoryOutput, memoryOutput } from '../../src/checkpoint/index.ts';
 import { type Engine, type FloatTensor, openEngine } from '../../src/engine/index.ts';
 import {
@@ -22,6 +18,7 @@ import { ModelProtoSchema } from '../../src/graph/onnx_pb.ts';
 import { encodeTensor } from '../../src/graph/wire.ts';
 import { type Dataset, tokenWindows } from '../../src/pipeline/data/index.ts';
 import { onnxOutputs, writeOnnx } from '../../src/pipeline/models/twin.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { referenceLogits } from './reference.ts';
 import { maxDifference, sourceOf } from './source.ts';
 import { GPT2, LLAMA, NEOX, OPT, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';

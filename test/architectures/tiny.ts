@@ -294,6 +294,17 @@ const GPT_OSS: Config = {
   sliding_window: 4,
   swiglu_limit: 0.8, // low, so that much is beyond it
 };
+export const LFM2: Config = {
+  ...LLAMA,
+  model_type: 'lfm2',
+  intermediate_size: undefined,
+  block_ff_dim: 26, // of which two thirds are 17, the next multiple of 4 is 20
+  block_multiple_of: 4,
+  norm_eps: 1e-5,
+  conv_L_cache: 3,
+  full_attn_idxs: [1],
+  tie_word_embeddings: undefined,
+};
 const CHATGLM: Config = {
   model_type: 'chatglm',
   hidden_size: HIDDEN,
@@ -489,6 +500,24 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   qwen3_moe: { config: QWEN3_MOE },
   'qwen3_moe, experts in every second block': {
     config: { ...QWEN3_MOE, decoder_sparse_step: 2, norm_topk_prob: true },
+  },
+  lfm2: { config: LFM2 },
+  'lfm2, biases, all neurons, attention first': {
+    config: {
+      ...LFM2,
+      block_auto_adjust_ff_dim: false,
+      block_ff_dim: FFN,
+      conv_bias: true,
+      conv_L_cache: 4,
+      full_attn_idxs: undefined,
+      layer_types: ['full_attention', 'conv'],
+      tie_embedding: false,
+    },
+  },
+  'lfm2, pruned': { config: LFM2, sizes: blocks([0, 0, 11], [2, 1, 17]) },
+  'lfm2, narrow values': {
+    config: { ...LFM2, full_attn_idxs: [0] },
+    sizes: narrow([4, 2, 20, 8, 5], [0, 0, 20, 8, 8]),
   },
   chatglm: { config: CHATGLM },
   'chatglm, biases': { config: { ...CHATGLM, add_bias_linear: true, multi_query_attention: false } },
@@ -868,12 +897,14 @@ export function uniformSizes(config: Config): BlockSizes[] {
     (isShared ? 1 : heads)) as number;
   const ffn = (config.ffn_dim ??
     (config.model_type === 'granitemoehybrid' ? config.shared_intermediate_size : undefined) ??
+    (config.model_type === 'lfm2' ? FFN : undefined) ??
     config.intermediate_size ??
     config.n_inner ??
     config.ffn_hidden_size ??
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
+      if (config.model_type === 'lfm2' && !attends(config, i)) return { ...size, heads: 0, kvHeads: 0 };
       if (!hasExperts(config, i)) return size;
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
       const experts = new Array<number>(expertsIn(config)).fill(neurons);
@@ -883,6 +914,10 @@ export function uniformSizes(config: Config): BlockSizes[] {
     },
   );
 }
+
+/** Whether block i of a tiny LFM2 has heads. */
+const attends = ({ layer_types: types, full_attn_idxs: attending }: Config, i: number) =>
+  types ? (types as string[])[i] === 'full_attention' : (attending as number[]).includes(i);
 
 const expertsIn = (config: Config) =>
   (config.num_experts ??
@@ -1139,6 +1174,32 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
+  } else if (type === 'lfm2') {
+    const bias = config.conv_bias === true;
+    const kernel = config.conv_L_cache as number;
+    tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, size] of sizes.entries()) {
+      const { heads, ffn } = size;
+      const { q, k, v, mixed } = widths(size);
+      const layer = `model.layers.${i}`;
+      norm(`${layer}.operator_norm`, HIDDEN, false);
+      if (heads === 0) {
+        linear(`${layer}.conv.in_proj`, 3 * HIDDEN, HIDDEN, bias);
+        tensor(`${layer}.conv.conv.weight`, [HIDDEN, 1, kernel], kernel ** -0.5);
+        if (bias) tensor(`${layer}.conv.conv.bias`, [HIDDEN], 0.3);
+        linear(`${layer}.conv.out_proj`, HIDDEN, HIDDEN, bias);
+      } else {
+        for (const [part, width] of Object.entries({ q, k, v }))
+          linear(`${layer}.self_attn.${part}_proj`, width, HIDDEN, false);
+        for (const part of ['q', 'k']) norm(`${layer}.self_attn.${part}_layernorm`, dh, false);
+        linear(`${layer}.self_attn.out_proj`, HIDDEN, mixed, false);
+      }
+      norm(`${layer}.ffn_norm`, HIDDEN, false);
+      for (const part of ['w1', 'w3']) linear(`${layer}.feed_forward.${part}`, ffn, HIDDEN, false);
+      linear(`${layer}.feed_forward.w2`, HIDDEN, ffn, false);
+    }
+    norm('model.embedding_norm', HIDDEN, false);
+    if (config.tie_embedding === false) linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
   } else if (type === 'gpt_neox') {

@@ -4,12 +4,12 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { folderText, pruneText } from '../../src/cli/print.ts';
 import { sharesOf } from '../../src/pipeline/index.ts';
 import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
 import { CASES } from '../graph/attention-graphs.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { fixture, osscar, temporaryFolder } from './osscar.ts';
 

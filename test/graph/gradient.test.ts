@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { openEngine } from '../../src/engine/index.ts';
 import { valueInfo } from '../../src/graph/build.ts';
 import { typeCode } from '../../src/graph/dtype.ts';
@@ -20,6 +19,7 @@ import { inferShapes, samplePlaces } from '../../src/pipeline/open/shapes.ts';
 import { picked } from '../../src/pipeline/pass/statistics.ts';
 import { sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { attend, concat, merge, multihead, size, split, transpose, WIDTH } from './attention-graphs.ts';
 import {

@@ -1,7 +1,7 @@
 // Folders of language models of every form that blocks have, pruned part by part and written again.
 
 import { expect, test } from 'vitest';
-import { describe as describeModel, mapNeurons } from '../../src/checkpoint/architectures/index.ts';
+import { mapNeurons } from '../../src/checkpoint/architectures/index.ts';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import {
   type OpenedLanguageModel,
@@ -14,6 +14,7 @@ import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { referenceLogits } from '../architectures/reference.ts';
 import { ids, maxDifference, runOnce, sourceOf } from '../architectures/source.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { random } from '../support/random.ts';
 import { engine, folderOf, session, weightsOf } from './fixtures.ts';
 
@@ -130,6 +131,7 @@ test.each(['opt, narrow heads', 'bloom, narrow heads', 'llama, narrow values', '
 
 test.each([
   ['llama', 1],
+  ['lfm2', 1],
   ['llama of one key-value head', 1],
   ['smollm3', 1],
   ['granite', 1],
@@ -174,7 +176,7 @@ test.each([
   const { again, logits, error } = await pruned('osscar');
   const half = uniformSizes(config).map((size) => ({
     ...mapNeurons(size, (_, neurons) => neurons / 2),
-    ...{ heads: 2, kvHeads },
+    ...(size.heads > 0 && { heads: 2, kvHeads }),
   }));
   expect(again.language.sizes).toEqual(half);
   const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });

@@ -4,7 +4,6 @@ import { expect, test } from 'vitest';
 import {
   type BlockSizes,
   type Config,
-  describe as describeModel,
   featuresOf,
   type LanguageModel,
 } from '../../src/checkpoint/architectures/index.ts';
@@ -25,6 +24,7 @@ import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
 import { BLOOM, LLAMA, MPT, OLMO, OPT, tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { engine, folderOf } from './fixtures.ts';
 
 const BOUNDED = { ...MPT, attn_config: { clip_qkv: 2 } };

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { Engine } from '../../src/engine/index.ts';
 import { readModel, sizeAt } from '../../src/graph/index.ts';
 import { settle } from '../../src/pipeline/allocate/settle.ts';
@@ -9,6 +8,7 @@ import { checkTable, measureLatency, parseLatencyTable } from '../../src/pipelin
 import { nonNegative } from '../../src/pipeline/measure/nnls.ts';
 import { latencies } from '../../src/pipeline/measure/timing.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
+import { describe as describeConfig } from '../support/describe.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
 import { engine, fixtureBytes, noise, openFixture, prune } from './fixtures.ts';

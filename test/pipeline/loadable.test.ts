@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { sizeAt } from '../../src/graph/index.ts';
 import { sizesOf } from '../../src/pipeline/keep.ts';
 import { describedSubject, languageTerms, structuresOf } from '../../src/pipeline/models/described.ts';
 import { loadableRecipe } from '../../src/pipeline/models/loadable.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
+import { describe as describeModel } from '../support/describe.ts';
 
 const common = { num_hidden_layers: 2, num_attention_heads: 8, vocab_size: 32, hidden_size: 64 };
 const llama = { ...common, model_type: 'llama', num_key_value_heads: 4, head_dim: 8, intermediate_size: 172 };

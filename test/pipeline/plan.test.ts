@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { LinearMap } from '../../src/graph/index.ts';
 import { TRIALS } from '../../src/pipeline/effort.ts';
 import { type Machines, openModel, plan, planMachines } from '../../src/pipeline/index.ts';
@@ -7,6 +6,7 @@ import { checkSteps, isInTiles, type PlannedStep } from '../../src/pipeline/pass
 import { planRun, stepFlops, workOf } from '../../src/pipeline/plan/plan.ts';
 import type { Profile } from '../../src/pipeline/profile.ts';
 import { parseRecipe, type RecipeOptions } from '../../src/pipeline/recipe.ts';
+import { describe as describeConfig } from '../support/describe.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 import { engine } from './fixtures.ts';

@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { describe as describeConfig } from '../../src/checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../../src/engine/index.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { openKernels } from '../../src/kernel/index.ts';
 import { measureRates, openModel } from '../../src/pipeline/index.ts';
+import { describe as describeConfig } from '../support/describe.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 import { engine } from './fixtures.ts';

@@ -2,9 +2,9 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { describe as describeModel } from '../../src/checkpoint/architectures/index.ts';
 import { generate, generateWithPast } from '../architectures/generate.ts';
 import { ids, maxDifference, runOnce, sourceOf, type Weights } from '../architectures/source.ts';
+import { describe as describeModel } from '../support/describe.ts';
 import { readSafetensors } from '../support/safetensors.ts';
 import { shared } from './shared.ts';
 

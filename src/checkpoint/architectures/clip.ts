@@ -9,12 +9,12 @@ import {
   integer,
   layerNorm,
   linear,
-  nameOf,
   positive,
   scores,
   section,
   withDefaults,
 } from './config.ts';
+import { nameOf } from './facts.ts';
 import type { Architecture, AttentionPool, Block, Config, Description, EncoderHead, Mlp } from './types.ts';
 
 /** Of transformers' configurations, which leave out what says the same. */

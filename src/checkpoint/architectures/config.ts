@@ -4,6 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { ACTIVATIONS, type Activation } from './activation.ts';
+import { nameOf } from './facts.ts';
 import type { Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
@@ -247,12 +248,6 @@ export function activationOf(config: Config, modelType: string, key: string, oth
   if (activation) return activation;
   const known = [...ACTIVATIONS.keys()].join(', ');
   throw unsupported(modelType, `the activation ${JSON.stringify(name)} is not supported (${known} are)`);
-}
-
-/** The first name in `architectures`, which decides on the head. */
-export function nameOf({ architectures }: Config): string {
-  const [name] = Array.isArray(architectures) ? architectures : [];
-  return typeof name === 'string' ? name : '';
 }
 
 /** Whether `architectures` names a model that classifies whole texts, images or sounds. Other heads stay as they are. */

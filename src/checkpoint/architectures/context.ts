@@ -2,8 +2,8 @@
 // masks and rotations the graph computes.
 
 import { checkValues } from '../../limits.ts';
+import { dynamicExponent, frequenciesAt, once } from './facts.ts';
 import type { Context } from './layers.ts';
-import { dynamicExponent, frequenciesAt, once } from './rope.ts';
 import type { Rope, Stretch } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
@@ -200,7 +200,13 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const places = once(() => {
     return g.node('Cast', [range(g, g.integers(0), g.node('Squeeze', [inputs.total]))], { to: 1 }); // float32
   });
+  const shown = once(() => {
+    const start = g.node('Sub', [inputs.total, inputs.tokens]);
+    const own = g.node('Slice', [inputs.attentionMask!, start, inputs.total, g.integers([1])]);
+    return g.node('Cast', [g.node('Unsqueeze', [own, g.integers([2])])], { to: 1 }); // float32
+  });
   return {
+    shown: (value) => (inputs.attentionMask === undefined ? value : g.node('Mul', [value, shown()])),
     mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
     stretched: (stretch) =>

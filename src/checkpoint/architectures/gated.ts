@@ -3,7 +3,18 @@
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
-import type { Block, Description, Label, Mixture, Mlp, Norm, OwnActivation, Rope, Stretch } from './types.ts';
+import type {
+  Block,
+  Description,
+  Label,
+  Mixture,
+  Mlp,
+  Norm,
+  OwnActivation,
+  Rope,
+  ShortConv,
+  Stretch,
+} from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -41,6 +52,8 @@ export interface GatedBlocks {
   readonly sinks?: string;
   /** What makes queries, keys and values, where they are made of fewer features. */
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
+  /** What stands in the place of block i's attention. */
+  readonly short?: (i: number, named: (name: string) => string) => ShortConv | undefined;
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
@@ -129,6 +142,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       after: norm(after?.attention),
       ...latent?.(named),
     },
+    short: parts.short?.(i, named),
     mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),
     mlpAfter: norm(after?.mlp),

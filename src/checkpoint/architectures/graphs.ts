@@ -1,8 +1,8 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
 import { InputError } from '../../errors.ts';
-import { ACTIVATIONS } from './activation.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
+import { featuresOf, isEncoder } from './facts.ts';
 import {
   adapted,
   around,
@@ -10,11 +10,11 @@ import {
   type Context,
   capped,
   END,
-  featuresOf,
   linear,
   mlpTerms,
   norm,
   scaled,
+  shortConv,
   slice,
 } from './layers.ts';
 import { type Resampling, resampled } from './positions.ts';
@@ -88,11 +88,6 @@ export function headGraph(g: WeightGraph, description: Description): WeightGraph
   if (isEncoder(head)) encoderOutput(g, description, head, x);
   else g.output(scoresOf(g, description, head, x), 'logits', 'float32', ['batch', 'sequence', vocabulary]);
   return g;
-}
-
-/** Whether every token sees every other. */
-export function isEncoder(head: Description['head']): head is EncoderHead {
-  return 'readouts' in head;
 }
 
 /**
@@ -233,14 +228,13 @@ export function forImages(description: Description, side: number): Description {
 
 /** [batch, half of the frames, hidden] */
 function embedFrames(g: WeightGraph, { hidden, maxPositions }: Description, parts: FrameEmbedding): string {
-  const { frames, channels, positions } = parts;
-  const gelu = ACTIVATIONS.get('gelu')!;
+  const { frames, channels, positions, activation } = parts;
   let x = g.input('input_features', 'float32', ['batch', channels, 2 * maxPositions]);
   for (const [i, module] of frames.entries()) {
     const name = g.prefix + module;
     const kernel = g.weight(`${name}.weight`, [hidden, i === 0 ? channels : hidden, FRAME_KERNEL]);
     const attributes = { kernel_shape: [FRAME_KERNEL], pads: [1, 1], strides: [i + 1] };
-    x = gelu(g, g.node('Conv', [x, kernel, g.weight(`${name}.bias`, [hidden])], attributes, name));
+    x = activation(g, g.node('Conv', [x, kernel, g.weight(`${name}.bias`, [hidden])], attributes, name));
   }
   const rows = g.node('Transpose', [x], { perm: [0, 2, 1] });
   return g.node('Add', [rows, g.weight(g.prefix + positions, [maxPositions, hidden])]);
@@ -326,7 +320,7 @@ export function wholeGraph(
   sizes: readonly BlockSizes[],
   past: boolean,
 ): WeightGraph {
-  const { vocabulary, head } = description;
+  const { hidden, vocabulary, head } = description;
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
   const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
@@ -342,8 +336,11 @@ export function wholeGraph(
     attentionMask = g.input('attention_mask', 'int64', ['batch_size', 'total_sequence_length']);
     positions = g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
-      for (const kind of ['key', 'value'] as const)
-        g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
+      const { short } = description.block(i);
+      if (short) g.input(`past_conv.${i}`, 'float32', ['batch_size', hidden, short.kernel]);
+      else
+        for (const kind of ['key', 'value'] as const)
+          g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
     total = width(attentionMask);
   } else {
@@ -362,7 +359,13 @@ export function wholeGraph(
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };
-    x = block(g, description, i, size, x, past ? { ...context, extend } : context);
+    const follow = (recent: string, kernel: number) => {
+      const all = g.node('Concat', [`past_conv.${i}`, recent], { axis: 2 });
+      const last = slice(g, all, -kernel, END);
+      kept.push({ value: last, name: `present_conv.${i}`, dims: ['batch_size', hidden, kernel] });
+      return slice(g, all, 1, END);
+    };
+    x = block(g, description, i, size, x, past ? { ...context, extend, follow } : context);
   }
   const logits = scoresOf(g, description, head, x);
   g.output(logits, LOGITS, 'float32', ['batch_size', 'sequence_length', vocabulary]);
@@ -439,10 +442,15 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, gain, attentionNorm, short, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const attend = (y: string) =>
-    finished(attention(g, parts.attention, y, description, sizes, context), parts.attention.after);
+    finished(
+      short
+        ? shortConv(g, short, y, hidden, context)
+        : attention(g, parts.attention, y, description, sizes, context),
+      parts.attention.after,
+    );
   // Term by term, so that of experts nothing but the sum has to be kept for the next.
   const sum = (terms: Iterable<string>, start?: string) => {
     let total = start;

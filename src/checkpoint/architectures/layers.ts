@@ -2,6 +2,7 @@
 // where the checkpoint has them fused, and no shape names the number of heads, so that heads can be cut out of the
 // graph without touching it otherwise.
 
+import { featuresOf, type HeadDims } from './facts.ts';
 import type {
   Around,
   Block,
@@ -17,6 +18,7 @@ import type {
   Relative,
   Rope,
   Routing,
+  ShortConv,
   Slopes,
   Stretch,
   Ways,
@@ -223,17 +225,8 @@ export interface Context {
   asking?(x: string): string;
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
-}
-
-/** Features that heads have where none were taken away. */
-export type HeadDims = Pick<Description, 'headDim' | 'keyDim'>;
-
-/** Of each query and key head, and of each value head. @param dense  of the description */
-export function featuresOf(
-  { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'>,
-  dense: HeadDims,
-): { readonly keyDim: number; readonly valueDim: number } {
-  return { keyDim: keyDim ?? dense.keyDim ?? dense.headDim, valueDim: valueDim ?? dense.headDim };
+  /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. */
+  follow?(value: string, kernel: number): string;
 }
 
 export function attention(
@@ -347,6 +340,34 @@ function sunk(g: WeightGraph, sinks: string, scores: string, heads: number): str
   const nothing = g.node('Add', [g.node('Mul', [slice(g, scores, 0, 1), g.scalar(0)]), own]);
   const all = g.node('Softmax', [g.node('Concat', [nothing, scores], { axis: -1 })], { axis: -1 });
   return slice(g, all, 1, END);
+}
+
+/** What comes of each token and the few before it. */
+export function shortConv(
+  g: WeightGraph,
+  { wide, conv, bias, kernel, out }: ShortConv,
+  x: string,
+  hidden: number,
+  context: Context,
+): string {
+  const all = linear(g, wide, x, hidden, 3 * hidden);
+  const [before, behind, own] = g.split('Split', [all], { axis: -1 }, 3);
+  const features = g.node('Mul', [before, own]);
+  const given = g.node('Transpose', [context.shown?.(features) ?? features], { perm: [0, 2, 1] });
+  const follows = context.follow?.(given, kernel);
+  const name = g.prefix + conv;
+  const weights = [
+    g.weight(`${name}.weight`, [hidden, 1, kernel]),
+    ...(bias ? [g.weight(`${name}.bias`, [hidden])] : []),
+  ];
+  const attributes = {
+    kernel_shape: [kernel],
+    pads: [follows === undefined ? kernel - 1 : 0, 0],
+    group: hidden,
+  };
+  const y = g.node('Conv', [follows ?? given, ...weights], attributes, name);
+  const rows = g.node('Transpose', [y], { perm: [0, 2, 1] });
+  return linear(g, out, g.node('Mul', [behind, rows]), hidden, hidden);
 }
 
 /** What comes of the tokens around each one, of those that ask. */

@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
-// and 4, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
+// and 4, LFM2, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { xielu } from './activation.ts';
@@ -10,6 +10,7 @@ import {
   flag,
   givenHeadDim,
   integer,
+  linear,
   positive,
   rmsNorm,
   unsupported,
@@ -18,12 +19,23 @@ import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from '
 import { latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
-import type { Architecture, Config, Mlp, OwnActivation, Stretch } from './types.ts';
+import type {
+  Architecture,
+  Block,
+  BlockSizes,
+  Config,
+  Description,
+  Mlp,
+  OwnActivation,
+  ShortConv,
+  Stretch,
+} from './types.ts';
 import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind
-  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks'> {
+  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks'>,
+    Pick<Description['fields'], 'beside'> {
   /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
   readonly config?: (config: Config) => Config;
   /** Names of fields of config.json, where these are others, and that of what norms add. */
@@ -42,6 +54,8 @@ interface Kind
   ) => Multipliers;
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: true;
+  /** Stands in the place of attention in some blocks. */
+  readonly short?: (config: Config, i: number, named: (name: string) => string) => ShortConv | undefined;
   /** Tensors that hold nothing. */
   readonly ignored?: RegExp;
   /** Blocks have one more behind them, of which transformers makes nothing. */
@@ -288,6 +302,31 @@ const KINDS: Readonly<Record<string, Kind>> = {
     dividesHidden: true,
     tied: true,
   },
+  lfm2: {
+    config: liquidConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    names: {
+      out: 'self_attn.out_proj',
+      qNorm: 'self_attn.q_layernorm',
+      kNorm: 'self_attn.k_layernorm',
+      gate: 'feed_forward.w1',
+      up: 'feed_forward.w3',
+      down: 'feed_forward.w2',
+      last: 'embedding_norm',
+    },
+    norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
+    headNorm: true,
+    short: liquidShort,
+    beside: (neurons) => ({ block_ff_dim: neurons, block_auto_adjust_ff_dim: false }),
+    dividesHidden: true,
+    epsilonField: 'norm_eps',
+    epsilon: 1e-5,
+    kvHeads: 8,
+    base: 1e6,
+    tied: true,
+  },
   hunyuan_v1_dense: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -470,6 +509,8 @@ export const llama: Architecture = {
     const experts =
       kind.hasExperts &&
       mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config));
+    const short =
+      kind.short && ((i: number, named: (name: string) => string) => kind.short!(config, i, named));
     const parts = {
       norm: (name: string) => rmsNorm(name, epsilon),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
@@ -490,12 +531,13 @@ export const llama: Architecture = {
       ownActivation: kind.ownActivation?.(config),
       slopes,
       mixture: experts ? experts.mixture : undefined,
+      short,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
       keyDim: latent ? latent.keyDim : undefined,
-      sizesOf: experts ? experts.sizesOf : undefined,
+      sizesOf: experts ? experts.sizesOf : short && ((i) => sizesWith(model.sizes, model.block(i))),
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
       head: { ...model.head, scale: factors?.logits, isNormalised: kind.isNormalised?.(config) },
@@ -503,6 +545,7 @@ export const llama: Architecture = {
       fields: {
         ...base.fields,
         ...(experts ? experts.fields : {}),
+        beside: kind.beside,
         heads:
           rope.long || dividesHidden
             ? undefined
@@ -511,6 +554,11 @@ export const llama: Architecture = {
     };
   },
 };
+
+/** Those of a block. */
+function sizesWith(sizes: BlockSizes, { short }: Block): BlockSizes {
+  return short ? { ...sizes, heads: 0, kvHeads: 0 } : sizes;
+}
 
 function qwenWindow(config: Config, i: number): number | undefined {
   if (!flag(config, 'use_sliding_window', false)) return undefined;
@@ -573,6 +621,52 @@ function hybridTurns(config: Config, i: number): boolean {
   if (!Array.isArray(types) || types[i] !== 'attention')
     throw unsupported(HYBRID, 'blocks of mamba (layer_types)');
   return config.position_embedding_type === 'rope';
+}
+
+const LIQUID = 'lfm2';
+const LIQUID_TYPES = ['full_attention', 'conv'];
+
+/** With the neurons that there are, which it may have in other numbers, and what old files call otherwise. */
+function liquidConfig(config: Config): Config {
+  const given = config.block_ff_dim === undefined ? 'intermediate_size' : 'block_ff_dim';
+  const { full_attn_idxs: attending, layer_types } = config;
+  const types = Array.isArray(attending)
+    ? Array.from({ length: integer(config, 'num_hidden_layers') }, (_, i) =>
+        attending.includes(i) ? 'full_attention' : 'conv',
+      )
+    : undefined;
+  return {
+    ...config,
+    intermediate_size: adjusted(config, integer(config, given)),
+    layer_types: layer_types ?? types,
+    rope_theta: config.theta ?? config.rope_theta,
+    tie_word_embeddings: config.tie_embedding ?? config.tie_word_embeddings,
+  };
+}
+
+function adjusted(config: Config, neurons: number): number {
+  if (!flag(config, 'block_auto_adjust_ff_dim', true)) return neurons;
+  const fewer = Math.floor((2 * neurons) / 3);
+  if (config.block_ffn_dim_multiplier === null) return fewer;
+  const step = integer(config, 'block_multiple_of', 256);
+  return Math.ceil(Math.floor(positive(config, 'block_ffn_dim_multiplier', 1) * fewer) / step) * step;
+}
+
+function liquidShort(config: Config, i: number, named: (name: string) => string): ShortConv | undefined {
+  const { layer_types: types } = config;
+  if (types == null) return undefined;
+  if (!Array.isArray(types) || !LIQUID_TYPES.includes(types[i]) || !types.includes(LIQUID_TYPES[0]))
+    throw unsupported(LIQUID, `layer_types other than a list of ${LIQUID_TYPES.join(' and ')}`);
+  if (types[i] === LIQUID_TYPES[0]) return undefined;
+  const bias = flag(config, 'conv_bias', false);
+  const at = (name: string) => named(`conv.${name}`);
+  return {
+    wide: linear(at('in_proj'), bias),
+    conv: at('conv'),
+    bias,
+    kernel: integer(config, 'conv_L_cache', 3),
+    out: linear(at('out_proj'), bias),
+  };
 }
 
 /** Every second block sees everything. */

@@ -1,22 +1,25 @@
 // A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { expectObject, isObject, said } from '../../expect.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
+import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
-import { nameOf } from './config.ts';
+import { ALL_TOKENS, expertName, featuresOf, isEncoder, isNarrow, nameOf, tokensOfWave } from './facts.ts';
 import {
   blockGraph,
   embeddingGraph,
   embeddingMacs,
   FEATURES,
+  forImages,
   headGraph,
-  isEncoder,
   isRead,
   outputIn,
   readsFirst,
   wholeGraph,
 } from './graphs.ts';
-import { featuresOf, type HeadDims, isMixture, shareOf } from './layers.ts';
+import type * as Kinds from './kinds.ts';
+import { isMixture, shareOf } from './layers.ts';
 import { firstRelease, refusalOfJs } from './releases.ts';
 import type {
   BlockSizes,
@@ -27,7 +30,7 @@ import type {
   TensorNames,
   TensorSource,
 } from './types.ts';
-import { samplesOfWave, tokensOfWave } from './waves.ts';
+import { samplesOfWave } from './waves.ts';
 import { checkpointTensors, checkTensor, type Parameter, shapeOf, WeightGraph } from './weights.ts';
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
@@ -331,8 +334,9 @@ export class LanguageModel {
       throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
     for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, i, `block ${i}`);
-    const [first] = sizes;
-    const same = (key: 'heads' | 'kvHeads') => sizes.every((size) => size[key] === first[key]);
+    const attending = sizes.filter(({ heads }) => heads > 0);
+    const [first] = attending;
+    const same = (key: 'heads' | 'kvHeads') => attending.every((size) => size[key] === first[key]);
     const sameHeads = same('heads') && same('kvHeads');
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
@@ -382,7 +386,11 @@ export class LanguageModel {
         ...(fields.heads.headDim && { [fields.heads.headDim]: headDim }),
       };
     return {
-      config: this.#withFields({ ...Object.fromEntries(said), ...heads }),
+      config: this.#withFields({
+        ...Object.fromEntries(said),
+        ...fields.beside?.(neurons.get(fields.ffn!)!),
+        ...heads,
+      }),
       statement: `config.json says the sizes; ${this.#readers(first.heads)}`,
     };
   }
@@ -456,30 +464,62 @@ export class LanguageModel {
   }
 }
 
+const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
+
+/** A line has no room for them. */
+const LISTED = 'docs/language-models.md of this package says which are';
+/** What can be done about others. */
+const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
+
+/** As `describe` does, where the kinds are there. */
+export function modelOf(
+  known: typeof Kinds,
+  config: Config,
+  record?: SizesRecord,
+  image?: number,
+): LanguageModel {
+  const dense = descriptionIn(known, config);
+  const description = image === undefined ? dense : forImages(dense, image);
+  const { blocks } = description;
+  if (blocks > MOST_BLOCKS)
+    throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
+  for (let i = 0; i < blocks; i++) description.block(i); // reads what it says of this one
+  checkSizes(sizesOf(description, 0), description, 0, 'config.json');
+  const sizes = record ? record.blocks : Array.from({ length: blocks }, (_, i) => sizesOf(description, i));
+  if (!Array.isArray(sizes) || sizes.length !== blocks) {
+    throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
+  }
+  for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
+  return new LanguageModel(config, description, sizes, record !== undefined);
+}
+
+function descriptionIn({ MODEL_TYPES, descriptionOf }: typeof Kinds, config: Config): Description {
+  expectObject('describe', 'config', config);
+  const { model_type: modelType } = config;
+  // What timm writes for the hub.
+  if (modelType === 'timm_wrapper' || isObject(config.pretrained_cfg))
+    throw new UnsupportedModelError(
+      `config.json: models of timm (${said(config.architecture)}) are not supported as folders; ${EXPORT}`,
+    );
+  // Files of old have none, and transformers goes by the folder's name.
+  if (modelType == null)
+    throw new InputError(
+      `config.json: "model_type" is missing; add it as what the model is, such as "llama"`,
+    );
+  if (typeof modelType !== 'string')
+    throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
+  const description = descriptionOf(config, modelType);
+  if (description) return description;
+  const meant = nearest(modelType, MODEL_TYPES);
+  throw new UnsupportedModelError(
+    `config.json: model_type ${JSON.stringify(modelType)} is not supported (${meant ? `is "${meant}" meant?` : LISTED}); ${EXPORT}`,
+  );
+}
+
 function firstModule(embedding: Description['embedding']): string {
   if ('tokens' in embedding) return embedding.tokens;
   if ('patches' in embedding) return embedding.patches;
   return 'frames' in embedding ? embedding.frames[0] : embedding.project.name;
-}
-
-/** What attention is cut into: key-value heads with their query heads; where all share a single one, query heads. */
-export function headGroups({ heads, kvHeads }: BlockSizes): number {
-  return kvHeads === 1 ? heads : kvHeads;
-}
-
-/** The heads of a block that keeps so many of its groups. */
-export function headsOf(
-  { heads, kvHeads }: BlockSizes,
-  groups: number,
-): Pick<BlockSizes, 'heads' | 'kvHeads'> {
-  if (kvHeads === 1) return { heads: groups, kvHeads };
-  return { heads: groups * (heads / kvHeads), kvHeads: groups };
-}
-
-/** Whether queries and keys, or values, have fewer features than a head has. */
-export function isNarrow(sizes: BlockSizes, dense: HeadDims): boolean {
-  const [own, all] = [featuresOf(sizes, dense), featuresOf({}, dense)];
-  return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
 }
 
 /** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
@@ -526,25 +566,12 @@ function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }
   return mlp.shared ? [ofAll(mlp.shared.mlp, fields.shared!, fields.sharedTimes), ...own] : own;
 }
 
-/** The MLP that all tokens pass, and expert e, in reports. */
-const ALL_TOKENS = 'mlp';
-const expertName = (e: number) => `experts.${e}`;
-
-/**
- * A block with other numbers of neurons.
- *
- * @param change  gives that of an MLP, by its name in reports: `mlp`, or `experts.3` of the expert 3
- */
-export function mapNeurons(
-  { ffn, experts, ...heads }: BlockSizes,
-  change: (name: string, neurons: number) => number,
-): BlockSizes {
-  return {
-    ...heads,
-    ffn: ffn && change(ALL_TOKENS, ffn),
-    ...(experts && { experts: experts.map((neurons, e) => change(expertName(e), neurons)) }),
-  };
-}
+/** What a block has instead where it has none. */
+const NONE = {
+  heads: 'there is no attention',
+  kvHeads: 'there is no attention',
+  ffn: 'there are experts alone',
+} as const;
 
 /** @throws {InputError} unless block i can have these sizes */
 export function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
@@ -555,10 +582,11 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
     const wanted = Number(size) > most ? `at most ${most}, as in config.json` : 'a positive integer';
     throw new InputError(`${where}: "${key}" expected ${wanted}, got ${JSON.stringify(size) ?? 'none'}`);
   };
-  for (const key of ['heads', 'kvHeads'] as const) check(key, sizes[key], expected[key]);
-  if (expected.ffn > 0) check('ffn', sizes.ffn, expected.ffn);
-  else if (sizes.ffn !== 0)
-    throw new InputError(`${where}: "ffn" expected 0, as there are experts alone, got ${sizes.ffn}`);
+  for (const [key, why] of Object.entries(NONE) as [keyof typeof NONE, string][]) {
+    if (expected[key] > 0) check(key, sizes[key], expected[key]);
+    else if (sizes[key] !== 0)
+      throw new InputError(`${where}: "${key}" expected 0, as ${why}, got ${sizes[key]}`);
+  }
   const [given, count] = [sizes.experts ?? [], expected.experts?.length ?? 0];
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
@@ -575,7 +603,7 @@ export function checkSizes(sizes: BlockSizes, description: Description, i: numbe
   const { heads, kvHeads } = sizes;
   // Heads that share keys and values go together, unless all do.
   const isWhole = kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;
-  if (heads % kvHeads !== 0 || !isWhole) {
+  if (expected.heads > 0 && (heads % kvHeads !== 0 || !isWhole)) {
     throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
   }
 }

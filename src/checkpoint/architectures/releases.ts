@@ -23,6 +23,7 @@ const SINCE: Readonly<Record<string, string>> = {
   helium: '4.49',
   hunyuan_v1_dense: '4.56',
   internvl: '4.52',
+  lfm2: '4.54',
   ministral3: '5',
   mistral3: '4.50',
   olmo3: '4.57',

@@ -3,6 +3,7 @@
 
 import { isObject } from '../../expect.ts';
 import { flag, numbers, positive, section, unsupported } from './config.ts';
+import { once } from './facts.ts';
 import type { Config, Rope } from './types.ts';
 
 interface Given {
@@ -92,28 +93,6 @@ export function wholeRopeOf(config: Config, options: RopeOptions): Rope {
   const { modelType, headDim } = options;
   if (rope.dims === headDim) return rope;
   throw unsupported(modelType, `partial_rotary_factor: ${rope.dims} of ${headDim} features are rotary`);
-}
-
-/** A value that is made when it is first asked for. */
-export function once<T>(make: () => T): () => T {
-  let made: { readonly value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
-}
-
-/** The frequencies for a text of `length` tokens. */
-export function frequenciesAt({ dims, frequencies, dynamic, long }: Rope, length: number): Float32Array {
-  if (long && length > long.positions) return long.frequencies();
-  if (!dynamic || length <= dynamic.positions) return frequencies();
-  const stretch = (dynamic.factor * length) / dynamic.positions - (dynamic.factor - 1);
-  return frequencies().map((frequency, i) => frequency * stretch ** dynamicExponent(dims, i));
-}
-
-/** Base · stretch^(dims / (dims − 2)) in place of base, solved for the frequency of pair i. */
-export function dynamicExponent(dims: number, i: number): number {
-  return i === 0 ? 0 : (-2 * i) / (dims - 2);
 }
 
 function linear({ parameters }: Given) {

@@ -1,7 +1,8 @@
 // The encoder of T5 (arXiv 1910.10683), mT5 and what is made from them, as sentence-t5 and Flan: relative positions, RMS norms before each half
 // of a block, scores that are not scaled, no biases. The decoder reads features that are as wide as before.
 
-import { commonOfText, integer, linear, nameOf, positive, rmsNorm, text } from './config.ts';
+import { commonOfText, integer, linear, positive, rmsNorm, text } from './config.ts';
+import { nameOf } from './facts.ts';
 import type { Architecture } from './types.ts';
 
 const GATED = 'gated-';

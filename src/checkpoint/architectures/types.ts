@@ -29,7 +29,7 @@ export interface CheckpointTensor {
 
 /** What pruning changes in a block. */
 export interface BlockSizes {
-  /** Query heads. */
+  /** Query heads; 0 where there is no attention. */
   readonly heads: number;
   /** Key-value heads; each serves heads / kvHeads query heads, in order. */
   readonly kvHeads: number;
@@ -222,6 +222,8 @@ export interface Block {
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;
   };
+  /** What stands in the place of attention where a block has no heads. */
+  readonly short?: ShortConv;
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: Mlp | Mixture;
@@ -231,6 +233,16 @@ export interface Block {
   readonly around?: Around;
   /** Behind all that: y + mlp(norm(y)), of so few neurons that all stay. */
   readonly adapter?: { readonly norm: Norm; readonly mlp: Mlp; readonly neurons: number };
+}
+
+/** out(b · conv(a · c)), where `wide` makes a, b and c side by side: each feature of a token and of the `kernel` − 1 before it. */
+export interface ShortConv {
+  readonly wide: Linear;
+  /** Its module, and whether it has biases. */
+  readonly conv: string;
+  readonly bias: boolean;
+  readonly kernel: number;
+  readonly out: Linear;
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
@@ -363,8 +375,9 @@ export interface PatchEmbedding {
 
 /** Spectra as tokens, half as many. */
 export interface FrameEmbedding {
-  /** Two convolutions of width 3 over time, the second one of stride 2, each with a gelu behind it. */
+  /** Two convolutions of width 3 over time, the second one of stride 2, each with the activation behind it. */
   readonly frames: readonly [string, string];
+  readonly activation: Activation;
   readonly channels: number;
   /** Tensor: tokens × hidden. */
   readonly positions: string;
@@ -485,6 +498,8 @@ export interface Description {
     };
     /** What `ffn` says of so many neurons, where that is another number; nothing where it can say none. */
     readonly ffnOf?: (neurons: number) => number | undefined;
+    /** What else is to be said beside so many. */
+    readonly beside?: (neurons: number) => Config;
     /** Of each expert, and of what all tokens pass beside them; of the latter it may say a part, of which there are so many. */
     readonly experts?: string;
     readonly shared?: string;

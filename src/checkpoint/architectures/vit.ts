@@ -12,10 +12,10 @@ import {
   integer,
   layerNorm,
   linear,
-  nameOf,
   positive,
   scores,
 } from './config.ts';
+import { nameOf } from './facts.ts';
 import type { Architecture, Config, Description, Mlp, PatchEmbedding, Readout } from './types.ts';
 
 /** What kinds differ in. */

@@ -12,14 +12,13 @@ import {
   integers,
   layerNorm,
   linear,
-  nameOf,
   positive,
   scores,
   text,
   unsupported,
 } from './config.ts';
+import { nameOf, tokensOfWave } from './facts.ts';
 import type { Architecture, Block, Config, EncoderHead, Relative, WaveEmbedding } from './types.ts';
-import { tokensOfWave } from './waves.ts';
 
 /** Samples of ten seconds: with them as many tokens as a window of text has. */
 const USUAL = 160_000;

@@ -7,11 +7,6 @@ import type { WeightGraph } from './weights.ts';
 /** Of the norms behind convolutions, for which config.json has no field. */
 const EPSILON = 1e-5;
 
-/** Tokens of so many samples; 0 where these are fewer than one takes. */
-export function tokensOfWave({ waves }: WaveEmbedding, samples: number): number {
-  return waves.reduce((n, { kernel, stride }) => Math.max(0, Math.floor((n - kernel) / stride) + 1), samples);
-}
-
 /** What the convolutions have before each of them for so many tokens behind the last, and those. */
 function lengthsOf({ waves }: WaveEmbedding, tokens: number): number[] {
   const lengths = [tokens];

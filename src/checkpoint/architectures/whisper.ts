@@ -1,6 +1,7 @@
 // The encoder of Whisper (arXiv 2212.04356): two convolutions over a spectrogram, norms before each half of a block. The decoder reads
 // features of the same width, so its tensors stay as they are.
 
+import { ACTIVATIONS } from './activation.ts';
 import { commonOfBlocks, ENCODER_NAMES, integer, layerNorm, linear } from './config.ts';
 import type { Architecture } from './types.ts';
 
@@ -20,6 +21,7 @@ export const whisper: Architecture = {
       prefixes: ['model.encoder.', 'encoder.'],
       embedding: {
         frames: ['conv1', 'conv2'],
+        activation: ACTIVATIONS.get('gelu')!,
         channels: integer(config, 'num_mel_bins', 80),
         positions: 'embed_positions.weight',
       },

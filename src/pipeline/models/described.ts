@@ -1,14 +1,13 @@
 // What config.json alone says of a language model or an encoder: its structures, its sizes, and what a plan needs to know.
 
 import {
-  type BlockSizes,
   featuresOf,
   type HeadDims,
   headGroups,
   headsOf,
-  type LanguageModel,
   mapNeurons,
-} from '../../checkpoint/architectures/index.ts';
+} from '../../checkpoint/architectures/facts.ts';
+import type { BlockSizes, LanguageModel } from '../../checkpoint/architectures/index.ts';
 import type { Checkpoint } from '../../checkpoint/index.ts';
 import { elements, type HeadsMode, type Structure, sum, type Term } from '../../graph/index.ts';
 import { refits } from '../../solve/index.ts';
@@ -67,6 +66,7 @@ type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
 function groupsOfHeads({ language, heads }: Described, block: number): Attention {
   const size = language.sizes[block];
+  if (size.heads === 0) return {};
   const { keyDim, valueDim } = featuresOf(size, language);
   if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
     return { heads: headGroups(size) };
@@ -204,10 +204,16 @@ function blockSteps(
   });
   const own = groupsOfHeads(model, block);
   const reader = own.heads === undefined ? 'values' : 'heads';
+  const attention =
+    heads > 0
+      ? [
+          corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
+          pruned(reader, heads * valueDim, own[reader]!),
+        ]
+      : [corrected('convolution', [3 * hidden]), corrected('convolution', [hidden])];
   const { keyDim: keysLeft } = headsAfter(model, block, sizes);
   const steps = [
-    corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
-    pruned(reader, heads * valueDim, own[reader]!),
+    ...attention,
     ...(experts ? [corrected('router', [experts.length])] : []),
     ...language
       .mlps(block)

@@ -1,11 +1,7 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
-import {
-  describe,
-  isNarrow,
-  type LanguageModel,
-  type SizesRecord,
-} from '../../checkpoint/architectures/index.ts';
+import { isNarrow } from '../../checkpoint/architectures/facts.ts';
+import { describe, type LanguageModel, type SizesRecord } from '../../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
   CheckpointWriter,
@@ -112,7 +108,7 @@ export async function openLanguageModel(
   expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS), image: COUNT });
   const { heads, image } = options;
   const checkpoint = await openCheckpoint(folder);
-  const language = describe(checkpoint.config, await sizesIn(folder), image);
+  const language = await describe(checkpoint.config, await sizesIn(folder), image);
   language.check(checkpoint);
   return { folder, checkpoint, language, heads, image };
 }

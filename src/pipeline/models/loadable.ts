@@ -1,7 +1,8 @@
 // Sizes that a model's own config.json can say: the same in every block. What was asked for becomes one ratio of neurons
 // and one of heads, and a budget the largest that fits. Of a mixture of experts each kind of MLP has a field of its own.
 
-import { headGroups, headsOf, type LanguageModel } from '../../checkpoint/architectures/index.ts';
+import { headGroups, headsOf } from '../../checkpoint/architectures/facts.ts';
+import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
 import { InputError } from '../../errors.ts';
 import { sizeAt, type Term } from '../../graph/index.ts';
 import { groupsToKeep } from '../../solve/index.ts';
@@ -71,7 +72,8 @@ function expectSaid({ architecture }: LanguageModel, asked: number | KeepRatios,
 
 /** The nearest ratios that config.json can say. */
 function roundedTo(language: LanguageModel, heads: number, channels: number): KeepRatios {
-  const [first] = language.sizes;
+  const attending = language.sizes.filter(({ heads }) => heads > 0);
+  const [first] = attending;
   const all = headGroups(first);
   const fields = new Map<string | undefined, number>();
   const mlps = language.sizes.flatMap((_, i) =>
@@ -79,7 +81,7 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   );
   for (const { field, neurons } of mlps) fields.set(field, neurons);
   const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
-  if (differs || language.sizes.some((size) => headGroups(size) !== all))
+  if (differs || attending.some((size) => headGroups(size) !== all))
     throw new InputError(`${language.architecture}: its blocks differ in size already`);
   const wanted = groupsToKeep(all, heads);
   const candidates = Array.from({ length: all }, (_, i) => i + 1)

@@ -1,0 +1,93 @@
+// What descriptions and graphs have in common, and what callers ask of sizes. Needs neither: descriptions are loaded when there is a folder, and what takes
+// them need not be.
+
+import type { BlockSizes, Config, Description, EncoderHead, Rope, WaveEmbedding } from './types.ts';
+
+/** Features that heads have where none were taken away. */
+export type HeadDims = Pick<Description, 'headDim' | 'keyDim'>;
+
+/** Of each query and key head, and of each value head. @param dense  of the description */
+export function featuresOf(
+  { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'>,
+  dense: HeadDims,
+): { readonly keyDim: number; readonly valueDim: number } {
+  return { keyDim: keyDim ?? dense.keyDim ?? dense.headDim, valueDim: valueDim ?? dense.headDim };
+}
+
+/** What attention is cut into: key-value heads with their query heads; where all share a single one, query heads. */
+export function headGroups({ heads, kvHeads }: BlockSizes): number {
+  return kvHeads === 1 ? heads : kvHeads;
+}
+
+/** The heads of a block that keeps so many of its groups. */
+export function headsOf(
+  { heads, kvHeads }: BlockSizes,
+  groups: number,
+): Pick<BlockSizes, 'heads' | 'kvHeads'> {
+  if (kvHeads === 1) return { heads: groups, kvHeads };
+  return { heads: groups * (heads / kvHeads), kvHeads: groups };
+}
+
+/** Whether queries and keys, or values, have fewer features than a head has. */
+export function isNarrow(sizes: BlockSizes, dense: HeadDims): boolean {
+  const [own, all] = [featuresOf(sizes, dense), featuresOf({}, dense)];
+  return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
+}
+
+/** The MLP that all tokens pass, and expert e, in reports. */
+export const ALL_TOKENS = 'mlp';
+export const expertName = (e: number) => `experts.${e}`;
+
+/**
+ * A block with other numbers of neurons.
+ *
+ * @param change  gives that of an MLP, by its name in reports: `mlp`, or `experts.3` of the expert 3
+ */
+export function mapNeurons(
+  { ffn, experts, ...heads }: BlockSizes,
+  change: (name: string, neurons: number) => number,
+): BlockSizes {
+  return {
+    ...heads,
+    ffn: ffn && change(ALL_TOKENS, ffn),
+    ...(experts && { experts: experts.map((neurons, e) => change(expertName(e), neurons)) }),
+  };
+}
+
+/** The first name in `architectures`, which decides on the head. */
+export function nameOf({ architectures }: Config): string {
+  const [name] = Array.isArray(architectures) ? architectures : [];
+  return typeof name === 'string' ? name : '';
+}
+
+/** Whether every token sees every other. */
+export function isEncoder(head: Description['head']): head is EncoderHead {
+  return 'readouts' in head;
+}
+
+/** Tokens of so many samples; 0 where these are fewer than one takes. */
+export function tokensOfWave({ waves }: WaveEmbedding, samples: number): number {
+  return waves.reduce((n, { kernel, stride }) => Math.max(0, Math.floor((n - kernel) / stride) + 1), samples);
+}
+
+/** A value that is made when it is first asked for. */
+export function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** The frequencies for a text of `length` tokens. */
+export function frequenciesAt({ dims, frequencies, dynamic, long }: Rope, length: number): Float32Array {
+  if (long && length > long.positions) return long.frequencies();
+  if (!dynamic || length <= dynamic.positions) return frequencies();
+  const stretch = (dynamic.factor * length) / dynamic.positions - (dynamic.factor - 1);
+  return frequencies().map((frequency, i) => frequency * stretch ** dynamicExponent(dims, i));
+}
+
+/** Base · stretch^(dims / (dims − 2)) in place of base, solved for the frequency of pair i. */
+export function dynamicExponent(dims: number, i: number): number {
+  return i === 0 ? 0 : (-2 * i) / (dims - 2);
+}
