@@ -24,7 +24,7 @@ import {
 
 const LENGTH = 6;
 /** What old checkpoints hold beside weights. */
-const MASKS = /inv_freq$|\.attn\.(attention\.)?bias$/;
+const MASKS = /inv_freq$|causal_mask$|\.attn\.(attention\.)?bias$/;
 const TOKENS = [3, 14, 15, 9, 26, 5];
 
 describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {

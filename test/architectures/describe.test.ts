@@ -192,7 +192,6 @@ describe('describe', () => {
     ],
     ['odd rotations', { ...NEOX, rotary_pct: 0.4 }, 'rotary positions over 3 of 8 features'],
     ['cross attention', { ...GPT2, add_cross_attention: true }, '"gpt2": cross attention'],
-    ['positions of the first Falcons', { ...FALCON, alibi: true }, '"falcon": alibi'],
     [
       'a shortcut behind the norm',
       { ...BLOOM, apply_residual_connection_post_layernorm: true },
@@ -421,6 +420,21 @@ test.each<[string, number, Config]>([
       max_position_embeddings: 2048,
       attention_types: [[['global', 'local'], 6]],
     }),
+  ],
+  [
+    'falcon-rw-1b',
+    1_311_625_216,
+    published('falcon', 2048, 8192, 24, 32, 50304, {
+      ...{ alibi: true, bias: true, multi_query: false, parallel_attn: false },
+    }),
+  ],
+  [
+    'codegen-350M-mono',
+    356_712_448,
+    {
+      ...{ model_type: 'codegen', n_embd: 1024, n_head: 16, n_layer: 20, n_positions: 2048 },
+      ...{ rotary_dim: 32, vocab_size: 51200 },
+    },
   ],
   ['OLMo-1B', 1_176_764_416, published('olmo', 2048, 8192, 16, 16, 50304, { tie_word_embeddings: true })],
   ['OLMo-2-0425-1B', 1_484_916_736, published('olmo2', 2048, 8192, 16, 16, 100352, {})],

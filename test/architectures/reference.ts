@@ -3,7 +3,7 @@
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
-// modeling_gpt_neo, modeling_gptj, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
+// modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
@@ -39,6 +39,7 @@ export function referenceLogits(
     case 'gpt_neo':
       return gptNeo(config, sizes, weights, tokens);
     case 'gptj':
+    case 'codegen':
       return gptJ(config, sizes, weights, tokens);
     case 'olmo':
     case 'olmo2':
@@ -696,7 +697,10 @@ function gptJ(
   for (const [i, { heads }] of sizes.entries()) {
     const layer = `transformer.h.${i}`;
     const h = ln(x, `${layer}.ln_1`);
-    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.attn.${part}_proj`));
+    const [q, k, v] =
+      config.model_type === 'codegen'
+        ? byProcessors(linear(h, weights, `${layer}.attn.qkv_proj`), heads % 4 === 0 ? 4 : 1)
+        : ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.attn.${part}_proj`));
     const [turnedQ, turnedK] = [q, k].map((rows) =>
       perHead(rows, dh, (head, p) => turnNeighboursReference(head, p, rope)),
     );
@@ -709,6 +713,19 @@ function gptJ(
     x = add(add(attended, linear(inner, weights, `${layer}.mlp.fc_out`)), x);
   }
   return scores(ln(x, 'transformer.ln_f'), weights, 'transformer.wte');
+}
+
+/** q, k and v of what is reshaped to mp_num parts, each of which is split into queries, values and keys. */
+function byProcessors(fused: Rows, processors: number): Rows[] {
+  const local = fused[0].length / processors / 3;
+  const [q, v, k] = [0, 1, 2].map((at) =>
+    fused.map((features) =>
+      Array.from({ length: processors }, (_, n) =>
+        features.slice((3 * n + at) * local, (3 * n + at + 1) * local),
+      ).flat(),
+    ),
+  );
+  return [q, k, v];
 }
 
 // OLMo: norms without weights before each half. OLMo 2: norms behind each half, and of all queries and all keys. OLMoE: these, norms
@@ -1014,6 +1031,7 @@ function falcon(
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, 1e-5);
   const rope = ropeReference(config, dh, 1, tokens.length);
   const isGrouped = config.new_decoder_architecture === true;
+  const slopes = bloomSlopes(config.num_attention_heads as number);
   let x = tokens.map((token) => row(weights, 'transformer.word_embeddings.weight', token));
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads } = size;
@@ -1023,9 +1041,16 @@ function falcon(
     const fused = linear(h, weights, `${layer}.self_attention.query_key_value`);
     const isShared = !isGrouped && config.multi_query !== false;
     let [q, k, v] = isShared ? slices(fused, widthsOf(size, dh)) : byHeads(fused, size, dh);
-    q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
-    k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
-    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5 });
+    if (config.alibi !== true) {
+      q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
+      k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
+    }
+    const own = weights.get(`${layer}.self_attention.slopes`)?.data ?? slopes;
+    const mixed = attention(q, k, v, {
+      ...{ heads, kvHeads, scale: dh ** -0.5 },
+      bias: (head, j) =>
+        config.alibi === true ? bfloat16(bfloat16(own[head]) * bfloat16(j)) / Math.sqrt(dh) : 0,
+    });
     const attended = linear(mixed, weights, `${layer}.self_attention.dense`);
     const mlp = (y: Rows) => {
       const inner = activate(linear(y, weights, `${layer}.mlp.dense_h_to_4h`), 'gelu');
@@ -1038,6 +1063,16 @@ function falcon(
   }
   const output = config.tie_word_embeddings === false ? 'lm_head' : 'transformer.word_embeddings';
   return linear(ln(x, 'transformer.ln_f'), weights, output);
+}
+
+/** The nearest number of eight significant bits, of two the even one. */
+function bfloat16(value: number): number {
+  if (value === 0) return 0;
+  const unit = 2 ** (Math.floor(Math.log2(Math.abs(value))) - 7);
+  const units = value / unit;
+  const floor = Math.floor(units);
+  const isUp = units - floor > 0.5 || (units - floor === 0.5 && floor % 2 !== 0);
+  return (floor + Number(isUp)) * unit;
 }
 
 /** build_alibi_tensor */

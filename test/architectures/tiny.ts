@@ -130,6 +130,14 @@ export const FALCON: Config = {
   rope_theta: 100,
   vocab_size: VOCABULARY,
 };
+const FALCON_RW: Config = {
+  ...FALCON,
+  num_attention_heads: 16, // of which every second one has a factor that is no bfloat16
+  alibi: true,
+  bias: true,
+  multi_query: false,
+  parallel_attn: false,
+};
 const FALCON_GROUPS: Config = { ...FALCON, new_decoder_architecture: true, num_kv_heads: 2 };
 
 export const BLOOM: Config = {
@@ -160,6 +168,8 @@ export const GPTJ: Config = {
   layer_norm_epsilon: 1e-5,
   vocab_size: VOCABULARY,
 };
+
+const CODEGEN: Config = { ...GPTJ, model_type: 'codegen', n_head: 8, rotary_dim: 2 };
 
 const { hidden_act: _, ...WITHOUT_ACTIVATION } = LLAMA;
 const GEMMA: Config = { ...WITHOUT_ACTIVATION, head_dim: 6, tie_word_embeddings: true };
@@ -823,6 +833,8 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'falcon, one after the other, without sharing, default ffn_hidden_size': {
     config: { ...FALCON, ffn_hidden_size: undefined, multi_query: false, parallel_attn: false },
   },
+  'falcon, ALiBi as falcon-rw has it': { config: FALCON_RW },
+  'falcon, ALiBi, pruned': { config: FALCON_RW, sizes: blocks([1, 1, 20], [3, 3, 7]) },
   'falcon, pruned': { config: FALCON, sizes: blocks([1, 1, 20], [3, 1, 7]) },
   'falcon, groups, pruned': { config: FALCON_GROUPS, sizes: blocks([2, 1, 20], [4, 2, 7]) },
   'falcon, groups, narrow values': {
@@ -852,6 +864,8 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'gptj, tied': { config: { ...GPTJ, tie_word_embeddings: true } },
   'gptj, all rotary, relu': { config: { ...GPTJ, rotary_dim: 8, activation_function: 'relu' } },
   'gptj, pruned': { config: GPTJ, sizes: blocks([1, 1, 20], [3, 3, 7]) },
+  codegen: { config: CODEGEN },
+  'codegen, pruned': { config: CODEGEN, sizes: blocks([4, 4, 20], [3, 3, 7]) },
   'gpt-neox': { config: NEOX },
   'gpt-neox, one after the other, tied, all rotary': {
     config: { ...NEOX, use_parallel_residual: false, tie_word_embeddings: true, rotary_pct: 1 },
@@ -1161,16 +1175,20 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, HIDDEN, false);
-  } else if (type === 'gptj') {
+  } else if (type === 'gptj' || type === 'codegen') {
+    const own = HIDDEN / (config.n_head as number);
     tensor('transformer.wte.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, { heads, ffn }] of sizes.entries()) {
       const layer = `transformer.h.${i}`;
       norm(`${layer}.ln_1`, HIDDEN, true);
-      for (const part of ['q', 'k', 'v']) linear(`${layer}.attn.${part}_proj`, heads * dh, HIDDEN, false);
-      linear(`${layer}.attn.out_proj`, HIDDEN, heads * dh, false);
+      if (type === 'codegen') linear(`${layer}.attn.qkv_proj`, 3 * heads * own, HIDDEN, false);
+      else
+        for (const part of ['q', 'k', 'v']) linear(`${layer}.attn.${part}_proj`, heads * own, HIDDEN, false);
+      linear(`${layer}.attn.out_proj`, HIDDEN, heads * own, false);
       linear(`${layer}.mlp.fc_in`, ffn, HIDDEN);
       linear(`${layer}.mlp.fc_out`, HIDDEN, ffn);
-      tensor(`${layer}.attn.bias`, [1, 1, POSITIONS, POSITIONS], 1);
+      const mask = type === 'codegen' ? 'causal_mask' : 'bias';
+      tensor(`${layer}.attn.${mask}`, [1, 1, POSITIONS, POSITIONS], 1);
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
@@ -1339,7 +1357,8 @@ function falconOrBloom(
     linear(`${layer}.self_attention.dense`, hidden, mixed, bias);
     linear(`${layer}.mlp.dense_h_to_4h`, ffn, hidden, bias);
     linear(`${layer}.mlp.dense_4h_to_h`, hidden, ffn, bias);
-    if (isBloom && heads !== all) tensor(`${layer}.self_attention.slopes`, [heads, 1, 1], 0.3);
+    if ((isBloom || config.alibi === true) && heads !== all)
+      tensor(`${layer}.self_attention.slopes`, [heads, 1, 1], 0.3);
   }
   norm('transformer.ln_f', hidden, true);
   if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, hidden, false);

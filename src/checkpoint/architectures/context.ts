@@ -198,7 +198,13 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const turns = new Map<Rope, { cos: string; sin: string }>();
   const stretches = new Map<string, string>();
   const places = once(() => {
-    return g.node('Cast', [range(g, g.integers(0), g.node('Squeeze', [inputs.total]))], { to: 1 }); // float32
+    const { attentionMask, total } = inputs;
+    const all =
+      attentionMask === undefined
+        ? range(g, g.integers(0), g.node('Squeeze', [total]))
+        : g.node('Unsqueeze', [g.node('CumSum', [attentionMask, g.integers(1)]), g.integers([1, 2])]);
+    const counted = g.node('Cast', [all], { to: 1 }); // float32
+    return attentionMask === undefined ? counted : g.node('Sub', [counted, g.scalar(1)]);
   });
   const shown = once(() => {
     const start = g.node('Sub', [inputs.total, inputs.tokens]);

@@ -1,25 +1,15 @@
-// Falcon (arXiv 2311.16867): both halves of a block side by side behind one norm or one each, rotary positions, q, k and v in one tensor by
+// Falcon (arXiv 2311.16867): both halves of a block side by side behind one norm or one each, rotary positions or in the first ones ALiBi, q, k and v in one tensor by
 // groups of heads that share keys and values: one group in all of the smaller models. Falcon 3 calls itself llama.
 
-import {
-  common,
-  eitherName,
-  flag,
-  integer,
-  layerNorm,
-  linear,
-  OTHER_CACHES,
-  positive,
-  unsupported,
-} from './config.ts';
+import { slopesBelow } from './alibi.ts';
+import { common, eitherName, flag, integer, layerNorm, linear, OTHER_CACHES, positive } from './config.ts';
 import { wholeRopeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
 
 export const falcon: Architecture = {
   modelTypes: ['falcon'],
   describe(config, modelType) {
-    // transformers rounds what is added to scores to bfloat16, which makes neighbours in a long text one.
-    if (flag(config, 'alibi', false)) throw unsupported(modelType, 'alibi');
+    const hasSlopes = flag(config, 'alibi', false);
     const { base, activation, tied } = common(config, modelType, {
       names: {
         hidden: eitherName(config, 'hidden_size', 'n_embed'),
@@ -35,6 +25,7 @@ export const falcon: Architecture = {
     });
     const { hidden, headDim, maxPositions, sizes } = base;
     const rope = wholeRopeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta' });
+    const scale = headDim ** -0.5;
     const epsilon = positive(config, 'layer_norm_epsilon', 1e-5);
     const bias = flag(config, 'bias', false);
     const isGrouped = flag(config, 'new_decoder_architecture', false);
@@ -59,8 +50,16 @@ export const falcon: Architecture = {
         attention: {
           qkv: (label) => linear(`h.${i}.self_attention.query_key_value`, bias, { label, byHeads: true }),
           out: linear(`h.${i}.self_attention.dense`, bias),
-          rope,
-          scale: headDim ** -0.5,
+          rope: hasSlopes ? undefined : rope,
+          scale,
+          // transformers has it rounded, which makes neighbours in a long text one.
+          slopes: hasSlopes
+            ? {
+                name: `h.${i}.self_attention.slopes`,
+                values: () => slopesBelow(sizes.heads),
+                rounded: { factor: scale },
+              }
+            : undefined,
         },
         mlpNorm: hasTwoNorms
           ? norm(`h.${i}.ln_mlp`)

@@ -211,7 +211,7 @@ export interface Context {
   turns?(rope: Rope): { cos: string; sin: string };
   /** Factors of scores that broadcast to [batch, heads, tokens, features], where these are not all 1. */
   stretched?(stretch: Stretch): string | undefined;
-  /** Where the tokens are that may be seen, [total], as float32. */
+  /** Where the tokens are that may be seen, [total] or [batch, 1, 1, total], as float32. */
   places?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
   apart?(buckets: number, most: number): string;
@@ -409,16 +409,26 @@ export function adapted(
   return g.node('Add', [y, map(down, inner, neurons, hidden)]);
 }
 
-/** [heads, 1, total]. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */
+/** [heads, 1, total], or of each text. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */
 function sloped(
   g: WeightGraph,
-  { name, values }: Slopes,
+  { name, values, rounded }: Slopes,
   heads: number,
   isWhole: boolean,
   context: Context,
 ): string {
   const otherwise = isWhole ? values : undefined;
-  return g.node('Mul', [g.weight(g.prefix + name, [heads, 1, 1], { otherwise }), context.places!()]);
+  const factors = g.weight(g.prefix + name, [heads, 1, 1], { otherwise });
+  if (!rounded) return g.node('Mul', [factors, context.places!()]);
+  const places = bfloat16(g, context.places!());
+  const added = bfloat16(g, g.node('Mul', [bfloat16(g, factors), places]));
+  return scaled(g, added, rounded.factor);
+}
+
+/** The nearest number of eight significant bits (Dekker's splitting): few engines have values of this type. It is the one that torch rounds to, for each float32. */
+function bfloat16(g: WeightGraph, x: string): string {
+  const wide = g.node('Mul', [x, g.scalar(2 ** 16 + 1)]);
+  return g.node('Sub', [wide, g.node('Sub', [wide, x])]);
 }
 
 /** What relative positions are of: features, heads, and all heads that there were. */

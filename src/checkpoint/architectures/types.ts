@@ -96,6 +96,8 @@ export interface Slopes {
   /** Of that tensor: heads × 1 × 1. */
   readonly name: string;
   readonly values: () => Float32Array;
+  /** What is added is a product of bfloat16s, times this. */
+  readonly rounded?: { readonly factor: number };
 }
 
 /** A table of numbers for distances, buckets × heads. */
@@ -155,6 +157,8 @@ export type Label = 'q' | 'k' | 'v';
 export interface Part {
   readonly label: Label | 'gate' | 'up';
   readonly byHeads?: boolean;
+  /** Heads are in so many groups, if these divide them: all columns of q, v and k of the first, then of the next. */
+  readonly groups?: number;
 }
 
 export interface Norm {

@@ -226,9 +226,12 @@ function isAsStored({ dims, transposed, part }: Parameter): boolean {
 function places({ dims, transposed, part, widths = [dims.at(-1)!], kvHeads = 1 }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
-  const before = part ? PLACES[part.label] : 0;
-  const rounds = part?.byHeads ? kvHeads : 1;
-  const runs = widths.map((width) => width / rounds);
+  const { byHeads, groups, label } = part ?? {};
+  // q, v and k in the place of q, k and v.
+  const order = widths.map((_, at) => (groups && at > 0 ? widths.length - at : at));
+  const before = label ? order.indexOf(PLACES[label]) : 0;
+  const rounds = byHeads ? kvHeads : groups && kvHeads % groups === 0 ? groups : 1;
+  const runs = order.map((at) => widths[at] / rounds);
   const [first, run, round] = [sum(runs.slice(0, before)), runs[before], sum(runs)];
   const place = (c: number) => first + Math.floor(c / run) * round + (c % run);
   const step = transposed ? rows : 1;
