@@ -98,8 +98,8 @@ describe('describe', () => {
   test.each<[string, Config, string]>([
     [
       'a model type',
-      { ...LLAMA, model_type: 'mamba' },
-      'model_type "mamba" is not supported (docs/language-models.md of this package says which are); as an ONNX file',
+      { ...LLAMA, model_type: 'rwkv' },
+      'model_type "rwkv" is not supported (docs/language-models.md of this package says which are; if it is one of these by another name, "model_type" has to say so); as an ONNX file',
     ],
     [
       'a slip in a model type',
@@ -109,7 +109,32 @@ describe('describe', () => {
     [
       'a model type',
       { ...LLAMA, model_type: 'swin' },
-      'are); as an ONNX file (optimum-cli export onnx) it is',
+      'so); as an ONNX file (optimum-cli export onnx) it is',
+    ],
+    [
+      'a name of its own for a model with Llama\u2019s code',
+      { ...LLAMA, model_type: 'house', architectures: ['LlamaForCausalLM'] },
+      'model_type "house" is not supported (if it is a "llama", as "LlamaForCausalLM" says, "model_type" has to say so); as an',
+    ],
+    [
+      'a name of its own for a model with GPT-NeoX\u2019s code',
+      { ...NEOX, model_type: 'house', architectures: ['GPTNeoXForCausalLM'] },
+      '(if it is a "gpt_neox", as "GPTNeoXForCausalLM" says,',
+    ],
+    [
+      'what is called nearly as another',
+      { ...LLAMA, model_type: 'llama4_text' },
+      'model_type "llama4_text" is not supported (there are no shares of what experts read, and attention within chunks); as an',
+    ],
+    [
+      'a name that objects have',
+      { ...LLAMA, model_type: 'constructor' },
+      'model_type "constructor" is not supported (docs/language-models.md of this',
+    ],
+    [
+      'state spaces',
+      { ...LLAMA, model_type: 'mamba' },
+      'model_type "mamba" is not supported (there are no state',
     ],
     [
       'what timm writes',

@@ -1,5 +1,5 @@
-// What descriptions and graphs have in common, and what callers ask of sizes. Needs neither: descriptions are loaded when there is a folder, and what takes
-// them need not be.
+// What is asked of sizes and of descriptions by those who describe, by graphs and by callers. It needs none of these: descriptions are loaded with the first
+// folder, without graphs.
 
 import type { BlockSizes, Config, Description, EncoderHead, Rope, WaveEmbedding } from './types.ts';
 

@@ -78,6 +78,19 @@ const ARCHITECTURES: readonly Architecture[] = [
 
 export const MODEL_TYPES: readonly string[] = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes);
 
+/** What is not there for others that people have, some of which are called nearly as these. */
+export const MISSING: ReadonlyMap<string, string> = new Map([
+  ['falcon_h1', 'state spaces'],
+  ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
+  ['jamba', 'state spaces'],
+  ['lfm2_moe', 'experts beside short convolutions'],
+  ['llama4', 'shares of what experts read, and attention within chunks'],
+  ['mamba', 'state spaces'],
+  ['mamba2', 'state spaces'],
+  ['phimoe', 'experts that are chosen one after the other, beside a threshold (sparsemixer)'],
+  ['qwen3_next', 'linear attention'],
+]);
+
 /** What a config.json says, if its model type is one of these. */
 export function descriptionOf(config: Config, modelType: string): Description | undefined {
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));

@@ -467,7 +467,8 @@ export class LanguageModel {
 const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
 
 /** A line has no room for them. */
-const LISTED = 'docs/language-models.md of this package says which are';
+const LISTED =
+  'docs/language-models.md of this package says which are; if it is one of these by another name, "model_type" has to say so';
 /** What can be done about others. */
 const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
 
@@ -493,7 +494,7 @@ export function modelOf(
   return new LanguageModel(config, description, sizes, record !== undefined);
 }
 
-function descriptionIn({ MODEL_TYPES, descriptionOf }: typeof Kinds, config: Config): Description {
+function descriptionIn({ MODEL_TYPES, MISSING, descriptionOf }: typeof Kinds, config: Config): Description {
   expectObject('describe', 'config', config);
   const { model_type: modelType } = config;
   // What timm writes for the hub.
@@ -510,10 +511,22 @@ function descriptionIn({ MODEL_TYPES, descriptionOf }: typeof Kinds, config: Con
     throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
   const description = descriptionOf(config, modelType);
   if (description) return description;
-  const meant = nearest(modelType, MODEL_TYPES);
+  const missing = MISSING.get(modelType.replace(/_text$/, ''));
+  const why = missing ? `there are no ${missing}` : meantBy(config, modelType, MODEL_TYPES);
   throw new UnsupportedModelError(
-    `config.json: model_type ${JSON.stringify(modelType)} is not supported (${meant ? `is "${meant}" meant?` : LISTED}); ${EXPORT}`,
+    `config.json: model_type ${JSON.stringify(modelType)} is not supported (${why}); ${EXPORT}`,
   );
+}
+
+/** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */
+function meantBy(config: Config, modelType: string, known: readonly string[]): string {
+  const name = nameOf(config);
+  const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const own = plain(name.replace(/(For[A-Z]\w*|(LMHead)?Model)$/, ''));
+  const same = own && known.find((it) => plain(it) === own);
+  if (same) return `if it is a "${same}", as "${name}" says, "model_type" has to say so`;
+  const meant = nearest(modelType, known);
+  return meant ? `is "${meant}" meant?` : LISTED;
 }
 
 function firstModule(embedding: Description['embedding']): string {
