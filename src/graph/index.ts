@@ -38,6 +38,7 @@ export { unrollLoops } from './loops.ts';
 export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
+export { normGains } from './norms.ts';
 export type { NodeProto } from './onnx_pb.ts';
 export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';

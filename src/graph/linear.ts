@@ -51,8 +51,9 @@ export interface LinearMap extends LinearRef {
   others?: readonly LinearMap[];
 }
 
-/** A node that scales the channels of its output one by one: y = γx + β, for whatever it makes of its input. */
+/** What scales channels one by one: y = γx + β, for whatever is made of the input. */
 export interface Gain {
+  /** The node that reads γ. */
   node: string;
   /** Value that holds y. */
   output: string;

@@ -87,3 +87,36 @@ describe('channels of residual streams', () => {
     },
   );
 });
+
+describe('norms over channels of which some go', () => {
+  type Norm = (b: OnnxBuilder, x: string, scale: string, shift: string) => string;
+  const parts: Norm = (b, x, scale, shift) => {
+    const mean = (value: string) => b.node('ReduceMean', [value], { axes: [-1] });
+    const centred = b.node('Sub', [x, mean(x)], {}, { channels: 32 });
+    const variance = b.node('Add', [mean(b.mul(centred, centred)), b.floats([1e-5], [])]);
+    const y = b.node('Div', [centred, b.node('Sqrt', [variance])], {}, { channels: 32 });
+    return b.add(b.mul(y, scale), shift);
+  };
+  const whole: Norm = (b, x, ...affine) => b.node('LayerNormalization', [x, ...affine], {}, { channels: 32 });
+
+  test.each([
+    ['a node that is one', whole],
+    ['several nodes', parts],
+  ])('give what stays as they did before: %s', async (_, norm) => {
+    const b = new OnnxBuilder({ seed: 4 });
+    // Half of the channels are large, and hardly matter: without them the others have another mean.
+    const large = Array.from({ length: 32 }, (_, c) => c % 2);
+    const x = b.add(
+      b.gemm(b.reshape(b.input([1, 28, 28]), [0, -1], 784), 32),
+      b.floats(large.map((is) => 3 * is)),
+    );
+    const affine = [b.floats(large.map((is) => 1 - 0.9 * is)), b.weight([32], 0.3)] as const;
+    const model = b.output(b.gemm(b.relu(norm(b, x, ...affine)), 10)).build();
+    const tensor = (data: Float32Array) => [{ dims: [unseen.size, 10], data }];
+    const dense = tensor(await outputs(model, unseen));
+    const options = { keep: 0.5, target: 'self', search: 'greedy' } as const;
+    const { written, report } = await prune(model, calibration, options);
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    expect(outputError(dense, tensor(await outputs(written.model, unseen)))).toBeLessThan(0.11);
+  });
+});

@@ -516,7 +516,7 @@ test('a layer of several branches chooses its damping with the first that loses 
   expect(last).not.toBe(first);
 });
 
-test('what reads a normalisation is refitted to what that gives without the channels that go', async () => {
+test('a normalisation is refitted without the channels that go, and then what reads it', async () => {
   const bytes = GRAPHS['LayerNormalization between layers'].build(new OnnxBuilder({ seed: 3 })).build();
   const { analysis, ...opened } = await openModel(bytes, { engine });
   const wholeNorms = analysis.structures.map((structure) => ({ ...structure, norms: [] }));
@@ -524,7 +524,7 @@ test('what reads a normalisation is refitted to what that gives without the chan
     const recipe = parseRecipe({ keep: 0.5, method, correct: false });
     const model = { ...opened, analysis: { structures: [...structures] } };
     const steps = stepsOf(model, ({ groups }) => groups / 2, recipe, { kind: 'self', blend: 0 });
-    return steps.map(({ cuts, maps }) => [cuts[0]?.structure.groups, maps[0].m]);
+    return steps.map(({ cuts, maps, gain }) => gain?.axis ?? [cuts[0]?.structure.groups, maps[0].m]);
   };
   const chosen = [
     [8, 10],
@@ -532,12 +532,7 @@ test('what reads a normalisation is refitted to what that gives without the chan
   ];
   expect(stepsWith(wholeNorms)).toEqual(chosen);
   expect(stepsWith(analysis.structures, 'magnitude')).toEqual(chosen);
-  expect(stepsWith(analysis.structures)).toEqual([
-    [8, 10],
-    [undefined, 10],
-    [10, 6],
-    [undefined, 6],
-  ]);
+  expect(stepsWith(analysis.structures)).toEqual([[8, 10], 3, [undefined, 10], [10, 6], 3, [undefined, 6]]);
 });
 
 test('what lies before a step is final: the normalisation of its channels does not', async () => {
@@ -549,7 +544,10 @@ test('what lies before a step is final: the normalisation of its channels does n
   const norms = [...model.nodes.entries()].filter(([, { opType }]) => opType === 'LayerNormalization');
   const [[first], [second]] = norms;
   const readers = steps.map(({ position }) => position);
-  expect(placed(model, steps).map(({ from }) => from)).toEqual([first, readers[1], second, readers[3]]);
+  expect(placed(model, steps).map(({ from }) => from)).toEqual([
+    ...[first, first, readers[2]],
+    ...[second, second, readers[5]],
+  ]);
   const producers = steps[0].cuts[0].structure.producers.map(
     ({ node }) => linearMap(model, model.node(node)!, opened.info.shapes)!,
   );

@@ -57,7 +57,7 @@ export function gainOutputs({ output, others = [] }: Gain): string[] {
 /** γ' = aγ and β' = aβ + c, for lines az + c. */
 export function writeGain(model: Model, gain: Gain, { slope, shift }: Lines): void {
   const { weight, centre = 0, bias } = gain;
-  const nodes = new Set(gainOutputs(gain).map((value) => model.producer(value)));
+  const nodes = new Set([model.node(gain.node), ...gainOutputs(gain).map((value) => model.producer(value))]);
   const change = (name: string, to: (value: number, channel: number) => number) => {
     // Other nodes may have the same numbers for channels of their own.
     const places = model.uses(name).filter(({ node }) => nodes.has(node));

@@ -24,7 +24,7 @@ import { producersOf, type Refit, type Refitted, refitProducers } from './produc
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
 import { type Gone, goneWith, layersOf, solveEach, solveTogether, writeLayers } from './solve.ts';
 import { collect, valuesFor } from './statistics.ts';
-import { type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
+import { isPreliminary, type PlacedStep, placed, type Step, stepsOf } from './steps.ts';
 import { addSums, type Sums } from './sums.ts';
 import type { PartOutputs, Place } from './through.ts';
 import { type History, inOrder, shardOf } from './work.ts';
@@ -66,7 +66,8 @@ export async function prunePart(place: Place, run: Run, pass: Pass): Promise<Pru
   const isLast = place.at.part === run.chain.parts - 1;
   let isHandedOn = false;
   try {
-    if (steps.length > 0) frontiers.tell((frontier) => frontier.moveDense(steps[0].position));
+    if (steps.length > 0)
+      frontiers.tell((frontier) => frontier.moveDense(Math.min(...steps.map((step) => step.position))));
     for (const [i, step] of steps.entries()) {
       const isBeforeOthers = step.nextPosition !== undefined || !isLast;
       await takeStep(walk, step, isBeforeOthers);
@@ -102,9 +103,10 @@ function stepsIn({ place: { part, at }, run, pass, opened }: Walk): PlacedStep[]
   const isDiverged = pass.steps !== undefined || !at.history.isDense;
   const steps = stepsOf(opened, kept, run.recipe, pass.target, isDiverged).map((step) => {
     const cuts = step.cuts.map((cut) => ({ ...cut, support: pass.supports?.get(nameOf(cut.structure)) }));
-    const makers = pass.refitsProducers
-      ? cuts.flatMap(({ structure }) => producersOf(opened, structure))
-      : [];
+    const structures = isPreliminary(step, run.recipe)
+      ? []
+      : [...cuts.map(({ structure }) => structure), ...(step.made ?? [])];
+    const makers = pass.refitsProducers ? structures.flatMap((it) => producersOf(opened, it)) : [];
     // One layer can make channels of several structures.
     return { ...step, cuts, producers: [...new Map(makers.map((map) => [map.node, map])).values()] };
   });
@@ -165,9 +167,12 @@ interface SolvedStep extends Pick<SolvedLayers, 'layers'>, Pick<Refit, 'refused'
 
 /** What of a step is known once it is solved. */
 function writeStep(walk: Walk, step: Step, solved: SolvedStep): void {
-  const { place, weighted, layers } = walk;
-  writeSolved(weighted, step, solved);
+  const { run, place, weighted, layers } = walk;
+  // What reads the channels is fitted to its dense weights still, where it is solved again.
+  if (!isPreliminary(step, run.recipe)) writeSolved(weighted, step, solved);
   const { refused, cuts } = solved;
+  for (const [i, layer] of layers.entries())
+    if (refused && step.made?.includes(layer.structure)) layers[i] = { ...layer, refused };
   for (const [i, { structure }] of step.cuts.entries()) {
     walk.gone = goneWith(walk.gone, structure, cuts[i].kept);
     layers.push({ ...place.part.named(structure), structure, ...cuts[i], refused });
@@ -342,7 +347,12 @@ async function refitBoth(
   let solved = first;
   if (producers.length === 0) return solved;
   const site = { ...walk, target: pass.target, readers: maps, producers };
-  const cuts = new Map(step.cuts.map(({ structure }, i) => [structure, first.cuts[i].kept]));
+  const cuts = new Map([
+    ...walk.layers
+      .filter(({ structure }) => step.made?.includes(structure))
+      .map(({ structure, kept }) => [structure, kept] as const),
+    ...step.cuts.map(({ structure }, i) => [structure, first.cuts[i].kept] as const),
+  ]);
   let removed = gone;
   for (const [structure, kept] of cuts) removed = goneWith(removed, structure, kept);
   for (let round = 1; round <= ROUNDS; round++) {

@@ -10,6 +10,7 @@ import {
   layerKey,
   linearMaps,
   type Model,
+  normGains,
   type Reader,
   type Structure,
   sum,
@@ -47,6 +48,8 @@ export interface Step {
   readonly gain?: Gain;
   /** One after the other; none where all inputs stay. */
   readonly cuts: readonly Cut[];
+  /** Structures that were cut before, of which this is the end. */
+  readonly made?: readonly Structure[];
   /** What makes the structures' channels, where that is refitted too. */
   readonly producers?: readonly LinearMap[];
   /** Where the channels are features of heads: what makes them, and is turned. */
@@ -84,7 +87,11 @@ export function stepsOf(
   // Norms and recurrent layers give something else when channels go: readers are refitted to that.
   const changed = steps.filter(({ cuts }) => cuts.some(({ structure }) => dependsOnKept(structure)));
   const refitted = refits(recipe.method) ? changed : [];
-  const again = new Map(refitted.flatMap(({ maps }) => maps.map((map) => [layerKey(map), map] as const)));
+  const again = new Map(
+    refitted
+      .flatMap((step) => step.maps.filter((map) => !isEnded(step) || first([map]) > step.position))
+      .map((map) => [layerKey(map), map] as const),
+  );
   if (corrects(recipe, target)) {
     const solved = new Map(
       steps.flatMap((step) => step.maps.map((map) => [layerKey(map), step.position] as const)),
@@ -101,9 +108,33 @@ export function stepsOf(
       if (at > start) steps.push({ maps: [], cuts: [], gain, position: at });
     }
   }
-  for (const map of again.values())
-    steps.push({ maps: [map], cuts: [], position: position.get(map.node) as number });
-  return together(steps.sort((a, b) => a.position - b.position));
+  const ends = refitted.filter(isEnded).flatMap((step) => endOf(opened, step));
+  const later = [...again.values()].map((map): Step => ({ maps: [map], cuts: [], position: first([map]) }));
+  const inPlace = (step: Step) => ({ step, after: step.position });
+  const all = [...steps.map(inPlace), ...ends, ...later.map(inPlace)];
+  return together(all.sort((a, b) => a.after - b.after).map(({ step }) => step));
+}
+
+/**
+ * Whether more than a refit of its readers is to be done once it is known which channels stay, as what is within them depends on that. Not of
+ * streams, of which readers come one after the other and nothing else is refitted, and of features of heads.
+ */
+function isEnded({ cuts, turned }: Step): boolean {
+  return !turned && cuts.some(({ structure }) => dependsOnKept(structure) && !structure.isResidual);
+}
+
+/** The factors of norms, and then what reads and what makes the channels. */
+function endOf(
+  { model, info }: OpenedModel,
+  { cuts, maps, position }: Step,
+): { step: Step; after: number }[] {
+  const made = cuts.map(({ structure }) => structure);
+  const gains = made.flatMap((structure) => normGains(model, structure, info.shapes));
+  const ends = gains.map((gain) => {
+    const at = model.position(model.node(gain.node)!);
+    return { step: { maps: [], cuts: [], gain, position: at }, after: Math.max(at, position) };
+  });
+  return [...ends, { step: { maps, cuts: [], made, position }, after: position }];
 }
 
 /**
@@ -131,7 +162,7 @@ function changesBehind(model: Model, map: LinearMap, last: number, layers: reado
 export interface PlacedStep extends Step {
   /** The first node that it or a later one changes: what lies before that is final. */
   readonly from: number;
-  /** Of the following step. */
+  /** The first of those of the following steps. */
   readonly nextPosition?: number;
   /** Layers, by key, of which later steps remove more rows. */
   readonly unsettled: ReadonlySet<string>;
@@ -139,12 +170,14 @@ export interface PlacedStep extends Step {
 
 export function placed(model: Model, steps: readonly Step[]): PlacedStep[] {
   let from = Number.POSITIVE_INFINITY;
+  let next: number | undefined;
   let unsettled: ReadonlySet<string> = new Set();
-  const backwards = steps.toReversed().map((step, i, reversed): PlacedStep => {
+  const backwards = steps.toReversed().map((step): PlacedStep => {
     const { position, maps, cuts, producers = [], turned = [] } = step;
     const changed = [...producers, ...turned, ...cuts.flatMap(({ structure }) => insideOf(structure))];
     from = Math.min(from, position, ...changed.map(({ node }) => model.position(model.node(node)!)));
-    const all = { ...step, from, nextPosition: reversed[i - 1]?.position, unsettled };
+    const all = { ...step, from, nextPosition: next, unsettled };
+    next = Math.min(position, next ?? position);
     if (cuts.length > 0) unsettled = new Set([...unsettled, ...maps.map(layerKey)]);
     return all;
   });
@@ -178,8 +211,13 @@ function turnedIn(a: Step, b: Step): Step['turned'] {
   return maps.length > 0 ? [...new Map(maps.map((map) => [map.node, map])).values()] : undefined;
 }
 
-function isCorrection({ cuts, gain }: Step): boolean {
-  return cuts.length === 0 && !gain;
+function isCorrection({ cuts, gain, made }: Step): boolean {
+  return cuts.length === 0 && !gain && !made;
+}
+
+/** Whether a step's channels are chosen and no more: another one ends it. */
+export function isPreliminary(step: Step, { method }: Pick<Recipe, 'method'>): boolean {
+  return refits(method) && isEnded(step);
 }
 
 function readSame(a: Step, b: Step): boolean {
