@@ -194,13 +194,13 @@ describe.concurrent('a model folder', () => {
   });
 
   test('is refused: a model_type that is not known', async () => {
-    const model = withJson('config.json', (it) => ({ ...it, model_type: 'mamba' }));
+    const model = withJson('config.json', (it) => ({ ...it, model_type: 'rwkv', architectures: [] }));
     await pruneRefused(
-      /model_type "mamba" is not supported \(docs\/language-models.md .*\); as an ONNX file/,
+      /model_type "rwkv" is not supported \(docs\/language-models.md .*\); as an ONNX file/,
       { model },
     );
-    await refused(['inspect', model], /model_type "mamba" is not supported/);
-    await refused(['prune', model, '--dry-run', '--keep', '0.5'], /model_type "mamba" is not supported/);
+    await refused(['inspect', model], /model_type "rwkv" is not supported/);
+    await refused(['prune', model, '--dry-run', '--keep', '0.5'], /model_type "rwkv" is not supported/);
   });
 
   test('is refused: weights that are no numbers', async () => {

@@ -92,7 +92,8 @@ describe('widthsOf', () => {
     expect(widths(100).at(-2)).toBe(96);
     expect(widths(64, {}, 'head')).toHaveLength(48);
     expect(widths(16, { round: 4 })).toEqual([4, 8, 12, 16]);
-    expect(widths(4, { round: 8 })).toEqual([4]);
+    const beside = widthsOf([structure('a', 4), structure('b', 64)], { round: 8 });
+    expect(beside.get('a')).toEqual([4]);
     expect(widths(30, { round: 8, max: { a: 0.9 } })).toEqual([8, 16, 24]);
     expect(widths(64, { round: 1, min: { a: 0.9 } })).toEqual([58, 59, 60, 61, 62, 63, 64]);
     for (const round of [0, -8, 1.5])
