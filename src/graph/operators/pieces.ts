@@ -70,13 +70,15 @@ export const slice: Rule = (state, node) => {
 /** What is taken in steps of one axis alone, as every other channel, or all of them in reverse. */
 function placesOf(
   place: number,
-  { extent, outer, isMerged }: Axis,
+  { label, extent, outer, isMerged }: Axis,
   rank: number,
   { starts, ends, axes, steps }: Bounds,
 ): number[] | undefined {
   const [step = 1] = steps;
+  // Lists of sizes, which nodes read as parameters, are turned round too.
+  const isMade = label.leaves().some(({ producers }) => producers.length > 0);
   const isOne = axes.length === 1 && wrapAxis(axes[0], rank) === place && outer === 1 && !isMerged;
-  if (!isOne || step === 1 || step === 0 || !starts || !ends) return undefined;
+  if (!isMade || !isOne || step === 1 || step === 0 || !starts || !ends) return undefined;
   const [lowest, highest] = step > 0 ? [0, extent] : [-1, extent - 1];
   const [from, to] = [starts[0], ends[0]].map((bound) =>
     Math.min(Math.max(bound < 0 ? bound + extent : bound, lowest), highest),
