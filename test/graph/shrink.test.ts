@@ -117,6 +117,16 @@ const biased = (b: OnnxBuilder, x: string, bias: string, softmaxAxis = -1) => {
   return b.matmul(b.node('Reshape', [y, b.integers([0, 0, -1])], {}, { channels: 8 }), 6);
 };
 
+/** Pads of an image as PyTorch exports them, which lists them from the last axis on. */
+function turnedRound(b: OnnxBuilder, pads: readonly number[]): string {
+  const rest = b.node('ConstantOfShape', [b.integers([8 - pads.length])], { value: { tensor: 0 } });
+  const all = b.node('Concat', [b.integers(pads), rest], { axis: 0 });
+  const bounds = [-1, Number.MIN_SAFE_INTEGER, 0, -1].map((value) => b.integers([value]));
+  const rows = b.node('Slice', [b.node('Reshape', [all, b.integers([-1, 2])]), ...bounds]);
+  const list = b.node('Reshape', [b.node('Transpose', [rows], { perm: [1, 0] }), b.integers([-1])]);
+  return b.node('Cast', [list], { to: 7 });
+}
+
 /** Graphs by what they exercise, with the number of structures that can be pruned. */
 const GRAPHS: Record<
   string,
@@ -1109,13 +1119,21 @@ const GRAPHS: Record<
   'channels that are padded, by numbers from the last axis on that are turned round': {
     prunable: 2,
     build: (b) => {
-      const rest = b.node('ConstantOfShape', [b.integers([2])], { value: { tensor: 0 } });
-      const all = b.node('Concat', [b.integers([0, 0, 1, 0, 2, 3]), rest], { axis: 0 });
-      const bounds = [-1, Number.MIN_SAFE_INTEGER, 0, -1].map((value) => b.integers([value]));
-      const rows = b.node('Slice', [b.node('Reshape', [all, b.integers([-1, 2])]), ...bounds]);
-      const pads = b.node('Reshape', [b.node('Transpose', [rows], { perm: [1, 0] }), b.integers([-1])]);
-      const inputs = [b.relu(b.conv(image(b), 6, 3)), b.node('Cast', [pads], { to: 7 })];
-      return head(b, b.conv(b.node('Pad', inputs, {}, { channels: 11 }), 5, 3));
+      const pads = turnedRound(b, [0, 0, 1, 0, 2, 3]);
+      return head(
+        b,
+        b.conv(b.node('Pad', [b.relu(b.conv(image(b), 6, 3)), pads], {}, { channels: 11 }), 5, 3),
+      );
+    },
+  },
+  'rows and columns that are padded, by as many numbers as are left out': {
+    prunable: 2,
+    build: (b) => {
+      const pads = turnedRound(b, [0, 1, 0, 1]);
+      return head(
+        b,
+        b.conv(b.node('Pad', [b.relu(b.conv(image(b), 6, 3)), pads], {}, { channels: 6 }), 5, 3),
+      );
     },
   },
   'squeezed and unsqueezed axes': {
