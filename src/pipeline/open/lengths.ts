@@ -8,6 +8,8 @@ import { sizedInput } from './size.ts';
 
 /** Extents of inputs that nothing is said of, and how many others are tried where the network does not take these. */
 const [FEW, MOST_TRIED] = [16, 16];
+/** Of a shape that is written down, and of an extent that is tried. */
+const [MOST_AXES, MOST_EXTENT] = [8, 4096];
 
 /**
  * Dims of a sample of inputs of which neither the data nor samples of other ranks say how large they are: any show what can be pruned.
@@ -43,5 +45,3 @@ function writtenSizes(model: Model): number[] {
   }
   return [...times].sort(([, a], [, b]) => b - a).map(([size]) => size);
 }
-/** Of a shape that is written down, and of an extent that is tried. */
-const [MOST_AXES, MOST_EXTENT] = [8, 4096];
