@@ -89,6 +89,24 @@ export abstract class Graph<Known extends Arithmetic = Arithmetic> {
     return this.#indexed().producers.get(value);
   }
 
+  /** Whether one of the nodes that are wanted is among those that values are made by. @param isEnd  of nodes before which none is looked for */
+  isMadeBy(
+    values: readonly string[],
+    isWanted: (node: NodeProto) => boolean,
+    isEnd: (node: NodeProto) => boolean = () => false,
+  ): boolean {
+    const seen = new Set<string>();
+    const pending = [...values];
+    for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+      const producer = seen.has(value) ? undefined : this.producer(value);
+      seen.add(value);
+      if (!producer) continue;
+      if (isWanted(producer)) return true;
+      if (!isEnd(producer)) pending.push(...producer.input);
+    }
+    return false;
+  }
+
   /** Where nodes read a value, in topological order. Being a graph output is no use. */
   uses(value: string): readonly Use[] {
     return this.#indexed().uses.get(value) ?? [];

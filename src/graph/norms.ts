@@ -13,10 +13,12 @@ import { elements } from './tensor.ts';
 export function normGains(model: Model, { norms, slices }: Structure, shapes: Shapes): Gain[] {
   const within = new Set(norms.map(({ node }) => node));
   const whole = new Set(norms.filter(({ outputs }) => outputs.length > 0).map(({ node }) => node));
+  const isLayer = (node: NodeProto) => model.operator(node)?.layer !== undefined;
+  const isBehind = ({ input }: NodeProto) => model.isMadeBy(input, ({ name }) => within.has(name), isLayer);
   return slices.flatMap((slice): Gain[] => {
     const node = model.node(slice.node)!;
     const isWhole = whole.has(node.name) && slice.input === 1;
-    if (!isWhole && !(node.opType === 'Mul' && isBehind(model, node, within))) return [];
+    if (!isWhole && !(node.opType === 'Mul' && isBehind(node))) return [];
     const next = model.uses(node.output[0]);
     const add = isWhole || next.length !== 1 ? undefined : next[0].node;
     const shift = slices.find((it) =>
@@ -31,20 +33,6 @@ export function normGains(model: Model, { norms, slices }: Structure, shapes: Sh
     if (!areOwn || (hasBias && !shift)) return [];
     return [{ node: node.name, output, axis, weight: slice.tensor, bias: shift?.tensor }];
   });
-}
-
-/** Whether what a node reads comes of one of these, no layer being in between. */
-function isBehind(model: Model, node: NodeProto, those: ReadonlySet<string>): boolean {
-  const seen = new Set<string>();
-  const pending = [...node.input];
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    const producer = seen.has(value) ? undefined : model.producer(value);
-    seen.add(value);
-    if (!producer) continue;
-    if (those.has(producer.name)) return true;
-    if (!model.operator(producer)?.layer) pending.push(...producer.input);
-  }
-  return false;
 }
 
 /** Whether it is a constant that has a number for each of so many channels and nothing else. */

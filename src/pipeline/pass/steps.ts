@@ -146,16 +146,8 @@ function changesBehind(model: Model, map: LinearMap, last: number, layers: reado
   if (place(map) === last) return false;
   const others = layers.filter((it) => place(it) >= last && layerKey(it) !== layerKey(map));
   const later = new Set(others.flatMap((it) => usesOf(it).map(place)));
-  const seen = new Set<string>();
-  const pending = usesOf(map).map(({ input }) => input);
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    const producer = seen.has(value) ? undefined : model.producer(value);
-    seen.add(value);
-    if (!producer) continue;
-    if (later.has(model.position(producer))) return true;
-    pending.push(...producer.input);
-  }
-  return false;
+  const inputs = usesOf(map).map(({ input }) => input);
+  return model.isMadeBy(inputs, (node) => later.has(model.position(node)));
 }
 
 /** A step among the others of a part. */
