@@ -1,7 +1,7 @@
 // Rows and how they are combined: what elimination and tableau have in common below the level of GEMM. f64 where no
 // type is named.
 // Lengths count elements, leading dimensions bytes.
-import { LANES, at, fma } from './simd';
+import { LANES, at, fma, fnma } from './simd';
 
 export const S: usize = 8;
 
@@ -39,11 +39,11 @@ function sumLanes<T>(v: v128): f64 {
 
 /** y ← y − a·x. */
 export function subtractScaled<T>(n: i32, a: T, x: usize, y: usize): void {
-  const av = v128.neg<T>(v128.splat<T>(a));
+  const av = v128.splat<T>(a);
   let i = 0;
   for (; i + 2 * LANES<T>() <= n; i += 2 * LANES<T>()) {
-    v128.store(y, fma<T>(av, v128.load(x), v128.load(y)));
-    v128.store(y, fma<T>(av, v128.load(x, 16), v128.load(y, 16)), 16);
+    v128.store(y, fnma<T>(av, v128.load(x), v128.load(y)));
+    v128.store(y, fnma<T>(av, v128.load(x, 16), v128.load(y, 16)), 16);
     x += 32;
     y += 32;
   }
@@ -54,16 +54,12 @@ export function subtractScaled<T>(n: i32, a: T, x: usize, y: usize): void {
   }
 }
 
-/** y ← y − a0·x0 − a1·x1 − a2·x2 − a3·x3: one pass over y for four rows. */
+/** `subtractRows` for four rows, in one pass over y. */
 function subtractScaled4<T>(n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
-  const a0 = load<T>(a);
-  const a1 = load<T>(a + lda);
-  const a2 = load<T>(a + 2 * lda);
-  const a3 = load<T>(a + 3 * lda);
-  const v0 = v128.neg<T>(v128.splat<T>(a0));
-  const v1 = v128.neg<T>(v128.splat<T>(a1));
-  const v2 = v128.neg<T>(v128.splat<T>(a2));
-  const v3 = v128.neg<T>(v128.splat<T>(a3));
+  const v0 = v128.load_splat<T>(a);
+  const v1 = v128.load_splat<T>(a + lda);
+  const v2 = v128.load_splat<T>(a + 2 * lda);
+  const v3 = v128.load_splat<T>(a + 3 * lda);
   let x1 = x + ldx;
   let x2 = x1 + ldx;
   let x3 = x2 + ldx;
@@ -71,14 +67,14 @@ function subtractScaled4<T>(n: i32, a: usize, lda: usize, x: usize, ldx: usize, 
   for (; i + 2 * LANES<T>() <= n; i += 2 * LANES<T>()) {
     let t = v128.load(y);
     let u = v128.load(y, 16);
-    t = fma<T>(v0, v128.load(x), t);
-    u = fma<T>(v0, v128.load(x, 16), u);
-    t = fma<T>(v1, v128.load(x1), t);
-    u = fma<T>(v1, v128.load(x1, 16), u);
-    t = fma<T>(v2, v128.load(x2), t);
-    u = fma<T>(v2, v128.load(x2, 16), u);
-    t = fma<T>(v3, v128.load(x3), t);
-    u = fma<T>(v3, v128.load(x3, 16), u);
+    t = fnma<T>(v0, v128.load(x), t);
+    u = fnma<T>(v0, v128.load(x, 16), u);
+    t = fnma<T>(v1, v128.load(x1), t);
+    u = fnma<T>(v1, v128.load(x1, 16), u);
+    t = fnma<T>(v2, v128.load(x2), t);
+    u = fnma<T>(v2, v128.load(x2, 16), u);
+    t = fnma<T>(v3, v128.load(x3), t);
+    u = fnma<T>(v3, v128.load(x3, 16), u);
     v128.store(y, t);
     v128.store(y, u, 16);
     x += 32;
@@ -87,15 +83,15 @@ function subtractScaled4<T>(n: i32, a: usize, lda: usize, x: usize, ldx: usize, 
     x3 += 32;
     y += 32;
   }
-  for (; i < n; i++) {
-    store<T>(
-      y, <T>(load<T>(y) - a0 * load<T>(x) - a1 * load<T>(x1) - a2 * load<T>(x2) - a3 * load<T>(x3)),
-    );
-    x += sizeof<T>();
-    x1 += sizeof<T>();
-    x2 += sizeof<T>();
-    x3 += sizeof<T>();
-    y += sizeof<T>();
+  subtractOneByOne<T>(4, n - i, a, lda, x, ldx, y);
+}
+
+/** `subtractRows` row by row. */
+function subtractOneByOne<T>(k: i32, n: i32, a: usize, lda: usize, x: usize, ldx: usize, y: usize): void {
+  for (let q = 0; q < k; q++) {
+    subtractScaled<T>(n, load<T>(a), x, y);
+    a += lda;
+    x += ldx;
   }
 }
 
@@ -107,11 +103,63 @@ export function subtractRows<T>(k: i32, n: i32, a: usize, lda: usize, x: usize, 
     a += 4 * lda;
     x += 4 * ldx;
   }
-  for (; q < k; q++) {
-    subtractScaled<T>(n, load<T>(a), x, y);
-    a += lda;
-    x += ldx;
+  subtractOneByOne<T>(k - q, n, a, lda, x, ldx, y);
+}
+
+/** `subtractRows` from two rows in one pass over x: y ← y − Σ_q a_q·x_q, z ← z − Σ_q b_q·x_q; b strided as a. */
+export function subtractRowsTwice<T>(
+  k: i32, n: i32, a: usize, b: usize, lda: usize, x: usize, ldx: usize, y: usize, z: usize,
+): void {
+  const whole = k & ~3;
+  for (let q = 0; q < whole; q += 4) {
+    subtractTwice4<T>(n, a, b, lda, x, ldx, y, z);
+    a += 4 * lda;
+    b += 4 * lda;
+    x += 4 * ldx;
   }
+  subtractRows<T>(k - whole, n, a, lda, x, ldx, y);
+  subtractRows<T>(k - whole, n, b, lda, x, ldx, z);
+}
+
+function subtractTwice4<T>(n: i32, a: usize, b: usize, lda: usize, x: usize, ldx: usize, y: usize, z: usize): void {
+  const a0 = v128.load_splat<T>(a);
+  const a1 = v128.load_splat<T>(a + lda);
+  const a2 = v128.load_splat<T>(a + 2 * lda);
+  const a3 = v128.load_splat<T>(a + 3 * lda);
+  const b0 = v128.load_splat<T>(b);
+  const b1 = v128.load_splat<T>(b + lda);
+  const b2 = v128.load_splat<T>(b + 2 * lda);
+  const b3 = v128.load_splat<T>(b + 3 * lda);
+  let x1 = x + ldx;
+  let x2 = x1 + ldx;
+  let x3 = x2 + ldx;
+  const whole = n & ~(2 * LANES<T>() - 1);
+  for (let i = 0; i < whole; i += LANES<T>()) {
+    let t = v128.load(y);
+    let u = v128.load(z);
+    let v = v128.load(x);
+    t = fnma<T>(a0, v, t);
+    u = fnma<T>(b0, v, u);
+    v = v128.load(x1);
+    t = fnma<T>(a1, v, t);
+    u = fnma<T>(b1, v, u);
+    v = v128.load(x2);
+    t = fnma<T>(a2, v, t);
+    u = fnma<T>(b2, v, u);
+    v = v128.load(x3);
+    t = fnma<T>(a3, v, t);
+    u = fnma<T>(b3, v, u);
+    v128.store(y, t);
+    v128.store(z, u);
+    x += 16;
+    x1 += 16;
+    x2 += 16;
+    x3 += 16;
+    y += 16;
+    z += 16;
+  }
+  subtractScaled4<T>(n - whole, a, lda, x, ldx, y);
+  subtractScaled4<T>(n - whole, b, lda, x, ldx, z);
 }
 
 /** x ← a·x. */

@@ -24,3 +24,16 @@ export function fma<T>(a: v128, b: v128, c: v128): v128 {
   if (ASC_FEATURE_RELAXED_SIMD) return v128.relaxed_madd<T>(a, b, c);
   else return v128.add<T>(c, v128.mul<T>(a, b));
 }
+
+/** c − a·b, rounded as `fma`. */
+@inline
+export function fnma<T>(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return v128.relaxed_nmadd<T>(a, b, c);
+  else return v128.sub<T>(c, v128.mul<T>(a, b));
+}
+
+/** Two elements of type T, as doubles. */
+@inline
+export function loadWide<T>(x: usize): v128 {
+  return sizeof<T>() == 8 ? v128.load(x) : f64x2.promote_low_f32x4(v128.load64_zero(x));
+}

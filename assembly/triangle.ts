@@ -1,6 +1,6 @@
 // Lower triangular blocks small enough for plain loops, and how larger ones are halved to get there.
 import { TILE, lastTile } from '../src/solve/constants';
-import { LANES, at, fma, whole } from './simd';
+import { LANES, at, fnma, whole } from './simd';
 
 /**
  * Order at and below which the recursions stop, a multiple of the chunks below. With 64, Cholesky in f32 falls from
@@ -110,11 +110,11 @@ function reduceChunk<T>(k: i32, a: usize, step: usize, B: usize, ldb: i32, c: us
   let c2 = v128.load(c, 32);
   let c3 = v128.load(c, 48);
   for (let p = 0; p < k; p++) {
-    const s = v128.neg<T>(v128.load_splat<T>(a));
-    c0 = fma<T>(s, v128.load(B), c0);
-    c1 = fma<T>(s, v128.load(B, 16), c1);
-    c2 = fma<T>(s, v128.load(B, 32), c2);
-    c3 = fma<T>(s, v128.load(B, 48), c3);
+    const s = v128.load_splat<T>(a);
+    c0 = fnma<T>(s, v128.load(B), c0);
+    c1 = fnma<T>(s, v128.load(B, 16), c1);
+    c2 = fnma<T>(s, v128.load(B, 32), c2);
+    c3 = fnma<T>(s, v128.load(B, 48), c3);
     a += step;
     B += <usize>ldb * sizeof<T>();
   }

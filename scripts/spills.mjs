@@ -5,8 +5,9 @@ import { spawnSync } from 'node:child_process';
 
 /** f32, f32 whose sums go to f64, f64; f32 and f64 with one operand in place. */
 const MICROKERNELS = 5;
-/** Rows of the smaller tile: a microkernel's loop, and no other, splats as many elements from memory. */
+/** Rows of the smaller tile: no other loop that is as short as a microkernel's splats as many elements from memory. */
 const SPLATS = 5;
+const SHORT = 80;
 
 if (process.arch !== 'x64') {
   console.log(`spills: V8's code for ${process.arch} is not read, nothing checked`);
@@ -17,6 +18,7 @@ let failed = false;
 for (const binary of ['build/osscar.wasm', 'build/osscar.relaxed.wasm']) {
   const kernels = functions(optimised(binary))
     .flatMap(innermostLoops)
+    .filter(({ length }) => length < SHORT)
     .filter((loop) => loop.filter((line) => /^v(broadcastss|movddup) xmm\d+,\[/.test(line)).length >= SPLATS);
   for (const kernel of kernels) {
     const type = kernel.some((line) => /^v(mul|fmadd\d+)ps\b/.test(line)) ? 'f32' : 'f64';

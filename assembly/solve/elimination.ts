@@ -20,8 +20,8 @@ import { CAPACITY, STAGED_ROWS, multipleOf, panelRows } from '../../src/solve/co
 import { HEAD_BYTES, eliminationBytes } from '../../src/solve/memory';
 import { diagonalBlock, halfWhiten, mirror, quadraticCost, smallPotrf, smallTrsm } from '../block';
 import { gemm } from '../gemm';
-import { S, dot, narrow, subtractRows, swapColumnGroups, swapRowGroups, widen } from '../rows';
-import { at } from '../simd';
+import { S, dot, narrow, subtractRows, subtractRowsTwice, swapColumnGroups, swapRowGroups, widen } from '../rows';
+import { at, loadWide } from '../simd';
 import { symmetrize, transpose } from '../transpose';
 import { enter, entry, put, value } from './array';
 import { OnProblem, Problem } from './problem';
@@ -261,13 +261,8 @@ function removeGroup<T>(s: Elimination, group: i32): i32 {
   if (info != 0) return info;
 
   const V = at<T>(s.V, p, panelRow(s, last), 0);
-  memory.copy(V, at<T>(s.C, p, stagedRow(s, last), 0), <usize>b * lt);
-  subtractOwed<T>(s, base, V, V, base, p, V);
-  const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
-  smallTrsm<T>(b, base, factor, V, lt);
-
   const R = at<T>(s.R, p, panelRow(s, last), 0);
-  formR<T>(s, last, V, R, L, factor);
+  formRows<T>(s, last, L, V, R);
   if (b == 1) updateScalars<T>(last, V, R, s.D, s.E, s.own, s.otherwise);
   else updateBlocks<T>(s, last, V, R);
   s.live--;
@@ -416,37 +411,44 @@ function swapParts<T>(s: Elimination, a: i32, z: i32, panel: usize, staged: usiz
   swapRowGroups<f64>(b, b, a, z, blocks, b);
 }
 
-/**
- * Subtracts AᵀB from b rows of n of a removal: what those before it in the panel, whose rows of A and B lie behind its own, owe them.
- * @param ld  of B, in elements, and of the rows
- */
-function subtractOwed<T>(s: Elimination, base: i32, A: usize, B: usize, n: i32, ld: i32, rows: usize): void {
+/** Subtracts VᵀB from b rows of n of a removal: what those before it in the panel, whose rows lie behind its own, owe them. @param ld  in elements */
+function subtractOwed<T>(s: Elimination, base: i32, V: usize, B: usize, n: i32, ld: i32): void {
   const b = s.b;
   const line = <usize>ld * sizeof<T>();
   const before = at<T>(B, ld, b, 0);
   for (let r = 0; r < b; r++) {
-    subtractRows<T>(used(s), n, at<T>(A, s.p, b, base + r), <usize>s.p * sizeof<T>(), before, line, rows + <usize>r * line);
+    subtractRows<T>(used(s), n, at<T>(V, s.p, b, base + r), <usize>s.p * sizeof<T>(), before, line, B + <usize>r * line);
   }
 }
 
-/** The rows of R, and of U, that belong to the V of a removal. */
-function formR<T>(s: Elimination, last: i32, V: usize, R: usize, L: usize, factor: usize): void {
+/** The rows of V, R and U that belong to a removal. @param L  the factor of its diagonal block */
+function formRows<T>(s: Elimination, last: i32, L: usize, V: usize, R: usize): void {
   const p = s.p;
   const m = s.m;
   const b = s.b;
   const lt = <usize>p * sizeof<T>();
+  const lw = <usize>m * sizeof<T>();
   const bb = <usize>(b * b) * S;
   const base = last * b;
-  memory.copy(R, at<T>(s.K, p, stagedRow(s, last), 0), <usize>b * lt);
-  subtractOwed<T>(s, base, V, R, base, p, R);
-  subtractOwed<T>(s, base, R, V, base, p, R);
-  smallTrsm<T>(b, base, factor, R, lt);
-  const lw = <usize>m * sizeof<T>();
+  const factor = narrowed<T>(b * b, L, s.work + 4 * bb);
+
   const U = at<T>(s.U, m, panelRow(s, last), 0);
   if (isTiled(s.problem)) tiles(Event.Remove, base, b, U, 0);
   else memory.copy(U, at<T>(s.W, m, base, 0), <usize>b * lw);
-  subtractOwed<T>(s, base, V, U, m, m, U);
+  subtractOwed<T>(s, base, V, U, m, m);
   smallTrsm<T>(b, m, factor, U, lw);
+
+  memory.copy(V, at<T>(s.C, p, stagedRow(s, last), 0), <usize>b * lt);
+  memory.copy(R, at<T>(s.K, p, stagedRow(s, last), 0), <usize>b * lt);
+  subtractOwed<T>(s, base, V, R, base, p);
+  const before = at<T>(V, p, b, 0);
+  for (let r = 0; r < b; r++) {
+    const v = at<T>(before, p, 0, base + r);
+    const w = at<T>(R, p, b, base + r);
+    subtractRowsTwice<T>(used(s), base, v, w, lt, before, lt, at<T>(V, p, r, 0), at<T>(R, p, r, 0));
+  }
+  smallTrsm<T>(b, base, factor, V, lt);
+  smallTrsm<T>(b, base, factor, R, lt);
 
   // ½ L⁻¹K_BB L⁻ᵀ, from the block that is kept current.
   const M = s.work;
@@ -476,21 +478,28 @@ function updateBlocks<T>(s: Elimination, n: i32, V: usize, R: usize): void {
   }
 }
 
-/** For b = 1: D ← D − v², E ← E − 2vr, cost = ½E/D. */
+/** For b = 1: D ← D − v², E ← E − 2vr, cost = ½E/D. By pairs: of an odd n one more of D and E is written, that of what is removed. */
 function updateScalars<T>(n: i32, v: usize, r: usize, D: usize, E: usize, cost: usize, otherwise: f64): void {
-  for (let i = 0; i < n; i++) {
-    const vi = <f64>load<T>(v);
-    const d = load<f64>(D) - vi * vi;
-    const e = load<f64>(E) - 2 * vi * <f64>load<T>(r);
-    store<f64>(D, d);
-    store<f64>(E, e);
-    store<f64>(cost, d > 0 ? max<f64>(0, 0.5 * e / d) : otherwise);
-    v += sizeof<T>();
-    r += sizeof<T>();
-    D += S;
-    E += S;
-    cost += S;
+  const zero = f64x2.splat(0);
+  const half = f64x2.splat(0.5);
+  const end = cost + <usize>n * S;
+  const removed = load<f64>(end);
+  while (cost < end) {
+    const vi = loadWide<T>(v);
+    const d = f64x2.sub(v128.load(D), f64x2.mul(vi, vi));
+    const cross = f64x2.mul(vi, loadWide<T>(r));
+    const e = f64x2.sub(v128.load(E), f64x2.add(cross, cross));
+    const own = f64x2.max(zero, f64x2.div(f64x2.mul(half, e), d));
+    v128.store(D, d);
+    v128.store(E, e);
+    v128.store(cost, v128.bitselect(own, f64x2.splat(otherwise), f64x2.gt(d, zero)));
+    v += 2 * sizeof<T>();
+    r += 2 * sizeof<T>();
+    D += 16;
+    E += 16;
+    cost += 16;
   }
+  store<f64>(end, removed);
 }
 
 /** From the group's current diagonal blocks. */

@@ -83,8 +83,8 @@ export function swapsAtMost(groups: f64, b: f64): f64 {
   return b === 1 ? 32 : Math.max(4, Math.min(32, Math.floor(groups / 16)));
 }
 
-/** Removals that are deferred: enough for products at GEMM speed, few enough for their rows to stay in L2 (measured). */
-const PANEL_ROWS: f64 = 80;
+/** Removals that are deferred: few enough for what each owes those before it, enough for products at GEMM speed. With 80 an elimination takes 1 to 2 % longer. */
+const PANEL_ROWS: f64 = 48;
 /**
  * Rows staged at a time: more are better products and fewer passes over tiles, fewer are better foresight. 16 to 40 take the same time to 2 %
  * where foresight is easy; where it is not, 16, 24, 36 and 40 stage 1.6, 2.1, 2.5 and 2.8 rows for one that goes (measured, 3072 inputs).
