@@ -1,7 +1,7 @@
 // The parts of shared operations (share.ts), each made by the kernel that would make the whole.
 import { multiply } from './gemm';
 import { trmm } from './potri';
-import { Kernel, Operation, blocks } from './share';
+import { Kernel, Operation, blocks, stripAt } from './share';
 import { at } from './simd';
 import { Tableau, rowBytes, scan } from './solve/tableau';
 import { trsm } from './trsm';
@@ -25,8 +25,9 @@ function partOf<T>(op: Operation, index: i32, work: usize): void {
     return block<T>(op, row, below, work);
   }
   const right = op.first;
-  const first = index * op.edge;
-  const width = min(op.edge, (right ? op.m : op.n) - first);
+  const length = right ? op.m : op.n;
+  const first = stripAt(length, op.edge, index);
+  const width = stripAt(length, op.edge, index + 1) - first;
   if (op.kernel == Kernel.Scan) {
     const s = changetype<Tableau>(op.A);
     return scan(s, first, first + width, work, work + rowBytes(s), work + 2 * rowBytes(s));

@@ -11,10 +11,10 @@ declare function helpers(): i32;
 @external('env', 'share')
 declare function share(operation: Operation, parts: i32, work: usize): void;
 
-/** Flops in f64, or twice as many in f32, below which waking others takes as long as the work: about 0.2 ms. */
-const SMALL: f64 = 4e6;
-/** Parts for each member: enough to even out, few enough to pack operands seldom. */
-const PARTS: i32 = 4;
+/** Flops in f64, or twice as many in f32, below which what helps one size delays another: about 0.07 ms. From 0.2 ms on takes 1 % longer. */
+const SMALL: f64 = 1.5e6;
+/** Blocks for each member: enough to even out, few enough to pack operands seldom. 4 take 1 % longer (two threads, 3072 inputs). */
+const PARTS: i32 = 8;
 /** Both edges of a block: a multiple of every microkernel's tile, large enough to be worth packing. */
 const EDGE: i32 = 120;
 
@@ -42,7 +42,7 @@ export class Operation {
   lda: i32;
   ldb: i32;
   ldc: i32;
-  /** Rows and columns of a block, or the width of a strip. */
+  /** Rows and columns of a block, or the width of a narrow strip. */
   edge: i32;
   alpha: f64;
   beta: f64;
@@ -81,8 +81,16 @@ export function shareStrips<T>(
 ): void {
   const op = operation<T>(kernel, right, trans, m, n, 0, alpha, L, ldl, B, ldb, <T>0, 0, 0, work);
   const length = right ? m : n;
-  op.edge = max(EDGE / 5, 4 * blocks(length, 8 * members));
-  publish(op, blocks(length, op.edge));
+  op.edge = max(EDGE / 15, 4 * blocks(length, 16 * members));
+  let strips = 0;
+  while (stripAt(length, op.edge, strips) < length) strips++;
+  publish(op, strips);
+}
+
+/** Where a strip of so many rows or columns begins: a quarter of all is in narrow ones, which are made last and even out what the wide ones leave. */
+export function stripAt(length: i32, edge: i32, index: i32): i32 {
+  const narrow = blocks(length, edge) / 4;
+  return min(length, (index < narrow ? index : narrow + 3 * (index - narrow)) * edge);
 }
 
 /** The scan of all swaps on a tableau, by removed groups. */
