@@ -31,7 +31,8 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
   const { config } = variant;
   const sizes = variant.sizes ?? uniformSizes(config);
   const weights = tinyWeights(config, sizes);
-  const model = describeModel(config, variant.sizes && { blocks: variant.sizes });
+  const record = variant.sizes && { blocks: variant.sizes };
+  const model = describeModel(config, record, undefined, sourceOf(weights));
 
   test('tells every tensor that it uses, and its block', () => {
     const tensors = model.tensors(sourceOf(weights));
@@ -257,6 +258,14 @@ describe('configOf', () => {
   ])('says which transformers read it: %s', (model_type, more, readers) => {
     const model = describeModel({ ...LLAMA, model_type, ...more });
     expect(model.configOf(uniform(model, 4, 2, 5)).statement).toContain(readers);
+  });
+
+  test('says that stacked experts want transformers 5', () => {
+    const { config } = VARIANTS['qwen3_moe, stacked'];
+    const source = sourceOf(tinyWeights(config, uniformSizes(config)));
+    const [stacked, apart] = [source, undefined].map((it) => describeModel(config, undefined, undefined, it));
+    expect(stacked.configOf(stacked.sizes).statement).toContain('stock transformers (5 or later)');
+    expect(apart.configOf(apart.sizes).statement).toContain('stock transformers (4.51 or later)');
   });
 
   test('needs osscar.json for fewer heads where transformers counts factors by their number', () => {

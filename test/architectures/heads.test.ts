@@ -40,7 +40,7 @@ test('experts are added to the residual stream one after the other: each can mak
 test.each(dense)('%s: heads and neurons of a block are prunable, and nothing else', async (_, { config }) => {
   const weights = tinyWeights(config, uniformSizes(config));
   const source = sourceOf(weights);
-  const model = describeModel(config);
+  const model = describeModel(config, undefined, undefined, source);
   const [, size] = model.sizes;
   const { heads, kvHeads } = size;
   const { block, shapes } = await blockOf(model, source);
@@ -75,7 +75,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const pruned: Weights = new Map(weights);
   for (const { name, shape, data } of model.tensorsOf(1, small, sizes[1])) pruned.set(name, { shape, data });
   const { config: prunedConfig, record } = model.configOf(sizes);
-  const reopened = describeModel(prunedConfig, record);
+  const reopened = describeModel(prunedConfig, record, undefined, sourceOf(pruned));
   reopened.check(sourceOf(pruned));
   const expected = referenceLogits(config, sizes, pruned, TOKENS).flat();
   const { logits } = await runOnce(await reopened.whole(sourceOf(pruned)), { input_ids: ids([TOKENS]) });

@@ -20,7 +20,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
   const sizes = variant.sizes ?? uniformSizes(config);
   const weights = tinyWeights(config, sizes);
   const source = sourceOf(weights);
-  const model = describeModel(config, variant.sizes && { blocks: variant.sizes });
+  const model = describeModel(config, variant.sizes && { blocks: variant.sizes }, undefined, source);
   const expected = referenceLogits(config, sizes, weights, tokens).flat();
 
   test('has the tensors and sizes that its config describes', () => {

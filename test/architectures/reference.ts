@@ -397,7 +397,7 @@ function oneOf(
   return { shape: own, data: data.subarray(at * size, (at + 1) * size) };
 }
 
-/** What one token gets of an expert of Granite, or of GPT-OSS. */
+/** What one token gets of an expert of Granite or of GPT-OSS, or as transformers 5 stacks them. */
 function stackedExpert(
   token: number[],
   config: Config,
@@ -406,15 +406,18 @@ function stackedExpert(
   e: number,
 ): number[] {
   if (config.model_type !== 'gpt_oss') {
+    const isGranite = String(config.model_type).startsWith('granite');
+    const [wide, down] = isGranite ? ['input_linear', 'output_linear'] : ['gate_up_proj', 'down_proj'];
+    const all = (name: string) => (isGranite ? `${name}.weight` : `experts.${name}`);
     const one = (name: string) => {
       const own = `${module}.experts.${e}.${name}`; // of experts of different sizes
       return new Map([
-        ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${name}.weight`, e)],
+        ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${all(name)}`, e)],
       ]);
     };
-    const [both] = linear([token], one('input_linear'), 'm');
+    const [both] = linear([token], one(wide), 'm');
     const [gate, up] = slices([both], [both.length / 2, both.length / 2]);
-    return linear(product(activate(gate, config.hidden_act as string), up), one('output_linear'), 'm')[0];
+    return linear(product(activate(gate, config.hidden_act as string), up), one(down), 'm')[0];
   }
   const one = (name: string, kind: string) =>
     weights.get(`${module}.experts.${e}.${name}.${kind || 'weight'}`) ??
@@ -474,7 +477,9 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
   const type = String(config.model_type);
   const isMixtral = type === 'mixtral';
   const isGranite = type.startsWith('granite');
-  const module = `${layer}.${isMixtral || isGranite ? 'block_sparse_moe' : 'mlp'}`;
+  const isStacked = [...weights.keys()].some((name) => /\.experts\.(\d+\.)?gate_up_proj/.test(name));
+  const isOwn = isGranite || (isMixtral && !isStacked);
+  const module = `${layer}.${isOwn ? 'block_sparse_moe' : 'mlp'}`;
   const parts = isMixtral ? ['w1', 'w3', 'w2'] : ['gate_proj', 'up_proj', 'down_proj'];
   const mlp = (token: number[], name: string) => {
     const [gate, up] = parts.slice(0, 2).map((part) => linear([token], weights, `${name}.${part}`));
@@ -488,7 +493,8 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' ? 'router' : 'gate'}`;
     const corrections =
       weights.get(`${module}.gate.e_score_correction_bias`) ??
-      weights.get(`${module}.moe_statics.e_score_correction_bias`);
+      weights.get(`${module}.moe_statics.e_score_correction_bias`) ??
+      weights.get(`${module}.gate.moe_statics.e_score_correction_bias`);
     let y = token.map(() => 0);
     const give = (given: number[], share: number) => {
       y = sum(
@@ -497,9 +503,10 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
       );
     };
     for (const [e, share] of routed(linear([token], weights, router)[0], config, corrections?.data)) {
-      const isStacked = isGranite || type === 'gpt_oss';
       give(
-        isStacked ? stackedExpert(token, config, weights, module, e) : mlp(token, `${module}.experts.${e}`),
+        isGranite || isStacked
+          ? stackedExpert(token, config, weights, module, e)
+          : mlp(token, `${module}.experts.${e}`),
         share,
       );
     }

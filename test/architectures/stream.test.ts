@@ -132,7 +132,8 @@ describe.each(Object.entries(VARIANTS))('%s, read again', (_, variant) => {
   const { config } = variant;
   const sizes = variant.sizes ?? uniformSizes(config);
   const weights = tinyWeights(config, sizes);
-  const language = describeModel(config, variant.sizes && { blocks: variant.sizes });
+  const record = variant.sizes && { blocks: variant.sizes };
+  const language = describeModel(config, record, undefined, sourceOf(weights));
 
   test.each([
     { file: 'model.onnx', tolerance: 1e-4 },

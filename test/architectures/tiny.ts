@@ -210,6 +210,8 @@ const EXAONE: Config = {
 const HUNYUAN: Config = { ...LLAMA, model_type: 'hunyuan_v1_dense', head_dim: 6 };
 const GLM: Config = { ...LLAMA, model_type: 'glm', head_dim: 8 };
 const NEMOTRON: Config = { ...WITHOUT_ACTIVATION, model_type: 'nemotron', norm_eps: 1e-5 };
+/** What the tensors of tiny models go by. */
+const STACKED = { transformers_version: '5.0.0' };
 const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
 export const MIXTRAL: Config = {
   ...LLAMA,
@@ -561,6 +563,30 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       },
     },
   },
+  ...stacked({
+    mixtral: MIXTRAL,
+    olmoe: OLMOE,
+    qwen2_moe: { ...QWEN2_MOE, mlp_only_layers: [0] },
+    qwen3_moe: QWEN3_MOE,
+    deepseek_v2: { ...DEEPSEEK, model_type: 'deepseek_v2', norm_topk_prob: false, topk_method: 'greedy' },
+    deepseek_v3: DEEPSEEK,
+    glm4_moe: GLM4_MOE,
+    ernie4_5_moe: ERNIE_MOE,
+  }),
+  'mixtral, stacked, pruned: experts alike stay in one tensor': {
+    config: { ...MIXTRAL, ...STACKED },
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 3, 3, 3] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 2, 6, 6] },
+    ],
+  },
+  'qwen2_moe, stacked, pruned': {
+    config: { ...QWEN2_MOE, ...STACKED },
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 10, experts: [5, 5, 5, 5] },
+    ],
+  },
   'deepseek_v3, pruned': {
     config: DEEPSEEK,
     sizes: [
@@ -877,6 +903,20 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'gpt-neox, narrow values': { config: NEOX, sizes: narrow([4, 4, 20, 8, 3], [3, 3, 16, 8, 6]) },
 };
 
+/** As transformers 5 has experts, which it writes so where it is told to leave out the original format. */
+function stacked(configs: Record<string, Config>): Record<string, { config: Config }> {
+  return Object.fromEntries(
+    Object.entries(configs).map(([name, config]) => [
+      `${name}, stacked`,
+      { config: { ...config, ...STACKED } },
+    ]),
+  );
+}
+
+/** Whether the experts of a tiny model have two tensors for all. */
+export const areStacked = ({ transformers_version: version }: Config) =>
+  version === STACKED.transformers_version;
+
 function blocks(...sizes: [heads: number, kvHeads: number, ffn: number][]): BlockSizes[] {
   return sizes.map(([heads, kvHeads, ffn]) => ({ heads, kvHeads, ffn }));
 }
@@ -1047,15 +1087,31 @@ function gatedMlps(
           both((kind) => `${module}.experts.${e}.${map}.${kind}`, [], rows, columns);
     return;
   }
+  const isStacked = areStacked(config);
   const isMixtral = config.model_type === 'mixtral';
-  const module = `${layer}.${isMixtral ? 'block_sparse_moe' : 'mlp'}`;
+  const module = `${layer}.${isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
   linear(`${module}.gate`, experts.length, HIDDEN, false);
-  for (const [e, neurons] of experts.entries())
-    mlp(`${module}.experts.${e}`, neurons, isMixtral ? ['w1', 'w3', 'w2'] : undefined);
+  const stack = (name: string, rows: number, columns: number) =>
+    tensor(`${module}.experts.${name}`, [experts.length, rows, columns], columns ** -0.5);
+  if (isStacked && areAlike) {
+    stack('gate_up_proj', 2 * neurons, HIDDEN);
+    stack('down_proj', HIDDEN, neurons);
+  } else if (isStacked)
+    for (const [e, own] of experts.entries()) {
+      linear(`${module}.experts.${e}.gate_up_proj`, 2 * own, HIDDEN, false);
+      linear(`${module}.experts.${e}.down_proj`, HIDDEN, own, false);
+    }
+  else
+    for (const [e, neurons] of experts.entries())
+      mlp(`${module}.experts.${e}`, neurons, isMixtral ? ['w1', 'w3', 'w2'] : undefined);
   if (type === 'deepseek_v3' || type === 'glm4_moe')
     tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
   if (type === 'ernie4_5_moe')
-    tensor(`${module}.moe_statics.e_score_correction_bias`, [1, experts.length], 0.1);
+    tensor(
+      `${module}.${isStacked ? 'gate.' : ''}moe_statics.e_score_correction_bias`,
+      [1, experts.length],
+      0.1,
+    );
   if (type === 'qwen2_moe') {
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);

@@ -184,27 +184,33 @@ test.each([
   expect(error).toBeLessThan(0.9 * (await pruned('magnitude')).error);
 });
 
-test('experts of one tensor that lose different numbers of neurons have tensors of their own', async () => {
-  const { config } = VARIANTS.granitemoe;
-  const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
-  const output = memoryOutput('pruned');
-  const keep = { all: 0.5, layers: { '1.experts.2': 1 } };
-  const how = { engine, session, keep, search: 'greedy', onnx: 'beside' } as const;
-  const { report } = await prune(opened, { ...how, calibration: windows(40, 1), output });
-  expect(report.maxDifference).toBeLessThan(1e-4);
-  const again = await openLanguageModel(blobFolder(output.files()));
-  expect(again.language.sizes.map(({ experts }) => experts)).toEqual([
-    [3, 3, 3, 3],
-    [3, 3, 6, 3],
-  ]);
-  const ofInput = [...again.checkpoint.tensors].filter(([name]) => name.endsWith('input_linear.weight'));
-  expect(ofInput.map(([name, { shape }]) => [name, shape])).toEqual([
-    ['model.layers.0.block_sparse_moe.input_linear.weight', [4, 6, 32]],
-    ...[3, 3, 6, 3].map((neurons, e) => [
-      `model.layers.1.block_sparse_moe.experts.${e}.input_linear.weight`,
-      [2 * neurons, 32],
-    ]),
-  ]);
-  const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
-  expect(maxDifference(found.logits.data, await loops(again))).toBeLessThan(1e-4);
-});
+test.each([
+  ['granitemoe', 'block_sparse_moe', 'input_linear'],
+  ['mixtral, stacked', 'mlp', 'gate_up_proj'],
+])(
+  '%s: experts of one tensor that lose different numbers of neurons have tensors of their own',
+  async (name, module, map) => {
+    const { config } = VARIANTS[name];
+    const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+    const output = memoryOutput('pruned');
+    const keep = { all: 0.5, layers: { '1.experts.2': 1 } };
+    const how = { engine, session, keep, search: 'greedy', onnx: 'beside' } as const;
+    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), output });
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    const again = await openLanguageModel(blobFolder(output.files()));
+    expect(again.language.sizes.map(({ experts }) => experts)).toEqual([
+      [3, 3, 3, 3],
+      [3, 3, 6, 3],
+    ]);
+    const ofInput = [...again.checkpoint.tensors].filter(([tensor]) => tensor.includes(map));
+    expect(ofInput.map(([tensor, { shape }]) => [tensor, shape])).toEqual([
+      [`model.layers.0.${module}.${name === 'granitemoe' ? `${map}.weight` : `experts.${map}`}`, [4, 6, 32]],
+      ...[3, 3, 6, 3].map((neurons, e) => [
+        `model.layers.1.${module}.experts.${e}.${map}.weight`,
+        [2 * neurons, 32],
+      ]),
+    ]);
+    const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
+    expect(maxDifference(found.logits.data, await loops(again))).toBeLessThan(1e-4);
+  },
+);

@@ -1,8 +1,17 @@
 // `describe`, for tests that know all kinds already.
 
-import type { Config, LanguageModel, SizesRecord } from '../../src/checkpoint/architectures/index.ts';
+import type {
+  Config,
+  LanguageModel,
+  SizesRecord,
+  TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
 import * as kinds from '../../src/checkpoint/architectures/kinds.ts';
 import { modelOf } from '../../src/checkpoint/architectures/model.ts';
 
-export const describe = (config: Config, record?: SizesRecord, image?: number): LanguageModel =>
-  modelOf(kinds, config, record, image);
+export const describe = (
+  config: Config,
+  record?: SizesRecord,
+  image?: number,
+  source?: Pick<TensorSource, 'tensors'>,
+): LanguageModel => modelOf(kinds, config, record, image, source);

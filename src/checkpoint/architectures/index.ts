@@ -1,7 +1,7 @@
 // Language models and encoders by their config.json. To add an architecture, see docs/language-models.md.
 
 import { type LanguageModel, modelOf, type SizesRecord } from './model.ts';
-import type { Config } from './types.ts';
+import type { Config, TensorNames } from './types.ts';
 
 export { featuresOf, type HeadDims, headGroups, headsOf, isNarrow, mapNeurons } from './facts.ts';
 export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
@@ -12,13 +12,19 @@ export type { BlockSizes, Config, TensorSource } from './types.ts';
  *
  * @param record  the osscar.json beside it, where blocks differ in size
  * @param image  side of images, where positions follow these
+ * @param source  where there are weights: experts may be stored in several ways
  * @throws {InputError} if a field is missing, of the wrong kind or contradicts another
  * @throws {UnsupportedModelError} naming the model type or the part of it that is not supported
  *
  * @example
  * const { architecture, blocks, hidden } = await describe(JSON.parse(await readFile('opt-125m/config.json', 'utf8')));
  */
-export async function describe(config: Config, record?: SizesRecord, image?: number): Promise<LanguageModel> {
+export async function describe(
+  config: Config,
+  record?: SizesRecord,
+  image?: number,
+  source?: TensorNames,
+): Promise<LanguageModel> {
   // Who has ONNX files alone does not wait for all kinds of folders.
-  return modelOf(await import('./kinds.ts'), config, record, image);
+  return modelOf(await import('./kinds.ts'), config, record, image, source);
 }

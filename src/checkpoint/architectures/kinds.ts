@@ -91,13 +91,17 @@ export const MISSING: ReadonlyMap<string, string> = new Map([
   ['qwen3_next', 'linear attention'],
 ]);
 
-/** What a config.json says, if its model type is one of these. */
-export function descriptionOf(config: Config, modelType: string): Description | undefined {
+/** What a config.json says, if its model type is one of these. @param names  of the tensors */
+export function descriptionOf(
+  config: Config,
+  modelType: string,
+  names?: Iterable<string>,
+): Description | undefined {
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) return undefined;
   if (config.quantization_config != null)
     throw unsupported(modelType, 'quantised checkpoints are not supported');
-  const own = architecture.describe(config, modelType);
+  const own = architecture.describe(config, modelType, names);
   return flag(config, 'is_causal', true) ? own : seeingAll(own);
 }
 

@@ -479,7 +479,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
 
 export const llama: Architecture = {
   modelTypes: Object.keys(KINDS),
-  describe(given, modelType) {
+  describe(given, modelType, names) {
     const kind = KINDS[modelType];
     const config = kind.config?.(given) ?? given;
     if (!kind.hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
@@ -508,7 +508,7 @@ export const llama: Architecture = {
     const does = kind.does?.(config) ?? { activation };
     const experts =
       kind.hasExperts &&
-      mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config));
+      mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config), names);
     const short =
       kind.short && ((i: number, named: (name: string) => string) => kind.short!(config, i, named));
     const parts = {
@@ -538,6 +538,7 @@ export const llama: Architecture = {
       ...model,
       keyDim: latent ? latent.keyDim : undefined,
       sizesOf: experts ? experts.sizesOf : short && ((i) => sizesWith(model.sizes, model.block(i))),
+      since: experts ? experts.since : undefined,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
       head: { ...model.head, scale: factors?.logits, isNormalised: kind.isNormalised?.(config) },

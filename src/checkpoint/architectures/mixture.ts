@@ -43,9 +43,20 @@ interface Kind {
   };
   /** Which blocks have an MLP for all tokens instead. */
   readonly denseBlocks?: (config: Config, blocks: number) => (i: number) => boolean;
+  /** What is called otherwise where experts are {@link STACKED}. */
+  readonly later?: Partial<Pick<Kind, 'module' | 'router' | 'routing'>>;
 }
 
 type Label = 'gate' | 'up' | 'down';
+
+/** What transformers 5 makes of experts that have tensors of their own, and writes with `save_original_format=False`. */
+const STACKED = {
+  maps: { gate: 'gate_up_proj', up: 'gate_up_proj', down: 'down_proj' },
+  stacked: { wide: 'experts.gate_up_proj', down: 'experts.down_proj' },
+} as const;
+/** Experts of different sizes are not stacked, but have the same names. */
+const IS_STACKED = /\.experts\.(\d+\.)?gate_up_proj(\.weight)?$/;
+const SINCE_STACKED = '5';
 
 const MLP = {
   module: 'mlp',
@@ -70,7 +81,7 @@ const GRANITE = {
   module: 'block_sparse_moe',
   maps: { gate: 'input_linear', up: 'input_linear', down: 'output_linear' },
   router: 'router.layer',
-  stacked: { wide: 'input_linear', down: 'output_linear' },
+  stacked: { wide: 'input_linear.weight', down: 'output_linear.weight' },
   experts: 8,
   chosen: 2,
   field: 'intermediate_size',
@@ -83,6 +94,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     experts: 8,
     chosen: 2,
     field: 'intermediate_size',
+    later: { module: 'mlp' },
   },
   olmoe: { ...MLP, experts: 64, chosen: 8, field: 'intermediate_size' },
   qwen2_moe: {
@@ -135,9 +147,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
     counted: ['moe_num_experts', 'moe_k'],
     field: 'moe_intermediate_size',
     shared: { name: 'mlp.shared_experts', times: ['moe_num_shared_experts', 2] },
-    routing: (_, experts, at) => ({
-      correction: { name: at('moe_statics.e_score_correction_bias'), dims: [1, experts] },
-    }),
+    routing: (_, experts, at) => ernieRouting(experts, at('moe_statics')),
+    later: { routing: (_, experts, at) => ernieRouting(experts, at('gate.moe_statics')) },
     denseBlocks: (config, blocks) => {
       const start = integer(config, 'moe_layer_start_index', 1, 0);
       const end = integer(config, 'moe_layer_end_index', -1, -1);
@@ -152,9 +163,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
   },
   gpt_oss: {
     module: 'mlp',
-    maps: { gate: 'gate_up_proj', up: 'gate_up_proj', down: 'down_proj' },
+    maps: STACKED.maps,
     router: 'router',
-    stacked: { wide: 'experts.gate_up_proj', down: 'experts.down_proj', isTurned: true },
+    stacked: { ...STACKED.stacked, isTurned: true },
     experts: 128,
     chosen: 4,
     field: 'intermediate_size',
@@ -171,19 +182,22 @@ export interface Mixtures {
   readonly sizesOf: (i: number) => BlockSizes;
   /** Fields of config.json that say neurons. */
   readonly fields: Pick<Description['fields'], 'experts' | 'shared' | 'sharedTimes'>;
+  readonly since?: string;
 }
 
 /**
  * @param sizes  of a block with an MLP for all tokens
  * @param does  what MLPs do with the neurons of their maps
+ * @param names  of the tensors, which say how experts are stored
  */
 export function mixturesOf(
   config: Config,
   { modelType, blocks, sizes }: Pick<Description, 'modelType' | 'blocks' | 'sizes'>,
   does: Pick<Mlp, 'activation' | 'raised'>,
   hasBias = false,
+  names: Iterable<string> = [],
 ): Mixtures {
-  const kind = KINDS[modelType];
+  const kind = kindOf(modelType, names);
   const { module, maps, router = 'gate', stacked, field, shared, normalises } = kind;
   const usual = config.num_experts == null ? 'num_local_experts' : 'num_experts';
   const [countKey, chosenKey] = kind.counted ?? [usual, 'num_experts_per_tok'];
@@ -230,7 +244,20 @@ export function mixturesOf(
     },
     sizesOf: (i) => (isDense(i) ? sizes : { ...sizes, ffn: beside ?? 0, experts }),
     fields: { experts: field, shared: shared && (shared.field ?? field), sharedTimes: times },
+    since: stacked === STACKED.stacked ? SINCE_STACKED : undefined,
   };
+}
+
+/** As the tensors of these names have it. */
+function kindOf(modelType: string, names: Iterable<string>): Kind {
+  const kind = KINDS[modelType];
+  if (kind.stacked) return kind;
+  for (const name of names) {
+    if (!IS_STACKED.test(name)) continue;
+    const { maps, shared } = kind;
+    return { ...kind, ...STACKED, ...kind.later, shared: shared && { maps, ...shared } };
+  }
+  return kind;
 }
 
 /** Of what all tokens pass: `gate` and `up` are parts of one tensor where they have one name. */
@@ -253,9 +280,13 @@ function stackedMap(
     bias: isTurned,
     transposed: !isTurned,
     part: label === 'down' ? undefined : { label, byHeads: isTurned },
-    stack: { weight: isTurned ? name : `${name}.weight`, bias: `${name}_bias`, index, count },
+    stack: { weight: name, bias: isTurned ? `${name}_bias` : undefined, index, count },
   };
 }
+
+const ernieRouting = (experts: number, module: string): Partial<Routing> => ({
+  correction: { name: `${module}.e_score_correction_bias`, dims: [1, experts] },
+});
 
 /** As DeepSeek V2's experts are chosen. */
 function greedyRouting(config: Config, experts: number): Partial<Routing> {

@@ -397,8 +397,8 @@ export class LanguageModel {
 
   /** Which transformers reads a config.json that says so many heads. */
   #readers(heads: number): string {
-    const { hidden, modelType } = this.#description;
-    const since = firstRelease(this.#config, modelType);
+    const { hidden, modelType, since: later } = this.#description;
+    const since = later ?? firstRelease(this.#config, modelType);
     if (since === undefined)
       return 'transformers reads the folder with the code that this model came with, its .py files, which are not copied.';
     return this.#isRefused(heads)
@@ -478,8 +478,9 @@ export function modelOf(
   config: Config,
   record?: SizesRecord,
   image?: number,
+  source?: TensorNames,
 ): LanguageModel {
-  const dense = descriptionIn(known, config);
+  const dense = descriptionIn(known, config, source);
   const description = image === undefined ? dense : forImages(dense, image);
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
@@ -494,7 +495,11 @@ export function modelOf(
   return new LanguageModel(config, description, sizes, record !== undefined);
 }
 
-function descriptionIn({ MODEL_TYPES, MISSING, descriptionOf }: typeof Kinds, config: Config): Description {
+function descriptionIn(
+  { MODEL_TYPES, MISSING, descriptionOf }: typeof Kinds,
+  config: Config,
+  source?: TensorNames,
+): Description {
   expectObject('describe', 'config', config);
   const { model_type: modelType } = config;
   // What timm writes for the hub.
@@ -509,7 +514,7 @@ function descriptionIn({ MODEL_TYPES, MISSING, descriptionOf }: typeof Kinds, co
     );
   if (typeof modelType !== 'string')
     throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
-  const description = descriptionOf(config, modelType);
+  const description = descriptionOf(config, modelType, source?.tensors.keys());
   if (description) return description;
   const missing = MISSING.get(modelType.replace(/_text$/, ''));
   const why = missing ? `there are no ${missing}` : meantBy(config, modelType, MODEL_TYPES);

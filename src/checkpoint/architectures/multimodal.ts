@@ -84,7 +84,7 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
 
 export const multimodal: Architecture = {
   modelTypes: Object.keys(KINDS),
-  describe(config, modelType) {
+  describe(config, modelType, names) {
     const isFlat = config[SECTION] == null; // as the first files of Qwen2-VL and 2.5-VL
     const content = isFlat ? config : section(config, SECTION);
     const given = isFlat ? KINDS[modelType] : text(content, 'model_type', KINDS[modelType]);
@@ -100,7 +100,7 @@ export const multimodal: Architecture = {
       DEFAULTS[modelType] ?? DEFAULTS[type] ?? {},
       isFlat ? undefined : SECTION,
     );
-    const description = known.describe(sizes, type);
+    const description = known.describe(sizes, type, names);
     // transformers makes heads of Qwen2-VL and 2.5-VL as wide as the stream.
     const { heads, ...fields } = description.fields;
     return {

@@ -14,7 +14,7 @@ const EPSILON = 1e-5; // the config of the first has no field
 
 export const olmo: Architecture = {
   modelTypes: ['olmo', 'olmo2', 'olmo3', 'olmoe', 'exaone4'],
-  describe(config, modelType) {
+  describe(config, modelType, names) {
     const [isFirst, hasExperts, isExaone] = ['olmo', 'olmoe', 'exaone4'].map((type) => type === modelType);
     const isSecond = !isFirst && !hasExperts;
     const { base, activation, tied } = common(config, modelType, {
@@ -31,7 +31,7 @@ export const olmo: Architecture = {
     const norm = (name: string) => (isFirst ? layerNorm(name, EPSILON, false) : rmsNorm(name, epsilon));
     const kvHeads = integer(config, 'num_key_value_heads', sizes.heads);
     const experts = hasExperts
-      ? mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, { activation })
+      ? mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, { activation }, false, names)
       : undefined;
     const hasBias = !isExaone && flag(config, 'attention_bias', false);
     const parts = {
@@ -49,6 +49,7 @@ export const olmo: Architecture = {
     return {
       ...gatedModel(base, kvHeads, tied, parts),
       sizesOf: experts?.sizesOf,
+      since: experts?.since,
       fields: { ...base.fields, ...experts?.fields, heads: hasExperts ? undefined : HEAD_FIELDS },
     };
   },

@@ -483,6 +483,8 @@ export interface Description {
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding | WaveEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
+  /** The first transformers that reads it, where that is a later one than for its model type. */
+  readonly since?: string;
   /** What transformers.js does, where the ONNX file here is not for it. */
   readonly transformersJs?: string;
   /** What the ONNX file of this part of a model is called where there are others. Default: `model`. */
@@ -522,5 +524,6 @@ export interface Description {
 /** A model type and how to read its config.json. */
 export interface Architecture {
   readonly modelTypes: readonly string[];
-  describe(config: Config, modelType: string): Description;
+  /** @param names  of the tensors, where these say what config.json does not: how they are stored */
+  describe(config: Config, modelType: string, names?: Iterable<string>): Description;
 }

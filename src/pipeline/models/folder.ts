@@ -108,7 +108,7 @@ export async function openLanguageModel(
   expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS), image: COUNT });
   const { heads, image } = options;
   const checkpoint = await openCheckpoint(folder);
-  const language = await describe(checkpoint.config, await sizesIn(folder), image);
+  const language = await describe(checkpoint.config, await sizesIn(folder), image, checkpoint);
   language.check(checkpoint);
   return { folder, checkpoint, language, heads, image };
 }
