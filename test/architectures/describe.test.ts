@@ -57,6 +57,8 @@ const SMOLLM3 = { ...LLAMA, model_type: 'smollm3', no_rope_layer_interval: 2 };
 const EXAONE4 = { ...LLAMA, model_type: 'exaone4', sliding_window_pattern: 2 };
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 8 };
 
+const LONG_PHIMOE = VARIANTS['phimoe, longrope, no biases'].config;
+
 describe('describe', () => {
   test('gives the sizes of the model', () => {
     const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, sizes } = describeModel(LLAMA);
@@ -189,6 +191,16 @@ describe('describe', () => {
       'experts beside mamba',
       { ...VARIANTS['granitemoehybrid without positions'].config, num_local_experts: 4 },
       '"granitemoehybrid": num_local_experts',
+    ],
+    [
+      'three experts, one after the other',
+      { ...VARIANTS.phimoe.config, num_experts_per_tok: 3 },
+      '"phimoe": num_experts_per_tok other than 2',
+    ],
+    [
+      'another factor of positions in long texts',
+      { ...LONG_PHIMOE, rope_scaling: { ...(LONG_PHIMOE.rope_scaling as object), long_mscale: 1.3 } },
+      '"phimoe": short_mscale 1.2 beside long_mscale 1.3',
     ],
     [
       'shares that transformers leaves as they are',
@@ -500,6 +512,15 @@ test.each<[string, number, Config]>([
     'gpt-oss-20b',
     20_914_757_184,
     published('gpt_oss', 2880, 2880, 24, 64, 201088, { num_local_experts: 32 }),
+  ],
+  [
+    'Phi-3.5-MoE',
+    41_873_153_344,
+    published('phimoe', 4096, 6400, 32, 32, 32064, {
+      num_key_value_heads: 8,
+      attention_bias: true,
+      lm_head_bias: true,
+    }),
   ],
   [
     'ERNIE-4.5-21B-A3B',

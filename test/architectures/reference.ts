@@ -1,5 +1,5 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
-// (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
+// (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
@@ -194,6 +194,7 @@ function llama(
   weights: Weights,
   tokens: readonly number[],
 ): Rows {
+  const normed = given.model_type === 'phimoe' ? layerNorm : rmsNorm;
   const isMinistral = given.model_type === 'ministral3';
   const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : usualFields(given);
   const dh = (config.head_dim ??
@@ -207,7 +208,11 @@ function llama(
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
   const rope = ropeReference(
-    isOss ? { rope_parameters: OSS_ROPE, ...config } : config,
+    type === 'phimoe' && config.rope_scaling
+      ? { ...config, rope_scaling: { ...config.rope_scaling, attention_factor: 1.2 } }
+      : isOss
+        ? { rope_parameters: OSS_ROPE, ...config }
+        : config,
     turned,
     portion,
     tokens.length,
@@ -226,7 +231,7 @@ function llama(
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn, experts } = size;
     const layer = `${names.layers}.${i}`;
-    const h = rmsNorm(x, weights, `${layer}.${names.norms[0]}`, eps);
+    const h = normed(x, weights, `${layer}.${names.norms[0]}`, eps);
     const maps = isLatent ? [] : names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
     let [q, k, v] =
       type === 'internlm2'
@@ -234,10 +239,10 @@ function llama(
         : isFused
           ? slices(maps[0], widthsOf(size, dh))
           : maps;
-    const normed = (y: Rows, name: string) =>
+    const normedHeads = (y: Rows, name: string) =>
       perHead(y, dh, (head) => rmsNorm([head], weights, `${layer}.${name}`, eps)[0]);
     const normHeads = () => {
-      [q, k] = [q, k].map((y, at) => normed(y, names.headNorms[at]));
+      [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
     if (type === 'apertus' || type === 'qwen3' || type === 'qwen3_moe' || config.use_qk_norm === true)
       normHeads();
@@ -271,7 +276,7 @@ function llama(
     let attended = linear(mixed, weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, added));
-    const g = rmsNorm(x, weights, `${layer}.${names.norms[1]}`, eps);
+    const g = normed(x, weights, `${layer}.${names.norms[1]}`, eps);
     if (experts) {
       x = add(x, times(mixture(g, config, weights, layer, size), added));
       continue;
@@ -300,7 +305,7 @@ function llama(
     if (type === 'glm4') thought = rmsNorm(thought, weights, `${layer}.post_mlp_layernorm`, eps);
     x = add(x, times(thought, added));
   }
-  x = rmsNorm(x, weights, names.last, eps);
+  x = normed(x, weights, names.last, eps);
   if (config.is_causal === false) return x;
   const isTied = config.tie_word_embeddings ?? type.startsWith('ernie4_5');
   const output = isTied ? names.tokens : names.output;
@@ -445,6 +450,7 @@ function routed(
   corrections: ArrayLike<number> | undefined,
 ): Map<number, number> {
   const type = String(config.model_type);
+  if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
   const hasSigmoids = type === 'deepseek_v3' || type === 'glm4_moe';
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
@@ -472,10 +478,26 @@ function routed(
   return new Map(chosen.map((e) => [e, (scale * shares[e]) / whole]));
 }
 
+/** What Phi-3.5-MoE does in the place of a softmax of the best two. */
+function sparsemixer(scores: number[], jitter: number): Map<number, number> {
+  const shares = new Map<number, number>();
+  for (let turn = 0; turn < 2; turn++) {
+    const open = scores.map((score, e) => (shares.has(e) ? Number.NEGATIVE_INFINITY : score));
+    const best = Math.max(...open);
+    let total = 0;
+    for (const [e, score] of open.entries()) {
+      const factor = Math.max(Math.abs(scores[e]), best);
+      if ((best - scores[e]) / factor <= 2 * jitter) total += Math.exp(score - best);
+    }
+    shares.set(open.indexOf(best), 1 / total);
+  }
+  return shares;
+}
+
 /** Experts, token by token. */
 function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn }: BlockSizes): Rows {
   const type = String(config.model_type);
-  const isMixtral = type === 'mixtral';
+  const isMixtral = type === 'mixtral' || type === 'phimoe';
   const isGranite = type.startsWith('granite');
   const isStacked = [...weights.keys()].some((name) => /\.experts\.(\d+\.)?gate_up_proj/.test(name));
   const isOwn = isGranite || (isMixtral && !isStacked);
@@ -490,7 +512,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     )[0];
   };
   return x.map((token) => {
-    const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' ? 'router' : 'gate'}`;
+    const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
     const corrections =
       weights.get(`${module}.gate.e_score_correction_bias`) ??
       weights.get(`${module}.moe_statics.e_score_correction_bias`) ??
@@ -619,7 +641,7 @@ function phi(
 function window(config: Config, i: number): number | undefined {
   if (config.model_type === 'gpt_oss') return i % 2 === 0 ? (config.sliding_window as number) : undefined;
   const slides =
-    ['mistral', 'mixtral', 'phi3'].includes(config.model_type as string) ||
+    ['mistral', 'mixtral', 'phi3', 'phimoe'].includes(config.model_type as string) ||
     (config.use_sliding_window &&
       (config.layer_types
         ? (config.layer_types as string[])[i] === 'sliding_attention'

@@ -275,6 +275,13 @@ const ERNIE_MOE: Config = {
   moe_num_shared_experts: 2,
   moe_intermediate_size: 6,
 };
+const PHIMOE: Config = {
+  ...MIXTRAL,
+  model_type: 'phimoe',
+  attention_bias: true,
+  lm_head_bias: true,
+  router_jitter_noise: 0.2, // so that some experts are near to the best, and others are not
+};
 const GRANITE_FACTORS = {
   embedding_multiplier: 3,
   attention_multiplier: 0.2,
@@ -494,6 +501,29 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 2, 6, 6] },
     ],
   },
+  phimoe: { config: PHIMOE },
+  'phimoe, pruned': {
+    config: PHIMOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 5, 5, 5] },
+    ],
+  },
+  'phimoe, longrope, no biases': {
+    config: {
+      ...PHIMOE,
+      attention_bias: false,
+      lm_head_bias: false,
+      rope_scaling: {
+        type: 'longrope',
+        short_factor: [1, 1.1, 1.3, 2],
+        long_factor: [1, 2, 3, 4],
+        short_mscale: 1.2,
+        long_mscale: 1.2,
+        original_max_position_embeddings: 8,
+      },
+    },
+  },
   olmoe: { config: OLMOE },
   'olmoe, bounds of queries, keys and values, shares that sum to 1': {
     config: { ...OLMOE, clip_qkv: 0.5, norm_topk_prob: true, tie_word_embeddings: true },
@@ -565,6 +595,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   ...stacked({
     mixtral: MIXTRAL,
+    phimoe: PHIMOE,
     olmoe: OLMOE,
     qwen2_moe: { ...QWEN2_MOE, mlp_only_layers: [0] },
     qwen3_moe: QWEN3_MOE,
@@ -1088,9 +1119,10 @@ function gatedMlps(
     return;
   }
   const isStacked = areStacked(config);
-  const isMixtral = config.model_type === 'mixtral';
+  const isMixtral = type === 'mixtral' || type === 'phimoe';
   const module = `${layer}.${isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
-  linear(`${module}.gate`, experts.length, HIDDEN, false);
+  const router = isStacked && type === 'phimoe' ? 'router' : 'gate';
+  linear(`${module}.${router}`, experts.length, HIDDEN, false);
   const stack = (name: string, rows: number, columns: number) =>
     tensor(`${module}.experts.${name}`, [experts.length, rows, columns], columns ** -0.5);
   if (isStacked && areAlike) {
@@ -1320,6 +1352,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const isBiased =
       ['glm', 'glm4', 'seed_oss', 'gpt_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
+    const hasLayerNorms = type === 'phimoe';
     const isLatent = String(type).startsWith('deepseek');
     tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
@@ -1333,7 +1366,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         config.add_qkv_bias === true ||
         type === 'qwen2' ||
         (type === 'qwen2_moe' && config.qkv_bias !== false);
-      norm(`${layer}.${names.norms[0]}`, HIDDEN, false);
+      norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
@@ -1367,15 +1400,15 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       }
       if (/^(qwen3|gemma3_text|hunyuan|apertus)/.test(String(type)) || config.use_qk_norm === true)
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
-      norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
+      norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
       if (type === 'gemma2' || type === 'gemma3_text') {
         norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
         norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
       }
     }
-    norm(names.last, HIDDEN, false);
+    norm(names.last, HIDDEN, hasLayerNorms);
     const isTied = config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
-    if (!isTied) linear(names.output, VOCABULARY, HIDDEN, false);
+    if (!isTied) linear(names.output, VOCABULARY, HIDDEN, config.lm_head_bias === true);
   }
   return weights;
 }

@@ -150,6 +150,7 @@ test.each([
   ['bloom', 2],
   ['mpt', 2],
   ['mixtral', 1],
+  ['phimoe', 1],
   ['olmoe', 1],
   ['qwen2_moe', 1],
   ['qwen3_moe, experts in every second block', 1],

@@ -3,12 +3,9 @@
 
 import { checkValues } from '../../limits.ts';
 import { dynamicExponent, frequenciesAt, once } from './facts.ts';
-import type { Context } from './layers.ts';
+import { type Context, HIDDEN } from './layers.ts';
 import type { Rope, Stretch } from './types.ts';
 import type { WeightGraph } from './weights.ts';
-
-// As torch masks; minus infinity would make rows of padding NaN.
-const HIDDEN = -3.4028234663852886e38;
 
 /**
  * Every token sees every other, or those in a window on both sides of it.

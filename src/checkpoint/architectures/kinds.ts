@@ -87,7 +87,6 @@ export const MISSING: ReadonlyMap<string, string> = new Map([
   ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
-  ['phimoe', 'experts that are chosen one after the other, beside a threshold (sparsemixer)'],
   ['qwen3_next', 'linear attention'],
 ]);
 

@@ -90,6 +90,9 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   return g.node('LayerNormalization', [x, ...parameters], attributes, module);
 }
 
+/** As torch masks; minus infinity would make rows of padding NaN. */
+export const HIDDEN = -3.4028234663852886e38;
+
 /** Behind all tokens, or all features. */
 export const END = 2 ** 31 - 1;
 
@@ -151,14 +154,21 @@ function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number,
 }
 
 /** Of each expert the share of every token, [batch, tokens, 1]: 0 of those that do not pass it. */
-function sharesOf(
+function sharesOf(g: WeightGraph, routing: Routing, x: string, hidden: number, experts: number): string[] {
+  const given = linear(g, routing.router, x, hidden, experts);
+  const { inTurn } = routing;
+  const [places, shares] = inTurn === undefined ? atOnce(g, routing, given) : oneByOne(g, inTurn, given);
+  const none = g.node('Mul', [given, g.scalar(0)]);
+  const placed = g.node('ScatterElements', [none, places, shares], { axis: -1 });
+  return experts === 1 ? [placed] : g.split('Split', [placed], { axis: -1 }, experts);
+}
+
+/** The experts that a token passes, and their shares: [batch, tokens, chosen] both. */
+function atOnce(
   g: WeightGraph,
-  { router, chosen, areSigmoids, correction, groups, isNormalised, scale }: Routing,
-  x: string,
-  hidden: number,
-  experts: number,
-): string[] {
-  const given = linear(g, router, x, hidden, experts);
+  { chosen, areSigmoids, correction, groups, isNormalised, scale }: Routing,
+  given: string,
+): [places: string, shares: string] {
   const all = areSigmoids ? g.node('Sigmoid', [given]) : g.node('Softmax', [given], { axis: -1 });
   const corrected = correction
     ? g.node('Add', [all, g.weight(g.prefix + correction.name, correction.dims)])
@@ -167,10 +177,23 @@ function sharesOf(
   const [largest, places] = g.split('TopK', [open, g.integers([chosen])], { axis: -1 }, 2);
   const own = correction ? g.node('GatherElements', [all, places], { axis: -1 }) : largest;
   const total = () => g.node('ReduceSum', [own, g.integers([-1])], { keepdims: 1 });
-  const shares = scaled(g, isNormalised ? g.node('Div', [own, total()]) : own, scale);
-  const none = g.node('Mul', [all, g.scalar(0)]);
-  const placed = g.node('ScatterElements', [none, places, shares], { axis: -1 });
-  return experts === 1 ? [placed] : g.split('Split', [placed], { axis: -1 }, experts);
+  return [places, scaled(g, isNormalised ? g.node('Div', [own, total()]) : own, scale)];
+}
+
+/** The same of those that are chosen in turn. @param bound  as `inTurn` of {@link Routing} */
+function oneByOne(g: WeightGraph, bound: number, given: string): [places: string, shares: string] {
+  const [largest, places] = g.split('TopK', [given, g.integers([2])], { axis: -1 }, 2);
+  const halves = (of: string) => g.split('Split', [of], { axis: -1 }, 2);
+  const [bests, at] = [halves(largest), halves(places)];
+  const share = (turn: number, open: string) => {
+    const scale = g.node('Max', [g.node('Abs', [given]), bests[turn]]);
+    const behind = g.node('Div', [g.node('Sub', [bests[turn], given]), scale]);
+    const near = g.node('Where', [g.node('Greater', [behind, g.scalar(bound)]), g.scalar(HIDDEN), open]);
+    return g.node('GatherElements', [g.node('Softmax', [near], { axis: -1 }), at[turn]], { axis: -1 });
+  };
+  const taken = g.node('Add', [g.node('Mul', [bests[0], g.scalar(0)]), g.scalar(HIDDEN)]);
+  const others = g.node('ScatterElements', [given, at[0], taken], { axis: -1 });
+  return [places, g.node('Concat', [share(0, given), share(1, others)], { axis: -1 })];
 }
 
 /** Shares of the experts of the best groups, and 0 of others. */

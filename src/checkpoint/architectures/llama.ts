@@ -1,5 +1,5 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3
-// and 4, LFM2, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
+// 3.5-MoE and 4, LFM2, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { xielu } from './activation.ts';
@@ -10,6 +10,7 @@ import {
   flag,
   givenHeadDim,
   integer,
+  layerNorm,
   linear,
   positive,
   rmsNorm,
@@ -45,6 +46,10 @@ interface Kind
   readonly qkvBias: (config: Config) => boolean;
   readonly outBias: (config: Config) => boolean;
   readonly mlpBias: (config: Config) => boolean;
+  /** Norms are of that kind, with biases. */
+  readonly hasLayerNorms?: true;
+  /** Whether scores have biases. */
+  readonly outputBias?: (config: Config) => boolean;
   /** Normalises queries and keys over each head's features. */
   readonly headNorm?: boolean | ((config: Config) => boolean);
   /** Embeddings, scores, what is added and logits have factors of their own. */
@@ -391,6 +396,20 @@ const KINDS: Readonly<Record<string, Kind>> = {
     window: givenWindow,
     epsilon: 1e-5,
   },
+  phimoe: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    hasLayerNorms: true,
+    outputBias: (config) => flag(config, 'lm_head_bias', false),
+    hasExperts: true,
+    rope: phiRope,
+    window: givenWindow,
+    dividesHidden: true,
+    kvHeads: 8,
+    epsilon: 1e-5,
+    base: 1e6,
+  },
   glm: { ...GLM, dividesHidden: true },
   chatglm: {
     config: chatConfig,
@@ -512,7 +531,7 @@ export const llama: Architecture = {
     const short =
       kind.short && ((i: number, named: (name: string) => string) => kind.short!(config, i, named));
     const parts = {
-      norm: (name: string) => rmsNorm(name, epsilon),
+      norm: (name: string) => (kind.hasLayerNorms ? layerNorm(name, epsilon) : rmsNorm(name, epsilon)),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       names: kind.names,
       fused: kind.fused,
@@ -541,7 +560,12 @@ export const llama: Architecture = {
       since: experts ? experts.since : undefined,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
-      head: { ...model.head, scale: factors?.logits, isNormalised: kind.isNormalised?.(config) },
+      head: {
+        ...model.head,
+        bias: kind.outputBias?.(config) ? 'lm_head.bias' : undefined,
+        scale: factors?.logits,
+        isNormalised: kind.isNormalised?.(config),
+      },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: {
         ...base.fields,
@@ -580,6 +604,15 @@ function ministralStretch(config: Config): Stretch | undefined {
     beta: positive(all, 'llama_4_scaling_beta'),
     positions: integer(all, 'original_max_position_embeddings'),
   };
+}
+
+/** Cosines and sines have a factor of their own, which is one for all lengths of a text. */
+function phiRope(config: Config): Config {
+  const all = ropeSettings(config);
+  if ((all.rope_type ?? all.type ?? 'default') === 'default') return config;
+  const [short, long] = ['short_mscale', 'long_mscale'].map((key) => positive(all, key));
+  if (short !== long) throw unsupported('phimoe', `short_mscale ${short} beside long_mscale ${long}`);
+  return { ...config, rope_parameters: { ...all, attention_factor: short } };
 }
 
 /** Frequencies of a base that is larger by `alpha`, whatever the length of a text. */

@@ -1,5 +1,5 @@
 // Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
-// GLM-4.5 (2508.06471), ERNIE 4.5, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
+// GLM-4.5 (2508.06471), ERNIE 4.5, Phi-3.5-MoE, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
 import { flag, integer, linear, positive, text, unsupported } from './config.ts';
@@ -95,6 +95,19 @@ const KINDS: Readonly<Record<string, Kind>> = {
     chosen: 2,
     field: 'intermediate_size',
     later: { module: 'mlp' },
+  },
+  phimoe: {
+    module: 'block_sparse_moe',
+    maps: { gate: 'w1', up: 'w3', down: 'w2' },
+    experts: 16,
+    chosen: 2,
+    field: 'intermediate_size',
+    routing: (config) => {
+      if (integer(config, 'num_experts_per_tok', 2) !== 2)
+        throw unsupported('phimoe', 'num_experts_per_tok other than 2');
+      return { inTurn: 2 * positive(config, 'router_jitter_noise', 0.01) };
+    },
+    later: { module: 'mlp', router: 'router' },
   },
   olmoe: { ...MLP, experts: 64, chosen: 8, field: 'intermediate_size' },
   qwen2_moe: {

@@ -73,6 +73,7 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'nemotron',
   'olmoe',
   'openai-gpt',
+  'phimoe',
   'seed_oss',
   'xglm',
 ];

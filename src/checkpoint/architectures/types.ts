@@ -313,6 +313,11 @@ export interface Routing {
   readonly chosen: number;
   /** Shares are sigmoids of what the router gives. Default: a softmax. */
   readonly areSigmoids?: boolean;
+  /**
+   * Two are chosen one after the other: the best, and the best of the others. Each has its share of a softmax over itself and those behind it that are worse by
+   * no more than this part of the larger of both (sparsemixer, arXiv 2409.12136).
+   */
+  readonly inTurn?: number;
   /** A tensor that is added to shares for choosing alone, and its extents. */
   readonly correction?: { readonly name: string; readonly dims: readonly number[] };
   /** Experts come of those of so many groups, the ones whose best expert, or best two, have the largest shares. */
