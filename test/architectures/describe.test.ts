@@ -23,7 +23,6 @@ import {
   PHI,
   PHI3,
   QWEN2_MOE,
-  STABLELM,
   tinyWeights,
   VARIANTS,
 } from './tiny.ts';
@@ -213,7 +212,6 @@ describe('describe', () => {
       '"deepseek_v3": num_key_value_heads other than the 4 heads',
     ],
     ['the first ChatGLM', { ...LLAMA, model_type: 'chatglm' }, '"chatglm": the first ChatGLM-6B'],
-    ['norms of each head', { ...STABLELM, qk_layernorm: true }, '"stablelm": qk_layernorm'],
     ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],
     ['rotation of what is no head', { ...GPTJ, rotary_dim: null }, '"gptj": rotary_dim null'],
     ['more rotation than a head has', { ...GPTJ, rotary_dim: 10 }, 'rotary positions over 10 of 8 features'],

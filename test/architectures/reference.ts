@@ -845,6 +845,16 @@ function stable(
     const layer = `model.layers.${i}`;
     const h = ln(x, `${layer}.input_layernorm`);
     let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (config.qk_layernorm === true) {
+      const norms = (y: Rows, name: string) =>
+        y.map((features) =>
+          Array.from({ length: features.length / dh }, (_, at) => {
+            const head = features.slice(at * dh, (at + 1) * dh);
+            return ln([head], `${layer}.self_attn.${name}.norms.${at}`)[0];
+          }).flat(),
+        );
+      [q, k] = [norms(q, 'q_layernorm'), norms(k, 'k_layernorm')];
+    }
     q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
     k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
     const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, window });

@@ -831,6 +831,13 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       partial_rotary_factor: undefined,
     },
   },
+  'stablelm, norms of each head': {
+    config: { ...STABLELM, qk_layernorm: true, use_parallel_residual: true },
+  },
+  'stablelm, norms of each head, pruned': {
+    config: { ...STABLELM, qk_layernorm: true },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
+  },
   'stablelm, pruned': { config: STABLELM, sizes: blocks([2, 1, 9], [4, 2, 13]) },
   'starcoder2, window': { config: { ...STARCODER2, sliding_window: 5 } },
   'starcoder2 without biases, tied': {
@@ -1496,6 +1503,9 @@ function relatives(
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
       if (/^olmo(2|3|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
       if (type === 'exaone4' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, dh);
+      if (config.qk_layernorm && part !== 'v')
+        for (let head = 0; head < count; head++)
+          norm(`${layer}.self_attn.${part}_layernorm.norms.${head}`, dh, false);
       if (config.use_qk_norm && part !== 'v')
         tensor(`${layer}.self_attn.${part}_norm.weight`, [count, dh], 0.3, 1);
     }

@@ -150,7 +150,6 @@ test.each([
   ['bloom', 2],
   ['mpt', 2],
   ['mixtral', 1],
-  ['phimoe', 1],
   ['olmoe', 1],
   ['qwen2_moe', 1],
   ['qwen3_moe, experts in every second block', 1],
@@ -184,6 +183,25 @@ test.each([
   expect(maxDifference(found.logits.data, logits)).toBeLessThan(1e-4);
   expect(error).toBeLessThan(0.9 * (await pruned('magnitude')).error);
 });
+
+test.each(['phimoe, stacked', 'stablelm, norms of each head'])(
+  '%s: half of the heads and neurons go, and the folder opens again',
+  async (name) => {
+    const { config } = VARIANTS[name];
+    const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
+    const output = memoryOutput('pruned');
+    const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
+    const { report } = await prune(opened, { ...how, calibration: windows(12, 1), output });
+    expect(report.maxDifference).toBeLessThan(1e-4);
+    const again = await openLanguageModel(blobFolder(output.files()));
+    expect(again.language.sizes.map(({ heads, kvHeads }) => [heads, kvHeads])).toEqual([
+      [2, 1],
+      [2, 1],
+    ]);
+    const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });
+    expect(maxDifference(found.logits.data, await loops(again))).toBeLessThan(1e-4);
+  },
+);
 
 test.each([
   ['granitemoe', 'block_sparse_moe', 'input_linear'],

@@ -26,8 +26,11 @@ export interface GatedBlocks {
   readonly fused?: { readonly qkv?: 'byHeads' | 'whole'; readonly mlp?: true };
   /** The MLP has no gate. */
   readonly isPlain?: boolean;
-  /** Normalises queries and keys over each head's features, by the same weights or by the head's own, or over those of all heads together. */
-  readonly headNorms?: 'each' | 'own' | 'together';
+  /**
+   * Normalises queries and keys over each head's features, by the same weights or by the head's own, which are rows of a tensor or `apart` in tensors, or
+   * over those of all heads together.
+   */
+  readonly headNorms?: 'each' | 'own' | 'apart' | 'together';
   /** Whether these are behind the rotation. */
   readonly areNormsBehind?: boolean;
   /** Bounds of queries, keys and values. */
@@ -109,7 +112,11 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
   const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
   const headNorm = (name: string) =>
-    headNorms && { ...parts.norm(named(name)), isByHead: headNorms === 'own' };
+    headNorms && {
+      ...parts.norm(named(name)),
+      isByHead: headNorms === 'own' || headNorms === 'apart',
+      modules: headNorms === 'apart' ? 'norms' : undefined,
+    };
   const wide = (label: 'gate' | 'up') => linear(named(names[label]), biases.mlp, fused?.mlp && { label });
   const mlp = (): Mlp => ({
     up: wide('up'),

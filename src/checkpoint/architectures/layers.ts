@@ -67,11 +67,15 @@ const moduleOf = (g: WeightGraph, { name, isFullName }: Pick<Linear, 'name' | 'i
 
 /** Over the last axis, which has `width` features. @param heads  on the axis before it, where weights are theirs */
 export function norm(g: WeightGraph, parts: Norm, x: string, width: number, heads = 1): string {
-  const { kind, epsilon, affine, centre, withoutBias, isByHead, isShared } = parts;
+  const { kind, epsilon, affine, centre, withoutBias, isByHead, modules, isShared } = parts;
   const module = moduleOf(g, parts);
   if (isByHead) {
     const normal = norm(g, { ...parts, affine: false, isByHead: false }, x, width);
-    return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width])]);
+    const rows =
+      modules === undefined
+        ? undefined
+        : Array.from({ length: heads }, (_, head) => `${module}.${modules}.${head}.weight`);
+    return g.node('Mul', [normal, g.weight(`${module}.weight`, [heads, width], { rows })]);
   }
   const vector = (field: string) => {
     const tensor = `${module}.${field}`;

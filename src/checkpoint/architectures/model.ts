@@ -31,7 +31,14 @@ import type {
   TensorSource,
 } from './types.ts';
 import { samplesOfWave } from './waves.ts';
-import { checkpointTensors, checkTensor, type Parameter, shapeOf, WeightGraph } from './weights.ts';
+import {
+  checkpointTensors,
+  checkTensor,
+  type Parameter,
+  shapeOf,
+  tensorsIn,
+  WeightGraph,
+} from './weights.ts';
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
 export interface SizesRecord {
@@ -55,8 +62,8 @@ export interface UsedTensor {
   readonly block?: number;
   /** Tokens that pass it, of all: fewer than 1 of experts, and more where they pass it several times. */
   readonly share: number;
-  /** Whether it holds those of several experts. */
-  readonly isStacked: boolean;
+  /** Whether it is there for certain sizes alone: it holds those of several experts, or is of one head. */
+  readonly isSized: boolean;
 }
 
 /** An MLP of a block. */
@@ -164,7 +171,8 @@ export class LanguageModel {
       `${source.tensors.get(tensor)?.file ?? 'checkpoint'}: tensor "${tensor}"`;
     const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
     const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stem}`);
-    for (const parameter of parameters.values()) {
+    const expected = tensorsIn(parameters);
+    for (const parameter of expected) {
       const isSized = this.#isRecorded && isInBlock(parameter.tensor);
       checkTensor(source, parameter, isSized ? 'osscar.json and config.json do' : 'config.json does');
       const { tensor } = parameter;
@@ -172,7 +180,7 @@ export class LanguageModel {
       if (dtype !== undefined) expectFloats(called(tensor), dtype);
     }
     // Weights that the description knows nothing of would be dropped without a word.
-    const known = new Set(Array.from(parameters.values(), ({ tensor }) => tensor));
+    const known = new Set(expected.map(({ tensor }) => tensor));
     for (const name of source.tensors.keys()) {
       if (!isInBlock(name) || known.has(name) || ignored?.test(name)) continue;
       throw new InputError(
@@ -562,11 +570,11 @@ export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes 
 
 function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
   const used = (parameter: Parameter) => {
-    const { share, stack } = parameter;
-    return { shape: shapeOf(parameter), block, share, isStacked: stack !== undefined };
+    const { share, stack, row } = parameter;
+    return { shape: shapeOf(parameter), block, share, isSized: (stack ?? row) !== undefined };
   };
   const isOutside = block === undefined;
-  const kept = [...parameters.values()].filter(({ otherwise, from }) => !otherwise && (isOutside || !from));
+  const kept = tensorsIn(parameters).filter(({ otherwise, from }) => !otherwise && (isOutside || !from));
   return new Map(kept.map((parameter) => [parameter.tensor, used(parameter)]));
 }
 

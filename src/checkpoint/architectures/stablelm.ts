@@ -1,7 +1,7 @@
 // StableLM (arXiv 2402.17834): Llama's gated blocks with layer norms, rotary positions on the first part of each head, and, in the
-// larger ones, both halves of a block side by side behind one norm.
+// larger ones, both halves of a block side by side behind one norm, with norms of each query and key head.
 
-import { common, flag, integer, layerNorm, positive, unsupported } from './config.ts';
+import { common, flag, integer, layerNorm, positive } from './config.ts';
 import { gatedModel } from './gated.ts';
 import { ropeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
@@ -10,7 +10,6 @@ export const stablelm: Architecture = {
   modelTypes: ['stablelm'],
   describe(config, modelType) {
     const { base, activation, tied } = common(config, modelType, { activation: 'silu', tied: false });
-    if (flag(config, 'qk_layernorm', false)) throw unsupported(modelType, 'qk_layernorm');
     const { headDim, maxPositions } = base;
     const portion = positive(config, 'partial_rotary_factor', 0.25);
     const rope = ropeOf(config, { modelType, headDim, maxPositions, theta: 'rope_theta', portion });
@@ -19,6 +18,8 @@ export const stablelm: Architecture = {
     const parts = {
       norm,
       biases: { qkv: flag(config, 'use_qkv_bias', false), out: false, mlp: false },
+      names: { qNorm: 'self_attn.q_layernorm', kNorm: 'self_attn.k_layernorm' },
+      headNorms: flag(config, 'qk_layernorm', false) ? ('apart' as const) : undefined,
       isParallel: flag(config, 'use_parallel_residual', false),
       scale: headDim ** -0.5,
       rope: () => rope,

@@ -177,6 +177,8 @@ export interface Norm {
   readonly isShared?: boolean;
   /** Of one over each head's features: every head has a weight of its own, heads × features in one tensor. */
   readonly isByHead?: boolean;
+  /** Each of these is a tensor instead: a module's of this name in it, by its number. */
+  readonly modules?: string;
 }
 
 export interface Block {

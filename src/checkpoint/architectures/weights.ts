@@ -35,6 +35,8 @@ type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
   readonly made?: { readonly shape: readonly number[]; readonly of: (data: Float32Array) => Float32Array };
   /** The tensor of factors that its columns are multiplied by. */
   readonly factors?: string;
+  /** The tensors that its first axis has one behind the other. */
+  readonly rows?: readonly string[];
 };
 
 /** An initialiser and the tensor that it comes from. */
@@ -48,6 +50,8 @@ export interface Parameter extends Stored {
   readonly share: number;
   /** Whether it is of factors: the graph has no initialiser of them. */
   readonly isFactors?: boolean;
+  /** Of a tensor that is a row of an initialiser. */
+  readonly row?: { readonly of: string; readonly index: number };
 }
 
 /** What a name of the checkpoint is in a graph. */
@@ -74,6 +78,10 @@ export class WeightGraph extends GraphBuilder {
     if (factors !== undefined) {
       const own = { name: factors, tensor: factors, dims: dims.slice(-1), share: this.#share };
       this.parameters.set(factors, { ...own, isFactors: true });
+    }
+    for (const [index, row] of (stored.rows ?? []).entries()) {
+      const own = { name: row, tensor: row, dims: dims.slice(1), share: this.#share };
+      this.parameters.set(row, { ...own, row: { of: name, index } });
     }
     return name;
   }
@@ -109,7 +117,7 @@ export class WeightGraph extends GraphBuilder {
 
   /** Builds the model, whose weights are read while one goes through them. */
   outline(source: TensorSource, name: string): ModelOutline {
-    const groups = byTensor(initialisersOf(this.parameters));
+    const groups = byTensor(initialisersOf(this.parameters).values());
     for (const { name, dims } of [...groups.values()].flat()) {
       this.tensor({ name, type: 'float32', dims, bytes: new Uint8Array() });
     }
@@ -120,7 +128,11 @@ export class WeightGraph extends GraphBuilder {
 async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>): AsyncGenerator<Tensor> {
   const factors = new Map<string, Float32Array>();
   for (const [tensor, parameters] of groups) {
-    const [{ otherwise, factors: by, dims }] = parameters;
+    const [{ otherwise, factors: by, dims, rows }] = parameters;
+    if (rows) {
+      yield initialiser(parameters[0], await readRows(source, rows, dims));
+      continue;
+    }
     checkTensor(source, parameters[0]);
     const data = source.tensors.has(tensor) ? await source.read(tensor) : otherwise!();
     if (by !== undefined && !factors.has(by)) {
@@ -131,8 +143,27 @@ async function* readAll(source: TensorSource, groups: Map<string, Parameter[]>):
   }
 }
 
+async function readRows(
+  source: TensorSource,
+  rows: readonly string[],
+  dims: readonly number[],
+): Promise<Float32Array> {
+  const own = dims.slice(1);
+  const data = new Float32Array(elements(dims));
+  for (const [index, row] of rows.entries()) {
+    checkTensor(source, { name: row, tensor: row, dims: own, share: 1 });
+    data.set(await source.read(row), index * elements(own));
+  }
+  return data;
+}
+
 function initialisersOf(parameters: ReadonlyMap<string, Parameter>): Map<string, Parameter> {
-  return new Map([...parameters].filter(([, { isFactors }]) => !isFactors));
+  return new Map([...parameters].filter(([, { isFactors, row }]) => !isFactors && !row));
+}
+
+/** Those that checkpoints have as a tensor, or a part of one. */
+export function tensorsIn(parameters: ReadonlyMap<string, Parameter>): Parameter[] {
+  return [...parameters.values()].filter(({ rows }) => !rows);
 }
 
 /**
@@ -166,10 +197,16 @@ export function checkpointTensors(
   for (const { name, dims } of initialisersOf(parameters).values()) {
     checkShape(`${model.name}: initialiser "${name}"`, dims, model.tensors.get(name)?.dims);
   }
-  const kept = new Map([...parameters].filter(([, { otherwise, from }]) => !otherwise && !from));
+  const kept = tensorsIn(parameters).filter(({ otherwise, from }) => !otherwise && !from);
   return Array.from(byTensor(kept), ([name, group]) => {
     const shape = shapeOf(group[0]);
-    const data = new Float32Array(elements(shape));
+    const size = elements(shape);
+    const { row } = group[0];
+    if (row) {
+      const all = toFloat32(model.tensors.get(row.of)!);
+      return { name, shape, data: all.slice(row.index * size, (row.index + 1) * size) };
+    }
+    const data = new Float32Array(size);
     // What they were is in the maps.
     if (group[0].isFactors) return { name, shape, data: data.fill(1) };
     for (const parameter of group) scatter(toFloat32(model.tensors.get(parameter.name)!), parameter, data);
@@ -177,9 +214,9 @@ export function checkpointTensors(
   });
 }
 
-function byTensor(parameters: ReadonlyMap<string, Parameter>): Map<string, Parameter[]> {
+function byTensor(parameters: Iterable<Parameter>): Map<string, Parameter[]> {
   const groups = new Map<string, Parameter[]>();
-  for (const parameter of parameters.values()) {
+  for (const parameter of parameters) {
     groups.set(parameter.tensor, [...(groups.get(parameter.tensor) ?? []), parameter]);
   }
   return groups;

@@ -362,8 +362,8 @@ async function folderWriter(
   const sizes = allSizesAfter(opened, kept);
   const { config, record, statement } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
-  // Of experts that differ each has tensors of its own, in the place of those that all shared.
-  const isReplaced = (name: string) => dense.get(name)?.isStacked === true && !shapes.has(name);
+  // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads that go there are none.
+  const isReplaced = (name: string) => dense.get(name)?.isSized === true && !shapes.has(name);
   const all = [...checkpoint.tensors.values()];
   const left = all.filter(({ name }) => !isReplaced(name));
   const stacked = all.find(({ name }) => isReplaced(name));
