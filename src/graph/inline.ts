@@ -7,6 +7,7 @@ import { untaken } from './graph.ts';
 import { copyMessage, definedBy, subgraphs } from './node.ts';
 import {
   type AttributeProto,
+  AttributeProtoSchema,
   type FunctionProto,
   FunctionProtoSchema,
   type GraphProto,
@@ -18,8 +19,8 @@ import {
 const keyOf = (domain: string, name: string) => JSON.stringify([domain, name]);
 
 /**
- * Calls of functions become what these consist of. Where functions have graphs inside, defaults of attributes, or operators of
- * another version, calls stay, and the functions too.
+ * Calls of functions become what these consist of. Where functions have graphs inside, or operators of another version, calls
+ * stay, and the functions too.
  *
  * @throws {FormatError} naming a function that calls itself, and where all comes to more than `limits.onnxNodes`
  */
@@ -103,12 +104,16 @@ function callingItself(
 /** Inputs, outputs and attributes that a node has at most; where there are more, it counts for several. */
 const USUAL = 8;
 
-/** Nodes that a call comes to, itself among them: what has a thousand inputs takes the memory of many. */
-function countOf({ node, input, output }: FunctionProto): number {
+/** Nodes that a call comes to, itself among them: what has a thousand inputs, or a long default, takes the memory of many. */
+function countOf({ node, input, output, attributeProto }: FunctionProto): number {
   const nodes = [{ input, output, attribute: [] }, ...node];
+  const bytes = new Map(
+    attributeProto.map((it) => [it.name, toBinary(AttributeProtoSchema, it).length] as const),
+  );
   return nodes.reduce((sum, it) => {
     const places = it.input.length + it.output.length + it.attribute.length;
-    return sum + Math.max(1, Math.ceil(places / USUAL));
+    const written = it.attribute.reduce((sum, own) => sum + (bytes.get(own.refAttrName) ?? 0), 0);
+    return sum + Math.max(1, Math.ceil(places / USUAL)) + Math.floor(written / NODE_BYTES);
   }, 0);
 }
 
@@ -121,13 +126,7 @@ function countAgain(called: FunctionProto): number {
   return Math.max(countOf(called), Math.ceil(length / NODE_BYTES));
 }
 
-/** Defaults of attributes are field 11, which is read as unknown. */
-const ATTRIBUTE_DEFAULTS = 11;
-
-function isPlain(
-  { node, input, output, opsetImport, domain, $unknown = [] }: FunctionProto,
-  proto: ModelProto,
-) {
+function isPlain({ node, input, output, opsetImport, domain }: FunctionProto, proto: ModelProto) {
   const versionIn = (sets: ModelProto['opsetImport'], domain: string) =>
     sets.find((set) => (set.domain === 'ai.onnx' ? '' : set.domain) === domain)?.version;
   const isAlike = opsetImport.every(({ domain: own, version }) => {
@@ -138,7 +137,6 @@ function isPlain(
   return (
     domain !== '' &&
     isAlike &&
-    !$unknown.some(({ no }) => no === ATTRIBUTE_DEFAULTS) &&
     output.every((name) => made.has(name)) &&
     !input.some((name) => made.has(name)) &&
     node.every((inner) => subgraphs(inner).length === 0)
@@ -164,7 +162,7 @@ function bodyOf(called: FunctionProto, call: NodeProto, fresh: (base: string) =>
   return called.node.map((inner) => {
     const node = underNames(inner, nameOf);
     node.name = `${base}/${short(inner.name || inner.opType)}`;
-    node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call) ?? []);
+    node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call, called) ?? []);
     return node;
   });
 }
@@ -195,10 +193,14 @@ function graphUnder(graph: GraphProto, nameOf: (value: string) => string): Graph
   return copy;
 }
 
-/** An attribute, or what the call says in its place; undefined where that says nothing. */
-function attributeOf(own: AttributeProto, call: NodeProto): AttributeProto | undefined {
+/** An attribute, or what the call says in its place, or else the function; undefined where neither says anything. */
+function attributeOf(
+  own: AttributeProto,
+  call: NodeProto,
+  { attributeProto }: FunctionProto,
+): AttributeProto | undefined {
   if (!own.refAttrName) return own;
-  const given = call.attribute.find(({ name }) => name === own.refAttrName);
+  const given = [...call.attribute, ...attributeProto].find(({ name }) => name === own.refAttrName);
   if (!given) return undefined;
   const copy = copyMessage(given);
   copy.name = own.name;

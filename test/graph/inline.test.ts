@@ -2,7 +2,7 @@ import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import { FormatError } from '../../src/errors.ts';
 import { type Model, readModel, writeModel } from '../../src/graph/index.ts';
-import { attributeOf } from '../../src/graph/node.ts';
+import { attribute, attributeOf } from '../../src/graph/node.ts';
 import {
   AttributeProto_AttributeType,
   AttributeProtoSchema,
@@ -97,6 +97,25 @@ describe('functions of a model', () => {
     expect(difference(before, after)).toBeLessThan(1e-6);
   });
 
+  it('have the attributes that a call does not say from their own defaults', async () => {
+    const [dense, activation] = functions();
+    activation.attribute = [];
+    activation.attributeProto = [attributeOf('slope', { float: 0.7 })];
+    // The call by Dense says 0.3, one of its own nothing.
+    dense.node.push(node('Activation', ['said'], ['y'], OWN.domain));
+    dense.node[2].output = ['said'];
+    const bytes = await file([dense, activation]);
+    const model = await readModel(bytes);
+    const slopes = model.nodes.flatMap((it) =>
+      it.opType === 'LeakyRelu' ? [attribute(it, 'alpha')?.f] : [],
+    );
+    expect(slopes).toEqual([0.3, 0.7, 0.3, 0.7].map(Math.fround));
+    expect(model.proto.functions).toEqual([]);
+    const [before] = Object.values(await run(bytes, { sum: input }));
+    const [after] = Object.values(await run(writeModel(model).model, { sum: input }));
+    expect(difference(before, after)).toBeLessThan(1e-6);
+  });
+
   it('stay where they are of another version of the operators', async () => {
     const model = await readModel(await file(functions(16)));
     expect(operators(model)).toEqual(['Identity', 'Dense', 'Dense']);
@@ -117,7 +136,7 @@ describe('functions of a model', () => {
     );
   });
 
-  it('with more inputs than nodes have count for as many nodes as take so much memory', async () => {
+  it('with more inputs than nodes have, or long defaults, count for as many nodes as take so much memory', async () => {
     const names = Array.from({ length: 1000 }, (_, i) => `x${i}`);
     const wide = (input: string[], read: string[]) =>
       create(FunctionProtoSchema, {
@@ -128,14 +147,20 @@ describe('functions of a model', () => {
         node: [node('Sum', read, ['y'])],
         opsetImport: [set('', 17)],
       });
+    // A default of 8 KiB that fifty nodes have.
+    const long = wide(['x', 'W', 'b'], ['x']);
+    long.attributeProto = [attributeOf('text', 'x'.repeat(8192))];
+    const refers = create(AttributeProtoSchema, { name: 'text', refAttrName: 'text' });
+    for (let i = 0; i < 50; i++) {
+      const more = node('Sum', ['x'], [`y${i}`]);
+      more.attribute = [refers];
+      long.node.push(more);
+    }
     const { onnxNodes } = limits;
     limits.onnxNodes = 200;
     try {
-      for (const [input, read] of [
-        [['x', 'W', 'b'], Array(1000).fill('x')],
-        [names, ['x0']],
-      ]) {
-        const refused = readModel(await file([wide(input, read)]), { name: 'm' });
+      for (const own of [wide(['x', 'W', 'b'], Array(1000).fill('x')), wide(names, ['x0']), long]) {
+        const refused = readModel(await file([own]), { name: 'm' });
         await expect(refused).rejects.toThrow('m: its functions come to more than 200 nodes');
       }
     } finally {
