@@ -14,11 +14,12 @@ import { loadModel, withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import { featureMaps, watchedBy } from '../pass/features.ts';
 import { Frontier } from '../pass/frontier.ts';
+import { lineSums, writeGain } from '../pass/gain.ts';
 import { FeatureMoments, narrow, writeNarrowed } from '../pass/narrow.ts';
 import { sampleOf, stack } from '../pass/samples.ts';
 import { goneWith, layersOf, solveEach, solveTogether, writeLayers } from '../pass/solve.ts';
 import { collect, valuesFor } from '../pass/statistics.ts';
-import { placed, type Step, stepsOf } from '../pass/steps.ts';
+import { endOf, isPreliminary, placed, type Step, stepsOf } from '../pass/steps.ts';
 import type { Sums } from '../pass/sums.ts';
 import { type Place, through } from '../pass/through.ts';
 import type { Run } from '../run.ts';
@@ -124,12 +125,14 @@ async function* tryPart(
     opened.model,
     stepsOf(opened, ({ groups }) => groups - 1, recipeOfSteps, SELF),
   );
+  // What norms give in the dense network is asked for, too.
+  const hasNorms = steps.some((step) => isPreliminary(step, solver.recipe));
   const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
   try {
     for (const step of steps) {
       if (step.cuts.length === 0) continue; // refits behind a norm
       for (const frontier of [fit, unseen]) {
-        if (distance) frontier.moveDense(step.position);
+        if (distance) frontier.moveDense(hasNorms ? step.from : step.position);
         frontier.movePruned(step.from, watchedBy(opened, step, valuesFor(step.maps, SELF).pruned));
       }
       const sums = step.turned ? [] : await collect(fit, solver, step, SELF, true);
@@ -174,13 +177,45 @@ interface Tried extends Pick<SolvedLayers, 'curve' | 'relativeError'> {
 
 type Solve = (kept: number, wholeCurve: boolean) => Promise<Tried>;
 
-function cutter({ opened }: Walk, solver: Run, { step, structure, sums }: Trial): Solve {
+function cutter(walk: Walk, solver: Run, trial: Trial): Solve {
+  const { opened } = walk;
+  const { step, structure, sums } = trial;
   return async (keep, wholeCurve) => {
     const pass = { target: SELF, search: 'greedy', wholeCurve } as const;
     const layers = layersOf(opened.model, step.maps, sums, new Map(), structure);
     const solved = await solveTogether(solver, pass, opened, step.maps, layers, { keep });
-    return { ...solved, model: masked(opened.model, step, structure, solved) };
+    const { curve, relativeError, kept } = solved;
+    const model = isPreliminary(step, solver.recipe)
+      ? await ended(walk, solver, trial, kept)
+      : masked(opened.model, step, structure, solved);
+    return { curve, relativeError, model };
   };
+}
+
+/** A network whose norms over channels that were chosen are refitted to what they gave, and then what reads these. */
+async function ended(
+  { opened }: Walk,
+  solver: Run,
+  { step, structure, fit, tried }: Trial,
+  kept: readonly number[],
+): Promise<Model> {
+  const model = opened.model.clone();
+  const gone = goneWith(new Map(), structure, kept);
+  try {
+    for (const { step: end } of endOf(opened, step)) {
+      tried.model = maskInner(model, new Map([[structure, kept]]));
+      if (end.gain) writeGain(model, end.gain, (await lineSums(fit, end.gain)).lines());
+      else {
+        const sums = await collect(fit, solver, end, DENSE, true);
+        const pass = { target: DENSE, search: 'greedy' } as const;
+        const layers = layersOf(model, end.maps, sums, gone);
+        writeLayers(model, end.maps, await solveEach(solver, pass, opened, end.maps, layers));
+      }
+    }
+  } finally {
+    tried.model = opened.model;
+  }
+  return maskInner(model, new Map([[structure, kept]]));
 }
 
 /** Of features of heads, which are turned; what reads them is solved towards what the dense network gives there. */

@@ -18,6 +18,7 @@ import { turn } from '../../turn.ts';
 import { withSessions } from '../open/load.ts';
 import { fitOf, type Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
+import type { Frontier } from './frontier.ts';
 import type { LastPlace } from './through.ts';
 
 /** y ≈ slope·z + shift, channel by channel. */
@@ -52,6 +53,15 @@ export async function withGain(
 /** What the gain gives, wherever it is in the graph. */
 export function gainOutputs({ output, others = [] }: Gain): string[] {
   return [output, ...others];
+}
+
+/** Sums over what the gain gives in both networks behind a frontier. */
+export async function lineSums(frontier: Frontier, gain: Gain): Promise<LineSums> {
+  const values = gainOutputs(gain);
+  const sums = new LineSums(gain);
+  for await (const { dense, pruned, count } of frontier.run(values, values))
+    for (const value of values) sums.add(pruned[value], dense[value], count);
+  return sums;
 }
 
 /** γ' = aγ and β' = aβ + c, for lines az + c. */

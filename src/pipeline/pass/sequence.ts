@@ -18,7 +18,7 @@ import type { Pass } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { featureMaps, featureValues, watchedBy } from './features.ts';
 import { Frontiers } from './frontiers.ts';
-import { gainOutputs, LineSums, type Lines, writeGain } from './gain.ts';
+import { gainOutputs, LineSums, type Lines, lineSums, writeGain } from './gain.ts';
 import { FeatureMoments, narrow, writeNarrowed } from './narrow.ts';
 import { producersOf, type Refit, type Refitted, refitProducers } from './producers.ts';
 import { masked, type PrunedLayer, type PrunedPart, type SolvedCut } from './pruned.ts';
@@ -146,13 +146,9 @@ async function takeStep(walk: Walk, step: PlacedStep, isBeforeOthers: boolean): 
 }
 
 async function refitGain({ run, frontiers }: Walk, gain: Gain, about: object): Promise<Lines> {
-  const values = gainOutputs(gain);
-  const pieces = await run.work.each('lines', about, async (shard) => {
-    const sums = new LineSums(gain);
-    for await (const { dense, pruned, count } of frontiers.of(shard).run(values, values))
-      for (const value of values) sums.add(pruned[value], dense[value], count);
-    return sums.read();
-  });
+  const pieces = await run.work.each('lines', about, async (shard) =>
+    (await lineSums(frontiers.of(shard), gain)).read(),
+  );
   const total = new LineSums(gain);
   for await (const sums of inOrder(pieces, run.work)) total.merge(sums);
   return total.lines();

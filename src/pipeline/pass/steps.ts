@@ -124,7 +124,7 @@ function isEnded({ cuts, turned }: Step): boolean {
 }
 
 /** The factors of norms, and then what reads and what makes the channels. */
-function endOf(
+export function endOf(
   { model, info }: OpenedModel,
   { cuts, maps, position }: Step,
 ): { step: Step; after: number }[] {
