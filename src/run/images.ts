@@ -18,7 +18,7 @@ import {
   sampleEvenly,
 } from '../pipeline/index.ts';
 import { counted } from '../printable.ts';
-import { IMAGE, parseLabels } from './labels.ts';
+import { IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
 import type { Drawn } from './options.ts';
 import { baseName, isFolder, type Place } from './place.ts';
 
@@ -159,8 +159,10 @@ async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Pla
   return labeled;
 }
 
-/** Of a name with folders before it, or without its ending. */
+/** Of a name with folders before it, without its ending, or with another column beside it. */
 function hintFor(name: string, byName: ReadonlyMap<string, unknown>): string {
+  const columns = name.split(',');
+  if (columns.length > 1 && columns.some((it) => byName.has(it))) return `; ${ONLY_TWO}`;
   const last = baseName({ path: name });
   const meant = [...byName.keys()].find((it) => it === last || it.replace(IMAGE, '') === last);
   return meant === undefined ? '' : `; is "${meant}" meant?`;

@@ -7,6 +7,9 @@ import { linesOf } from './lines.ts';
 /** Names of images. */
 export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 
+/** Of lines with more columns. */
+export const ONLY_TWO = 'lines are file,label and no other column (pandas: index=False)';
+
 /** A label of a file, and where it stands, for messages. */
 interface LabelRow {
   readonly file: string;
@@ -33,10 +36,10 @@ export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
     if (number === 1 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
     if (IMAGE.test(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
-    if (!/^\d{1,9}$/.test(value))
-      throw new InputError(
-        `${at}: expected a class number as label, got "${value}"; the model's first class is 0`,
-      );
+    if (!/^\d{1,9}$/.test(value)) {
+      const hint = IMAGE.test(file) || !file.includes(',') ? "the model's first class is 0" : ONLY_TWO;
+      throw new InputError(`${at}: expected a class number as label, got "${value}"; ${hint}`);
+    }
     rows.push({ file, label: Number(value), at });
   }
   return rows;
