@@ -104,6 +104,15 @@ describe('imageDataset', () => {
     expect((await collect(dataset, 3))[0].inputs).toEqual(inputs.subarray(0, 3 * pixels.length));
   });
 
+  test('takes files as a page is handed them, by the paths within the folder that was picked', async () => {
+    const bytes = encodePng({ width: 2, height: 1, channels: 1, data: Uint8Array.of(1, 2) });
+    const [one, other] = ['1.png', '2.png'].map((name) => new File([bytes as Uint8Array<ArrayBuffer>], name));
+    Object.defineProperty(other, 'webkitRelativePath', { value: 'photos/cats/2.png' });
+    const [{ inputs, names }] = await collect(imageDataset([one, other], raw, [1, 1, 2]), 2);
+    expect([...inputs]).toEqual([1, 2, 1, 2]);
+    expect(names).toEqual(['1.png', 'cats/2.png']);
+  });
+
   test('refuses no images, a wrong shape and a wrong batch size', async () => {
     expect(() => imageDataset([], raw, [1, 1, 2])).toThrow(new InputError('the data set is empty'));
     expect(() => imageDataset(images(1).entries, raw, [2])).toThrow(InputError);

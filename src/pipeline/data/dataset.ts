@@ -3,6 +3,7 @@
 // Every source is read once and kept where that fits KEEP_BYTES; images beyond it are decoded anew on every pass.
 // No shuffling: the passes of one run must see the samples in one order.
 
+import { pathOfFile } from '../../checkpoint/index.ts';
 import type { FloatTensor } from '../../engine/index.ts';
 import { InputError } from '../../errors.ts';
 import { expectDims, expectMethods, expectObject, expectObjects, hasMethods, said } from '../../expect.ts';
@@ -65,6 +66,12 @@ export interface ImageEntry {
   label?: number;
   /** The bytes of the file. */
   read(): Promise<Uint8Array>;
+}
+
+/** A file that was picked, or opened, has its name and bytes. */
+function entryOf(image: ImageEntry | File): ImageEntry {
+  if (!(image instanceof File)) return image;
+  return { name: pathOfFile(image), read: async () => new Uint8Array(await image.arrayBuffer()) };
 }
 
 /** What is known of a data set beside its samples. */
@@ -284,25 +291,23 @@ export function pickRows(batch: Batch, rows: readonly number[]): Batch {
 /**
  * Images, decoded and preprocessed when they are first needed.
  *
+ * @param images  files, or names and what reads the bytes of each, with a label where there is one
  * @param inputShape  the model's, without the batch, as [1, 28, 28]; dimensions that it leaves open are ≤ 0. Where it
  *   leaves the size open and `preprocessing` gives none, every image has its own
  * @throws {InputError} if there are none, or if shape and preprocessing do not go together; while iterating,
  *   {InputError} and {FormatError} that name the image
  *
  * @example
- * const entries = files.map((file) => ({
- *   name: file.name,
- *   read: async () => new Uint8Array(await file.arrayBuffer()),
- * }));
- * const samples = imageDataset(entries, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
+ * const images = paths.map((path, i) => ({ name: path, label: labels[i], read: () => readFile(path) }));
+ * const samples = imageDataset(images, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
  */
 export function imageDataset(
-  entries: readonly ImageEntry[],
+  images: readonly (ImageEntry | File)[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
   options: DatasetOptions = {},
 ): Dataset {
-  expectObjects('imageDataset', 'entries', entries);
+  expectObjects('imageDataset', 'entries', images);
   expectObject('imageDataset', 'preprocessing', preprocessing);
   expectDims('imageDataset', 'inputShape', inputShape);
   expectOptions('imageDataset', options, IMAGE_OPTIONS);
@@ -310,6 +315,7 @@ export function imageDataset(
   const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
   const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
+  const entries = images.map(entryOf);
   for (const [i, entry] of entries.entries()) {
     expectMethods('imageDataset', `entries[${i}]`, entry, 'a name and `read`, which gives the bytes', 'read');
     expectNoSlip(`imageDataset: "entries[${i}]"`, entry, ['name', ...SAMPLE]);
