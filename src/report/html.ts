@@ -2,7 +2,7 @@
 // its curves with one.
 
 import type { SavedReport } from '../pipeline/index.ts';
-import { drawnOf, escaped, reportMarkup, titleOf } from './markup.ts';
+import { drawnOf, escaped, expectReport, reportMarkup, titleOf } from './markup.ts';
 
 /** Made by the build out of page.ts, page.css and uPlot. */
 declare const REPORT_SCRIPT: string;
@@ -11,10 +11,13 @@ declare const REPORT_STYLE: string;
 /**
  * A whole page. Everything that a model or a path could say is text in it, and never markup.
  *
+ * @throws {InputError} where it is no report
+ *
  * @example
  * await writeFile('report.html', await reportHtml(JSON.parse(await readFile('report.json', 'utf8'))));
  */
 export async function reportHtml(report: SavedReport): Promise<string> {
+  expectReport('reportHtml', report);
   const title = escaped(titleOf(report));
   const policy = [
     "default-src 'none'",

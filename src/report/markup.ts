@@ -1,5 +1,7 @@
 // What a report says, as HTML without a page around it.
 
+import { InputError } from '../errors.ts';
+import { isObject, said } from '../expect.ts';
 import type {
   AllocationReport,
   BeforeAfter,
@@ -21,6 +23,16 @@ export interface Drawn {
   }[];
   /** With what is left of the dense size in the model that was written. */
   readonly tradeoff?: Tradeoff & { readonly chosen: number };
+}
+
+/** @throws {InputError} where it is no report as it is kept */
+export function expectReport(operation: string, report: SavedReport): void {
+  const { layers, settings, report: inside } = Object(report);
+  if (Array.isArray(layers) && isObject(settings)) return;
+  const hint = inside ? '; give its `report`' : typeof report === 'string' ? '; parse the JSON first' : '';
+  throw new InputError(
+    `${operation}: "report" expected the report of \`prune\` of osscar-wasm, or of the .json beside a page, got ${said(report)}${hint}`,
+  );
 }
 
 /** @param level  of its headings */

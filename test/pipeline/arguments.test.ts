@@ -49,6 +49,7 @@ import {
   tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { targetOf } from '../../src/pipeline/recipe.ts';
+import { reportHtml, showReport } from '../../src/report/index.ts';
 import { engine, fashion, fixtureBytes } from './fixtures.ts';
 
 const bytes = fixtureBytes('fashion-mobilenet');
@@ -260,6 +261,11 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     'arraySamples: "arrays" expected a Map',
     async () => [...(arraySamples as never as (it: object) => [])({})],
   ],
+  ['reportHtml: "report" expected the report of `prune`', () => untyped(reportHtml)(undefined)],
+  ['got an object; give its `report`', () => untyped(reportHtml)({ report: {}, files: new Map() })],
+  ['got "{}"; parse the JSON first', () => untyped(reportHtml)('{}')],
+  ['showReport: "element" expected an element of the page, got null', () => untyped(showReport)(null, {})],
+  ['showReport: "report" expected', () => untyped(showReport)({ querySelector() {} }, {})],
   ['npyDataset: "array" expected an object', () => untyped(npyDataset)()],
   ['npyDataset: "data" expected a Float32Array', () => untyped(npyDataset)({ shape: [1], data: [1] })],
   [
