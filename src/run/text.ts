@@ -17,6 +17,7 @@ import {
   spreadSamples,
   tokenWindows,
 } from '../pipeline/index.ts';
+import { named } from '../printable.ts';
 import { drawFeeds, jsonLines } from './arrays.ts';
 import { IMAGE } from './labels.ts';
 import { linesOf } from './lines.ts';
@@ -75,6 +76,9 @@ async function readTokens(
   });
 }
 
+/** Of which text is one column among others. */
+const TABLE = /\.([ct]sv|parquet|feather|arrow|xlsx?)$/i;
+
 /** @throws {InputError} saying what is expected, where it is something else */
 async function readText(place: Place): Promise<Uint8Array> {
   const other = (await isFolder(place)) ? 'a folder' : IMAGE.test(place.path) && 'an image';
@@ -82,9 +86,10 @@ async function readText(place: Place): Promise<Uint8Array> {
     throw new InputError(
       `"${place.path}": is ${other}; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
     );
-  if (/\.json$/i.test(place.path))
+  const kind = /\.json$/i.test(place.path) ? 'JSON' : TABLE.test(place.path) && 'a table';
+  if (kind)
     throw new InputError(
-      `"${place.path}": is JSON; expected text, or objects with a "text", one a line (.jsonl)`,
+      `"${place.path}": is ${kind}; expected text, or objects with a "text", one a line (.jsonl)`,
     );
   return place.read();
 }
@@ -140,9 +145,19 @@ export function* documentsOf(text: string, path: string): Generator<string> {
 
 function textOf(value: object, at: string): string {
   const { text } = value as { readonly text?: unknown };
-  if (typeof text !== 'string') throw new FormatError(`${at}: expected an object with a string "text"`);
-  return text;
+  if (typeof text === 'string') return text;
+  const fields = Object.keys(value);
+  const [, hint = ''] = FIELDS.find(([field]) => fields.includes(field)) ?? [];
+  const found = fields.length > 0 ? `, got one with ${named(fields)}` : '';
+  throw new FormatError(`${at}: expected an object with a string "text"${found}${hint}`);
 }
+
+/** What others have in such lines. */
+const FIELDS: readonly (readonly [field: string, hint: string])[] = [
+  ['messages', '; write each chat as one text, by its chat template'],
+  ['conversations', '; write each chat as one text, by its chat template'],
+  ['input_ids', '; token ids are given as a .npy file'],
+];
 
 /**
  * An encoder's samples: every line of a text, or every document, with the special tokens that the tokenizer puts around it.

@@ -70,6 +70,10 @@ describe.concurrent('a text', () => {
     await pruneRefused(/documents\.json": is JSON; expected text, or objects with a "text", one a line/m, {
       text: json,
     });
+    const table = file('reviews.csv', 'text,label\n"And God said",1\n');
+    await pruneRefused(/reviews\.csv": is a table; expected text, or objects with a "text", one a line/m, {
+      text: table,
+    });
   });
 
   test('is refused: a line of a .jsonl that is not JSON, or has no text', async () => {
@@ -77,7 +81,15 @@ describe.concurrent('a text', () => {
     const broken = file('broken.jsonl', `${line}\n\n{"text": "Let there\n${line}\n`);
     await pruneRefused(/broken\.jsonl" line 3: not valid JSON: .*$/m, { text: broken });
     const other = file('other.jsonl', `${line}\n{"content": "Let there be light"}\n`);
-    await pruneRefused(/other\.jsonl" line 2: expected an object with a string "text"$/m, { text: other });
+    await pruneRefused(
+      /other\.jsonl" line 2: expected an object with a string "text", got one with "content"$/m,
+      { text: other },
+    );
+    for (const [value, hint] of [
+      [{ messages: [] }, /got one with "messages"; write each chat as one text, by its chat template$/m],
+      [{ input_ids: [1, 2] }, /got one with "input_ids"; token ids are given as a \.npy file$/m],
+    ] as const)
+      await pruneRefused(hint, { text: file('fields.jsonl', JSON.stringify(value)) });
   });
 
   test('is refused: windows beyond the positions of the model', async () => {
