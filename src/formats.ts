@@ -44,10 +44,34 @@ const DOCUMENTS: readonly Format[] = [
   { magic: 'PAR1', what: 'a Parquet file; write its texts to .txt or .jsonl' },
   { magic: '%PDF', what: 'a PDF file; take the text out of it' },
   { magic: 'ARROW1', what: 'an Arrow file; write its texts to .txt or .jsonl' },
-  { magic: 'PK\x03\x04', what: 'a zip archive, as .docx is; take the text out of it' },
+  {
+    magic: 'PK\x03\x04',
+    what: 'a zip archive, as .docx and .npz are; take the text out of it, or the ids as .npy',
+  },
   { magic: '\x93NUMPY', what: 'a .npy file; write its numbers as text' },
   { magic: '\xff\xfe', what: 'UTF-16 text; save it as UTF-8' },
   { magic: '\xfe\xff', what: 'UTF-16 text; save it as UTF-8' },
+];
+
+/** What is taken for arrays. */
+const ARRAYS: readonly Format[] = [
+  { magic: 'PK\x03\x04', what: 'a zip archive; call it .npz, where numpy.savez wrote it' },
+  { magic: '\x93NUMPY', what: 'a single array; call it .npy' },
+  { magic: '\x80', what: 'a Python pickle; save its arrays with numpy.save' },
+  { magic: '\x89HDF', what: 'an HDF5 file; save its arrays with numpy.save' },
+];
+
+/** Of data whose names say what they are: how they become samples. */
+const DATA: readonly (readonly [name: RegExp, hint: string])[] = [
+  [/\.(wav|flac|mp3|ogg|opus|m4a|aac)$/i, 'decode the audio, and save its waveforms with numpy.save'],
+  [/\.(mp4|mkv|avi|mov|webm)$/i, 'take the images out of the video, or save its frames with numpy.save'],
+  [/\.([ct]sv|xlsx?|parquet|feather|arrow)$/i, 'save the numbers of the table with numpy.save'],
+  [
+    /\.(pkl|pickle|joblib|pt|pth|h5|hdf5|mat|tfrecords?|safetensors)$/i,
+    'save its arrays with numpy.save, or several with numpy.savez',
+  ],
+  [/\.(zip|tar|tgz|t?[gx]z|7z|rar)$/i, 'unpack it, and give the folder'],
+  [/\.json$/i, 'write an object for each sample in a line of its own, as .jsonl'],
 ];
 
 /** What is taken for an image that is read, by its name. */
@@ -84,6 +108,16 @@ function whichOf(formats: readonly Format[], bytes: Uint8Array): string | undefi
 /** What the first bytes say that stands in the place of a file. */
 export const placeholder = (bytes: Uint8Array): string | undefined =>
   bytes.length === 0 ? 'an empty file' : whichOf(PLACEHOLDERS, bytes);
+
+/** The same of what holds no arrays as NumPy saves them. */
+export const otherArray = (bytes: Uint8Array): string | undefined =>
+  placeholder(bytes) ?? whichOf(ARRAYS, bytes);
+
+/** What makes samples of data that are called so, behind a message. */
+export function samplesHint(name: string): string {
+  const [, hint] = DATA.find(([ending]) => ending.test(name)) ?? [];
+  return hint === undefined ? '' : `; ${hint}`;
+}
 
 /** The same of what is none of the images that are read. */
 export const otherImage = (bytes: Uint8Array): string | undefined =>

@@ -8,7 +8,11 @@ import { readTorch } from '../src/checkpoint/torch.ts';
 import { readModel } from '../src/graph/read.ts';
 import { decodeUtf8, parseJsonObject } from '../src/json.ts';
 import { decodeImage } from '../src/pipeline/data/images/image.ts';
+import { parsePreprocessing } from '../src/pipeline/data/images/preprocessing.ts';
 import { decodeNpy } from '../src/pipeline/data/npy.ts';
+import { decodeNpz } from '../src/pipeline/data/npz.ts';
+import { openDataset } from '../src/run/images.ts';
+import { placeOf } from '../src/run/source.ts';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const LFS = bytes(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 1345\n`);
@@ -78,6 +82,43 @@ test.each([
   ['\x08\x08\x12\x07pytorch\xff', 'no text'],
 ])('other files instead of text: %j', (content, what) => {
   expect(() => decodeUtf8(latin1(content), '"a.txt"')).toThrow(`"a.txt": it is ${what}`);
+});
+
+test.each([
+  ['PK\x03\x04', 'a zip archive; call it .npz, where numpy.savez wrote it'],
+  ['\x80\x04\x95', 'a Python pickle; save its arrays with numpy.save'],
+  ['\x89HDF\r\n', 'an HDF5 file; save its arrays with numpy.save'],
+])('other files instead of an array: %j', (content, what) => {
+  expect(() => decodeNpy(latin1(content), 'a.npy')).toThrow(`"a.npy": expected a .npy file, got ${what}`);
+});
+
+test('what is no archive instead of arrays, and what is cut off', async () => {
+  const decode = (content: string) => decodeNpz(latin1(content), 'a.npz');
+  await expect(decode('\x93NUMPY\x01\0v\0')).rejects.toThrow(
+    '"a.npz": expected a .npz file, got a single array; call it .npy',
+  );
+  await expect(decode('')).rejects.toThrow('"a.npz": expected a .npz file, got an empty file');
+  await expect(decode(`PK\x03\x04${'\0'.repeat(90)}`)).rejects.toThrow(
+    /broken zip archive: .*; it is cut off/,
+  );
+});
+
+test.each([
+  ['a.wav', 'decode the audio, and save its waveforms with numpy.save'],
+  ['a.parquet', 'save the numbers of the table with numpy.save'],
+  ['a.csv', 'save the numbers of the table with numpy.save'],
+  ['a.h5', 'save its arrays with numpy.save, or several with numpy.savez'],
+  ['a.mp4', 'take the images out of the video, or save its frames with numpy.save'],
+  ['a.tar.gz', 'unpack it, and give the folder'],
+  ['a.json', 'write an object for each sample in a line of its own, as .jsonl'],
+])('data of other kinds, by their names: %s', async (name, hint) => {
+  const options = { inputShape: [1, 28, 28], preprocessing: parsePreprocessing({}) };
+  await expect(openDataset(await placeOf(new File(['x'], name), name), options)).rejects.toThrow(
+    new RegExp(`^"${name}": expected a folder of images or a .npy file, .*; ${hint}$`),
+  );
+  if (!/wav|parquet/.test(name)) return;
+  const folder = await placeOf([[`clips/${name}`, new Uint8Array(1)]], 'calibration');
+  await expect(openDataset(folder, options)).rejects.toThrow(`but 1 ${name.slice(1)}; ${hint}`);
 });
 
 test.each([

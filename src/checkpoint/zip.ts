@@ -107,7 +107,12 @@ class Archive {
 
   broken(cause: unknown): OsscarError {
     if (cause instanceof OsscarError) return cause;
-    return new FormatError(`"${this.path}": broken zip archive: ${(cause as Error).message}`, { cause });
+    const { message } = cause as Error;
+    // Which is at its end.
+    const hint = /central directory not found/i.test(message)
+      ? '; it is cut off: copy or download it again'
+      : '';
+    return new FormatError(`"${this.path}": broken zip archive: ${message}${hint}`, { cause });
   }
 
   entry(entry: FileEntry): ZipEntry {

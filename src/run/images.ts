@@ -1,6 +1,7 @@
 // Images for a model, out of folders of them, and the labels that their folders or a .csv file give them.
 
 import { InputError } from '../errors.ts';
+import { samplesHint } from '../formats.ts';
 import {
   byPath,
   type Dataset,
@@ -115,7 +116,7 @@ function noImages(folder: Place, { others, deeper: [below], dangling }: Listed):
     below !== undefined
       ? `; its sub-folders hold folders: is "${folder.at(below.split('/')[0]).path}" meant?`
       : others.length > 0
-        ? `, but ${kindsOf(others)}${others.some((it) => PICTURE.test(it)) ? ': convert them' : ''}`
+        ? `, but ${kindsOf(others)}${others.some((it) => PICTURE.test(it)) ? ': convert them' : samplesHint(others[0])}`
         : dangling > 0
           ? `, but ${linksText(dangling)}`
           : '';
@@ -212,7 +213,7 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
   if (kind === 'file')
     throw new InputError(
-      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)`,
+      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)${samplesHint(path)}`,
     );
 
   const listed = await listImages(place);

@@ -149,6 +149,19 @@ describe('npyDataset', () => {
     expect(npyDataset({ shape: [1, 3, 2], data: array.data }, [3, 0], 'a').shape).toEqual([3, 2]);
   });
 
+  test.each([
+    [[5, 4, 3], [3, 4], 'its axes are in another order, which x.transpose(0, 2, 1) mends'],
+    [[1, 3, 3, 2], [2, 3, 3], 'its axes are in another order, which x.transpose(0, 3, 1, 2) mends'],
+    [[2, 12], [3, 4], 'where only the shape is another, x.reshape(-1, 3, 4) mends it'],
+    [[2, 1, 12], [12], 'where only the shape is another, x.reshape(-1, 12) mends it'],
+    [[3, 4], [3, 4], 'where it is one sample, x[None] makes that of it'],
+    [[3, 4], [3, 0], 'where it is one sample, x[None] makes that of it'],
+  ])('says how %j becomes samples of %j', (shape, inputShape, hint) => {
+    const data = new Float32Array(shape.reduce((product, dim) => product * dim));
+    const text = `got [${shape.join(', ')}]; ${hint}`;
+    expect(() => npyDataset({ shape, data }, inputShape, 'a.npy')).toThrow(text);
+  });
+
   test('refuses another shape, an empty array, other labels, NaN', () => {
     expect(() => npyDataset(array, [1, 28, 28], 'a.npy')).toThrow(
       new InputError('"a.npy": expected an array of shape [n, 1, 28, 28], got [3, 2]'),

@@ -181,7 +181,10 @@ describe('openDataset, labels', () => {
     ['1,1\n2,1', 'is "1.png" meant?'],
     ['1,1.png\n1,2.png', 'line 1: expected file,label, the file first, got "1,1.png"'],
     [',file,label\n0,1.png,1\n1,2.png,1', 'other column (pandas: index=False)'], // as DataFrame.to_csv writes it
-    ['file,label,split\n1.png,1,train\n2.png,1,train', 'got "train"; lines are file,label and no other column'],
+    [
+      'file,label,split\n1.png,1,train\n2.png,1,train',
+      'got "train"; lines are file,label and no other column',
+    ],
     ['1.png,1,7\n2.png,1,7', 'lines are file,label and no other column'],
     ['1.png,1\n2.png,cat', 'line 2: expected a class number as label, got "cat"'],
     ['1.png,1\nfile,label\n2.png,1', 'line 2: expected a class number as label, got "label"'],

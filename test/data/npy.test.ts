@@ -29,6 +29,12 @@ function npy(
   ]);
 }
 
+test('arrays of samples of several sizes are said to go into several', () => {
+  expect(() => decodeNpy(npy('|O', '2,', new Uint8Array(4)), 'a.npy')).toThrow(
+    /got \|O; samples of several sizes are an array each, in \.npz files or lines of JSON$/,
+  );
+});
+
 describe('decodeNpy', () => {
   test('reads a 2×2 array of float32', () => {
     const data = Float32Array.of(1, -2, 0.5, 3e38);

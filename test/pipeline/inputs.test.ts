@@ -428,6 +428,10 @@ describe('samples by input name', () => {
     expect(second.inputs.input_ids).toEqual({ dims: [3], data: Float32Array.of(3, 4, 5) });
     const single = [...arraySamples(new Map([['arr_0', array(3)]]), input, 'b.npz')];
     expect(single.map(({ inputs }) => inputs.input_ids.dims)).toEqual([[3]]);
+    const others = new Map(['x_train', 'x_test'].map((name) => [name, array(2, 3)]));
+    expect(() => [...arraySamples(others, input, 'c.npz')]).toThrow(
+      '"c.npz": no array for the input "input_ids"; its arrays are "x_train", "x_test"',
+    );
     const uneven = new Map([
       ['input_ids', array(2, 3)],
       ['attention_mask', array(1, 3)],

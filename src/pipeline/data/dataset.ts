@@ -364,12 +364,11 @@ export function npyDataset(
   expectDims('npyDataset', 'inputShape', inputShape);
   const { shape, data } = array;
   const sampleShape = shape.slice(1);
-  const fits =
-    sampleShape.length === inputShape.length &&
-    inputShape.every((dim, i) => !(dim > 0) || dim === sampleShape[i]);
-  if (!fits) {
+  if (!fits(sampleShape, inputShape)) {
     const expected = ['n', ...inputShape.map((dim) => (dim > 0 ? dim : '?'))].join(', ');
-    throw new InputError(`"${name}": expected an array of shape [${expected}], got ${formatShape(shape)}`);
+    throw new InputError(
+      `"${name}": expected an array of shape [${expected}], got ${formatShape(shape)}${layoutHint(shape, inputShape)}`,
+    );
   }
   if (data.length === 0) throw new InputError(`"${name}": the array is empty (shape ${formatShape(shape)})`);
   if (labels && labels.length !== shape[0]) {
@@ -380,6 +379,27 @@ export function npyDataset(
   const samples = Array.from({ length: shape[0] }, (_, i) => ({ name: `${name}[${i}]`, label: labels?.[i] }));
   for (let i = 0; i < samples.length; i++) checkFinite(samples[i].name, row(i).data);
   return datasetOf(samples, sampleShape, row, { name });
+}
+
+/** Whether a sample has the dims that the model fixes. */
+const fits = (dims: readonly number[], inputShape: readonly number[]) =>
+  dims.length === inputShape.length && inputShape.every((dim, i) => !(dim > 0) || dim === dims[i]);
+
+/** How NumPy makes of an array `x` what the model takes, where that can be told. */
+function layoutHint(shape: readonly number[], inputShape: readonly number[]): string {
+  if (fits(shape, inputShape)) return '; where it is one sample, x[None] makes that of it';
+  const sample = shape.slice(1);
+  const isOpen = inputShape.some((dim) => !(dim > 0));
+  if (isOpen || elements(sample) !== elements(inputShape)) return '';
+  const left: (number | undefined)[] = [...sample];
+  const axes = inputShape.map((dim) => {
+    const axis = left.indexOf(dim);
+    left[axis] = undefined;
+    return axis + 1;
+  });
+  return sample.length === inputShape.length && !axes.includes(0)
+    ? `; its axes are in another order, which x.transpose(${[0, ...axes].join(', ')}) mends`
+    : `; where only the shape is another, x.reshape(${[-1, ...inputShape].join(', ')}) mends it`;
 }
 
 /** What `iterableDataset` takes: model inputs, with or without a label. */

@@ -5,6 +5,7 @@ import { InputError } from '../../errors.ts';
 import { expectObject, said } from '../../expect.ts';
 import { elements } from '../../graph/tensor.ts';
 import { expectNoSlip, expectOptions } from '../../options.ts';
+import { named } from '../../printable.ts';
 import { expectInput, isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../open/inputs.ts';
 import {
   checkFinite,
@@ -170,13 +171,16 @@ export function* arraySamples(
   const labels = [...arrays].find(([key]) => LABELS.test(key) && !known.includes(key));
   const given = [...arrays].filter(([key]) => key !== labels?.[0]);
   // What numpy.savez calls an array without a name is the samples.
-  const named =
+  const rows =
     given.length === 1 && !known.includes(given[0][0]) ? [[input.name, given[0][1]] as const] : given;
-  const main = named.find(([key]) => key === input.name)?.[1];
-  if (!main) throw new InputError(`"${name}": no array for the input "${input.name}"`);
+  const main = rows.find(([key]) => key === input.name)?.[1];
+  if (!main) {
+    const found = named(given.map(([key]) => key)) || 'none';
+    throw new InputError(`"${name}": no array for the input "${input.name}"; its arrays are ${found}`);
+  }
   const single = main.shape.length === input.shape.length;
   const count = single ? 1 : main.shape[0];
-  for (const [key, { shape }] of [...named, ...(labels ? [labels] : [])]) {
+  for (const [key, { shape }] of [...rows, ...(labels ? [labels] : [])]) {
     if (!single && !isShared(input, key) && shape[0] !== count) {
       throw new InputError(`"${name}": expected ${count} rows in "${key}", got shape ${formatShape(shape)}`);
     }
@@ -191,7 +195,7 @@ export function* arraySamples(
     const row = ([key, array]: readonly [string, NpyArray]) =>
       [key, single || isShared(input, key) ? whole(array) : rowOf(array, i)] as const;
     yield {
-      inputs: Object.fromEntries(named.map(row)),
+      inputs: Object.fromEntries(rows.map(row)),
       name: single ? name : `${name}[${i}]`,
       ...(labels && { label: labels[1].data[i] }),
     };

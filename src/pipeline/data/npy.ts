@@ -5,7 +5,7 @@
 
 import { FormatError, InputError } from '../../errors.ts';
 import { expectBytes, expectDims, expectObject, said } from '../../expect.ts';
-import { placeholder } from '../../formats.ts';
+import { otherArray } from '../../formats.ts';
 import { float16ToFloat32 } from '../../graph/half.ts';
 import { elements } from '../../graph/tensor.ts';
 
@@ -60,7 +60,7 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text = (from: number, to: number) => String.fromCharCode(...bytes.subarray(from, to));
 
-  if (text(0, 6) !== MAGIC) throw fail(`expected a .npy file, got ${placeholder(bytes) ?? 'something else'}`);
+  if (text(0, 6) !== MAGIC) throw fail(`expected a .npy file, got ${otherArray(bytes) ?? 'something else'}`);
   if (bytes.length < 12) throw fail('the .npy header is truncated');
   const version = bytes[6];
   if (version < 1 || version > 3) throw fail(`.npy version ${version} is not supported`);
@@ -79,7 +79,11 @@ export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
   const reader = Object.hasOwn(READERS, dtype) ? READERS[dtype] : undefined;
   if (!reader) {
     const known = Object.keys(READERS).join(', ');
-    throw fail(`expected dtype ${known}, got ${dtype}; save it as another, as by astype('float32') of NumPy`);
+    const hint =
+      dtype === '|O'
+        ? 'samples of several sizes are an array each, in .npz files or lines of JSON'
+        : "save it as another, as by astype('float32') of NumPy";
+    throw fail(`expected dtype ${known}, got ${dtype}; ${hint}`);
   }
   const shape = (dims.match(/\d+/g) ?? []).map(Number);
   // A vector is the same in both orders, and NumPy writes True for some of them.

@@ -4,6 +4,7 @@ import { blobFolder } from '../../checkpoint/index.ts';
 import { openZip } from '../../checkpoint/zip.ts';
 import { FormatError } from '../../errors.ts';
 import { expectBytes, expectText } from '../../expect.ts';
+import { otherArray } from '../../formats.ts';
 import { sum } from '../../graph/index.ts';
 import { limits } from '../../limits.ts';
 import { decodeNpy, type NpyArray } from './npy.ts';
@@ -19,6 +20,8 @@ import { decodeNpy, type NpyArray } from './npy.ts';
 export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<string, NpyArray>> {
   expectBytes('decodeNpz', bytes);
   expectText('decodeNpz', 'name', name);
+  if (!MAGIC.every((byte, i) => bytes[i] === byte))
+    throw new FormatError(`"${name}": expected a .npz file, got ${otherArray(bytes) ?? 'something else'}`);
   const file = name.replace(/^.*[\\/]/, '');
   const folder = name.slice(0, -file.length - 1);
   const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file, 'npzArrays');
@@ -36,6 +39,9 @@ export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<st
   }
   return arrays;
 }
+
+/** As zip archives begin, empty ones too. */
+const MAGIC = [0x50, 0x4b];
 
 /** Of every byte, the remainder of x³² times it. */
 const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
