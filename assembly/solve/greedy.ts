@@ -4,7 +4,7 @@ import { CONFIRMED, NEGLIGIBLE, WELL_CONDITIONED } from '../../src/solve/constan
 import { potrf } from '../potrf';
 import { potri } from '../potri';
 import { narrow } from '../rows';
-import { at, loadWide } from '../simd';
+import { at } from '../simd';
 import { trsm } from '../trsm';
 import { entry, put, value } from './array';
 import { Elimination, createElimination, eliminate, eliminateGroup, eliminateStart, nextPanel } from './elimination';
@@ -100,12 +100,8 @@ function loadH<T>(s: Problem, T: usize): void {
 
 /** tr(WᵀG). */
 function innerProduct<T>(s: Problem, W: usize): f64 {
-  const n = s.p * s.m;
-  const pairs = n & ~1;
-  let sums = f64x2.splat(0);
-  for (let i = 0; i < pairs; i += 2) sums = f64x2.add(sums, f64x2.mul(loadWide<T>(at<T>(W, 0, 0, i)), v128.load(at<f64>(s.G, 0, 0, i))));
-  let sum = f64x2.extract_lane(sums, 0) + f64x2.extract_lane(sums, 1);
-  if (pairs < n) sum += <f64>load<T>(at<T>(W, 0, 0, pairs)) * value(s.G, pairs);
+  let sum: f64 = 0;
+  for (let i = 0, e = s.p * s.m; i < e; i++) sum += <f64>load<T>(W + <usize>i * sizeof<T>()) * value(s.G, i);
   return sum;
 }
 
