@@ -298,7 +298,7 @@ export function pickRows(batch: Batch, rows: readonly number[]): Batch {
  *   {InputError} and {FormatError} that name the image
  *
  * @example
- * const images = paths.map((path, i) => ({ name: path, label: labels[i], read: () => readFile(path) }));
+ * const images = [{ name: 'cat.png', label: 3, read: () => readFile('cat.png') }];
  * const samples = imageDataset(images, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
  */
 export function imageDataset(
