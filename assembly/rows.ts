@@ -121,6 +121,7 @@ export function subtractRowsTwice<T>(
   subtractRows<T>(k - whole, n, b, lda, x, ldx, z);
 }
 
+/** `subtractRowsTwice` for four rows; what does not fill vectors as `subtractScaled4` does it. */
 function subtractTwice4<T>(n: i32, a: usize, b: usize, lda: usize, x: usize, ldx: usize, y: usize, z: usize): void {
   const a0 = v128.load_splat<T>(a);
   const a1 = v128.load_splat<T>(a + lda);
