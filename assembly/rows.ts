@@ -117,8 +117,8 @@ export function subtractRowsTwice<T>(
     b += 4 * lda;
     x += 4 * ldx;
   }
-  subtractRows<T>(k - whole, n, a, lda, x, ldx, y);
-  subtractRows<T>(k - whole, n, b, lda, x, ldx, z);
+  subtractOneByOne<T>(k - whole, n, a, lda, x, ldx, y);
+  subtractOneByOne<T>(k - whole, n, b, lda, x, ldx, z);
 }
 
 /** `subtractRowsTwice` for four rows; what does not fill vectors as `subtractScaled4` does it. */

@@ -108,7 +108,7 @@ class Archive {
   broken(cause: unknown): OsscarError {
     if (cause instanceof OsscarError) return cause;
     const { message } = cause as Error;
-    // Which is at its end.
+    // That directory ends every archive.
     const hint = /central directory not found/i.test(message)
       ? '; it is cut off: copy or download it again'
       : '';

@@ -291,23 +291,23 @@ export function pickRows(batch: Batch, rows: readonly number[]): Batch {
 /**
  * Images, decoded and preprocessed when they are first needed.
  *
- * @param images  files, or names and what reads the bytes of each, with a label where there is one
+ * @param entries  files, or names and what reads the bytes of each, with a label where there is one
  * @param inputShape  the model's, without the batch, as [1, 28, 28]; dimensions that it leaves open are ≤ 0. Where it
  *   leaves the size open and `preprocessing` gives none, every image has its own
  * @throws {InputError} if there are none, or if shape and preprocessing do not go together; while iterating,
  *   {InputError} and {FormatError} that name the image
  *
  * @example
- * const images = [{ name: 'cat.png', label: 3, read: () => readFile('cat.png') }];
- * const samples = imageDataset(images, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
+ * const entries = [{ name: 'cat.png', label: 3, read: () => readFile('cat.png') }];
+ * const samples = imageDataset(entries, parsePreprocessing({ mean: 0.5, std: 0.5 }), model.input.shape);
  */
 export function imageDataset(
-  images: readonly (ImageEntry | File)[],
+  entries: readonly (ImageEntry | File)[],
   preprocessing: Preprocessing,
   inputShape: readonly number[],
   options: DatasetOptions = {},
 ): Dataset {
-  expectObjects('imageDataset', 'entries', images);
+  expectObjects('imageDataset', 'entries', entries);
   expectObject('imageDataset', 'preprocessing', preprocessing);
   expectDims('imageDataset', 'inputShape', inputShape);
   expectOptions('imageDataset', options, IMAGE_OPTIONS);
@@ -315,12 +315,12 @@ export function imageDataset(
   const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
   const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
-  const entries = images.map(entryOf);
-  for (const [i, entry] of entries.entries()) {
+  const images = entries.map(entryOf);
+  for (const [i, entry] of images.entries()) {
     expectMethods('imageDataset', `entries[${i}]`, entry, 'a name and `read`, which gives the bytes', 'read');
     expectNoSlip(`imageDataset: "entries[${i}]"`, entry, ['name', ...SAMPLE]);
   }
-  const samples = entries.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
+  const samples = images.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
   const keep = 4 * elements(shape) * samples.length <= keepBytes;
   const kept: Loaded[] = [];
   let last: { readonly entry: ImageEntry; readonly image: DecodedImage } | undefined;
