@@ -4,12 +4,14 @@ import { InputError } from '../errors.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 
-/** A copy without the nodes that lead to no output, or the same where there are none. */
+/** A copy without the nodes that lead to no output and the constants that nothing reads, or the same where there are none. */
 export function withoutUnread(model: Model): Model {
   const isUnread = (value: string) => !model.isOutput(value) && model.uses(value).length === 0;
   const unread = model.nodes.filter(({ output }) => output.every(isUnread)).flatMap(({ output }) => output);
-  if (unread.length === 0) return model;
+  const constants = [...model.tensors.keys()].filter(isUnread);
+  if (unread.length === 0 && constants.length === 0) return model;
   const copy = model.clone();
+  copy.removeUnused(constants);
   removeUnread(copy, unread);
   return copy;
 }

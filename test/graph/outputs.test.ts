@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { onlyOutputs, readModel, withoutUnread } from '../../src/graph/index.ts';
+import { countParameters, onlyOutputs, readModel, withoutUnread } from '../../src/graph/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 /** A stem that is given too, the main result behind it, and one beside that. */
@@ -48,6 +48,14 @@ describe('what leads to no output', () => {
     const { nodes, tensors } = withoutUnread(model);
     expect(nodes.map(({ opType }) => opType)).toEqual(['Conv', 'Relu', 'Conv']);
     expect([model.nodes.length, model.tensors.size - tensors.size]).toEqual([6, 4]);
+  });
+
+  test('goes where it is a constant that nothing reads, and is not among the parameters', async () => {
+    const b = new OnnxBuilder();
+    const x = b.conv(b.input([3, 8, 8]), 6, 3, { bias: false });
+    b.weight([50, 50], 1);
+    const model = await readModel(b.output(x).build());
+    expect([countParameters(model), countParameters(withoutUnread(model))]).toEqual([2662, 162]);
   });
 
   test('is not looked for twice: a model without it is the same', async () => {
