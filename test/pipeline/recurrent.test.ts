@@ -8,8 +8,8 @@ import { noise, outputs, prune } from './fixtures.ts';
 const UNITS = 16;
 
 /** Both directions of a layer that remembers, of which the last state of each is read. */
-function network(): Uint8Array {
-  const b = new OnnxBuilder({ seed: 4 });
+function network(seed = 4): Uint8Array {
+  const b = new OnnxBuilder({ seed });
   const x = b.node('Transpose', [b.input([12, 6])], { perm: [1, 0, 2] }, { channels: 6 });
   const weights = [[6], [UNITS], []].map((dims, i) => b.weight([2, (i < 2 ? 4 : 8) * UNITS, ...dims], 0.5));
   const attributes = { hidden_size: UNITS, direction: 'bidirectional' };
@@ -41,4 +41,17 @@ test('recurrent weights of the units that stay make up for those that go', async
   const errorOf = async (model: Uint8Array) =>
     outputError(tensor(wanted), tensor(await outputs(model, unseen)));
   expect(await errorOf(written.model)).toBeLessThan(0.8 * (await errorOf(writeModel(asBefore).model)));
+});
+
+test('recurrent weights are fitted once more to what the layer gives with those that were fitted', async () => {
+  const [calibration, unseen] = [await noise(96, [12, 6]), await noise(64, [12, 6], 9)];
+  const tensor = (data: Float32Array) => [{ dims: [unseen.size, 4], data }];
+  let total = 0;
+  for (const seed of [4, 5, 6]) {
+    const bytes = network(seed);
+    const { written } = await prune(bytes, calibration, { target: 'dense' });
+    const given = [await outputs(bytes, unseen), await outputs(written.model, unseen)] as const;
+    total += outputError(tensor(given[0]), tensor(given[1]));
+  }
+  expect(total).toBeLessThan(0.9); // 0.878; fitted once 0.920
 });

@@ -134,7 +134,10 @@ export function endOf(
     const at = model.position(model.node(gain.node)!);
     return { step: { maps: [], cuts: [], gain, position: at }, after: Math.max(at, position) };
   });
-  return [...ends, { step: { maps, cuts: [], made, position }, after: position }];
+  // What recurrent layers give changes with their own weights, which are then fitted to that.
+  const recurrent = maps.filter(({ isRecurrent }) => isRecurrent);
+  const sweeps = recurrent.length > 0 ? [recurrent, maps] : [maps];
+  return [...ends, ...sweeps.map((maps) => ({ step: { maps, cuts: [], made, position }, after: position }))];
 }
 
 /**
