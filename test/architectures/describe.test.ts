@@ -435,6 +435,17 @@ test.each<[string, number, Config]>([
       full_attn_idxs: [2, 5, 8, 10, 12, 14],
     }),
   ],
+  [
+    'LFM2-8B-A1B', // with 704 corrections, which are no parameters in PyTorch
+    8_339_929_856 + 704,
+    published('lfm2_moe', 2048, 7168, 24, 32, 65536, {
+      num_key_value_heads: 8,
+      moe_intermediate_size: 1792,
+      layer_types: Array.from({ length: 24 }, (_, i) =>
+        [2, 6, 10, 14, 18, 21].includes(i) ? 'full_attention' : 'conv',
+      ),
+    }),
+  ],
   ['phi-2', 2_779_683_840, published('phi', 2560, 10240, 32, 32, 51200, {})],
   [
     'gemma-2-2b',

@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -55,6 +55,7 @@ export function referenceLogits(
     case 'cohere2':
       return cohere(config, sizes, weights, tokens);
     case 'lfm2':
+    case 'lfm2_moe':
       return lfm2(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
@@ -451,7 +452,7 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = type === 'deepseek_v3' || type === 'glm4_moe';
+  const hasSigmoids = type === 'deepseek_v3' || type === 'glm4_moe' || type === 'lfm2_moe';
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -473,7 +474,8 @@ function routed(
   }
   const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
   const isWhole = /^(mixtral|granite|gpt_oss|ernie)/.test(type) || config.norm_topk_prob === true;
-  const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], 0) : 1;
+  const least = type === 'lfm2_moe' ? 1e-6 : 0;
+  const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], least) : 1;
   const scale = (config.routed_scaling_factor ?? 1) as number;
   return new Map(chosen.map((e) => [e, (scale * shares[e]) / whole]));
 }
@@ -501,8 +503,9 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
   const isGranite = type.startsWith('granite');
   const isStacked = [...weights.keys()].some((name) => /\.experts\.(\d+\.)?gate_up_proj/.test(name));
   const isOwn = isGranite || (isMixtral && !isStacked);
-  const module = `${layer}.${isOwn ? 'block_sparse_moe' : 'mlp'}`;
-  const parts = isMixtral ? ['w1', 'w3', 'w2'] : ['gate_proj', 'up_proj', 'down_proj'];
+  const isLiquid = type === 'lfm2_moe';
+  const module = `${layer}.${isLiquid ? 'feed_forward' : isOwn ? 'block_sparse_moe' : 'mlp'}`;
+  const parts = isMixtral || isLiquid ? ['w1', 'w3', 'w2'] : ['gate_proj', 'up_proj', 'down_proj'];
   const mlp = (token: number[], name: string) => {
     const [gate, up] = parts.slice(0, 2).map((part) => linear([token], weights, `${name}.${part}`));
     return linear(
@@ -515,6 +518,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
     const corrections =
       weights.get(`${module}.gate.e_score_correction_bias`) ??
+      weights.get(`${module}.expert_bias`) ??
       weights.get(`${module}.moe_statics.e_score_correction_bias`) ??
       weights.get(`${module}.gate.moe_statics.e_score_correction_bias`);
     let y = token.map(() => 0);
@@ -973,7 +977,8 @@ function lfm2(
   const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.norm_eps as number);
   const rope = ropeReference(config, dh, 1, tokens.length);
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
-  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads, experts } = size;
     const layer = `model.layers.${i}`;
     const h = norm(x, `${layer}.operator_norm`);
     const attended = () => {
@@ -1004,10 +1009,15 @@ function lfm2(
     };
     x = add(x, heads === 0 ? convolved() : attended());
     const g = norm(x, `${layer}.ffn_norm`);
+    if (experts) {
+      x = add(x, mixture(g, config, weights, layer, size));
+      continue;
+    }
     const [gate, up] = ['w1', 'w3'].map((part) => linear(g, weights, `${layer}.feed_forward.${part}`));
     x = add(x, linear(product(activate(gate, 'silu'), up), weights, `${layer}.feed_forward.w2`));
   }
-  const output = config.tie_embedding === false ? 'lm_head' : 'model.embed_tokens';
+  const isTied = config.tie_embedding ?? config.tie_word_embeddings ?? true;
+  const output = isTied ? 'model.embed_tokens' : 'lm_head';
   return linear(norm(x, 'model.embedding_norm'), weights, output);
 }
 

@@ -324,6 +324,18 @@ export const LFM2: Config = {
   full_attn_idxs: [1],
   tie_word_embeddings: undefined,
 };
+const LFM2_MOE: Config = {
+  ...LLAMA,
+  ...EXPERTS,
+  model_type: 'lfm2_moe',
+  norm_eps: 1e-5,
+  conv_L_cache: 3,
+  layer_types: ['full_attention', 'conv'],
+  num_dense_layers: 1,
+  moe_intermediate_size: 6,
+  routed_scaling_factor: 1.5,
+  norm_topk_prob: true,
+};
 const CHATGLM: Config = {
   model_type: 'chatglm',
   hidden_size: HIDDEN,
@@ -561,6 +573,23 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: { ...LFM2, full_attn_idxs: [0] },
     sizes: narrow([4, 2, 20, 8, 5], [0, 0, 20, 8, 8]),
   },
+  lfm2_moe: { config: LFM2_MOE },
+  'lfm2_moe, shares as they come, no corrections, attention beside experts': {
+    config: {
+      ...LFM2_MOE,
+      norm_topk_prob: false,
+      use_expert_bias: false,
+      layer_types: ['conv', 'full_attention'],
+      tie_word_embeddings: true,
+    },
+  },
+  'lfm2_moe, pruned': {
+    config: LFM2_MOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 9 },
+      { heads: 0, kvHeads: 0, ffn: 0, experts: [3, 6, 1, 4] },
+    ],
+  },
   chatglm: { config: CHATGLM },
   'chatglm, biases': { config: { ...CHATGLM, add_bias_linear: true, multi_query_attention: false } },
   baichuan: { config: BAICHUAN },
@@ -602,6 +631,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     deepseek_v2: { ...DEEPSEEK, model_type: 'deepseek_v2', norm_topk_prob: false, topk_method: 'greedy' },
     deepseek_v3: DEEPSEEK,
     glm4_moe: GLM4_MOE,
+    lfm2_moe: LFM2_MOE,
     ernie4_5_moe: ERNIE_MOE,
   }),
   'mixtral, stacked, pruned: experts alike stay in one tensor': {
@@ -996,13 +1026,14 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      if (config.model_type === 'lfm2' && !attends(config, i)) return { ...size, heads: 0, kvHeads: 0 };
-      if (!hasExperts(config, i)) return size;
+      const isLiquid = /^lfm2/.test(String(config.model_type));
+      const none = isLiquid && !attends(config, i) ? { heads: 0, kvHeads: 0 } : {};
+      if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
       const experts = new Array<number>(expertsIn(config)).fill(neurons);
       const times = (config.n_shared_experts ?? config.moe_num_shared_experts ?? 0) as number;
       const shared = config.shared_expert_intermediate_size ?? config.shared_intermediate_size;
-      return { ...size, ffn: (shared ?? times * neurons) as number, experts };
+      return { ...size, ...none, ffn: (shared ?? times * neurons) as number, experts };
     },
   );
 }
@@ -1022,6 +1053,7 @@ const expertsIn = (config: Config) =>
 export function hasExperts(config: Config, i: number): boolean {
   if (expertsIn(config) === 0) return false;
   if (config.model_type === 'ernie4_5_moe') return i >= 1;
+  if (config.num_dense_layers !== undefined) return i >= (config.num_dense_layers as number);
   if (config.first_k_dense_replace !== undefined) return i >= (config.first_k_dense_replace as number);
   const dense = (config.mlp_only_layers ?? []) as number[];
   return !dense.includes(i) && (i + 1) % ((config.decoder_sparse_step ?? 1) as number) === 0;
@@ -1127,7 +1159,8 @@ function gatedMlps(
   }
   const isStacked = areStacked(config);
   const isMixtral = type === 'mixtral' || type === 'phimoe';
-  const module = `${layer}.${isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
+  const isLiquid = type === 'lfm2_moe';
+  const module = `${layer}.${isLiquid ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
   const router = isStacked && type === 'phimoe' ? 'router' : 'gate';
   linear(`${module}.${router}`, experts.length, HIDDEN, false);
   const stack = (name: string, rows: number, columns: number) =>
@@ -1142,7 +1175,8 @@ function gatedMlps(
     }
   else
     for (const [e, neurons] of experts.entries())
-      mlp(`${module}.experts.${e}`, neurons, isMixtral ? ['w1', 'w3', 'w2'] : undefined);
+      mlp(`${module}.experts.${e}`, neurons, isMixtral || isLiquid ? ['w1', 'w3', 'w2'] : undefined);
+  if (isLiquid && config.use_expert_bias !== false) tensor(`${module}.expert_bias`, [experts.length], 0.3);
   if (type === 'deepseek_v3' || type === 'glm4_moe')
     tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
   if (type === 'ernie4_5_moe')
@@ -1287,12 +1321,12 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
-  } else if (type === 'lfm2') {
+  } else if (type === 'lfm2' || type === 'lfm2_moe') {
     const bias = config.conv_bias === true;
     const kernel = config.conv_L_cache as number;
     tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
-      const { heads, ffn } = size;
+      const { heads, ffn, experts } = size;
       const { q, k, v, mixed } = widths(size);
       const layer = `model.layers.${i}`;
       norm(`${layer}.operator_norm`, HIDDEN, false);
@@ -1308,11 +1342,16 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         linear(`${layer}.self_attn.out_proj`, HIDDEN, mixed, false);
       }
       norm(`${layer}.ffn_norm`, HIDDEN, false);
+      if (experts) {
+        gatedMlps(layer, size, config, { linear, tensor });
+        continue;
+      }
       for (const part of ['w1', 'w3']) linear(`${layer}.feed_forward.${part}`, ffn, HIDDEN, false);
       linear(`${layer}.feed_forward.w2`, HIDDEN, ffn, false);
     }
     norm('model.embedding_norm', HIDDEN, false);
-    if (config.tie_embedding === false) linear('lm_head', VOCABULARY, HIDDEN, false);
+    if ((config.tie_embedding ?? config.tie_word_embeddings) === false)
+      linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
   } else if (type === 'gpt_neox') {

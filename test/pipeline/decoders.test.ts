@@ -132,6 +132,7 @@ test.each(['opt, narrow heads', 'bloom, narrow heads', 'llama, narrow values', '
 test.each([
   ['llama', 1],
   ['lfm2', 1],
+  ['lfm2_moe', 1],
   ['llama of one key-value head', 1],
   ['smollm3', 1],
   ['granite', 1],

@@ -83,7 +83,6 @@ export const MISSING: ReadonlyMap<string, string> = new Map([
   ['falcon_h1', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
-  ['lfm2_moe', 'experts beside short convolutions'],
   ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],

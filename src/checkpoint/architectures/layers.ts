@@ -170,7 +170,7 @@ function sharesOf(g: WeightGraph, routing: Routing, x: string, hidden: number, e
 /** The experts that a token passes, and their shares: [batch, tokens, chosen] both. */
 function atOnce(
   g: WeightGraph,
-  { chosen, areSigmoids, correction, groups, isNormalised, scale }: Routing,
+  { chosen, areSigmoids, correction, groups, isNormalised, addedToSum, scale }: Routing,
   given: string,
 ): [places: string, shares: string] {
   const all = areSigmoids ? g.node('Sigmoid', [given]) : g.node('Softmax', [given], { axis: -1 });
@@ -180,7 +180,10 @@ function atOnce(
   const open = groups ? inGroups(g, corrected, groups) : corrected;
   const [largest, places] = g.split('TopK', [open, g.integers([chosen])], { axis: -1 }, 2);
   const own = correction ? g.node('GatherElements', [all, places], { axis: -1 }) : largest;
-  const total = () => g.node('ReduceSum', [own, g.integers([-1])], { keepdims: 1 });
+  const total = () => {
+    const sum = g.node('ReduceSum', [own, g.integers([-1])], { keepdims: 1 });
+    return addedToSum === undefined ? sum : g.node('Add', [sum, g.scalar(addedToSum)]);
+  };
   return [places, scaled(g, isNormalised ? g.node('Div', [own, total()]) : own, scale)];
 }
 

@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, LFM2 with and without experts, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { xielu } from './activation.ts';
@@ -14,6 +14,7 @@ import {
   linear,
   positive,
   rmsNorm,
+  text,
   unsupported,
 } from './config.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
@@ -190,6 +191,31 @@ const APERTUS_ROPE = {
   high_freq_factor: 4,
 };
 
+const LIQUID: Kind = {
+  config: liquidConfig,
+  qkvBias: no,
+  outBias: no,
+  mlpBias: no,
+  names: {
+    out: 'self_attn.out_proj',
+    qNorm: 'self_attn.q_layernorm',
+    kNorm: 'self_attn.k_layernorm',
+    gate: 'feed_forward.w1',
+    up: 'feed_forward.w3',
+    down: 'feed_forward.w2',
+    last: 'embedding_norm',
+  },
+  norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
+  headNorm: true,
+  short: liquidShort,
+  dividesHidden: true,
+  epsilonField: 'norm_eps',
+  epsilon: 1e-5,
+  kvHeads: 8,
+  base: 1e6,
+  tied: true,
+};
+
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
@@ -308,30 +334,11 @@ const KINDS: Readonly<Record<string, Kind>> = {
     tied: true,
   },
   lfm2: {
-    config: liquidConfig,
-    qkvBias: no,
-    outBias: no,
-    mlpBias: no,
-    names: {
-      out: 'self_attn.out_proj',
-      qNorm: 'self_attn.q_layernorm',
-      kNorm: 'self_attn.k_layernorm',
-      gate: 'feed_forward.w1',
-      up: 'feed_forward.w3',
-      down: 'feed_forward.w2',
-      last: 'embedding_norm',
-    },
-    norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
-    headNorm: true,
-    short: liquidShort,
+    ...LIQUID,
+    config: (config) => liquidConfig({ ...config, intermediate_size: liquidNeurons(config) }),
     beside: (neurons) => ({ block_ff_dim: neurons, block_auto_adjust_ff_dim: false }),
-    dividesHidden: true,
-    epsilonField: 'norm_eps',
-    epsilon: 1e-5,
-    kvHeads: 8,
-    base: 1e6,
-    tied: true,
   },
+  lfm2_moe: { ...LIQUID, hasExperts: true },
   hunyuan_v1_dense: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -556,7 +563,10 @@ export const llama: Architecture = {
     return {
       ...model,
       keyDim: latent ? latent.keyDim : undefined,
-      sizesOf: experts ? experts.sizesOf : short && ((i) => sizesWith(model.sizes, model.block(i))),
+      sizesOf:
+        experts || short
+          ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
+          : undefined,
       since: experts ? experts.since : undefined,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
@@ -657,12 +667,10 @@ function hybridTurns(config: Config, i: number): boolean {
   return config.position_embedding_type === 'rope';
 }
 
-const LIQUID = 'lfm2';
 const LIQUID_TYPES = ['full_attention', 'conv'];
 
-/** With the neurons that there are, which it may have in other numbers, and what old files call otherwise. */
+/** With what old files call otherwise. */
 function liquidConfig(config: Config): Config {
-  const given = config.block_ff_dim === undefined ? 'intermediate_size' : 'block_ff_dim';
   const { full_attn_idxs: attending, layer_types } = config;
   const types = Array.isArray(attending)
     ? Array.from({ length: integer(config, 'num_hidden_layers') }, (_, i) =>
@@ -671,11 +679,16 @@ function liquidConfig(config: Config): Config {
     : undefined;
   return {
     ...config,
-    intermediate_size: adjusted(config, integer(config, given)),
     layer_types: layer_types ?? types,
     rope_theta: config.theta ?? config.rope_theta,
     tie_word_embeddings: config.tie_embedding ?? config.tie_word_embeddings,
   };
+}
+
+/** Those that there are, which it may have in other numbers. */
+function liquidNeurons(config: Config): number {
+  const given = config.block_ff_dim === undefined ? 'intermediate_size' : 'block_ff_dim';
+  return adjusted(config, integer(config, given));
 }
 
 function adjusted(config: Config, neurons: number): number {
@@ -690,7 +703,10 @@ function liquidShort(config: Config, i: number, named: (name: string) => string)
   const { layer_types: types } = config;
   if (types == null) return undefined;
   if (!Array.isArray(types) || !LIQUID_TYPES.includes(types[i]) || !types.includes(LIQUID_TYPES[0]))
-    throw unsupported(LIQUID, `layer_types other than a list of ${LIQUID_TYPES.join(' and ')}`);
+    throw unsupported(
+      text(config, 'model_type', 'lfm2'),
+      `layer_types other than a list of ${LIQUID_TYPES.join(' and ')}`,
+    );
   if (types[i] === LIQUID_TYPES[0]) return undefined;
   const bias = flag(config, 'conv_bias', false);
   const at = (name: string) => named(`conv.${name}`);

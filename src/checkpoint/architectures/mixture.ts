@@ -1,5 +1,5 @@
 // Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
-// GLM-4.5 (2508.06471), ERNIE 4.5, Phi-3.5-MoE, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
+// GLM-4.5 (2508.06471), ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
 import { flag, integer, linear, positive, text, unsupported } from './config.ts';
@@ -169,6 +169,20 @@ const KINDS: Readonly<Record<string, Kind>> = {
       return (i) => i < start || i > (end === -1 ? blocks - 1 : end) || (i + 1) % every !== 0;
     },
   },
+  lfm2_moe: {
+    module: 'feed_forward',
+    maps: { gate: 'w1', up: 'w3', down: 'w2' },
+    normalises: 'norm_topk_prob',
+    experts: 32,
+    chosen: 4,
+    isNormalised: true,
+    field: 'moe_intermediate_size',
+    routing: liquidRouting,
+    denseBlocks: (config) => {
+      const first = integer(config, 'num_dense_layers', 2, 0);
+      return (i) => i < first;
+    },
+  },
   granitemoe: GRANITE,
   granitemoeshared: {
     ...GRANITE,
@@ -325,6 +339,17 @@ function sigmoidRouting(
     correction: { name: at('gate.e_score_correction_bias'), dims: [experts] },
     groups: groupsIn(experts, groups, chosen, 2),
     scale: positive(config, 'routed_scaling_factor', otherwise.scale),
+  };
+}
+
+/** As those of LFM2 are. */
+function liquidRouting(config: Config, experts: number, at: (name: string) => string): Partial<Routing> {
+  const hasBias = flag(config, 'use_expert_bias', true);
+  return {
+    areSigmoids: true,
+    correction: hasBias ? { name: at('expert_bias'), dims: [experts] } : undefined,
+    addedToSum: 1e-6,
+    scale: positive(config, 'routed_scaling_factor', 1),
   };
 }
 

@@ -326,6 +326,8 @@ export interface Routing {
   readonly groups?: { readonly count: number; readonly chosen: number; readonly best: 1 | 2 };
   /** Whether the shares of these sum to 1, before they are times `scale`. */
   readonly isNormalised: boolean;
+  /** What is added to the sum that they are divided by. */
+  readonly addedToSum?: number;
   readonly scale?: number;
 }
 
