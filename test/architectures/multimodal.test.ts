@@ -14,6 +14,10 @@ const tokens = Array.from({ length: 9 }, (_, i) => (7 * i) % 40);
 const QWEN2 = { ...LLAMA, model_type: 'qwen2' };
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 10, tie_word_embeddings: true };
 const GEMMA3 = VARIANTS.gemma3.config;
+const VL_MOE = VARIANTS.qwen3_vl_moe_text.config;
+const LFM2 = VARIANTS.lfm2.config;
+const COHERE2 = VARIANTS.cohere2.config;
+const GLM4 = VARIANTS.glm4.config;
 const MROPE = { type: 'mrope', mrope_section: [1, 1, 2] };
 /** Fields of a language model where they are in an object of their own. */
 const inside = ({ tie_word_embeddings: _, ...config }: Config, more: Config = {}) => ({ ...config, ...more });
@@ -66,6 +70,39 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     'model.language_model.',
     '',
   ],
+  qwen3_vl_moe: [
+    { model_type: 'qwen3_vl_moe', tie_word_embeddings: false, text_config: inside(VL_MOE) },
+    VL_MOE,
+    'model.language_model.',
+    'lm_head',
+  ],
+  lfm2_vl: [{ model_type: 'lfm2_vl', text_config: LFM2 }, LFM2, 'model.language_model.', ''],
+  aya_vision: [{ model_type: 'aya_vision', text_config: COHERE2 }, COHERE2, 'language_model.model.', ''],
+  glm4v: [
+    {
+      model_type: 'glm4v',
+      text_config: inside(GLM4, {
+        model_type: 'glm4v_text',
+        tie_word_embeddings: true,
+        rope_scaling: { rope_type: 'default', mrope_section: [1, 1, 2] },
+      }),
+    },
+    GLM4,
+    'model.language_model.',
+    '',
+  ],
+  'internvl_chat, with its own code': [
+    { model_type: 'internvl_chat', llm_config: QWEN2, vision_config: {} },
+    QWEN2,
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
+  'phi3_v, with its own code': [
+    { ...VARIANTS['phi3, window'].config, model_type: 'phi3_v', img_processor: {} },
+    VARIANTS['phi3, window'].config,
+    'model.',
+    'lm_head',
+  ],
   'mistral3, with an output in the language model': [
     { model_type: 'mistral3', text_config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
     { ...LLAMA, model_type: 'mistral', sliding_window: null },
@@ -114,11 +151,20 @@ describe.each(Object.entries(MODELS))('%s', (_, [config, own, prefix, output]) =
   test('says its sizes where they were', async () => {
     const block = await model.block(source, 1, { length: 4 });
     expect(model.tensorsOf(1, block)[0].name.startsWith(`${prefix}layers.1.`)).toBe(true);
-    const { config: written, record } = model.configOf(sizes.map((size) => ({ ...size, ffn: 8 })));
+    const { config: written, record } = model.configOf(
+      sizes.map(({ experts, ...size }) => ({
+        ...size,
+        ...(experts ? { experts: experts.map(() => 4) } : { ffn: 8 }),
+      })),
+    );
     expect(record).toBeUndefined();
-    const before = (config.text_config ?? config) as Config;
-    expect(written.text_config ?? written).toEqual({ ...before, intermediate_size: 8 });
-    expect(describeModel(written).sizes[0].ffn).toBe(8);
+    const inner = (it: Config) => (it.text_config ?? it.llm_config ?? it) as Config;
+    const said = sizes[0].experts ? { moe_intermediate_size: 4 } : { intermediate_size: 8 };
+    const liquid = { block_ff_dim: 8, block_auto_adjust_ff_dim: false };
+    const beside = own.model_type === 'lfm2' ? liquid : {};
+    expect(inner(written)).toEqual({ ...inner(config), ...said, ...beside });
+    const [{ ffn, experts }] = describeModel(written).sizes;
+    expect(experts ?? ffn).toEqual(sizes[0].experts ? [4, 4, 4, 4] : 8);
   });
 });
 
@@ -152,12 +198,13 @@ test('sizes that text_config leaves out are those of transformers', () => {
   ]);
 });
 
-test('heads of Qwen2-VL cannot be said, others can', () => {
+test('heads of Qwen2-VL and GLM-4.1V cannot be said, others can', () => {
   const fewer = (model_type: string, own: Config) => {
     const model = describeModel({ model_type, text_config: own });
     return model.configOf(model.sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 }))).record;
   };
   expect(fewer('qwen2_vl', QWEN2)).toBeDefined();
+  expect(fewer('glm4v', { ...GLM4, model_type: 'glm4v_text' })).toBeDefined();
   expect(fewer('qwen3_vl', QWEN3)).toBeUndefined();
   expect(fewer('qwen2_audio', QWEN2)).toBeUndefined();
 });

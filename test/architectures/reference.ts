@@ -1,6 +1,6 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
-// modeling_qwen3_moe, modeling_olmoe, modeling_smollm3,
+// modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
@@ -245,8 +245,7 @@ function llama(
     const normHeads = () => {
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
-    if (type === 'apertus' || type === 'qwen3' || type === 'qwen3_moe' || config.use_qk_norm === true)
-      normHeads();
+    if (type === 'apertus' || /^qwen3/.test(String(type)) || config.use_qk_norm === true) normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
@@ -421,9 +420,18 @@ function stackedExpert(
         ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${all(name)}`, e)],
       ]);
     };
-    const [both] = linear([token], one(wide), 'm');
+    const isTurned = config.model_type === 'qwen3_vl_moe_text';
+    const through = (x: number[], name: string) => {
+      if (!isTurned) return linear([x], one(name), 'm')[0];
+      const { shape, data } = one(name).get('m.weight')!;
+      const [rows, columns] = shape;
+      return Array.from({ length: columns }, (_, c) =>
+        x.slice(0, rows).reduce((total, value, r) => total + value * data[r * columns + c], 0),
+      );
+    };
+    const both = through(token, wide);
     const [gate, up] = slices([both], [both.length / 2, both.length / 2]);
-    return linear(product(activate(gate, config.hidden_act as string), up), one(down), 'm')[0];
+    return through(product(activate(gate, config.hidden_act as string), up)[0], down);
   }
   const one = (name: string, kind: string) =>
     weights.get(`${module}.experts.${e}.${name}.${kind || 'weight'}`) ??
@@ -473,7 +481,7 @@ function routed(
     asked = asked.map((value, e) => (open.includes(Math.floor(e / size)) ? value : 0));
   }
   const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
-  const isWhole = /^(mixtral|granite|gpt_oss|ernie)/.test(type) || config.norm_topk_prob === true;
+  const isWhole = /^(mixtral|granite|gpt_oss|ernie|qwen3_vl)/.test(type) || config.norm_topk_prob === true;
   const least = type === 'lfm2_moe' ? 1e-6 : 0;
   const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], least) : 1;
   const scale = (config.routed_scaling_factor ?? 1) as number;

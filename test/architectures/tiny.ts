@@ -235,6 +235,7 @@ const QWEN3_MOE: Config = {
   head_dim: 10,
   moe_intermediate_size: 6,
 };
+const QWEN3_VL_MOE: Config = { ...QWEN3_MOE, model_type: 'qwen3_vl_moe_text' };
 const DEEPSEEK: Config = {
   ...LLAMA,
   model_type: 'deepseek_v3',
@@ -554,6 +555,14 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   qwen3_moe: { config: QWEN3_MOE },
   'qwen3_moe, experts in every second block': {
     config: { ...QWEN3_MOE, decoder_sparse_step: 2, norm_topk_prob: true },
+  },
+  qwen3_vl_moe_text: { config: QWEN3_VL_MOE },
+  'qwen3_vl_moe_text, pruned: experts of different sizes have tensors of their own': {
+    config: QWEN3_VL_MOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 0, experts: [3, 3, 3, 3] },
+      { heads: 4, kvHeads: 2, ffn: 0, experts: [5, 2, 6, 6] },
+    ],
   },
   lfm2: { config: LFM2 },
   'lfm2, biases, all neurons, attention first': {
@@ -1157,21 +1166,25 @@ function gatedMlps(
           both((kind) => `${module}.experts.${e}.${map}.${kind}`, [], rows, columns);
     return;
   }
-  const isStacked = areStacked(config);
+  const isTurned = type === 'qwen3_vl_moe_text';
+  const isStacked = areStacked(config) || isTurned;
   const isMixtral = type === 'mixtral' || type === 'phimoe';
   const isLiquid = type === 'lfm2_moe';
   const module = `${layer}.${isLiquid ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
   const router = isStacked && type === 'phimoe' ? 'router' : 'gate';
   linear(`${module}.${router}`, experts.length, HIDDEN, false);
+  const turned = (rows: number, columns: number) => (isTurned ? [columns, rows] : [rows, columns]);
   const stack = (name: string, rows: number, columns: number) =>
-    tensor(`${module}.experts.${name}`, [experts.length, rows, columns], columns ** -0.5);
+    tensor(`${module}.experts.${name}`, [experts.length, ...turned(rows, columns)], columns ** -0.5);
   if (isStacked && areAlike) {
     stack('gate_up_proj', 2 * neurons, HIDDEN);
     stack('down_proj', HIDDEN, neurons);
   } else if (isStacked)
     for (const [e, own] of experts.entries()) {
-      linear(`${module}.experts.${e}.gate_up_proj`, 2 * own, HIDDEN, false);
-      linear(`${module}.experts.${e}.down_proj`, HIDDEN, own, false);
+      const apart = (name: string, rows: number, columns: number) =>
+        tensor(`${module}.experts.${e}.${name}.weight`, turned(rows, columns), columns ** -0.5);
+      apart('gate_up_proj', 2 * own, HIDDEN);
+      apart('down_proj', HIDDEN, own);
     }
   else
     for (const [e, neurons] of experts.entries())

@@ -267,6 +267,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
     kvHeads: 4,
     window: (config) => (flag(config, 'use_sliding_window', false) ? givenWindow(config) : undefined),
   },
+  qwen3_vl_moe_text: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    headNorm: true,
+    hasExperts: true,
+    kvHeads: 16,
+    base: 5e6,
+  },
   smollm3: {
     qkvBias: attentionBias,
     outBias: attentionBias,

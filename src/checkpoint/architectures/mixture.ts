@@ -16,8 +16,10 @@ interface Kind {
   readonly stacked?: {
     readonly wide: string;
     readonly down: string;
-    /** They are in × out, `gate` and `up` side by side for each neuron, and there are biases, of the router too. */
+    /** They are in × out. */
     readonly isTurned?: boolean;
+    /** `gate` and `up` are side by side for each neuron, and there are biases, of the router too. */
+    readonly byNeurons?: boolean;
   };
   /** Their number and that of those that a token passes, by the fields that are named. */
   readonly experts: number;
@@ -129,6 +131,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
     field: 'moe_intermediate_size',
     denseBlocks: blocksBetween,
   },
+  qwen3_vl_moe_text: {
+    module: 'mlp',
+    maps: STACKED.maps,
+    stacked: { ...STACKED.stacked, isTurned: true },
+    experts: 60,
+    chosen: 4,
+    field: 'moe_intermediate_size',
+    denseBlocks: blocksBetween,
+  },
   deepseek_v2: {
     ...DEEPSEEK,
     experts: 64,
@@ -192,7 +203,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     module: 'mlp',
     maps: STACKED.maps,
     router: 'router',
-    stacked: { ...STACKED.stacked, isTurned: true },
+    stacked: { ...STACKED.stacked, isTurned: true, byNeurons: true },
     experts: 128,
     chosen: 4,
     field: 'intermediate_size',
@@ -257,7 +268,7 @@ export function mixturesOf(
       const ofAll = shared && gated(sharedMap(named(shared.name), shared.maps ?? maps, hasBias));
       const gate = shared?.gate;
       return {
-        router: linear(at(router), stacked?.isTurned ?? false),
+        router: linear(at(router), stacked?.byNeurons ?? false),
         expert: (e) =>
           gated((label) => {
             const own = linear(at(`experts.${e}.${maps[label]}`), hasBias);
@@ -298,16 +309,16 @@ function sharedMap(module: string, maps: Kind['maps'], hasBias: boolean) {
 function stackedMap(
   map: Linear,
   label: Label,
-  { wide, down, isTurned = false }: NonNullable<Kind['stacked']>,
+  { wide, down, isTurned = false, byNeurons = false }: NonNullable<Kind['stacked']>,
   { at, index, count }: { at: (name: string) => string; index: number; count: number },
 ): Linear {
   const name = at(label === 'down' ? down : wide);
   return {
     ...map,
-    bias: isTurned,
+    bias: byNeurons,
     transposed: !isTurned,
-    part: label === 'down' ? undefined : { label, byHeads: isTurned },
-    stack: { weight: name, bias: isTurned ? `${name}_bias` : undefined, index, count },
+    part: label === 'down' ? undefined : { label, byHeads: byNeurons },
+    stack: { weight: name, bias: byNeurons ? `${name}_bias` : undefined, index, count },
   };
 }
 

@@ -1,7 +1,8 @@
-// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3, LLaVA, Mistral Small 3, Ministral 3, InternVL 3, SmolVLM, Voxtral,
-// Qwen2-Audio. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
+// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3 (with experts too), LLaVA, Mistral Small 3, Ministral 3, InternVL,
+// SmolVLM, LFM2-VL, GLM-4.1V, Aya Vision, Voxtral, Qwen2-Audio and others. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
 
 import { isObject } from '../../expect.ts';
+import { cohere } from './cohere.ts';
 import { section, text, unsupported, withDefaults } from './config.ts';
 import { gemma } from './gemma.ts';
 import { llama } from './llama.ts';
@@ -9,28 +10,49 @@ import type { Architecture, Config } from './types.ts';
 
 /** Which language model there is where config.json does not say it. */
 const KINDS: Readonly<Record<string, string>> = {
+  aya_vision: 'cohere2',
+  cohere2_vision: 'cohere2',
+  deepseek_vl: 'llama',
   gemma3: 'gemma3_text',
+  glm4v: 'glm4v_text',
+  got_ocr2: 'qwen2',
+  granite_speech: 'granite',
   qwen2_vl: 'qwen2',
   qwen2_5_vl: 'qwen2',
   qwen3_vl: 'qwen3',
+  qwen3_vl_moe: 'qwen3_vl_moe_text',
+  idefics2: 'mistral',
+  idefics3: 'llama',
+  internvl: 'qwen2',
+  internvl_chat: 'llama',
+  janus: 'llama',
+  kimi_vl: 'deepseek_v3',
+  lfm2_vl: 'lfm2',
   llava: 'llama',
   llava_next: 'llama',
+  llava_next_video: 'llama',
   llava_onevision: 'qwen2',
   mistral3: 'mistral',
-  internvl: 'qwen2',
-  idefics3: 'llama',
+  phi3_v: 'phi3',
   smolvlm: 'llama',
+  video_llava: 'llama',
+  vipllava: 'llama',
   voxtral: 'llama',
   qwen2_audio: 'qwen2',
 };
 /** Other names of language models there. */
 const SAME: ReadonlyMap<string, string> = new Map([
+  ['glm4v_text', 'glm4'],
   ['qwen2_vl_text', 'qwen2'],
   ['qwen2_5_vl_text', 'qwen2'],
   ['qwen3_vl_text', 'qwen3'],
 ]);
+/** Whose heads transformers makes as wide as the stream, so that config.json cannot say fewer. */
+const DIVIDING = /^(qwen2.*_vl|glm4v)$/;
 
+/** The object that says the language model's sizes, and what some call it. */
 const SECTION = 'text_config';
+const SECTIONS: Readonly<Record<string, string>> = { internvl_chat: 'llm_config' };
 
 /** Of transformers' configurations: such an object leaves out what says the same. */
 const LLAMA: Config = {
@@ -57,6 +79,22 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
     intermediate_size: 14_336,
     num_hidden_layers: 34,
     max_position_embeddings: 262_144,
+  },
+  cohere2: {
+    vocab_size: 256_000,
+    hidden_size: 8192,
+    intermediate_size: 22_528,
+    num_hidden_layers: 40,
+    num_attention_heads: 64,
+    max_position_embeddings: 8192,
+  },
+  lfm2: {
+    vocab_size: 65_536,
+    hidden_size: 2560,
+    intermediate_size: 12_288,
+    num_hidden_layers: 32,
+    num_attention_heads: 32,
+    max_position_embeddings: 128_000,
   },
   qwen2: QWEN,
   qwen3: QWEN,
@@ -85,23 +123,19 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
 export const multimodal: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType, names) {
-    const isFlat = config[SECTION] == null; // as the first files of Qwen2-VL and 2.5-VL
-    const content = isFlat ? config : section(config, SECTION);
+    const name = SECTIONS[modelType] ?? SECTION;
+    const isFlat = config[name] == null; // as the first files of Qwen2-VL and 2.5-VL, and Phi-3-vision
+    const content = isFlat ? config : section(config, name);
     const given = isFlat ? KINDS[modelType] : text(content, 'model_type', KINDS[modelType]);
     const type = SAME.get(given) ?? given;
-    const known = [llama, gemma].find(({ modelTypes }) => modelTypes.includes(type));
-    if (!known) throw unsupported(modelType, `${SECTION} of model_type "${type}"`);
+    const known = [llama, gemma, cohere].find(({ modelTypes }) => modelTypes.includes(type));
+    if (!known) throw unsupported(modelType, `${name} of model_type "${type}"`);
     const tied = [config, content].flatMap(({ tie_word_embeddings: it }) => it ?? []);
     if (new Set(tied).size > 1)
-      throw unsupported(modelType, `tie_word_embeddings ${tied[0]}, and ${tied[1]} in ${SECTION}`);
+      throw unsupported(modelType, `tie_word_embeddings ${tied[0]}, and ${tied[1]} in ${name}`);
     const own = { ...content, tie_word_embeddings: tied[0], ...plainRopes(content) };
-    const sizes = withDefaults(
-      own,
-      DEFAULTS[modelType] ?? DEFAULTS[type] ?? {},
-      isFlat ? undefined : SECTION,
-    );
+    const sizes = withDefaults(own, DEFAULTS[modelType] ?? DEFAULTS[type] ?? {}, isFlat ? undefined : name);
     const description = known.describe(sizes, type, names);
-    // transformers makes heads of Qwen2-VL and 2.5-VL as wide as the stream.
     const { heads, ...fields } = description.fields;
     return {
       ...description,
@@ -110,8 +144,8 @@ export const multimodal: Architecture = {
       transformersJs: 'takes apart what is of texts and images into several files',
       fields: {
         ...fields,
-        heads: /^qwen2.*_vl$/.test(modelType) ? undefined : heads,
-        section: isFlat ? undefined : { name: SECTION, content },
+        heads: DIVIDING.test(modelType) ? undefined : heads,
+        section: isFlat ? undefined : { name, content },
       },
     };
   },
