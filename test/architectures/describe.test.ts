@@ -143,6 +143,11 @@ describe('describe', () => {
       'models of timm ("vit_base_patch16_224") are not supported as folders; as an ONNX file',
     ],
     [
+      'what diffusers writes',
+      { _class_name: 'UNet2DConditionModel' },
+      'models of diffusers ("UNet2DConditionModel") are not supported as folders; as an ONNX file',
+    ],
+    [
       'an activation',
       { ...OPT, activation_function: 'mish' },
       '"opt": the activation "mish" is not supported',
@@ -247,7 +252,17 @@ describe('describe', () => {
     [
       'quantised weights',
       { ...OPT, quantization_config: { bits: 4 } },
-      'quantised checkpoints are not supported',
+      'quantised checkpoints are not supported: give the folder of floats that this one was made of; quantise what',
+    ],
+    [
+      'quantised weights that transformers can make floats of',
+      { ...VARIANTS.gpt_oss.config, quantization_config: { quant_method: 'mxfp4' } },
+      'not supported ("mxfp4"): give the folder of floats that this one was made of, or where there is none what transformers saves (save_pretrained): it loads it with quantization_config=Mxfp4Config(dequantize=True); quantise',
+    ],
+    [
+      'weights that MLX has quantised',
+      { ...LLAMA, quantization: { bits: 4, group_size: 64 } },
+      'quantised checkpoints are not supported: give the folder of floats',
     ],
     [
       'windows of which releases differ',

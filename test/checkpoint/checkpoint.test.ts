@@ -72,6 +72,24 @@ describe('opening a folder', () => {
     expect(await checkpoint.read('a.conv.weight_v')).toEqual(Float32Array.of(3));
   });
 
+  test.each([
+    [
+      'adapter_model.safetensors',
+      'it is an adapter (LoRA): merge it into its model first (merge_and_unload)',
+    ],
+    ['model-00001-of-00002.safetensors', 'there are shards, but not the index that says what is in which'],
+    ['model.fp16.safetensors', 'there is a variant; call it as the others are'],
+    ['tf_model.h5', 'there are those of TensorFlow, which transformers reads, and writes as these'],
+    ['flax_model.msgpack', 'there are those of Flax, which transformers reads'],
+    ['model-Q4_K_M.gguf', 'there is a GGUF file; give the folder that it was made of'],
+    ['consolidated.00.pth', 'there are those of the code that it came with'],
+    ['onnx/model.onnx', 'there is an ONNX file; give that'],
+  ])('says what to do with weights of another kind: %s', async (file, hint) => {
+    await expect(open({ [file]: new Uint8Array(8) })).rejects.toThrow(
+      `pytorch_model.bin.index.json; ${hint}`,
+    );
+  });
+
   test.each<[string, Record<string, Uint8Array>, typeof InputError | typeof FormatError, string]>([
     ['no weights', {}, InputError, '"m": no weights in it; expected one of model.safetensors,'],
     [

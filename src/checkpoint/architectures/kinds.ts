@@ -1,6 +1,7 @@
 // The kinds of models that are known: loaded with the first folder, and free of what describes other things, so that who has ONNX files alone does without.
 // To add one, see docs/language-models.md.
 
+import { isObject, said } from '../../expect.ts';
 import { albert } from './albert.ts';
 import { bart } from './bart.ts';
 import { beit } from './beit.ts';
@@ -80,13 +81,19 @@ export const MODEL_TYPES: readonly string[] = ARCHITECTURES.flatMap(({ modelType
 
 /** What is not there for others that people have, some of which are called nearly as these. */
 export const MISSING: ReadonlyMap<string, string> = new Map([
+  ['bamba', 'state spaces'],
   ['falcon_h1', 'state spaces'],
+  ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
   ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
+  ['nemotron_h', 'state spaces'],
+  ['qwen3_5', 'linear attention'],
+  ['qwen3_5_moe', 'linear attention'],
   ['qwen3_next', 'linear attention'],
+  ['zamba2', 'state spaces'],
 ]);
 
 /** What a config.json says, if its model type is one of these. @param names  of the tensors */
@@ -97,10 +104,28 @@ export function descriptionOf(
 ): Description | undefined {
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) return undefined;
-  if (config.quantization_config != null)
-    throw unsupported(modelType, 'quantised checkpoints are not supported');
+  const quantised = config.quantization_config ?? config.quantization; // the second is MLX's
+  if (quantised != null) throw unsupported(modelType, quantisedHint(quantised));
   const own = architecture.describe(config, modelType, names);
   return flag(config, 'is_causal', true) ? own : seeingAll(own);
+}
+
+/** How transformers makes floats of what has them in another form, by `quant_method`. */
+const DEQUANTISING: ReadonlyMap<unknown, string> = new Map([
+  ['mxfp4', 'loads it with quantization_config=Mxfp4Config(dequantize=True)'],
+  ['fp8', 'loads it with quantization_config=FineGrainedFP8Config(dequantize=True)'],
+  ['bitsandbytes', 'has a method dequantize() of what it has loaded'],
+]);
+
+/** What to do about weights that are no floats. */
+function quantisedHint(quantised: unknown): string {
+  const { quant_method: method } = isObject(quantised) ? quantised : {};
+  const named = typeof method === 'string' ? ` (${said(method)})` : '';
+  const how = DEQUANTISING.get(method);
+  return (
+    `quantised checkpoints are not supported${named}: give the folder of floats that this one was made of` +
+    `${how ? `, or where there is none what transformers saves (save_pretrained): it ${how}` : ''}; quantise what comes of it`
+  );
 }
 
 /** What transformers makes of a decoder where `is_causal` is false, as embeddings are trained: tokens see those behind them, and it gives features. */

@@ -515,6 +515,10 @@ function descriptionIn(
     throw new UnsupportedModelError(
       `config.json: models of timm (${said(config.architecture)}) are not supported as folders; ${EXPORT}`,
     );
+  if (modelType == null && typeof config._class_name === 'string')
+    throw new UnsupportedModelError(
+      `config.json: models of diffusers (${said(config._class_name)}) are not supported as folders; ${EXPORT}`,
+    );
   // Files of old have none, and transformers goes by the folder's name.
   if (modelType == null)
     throw new InputError(
