@@ -136,44 +136,8 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
 export async function readConfig(folder: Folder): Promise<JsonObject> {
   const files = await folder.list();
   if (files.includes(CONFIG_FILE)) return readJson(folder, CONFIG_FILE, limits.jsonBytes);
-  const file = Object.keys(OTHER_FOLDERS).find((name) => files.includes(name));
-  const hint = file ? OTHER_FOLDERS[file] : 'expected an ONNX file, or the folder of a Hugging Face model';
-  throw new InputError(`"${folder.name}": there is no config.json in it; ${hint}`);
-}
-
-const ADAPTER = 'it is an adapter (LoRA): merge it into its model first (merge_and_unload), and save that';
-
-/** By a file that they have. */
-const OTHER_FOLDERS: Readonly<Record<string, string>> = {
-  'saved_model.pb': 'it is a SavedModel of TensorFlow, which tf2onnx converts',
-  'adapter_config.json': ADAPTER,
-  'modules.json':
-    'it is a model of sentence-transformers that has its transformer in a folder of it; give that folder',
-  'model_index.json': 'it is a pipeline of diffusers; give the ONNX file of one of its models',
-  'Manifest.json': 'it is a Core ML package; export what it was made of to ONNX',
-};
-
-const SAVING = 'which transformers reads, and writes as these (save_pretrained)';
-/** What else there is of weights, by the names of files, and what to do then. */
-const OTHER_WEIGHTS: readonly (readonly [name: RegExp, hint: string])[] = [
-  [/^adapter_(config\.json|model\.(safetensors|bin))$/, ADAPTER],
-  [/^(model|pytorch_model)-\d+-of-\d+\./, 'there are shards, but not the index that says what is in which'],
-  [/^(model|pytorch_model)\..+\.(safetensors|bin)$/, 'there is a variant; call it as the others are'],
-  [/^tf_model\.h5$/, `there are those of TensorFlow, ${SAVING}`],
-  [/^flax_model/, `there are those of Flax, ${SAVING}`],
-  [/\.gguf$/, 'there is a GGUF file; give the folder that it was made of'],
-  [
-    /^consolidated/,
-    'there are those of the code that it came with; give the folder in the form of transformers',
-  ],
-  [/\.onnx$/, 'there is an ONNX file; give that'],
-];
-
-/** Behind a message. */
-async function otherWeights(folder: Folder): Promise<string> {
-  const files = [...(await folder.list()), ...(await folder.list('onnx'))];
-  const [, hint] = OTHER_WEIGHTS.find(([name]) => files.some((file) => name.test(file))) ?? [];
-  return hint === undefined ? '' : `; ${hint}`;
+  const { folderHint } = await import('./others.ts');
+  throw new InputError(`"${folder.name}": there is no config.json in it; ${folderHint(files)}`);
 }
 
 /**
@@ -193,8 +157,9 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   const source = await sourceIn(folder);
   if (!source) {
     const files = SOURCES.map(({ file }) => file).join(', ');
+    const { weightsHint } = await import('./others.ts');
     throw new InputError(
-      `"${folder.name}": no weights in it; expected one of ${files}${await otherWeights(folder)}`,
+      `"${folder.name}": no weights in it; expected one of ${files}${await weightsHint(folder)}`,
     );
   }
   const tensors = byName(await source.read(folder, source.file), folder);

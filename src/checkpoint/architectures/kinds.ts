@@ -1,7 +1,8 @@
 // The kinds of models that are known: loaded with the first folder, and free of what describes other things, so that who has ONNX files alone does without.
 // To add one, see docs/language-models.md.
 
-import { isObject, said } from '../../expect.ts';
+import { InputError, UnsupportedModelError } from '../../errors.ts';
+import { isObject } from '../../expect.ts';
 import { albert } from './albert.ts';
 import { bart } from './bart.ts';
 import { beit } from './beit.ts';
@@ -14,7 +15,7 @@ import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
 import { esm } from './esm.ts';
-import { isEncoder } from './facts.ts';
+import { isEncoder, nameOf } from './facts.ts';
 import { falcon } from './falcon.ts';
 import { gemma } from './gemma.ts';
 import { gptJ } from './gpt-j.ts';
@@ -77,10 +78,10 @@ const ARCHITECTURES: readonly Architecture[] = [
   wav2vec2,
 ];
 
-export const MODEL_TYPES: readonly string[] = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes);
+const MODEL_TYPES: readonly string[] = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes);
 
 /** What is not there for others that people have, some of which are called nearly as these. */
-export const MISSING: ReadonlyMap<string, string> = new Map([
+const MISSING: ReadonlyMap<string, string> = new Map([
   ['bamba', 'state spaces'],
   ['falcon_h1', 'state spaces'],
   ['falcon_mamba', 'state spaces'],
@@ -96,12 +97,62 @@ export const MISSING: ReadonlyMap<string, string> = new Map([
   ['zamba2', 'state spaces'],
 ]);
 
-/** What a config.json says, if its model type is one of these. @param names  of the tensors */
-export function descriptionOf(
-  config: Config,
-  modelType: string,
-  names?: Iterable<string>,
-): Description | undefined {
+type Nearest = (name: string, known: readonly string[]) => string | undefined;
+
+/** A line has no room for them. */
+const LISTED =
+  'docs/language-models.md of this package says which are; if it is one of these by another name, "model_type" has to say so';
+/** What can be done about others. */
+const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
+
+/**
+ * What a config.json says.
+ *
+ * @param nearest  the name of some that another is nearest to: with an import of its own, what is loaded before this would be more
+ * @param names  of the tensors
+ */
+export function descriptionIn(config: Config, nearest: Nearest, names?: Iterable<string>): Description {
+  const { model_type: modelType } = config;
+  const foreign = foreignIn(config);
+  if (foreign)
+    throw new UnsupportedModelError(`config.json: ${foreign} are not supported as folders; ${EXPORT}`);
+  // Files of old have none, and transformers goes by the folder's name.
+  if (modelType == null)
+    throw new InputError(
+      `config.json: "model_type" is missing; add it as what the model is, such as "llama"`,
+    );
+  if (typeof modelType !== 'string')
+    throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
+  const description = descriptionOf(config, modelType, names);
+  if (description) return description;
+  const missing = MISSING.get(modelType.replace(/_text$/, ''));
+  const why = missing ? `there are no ${missing}` : meantBy(config, modelType, nearest);
+  throw new UnsupportedModelError(
+    `config.json: model_type ${JSON.stringify(modelType)} is not supported (${why}); ${EXPORT}`,
+  );
+}
+
+/** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */
+function meantBy(config: Config, modelType: string, nearest: Nearest): string {
+  const name = nameOf(config);
+  const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
+  const own = plain(name.replace(/(For[A-Z]\w*|(LMHead)?Model)$/, ''));
+  const same = own && MODEL_TYPES.find((it) => plain(it) === own);
+  if (same) return `if it is a "${same}", as "${name}" says, "model_type" has to say so`;
+  const meant = nearest(modelType, MODEL_TYPES);
+  return meant ? `is "${meant}" meant?` : LISTED;
+}
+
+/** What another library has written for its own models. */
+function foreignIn(config: Config): string | undefined {
+  const { model_type: type, pretrained_cfg, architecture, _class_name: name } = config;
+  if (type === 'timm_wrapper' || isObject(pretrained_cfg))
+    return `models of timm (${JSON.stringify(architecture)})`;
+  return type == null && name != null ? `models of diffusers (${JSON.stringify(name)})` : undefined;
+}
+
+/** The same, if its model type is one of these. */
+function descriptionOf(config: Config, modelType: string, names?: Iterable<string>): Description | undefined {
   const architecture = ARCHITECTURES.find(({ modelTypes }) => modelTypes.includes(modelType));
   if (!architecture) return undefined;
   const quantised = config.quantization_config ?? config.quantization; // the second is MLX's
@@ -120,7 +171,7 @@ const DEQUANTISING: ReadonlyMap<unknown, string> = new Map([
 /** What to do about weights that are no floats. */
 function quantisedHint(quantised: unknown): string {
   const { quant_method: method } = isObject(quantised) ? quantised : {};
-  const named = typeof method === 'string' ? ` (${said(method)})` : '';
+  const named = typeof method === 'string' ? ` (${JSON.stringify(method)})` : '';
   const how = DEQUANTISING.get(method);
   return (
     `quantised checkpoints are not supported${named}: give the folder of floats that this one was made of` +

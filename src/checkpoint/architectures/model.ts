@@ -1,7 +1,7 @@
 // A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { expectObject, isObject, said } from '../../expect.ts';
+import { expectObject } from '../../expect.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
 import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
@@ -474,12 +474,6 @@ export class LanguageModel {
 
 const MOST_BLOCKS = 1000; // the deepest models have about a hundred, and a graph of so many takes two seconds
 
-/** A line has no room for them. */
-const LISTED =
-  'docs/language-models.md of this package says which are; if it is one of these by another name, "model_type" has to say so';
-/** What can be done about others. */
-const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
-
 /** As `describe` does, where the kinds are there. */
 export function modelOf(
   known: typeof Kinds,
@@ -488,7 +482,8 @@ export function modelOf(
   image?: number,
   source?: TensorNames,
 ): LanguageModel {
-  const dense = descriptionIn(known, config, source);
+  expectObject('describe', 'config', config);
+  const dense = known.descriptionIn(config, nearest, source?.tensors.keys());
   const description = image === undefined ? dense : forImages(dense, image);
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
@@ -501,49 +496,6 @@ export function modelOf(
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
   return new LanguageModel(config, description, sizes, record !== undefined);
-}
-
-function descriptionIn(
-  { MODEL_TYPES, MISSING, descriptionOf }: typeof Kinds,
-  config: Config,
-  source?: TensorNames,
-): Description {
-  expectObject('describe', 'config', config);
-  const { model_type: modelType } = config;
-  // What timm writes for the hub.
-  if (modelType === 'timm_wrapper' || isObject(config.pretrained_cfg))
-    throw new UnsupportedModelError(
-      `config.json: models of timm (${said(config.architecture)}) are not supported as folders; ${EXPORT}`,
-    );
-  if (modelType == null && typeof config._class_name === 'string')
-    throw new UnsupportedModelError(
-      `config.json: models of diffusers (${said(config._class_name)}) are not supported as folders; ${EXPORT}`,
-    );
-  // Files of old have none, and transformers goes by the folder's name.
-  if (modelType == null)
-    throw new InputError(
-      `config.json: "model_type" is missing; add it as what the model is, such as "llama"`,
-    );
-  if (typeof modelType !== 'string')
-    throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
-  const description = descriptionOf(config, modelType, source?.tensors.keys());
-  if (description) return description;
-  const missing = MISSING.get(modelType.replace(/_text$/, ''));
-  const why = missing ? `there are no ${missing}` : meantBy(config, modelType, MODEL_TYPES);
-  throw new UnsupportedModelError(
-    `config.json: model_type ${JSON.stringify(modelType)} is not supported (${why}); ${EXPORT}`,
-  );
-}
-
-/** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */
-function meantBy(config: Config, modelType: string, known: readonly string[]): string {
-  const name = nameOf(config);
-  const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
-  const own = plain(name.replace(/(For[A-Z]\w*|(LMHead)?Model)$/, ''));
-  const same = own && known.find((it) => plain(it) === own);
-  if (same) return `if it is a "${same}", as "${name}" says, "model_type" has to say so`;
-  const meant = nearest(modelType, known);
-  return meant ? `is "${meant}" meant?` : LISTED;
 }
 
 function firstModule(embedding: Description['embedding']): string {
