@@ -12,6 +12,7 @@ import { Correlation, correlate } from './correlate';
 import { gemm } from './gemm';
 import { potrf } from './potrf';
 import { lauum, potri, trmm, trtri } from './potri';
+import { nonFiniteAt } from './rows';
 import { createElimination, gramBlocks } from './solve/elimination';
 import { eliminationOf } from './solve/greedy';
 import { Problem } from './solve/problem';
@@ -66,6 +67,8 @@ export function dpotri(n: i32, A: usize, lda: i32, work: usize): void { potri<f6
 
 export function ssymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f32>(n, A, lda); }
 export function dsymmetrize(n: i32, A: usize, lda: i32): void { symmetrize<f64>(n, A, lda); }
+
+export function dnonFiniteAt(n: i32, x: usize): i32 { return nonFiniteAt<f64>(n, x); }
 
 export { createProblem, formProblem, gather, join, multiplyByH, workIn } from './solve/problem';
 export { factor, solve, solveRounded, refitted, objectiveOf, keepLargest } from './solve/refit';

@@ -259,6 +259,36 @@ export function swapSymmetricGroups<T>(n: i32, b: i32, a: i32, z: i32, A: usize,
   for (let r = 0; r < b; r++) swapSymmetric<T>(n, a * b + r, z * b + r, A, <usize>lda * sizeof<T>());
 }
 
+/** Where the first of n numbers is that is NaN or infinite; −1 where all are finite. */
+export function nonFiniteAt<T>(n: i32, x: usize): i32 {
+  let a = v128.splat<T>(0); // NaN of what is not finite
+  let b = a;
+  let c = a;
+  let d = a;
+  const end = x + <usize>n * sizeof<T>();
+  let to = x;
+  for (; to + 64 <= end; to += 64) {
+    a = v128.add<T>(a, excess<T>(to));
+    b = v128.add<T>(b, excess<T>(to + 16));
+    c = v128.add<T>(c, excess<T>(to + 32));
+    d = v128.add<T>(d, excess<T>(to + 48));
+  }
+  const sum = v128.add<T>(v128.add<T>(a, b), v128.add<T>(c, d));
+  if (v128.any_true(v128.ne<T>(sum, sum))) to = x;
+  for (; to < end; to += sizeof<T>()) {
+    const value = load<T>(to);
+    if (value - value != <T>0) return <i32>((to - x) / sizeof<T>());
+  }
+  return -1;
+}
+
+/** Of a vector: 0 where it is finite, else NaN. */
+@inline
+function excess<T>(x: usize): v128 {
+  const v = v128.load(x);
+  return v128.sub<T>(v, v);
+}
+
 /** Swaps rows a·b … and z·b … (b each) of a matrix with n columns. */
 export function swapRowGroups<T>(n: i32, b: i32, a: i32, z: i32, A: usize, lda: i32): void {
   for (let r = 0; r < b; r++) swapRows<T>(n, at<T>(A, lda, a * b + r, 0), at<T>(A, lda, z * b + r, 0));

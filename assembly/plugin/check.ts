@@ -1,4 +1,5 @@
 // Arguments from outside are data: each check says what was expected, and false.
+import { nonFiniteAt } from '../rows';
 import { entry } from '../solve/array';
 import { Problem } from '../solve/problem';
 import { BUFFER, PROBLEM, blockWith, memoryFor, scratch as scratchOf } from './memory';
@@ -51,15 +52,12 @@ export function optional(name: string, address: usize, bytes: f64): bool {
 
 /** count values of type T without NaN or infinity. */
 export function finite<T>(name: string, address: usize, count: usize): bool {
-  for (let i: usize = 0; i < count; i++) {
-    const value = load<T>(address + i * sizeof<T>());
-    if (value - value == <T>0) continue;
-    refuse(NOT_FINITE, <f64>i, name, 'finite values, element ');
-    sayNumber(<f64>i);
-    say(' is not');
-    return false;
-  }
-  return true;
+  const at = nonFiniteAt<T>(<i32>count, address);
+  if (at < 0) return true;
+  refuse(NOT_FINITE, at, name, 'finite values, element ');
+  sayNumber(at);
+  say(' is not');
+  return false;
 }
 
 /** What osscar_problem has returned and osscar_free has not taken back. */

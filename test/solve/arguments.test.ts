@@ -351,6 +351,21 @@ describe('what would be read or written beside an array is refused:', () => {
     expect(() => refit(kernels, changed, [0])).toThrow(message);
   });
 
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'a problem with %d at any place, of which the first is named',
+    (bad) => {
+      for (const name of ['H', 'G', 'W0'] as const) {
+        const { length } = problem[name];
+        for (let at = 0; at < length; at++) {
+          const changed = { ...problem, [name]: problem[name].with(length - 1, Number.NaN).with(at, bad) };
+          expect(() => refit(kernels, changed, [0])).toThrow(
+            `problem: "${name}" expected finite values, got ${bad} at ${at}`,
+          );
+        }
+      }
+    },
+  );
+
   test('sums in tiles that were handed over before, on one thread too', async () => {
     const tiled = session.tiledStatistics(p, m, false);
     await tiled.addRows(X);
