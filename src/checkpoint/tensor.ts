@@ -6,7 +6,7 @@
 import { UnsupportedModelError } from '../errors.ts';
 import { nonFiniteAt } from '../finite.ts';
 import { bitsOf, type DataType, type FloatType, isFloat } from '../graph/dtype.ts';
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from '../graph/half.ts';
+import { fromHalves, toHalves } from '../graph/half.ts';
 import { elements } from '../graph/tensor.ts';
 
 /** A tensor of a checkpoint, not yet read. */
@@ -75,34 +75,18 @@ export function byteCount(shape: readonly unknown[], dtype: DataType): number | 
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-// 65,536 values are quicker to look up than to compute, and the arithmetic stays in one place.
-const tables: { float16?: Float32Array; bfloat16?: Float32Array } = {};
-
-function table(dtype: 'float16' | 'bfloat16'): Float32Array {
-  const decode = dtype === 'float16' ? float16ToFloat32 : bfloat16ToFloat32;
-  tables[dtype] ??= Float32Array.from({ length: 65536 }, (_, bits) => decode(bits));
-  return tables[dtype];
-}
-
 /** Converts stored elements into `out`, which is as long; float64 is rounded. `bytes` must be aligned. */
 export function decode(bytes: Uint8Array, dtype: FloatType, out: Float32Array): void {
   const { buffer, byteOffset } = bytes;
   if (dtype === 'float32') out.set(new Float32Array(buffer, byteOffset, out.length));
   else if (dtype === 'float64') out.set(new Float64Array(buffer, byteOffset, out.length));
-  else {
-    const values = table(dtype);
-    const bits = new Uint16Array(buffer, byteOffset, out.length);
-    for (let i = 0; i < out.length; i++) out[i] = values[bits[i]];
-  }
+  else fromHalves(new Uint16Array(buffer, byteOffset, out.length), dtype, out);
 }
 
 /** Rounds to nearest, ties to even. */
 export function encode(values: Float32Array, dtype: WeightType): Uint8Array {
   if (dtype === 'float32') return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  const round = dtype === 'float16' ? float32ToFloat16 : float32ToBfloat16;
-  const bits = new Uint16Array(values.length);
-  for (let i = 0; i < bits.length; i++) bits[i] = round(values[i]);
-  return new Uint8Array(bits.buffer);
+  return new Uint8Array(toHalves(values, dtype).buffer);
 }
 
 /** Whether an encoded float16 or bfloat16 or float32 has an infinity or NaN: all exponent bits set. */

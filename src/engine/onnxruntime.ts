@@ -3,7 +3,7 @@
 
 import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
-import { float16ToFloat32, float32ToFloat16, isNumeric } from '../graph/index.ts';
+import { fromHalves, isNumeric, toHalves } from '../graph/index.ts';
 import { expectOptions, OBJECT, type Options, or, TEXT, THREADS } from '../options.ts';
 import {
   ENGINE_SAYS,
@@ -158,7 +158,7 @@ type FromFloats = (data: Float32Array, name: string) => Tensor.DataType;
 const FROM_FLOATS = new Map<string, FromFloats>([
   ['float32', (data) => data],
   ['float64', (data) => Float64Array.from(data)],
-  ['float16', (data) => Uint16Array.from(data, float32ToFloat16)],
+  ['float16', (data) => toHalves(data, 'float16')],
   ['uint8', integers((data) => Uint8Array.from(data), 0, 255)],
   ['int32', integers((data) => Int32Array.from(data), -(2 ** 31), 2 ** 31 - 1)],
   ['int64', integers((data) => BigInt64Array.from(data, BigInt), -(2 ** 63), 2 ** 63 - 1)],
@@ -192,7 +192,7 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
       return { dims, data: data as Float32Array };
     case 'float16':
       // Engines with Float16Array hand that out, others the bits in a Uint16Array.
-      if (data instanceof Uint16Array) return { dims, data: Float32Array.from(data, float16ToFloat32) };
+      if (data instanceof Uint16Array) return { dims, data: fromHalves(data, 'float16') };
       return { dims, data: Float32Array.from(data as never) };
     case 'string':
       throw new UnsupportedModelError(`${ENGINE_SAYS}output "${name}" holds strings`);

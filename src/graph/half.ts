@@ -45,6 +45,33 @@ export function float32ToBfloat16(value: number): number {
   return (bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16;
 }
 
+/** The types of 16 bits. */
+type HalfType = 'float16' | 'bfloat16';
+
+// 65,536 values are quicker to look up than to compute, and the arithmetic stays in one place.
+const tables: { float16?: Float32Array; bfloat16?: Float32Array } = {};
+
+/** The values of many bit patterns. @param to  as long */
+export function fromHalves(
+  bits: Uint16Array,
+  type: HalfType,
+  to: Float32Array = new Float32Array(bits.length),
+): Float32Array {
+  const decode = type === 'float16' ? float16ToFloat32 : bfloat16ToFloat32;
+  tables[type] ??= Float32Array.from({ length: 65536 }, (_, pattern) => decode(pattern));
+  const values = tables[type];
+  for (let i = 0; i < bits.length; i++) to[i] = values[bits[i]];
+  return to;
+}
+
+/** The bit patterns nearest to many numbers. */
+export function toHalves(values: Float32Array | Float64Array, type: HalfType): Uint16Array<ArrayBuffer> {
+  const encode = type === 'float16' ? float32ToFloat16 : float32ToBfloat16;
+  const bits = new Uint16Array(values.length);
+  for (let i = 0; i < bits.length; i++) bits[i] = encode(values[i]);
+  return bits;
+}
+
 function roundEven(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;

@@ -21,7 +21,14 @@ export { separateExperts } from './experts.ts';
 export { floatWeights } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales, takenOnce, withoutCasts } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
-export { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+export {
+  bfloat16ToFloat32,
+  float16ToFloat32,
+  float32ToBfloat16,
+  float32ToFloat16,
+  fromHalves,
+  toHalves,
+} from './half.ts';
 export type { Axis } from './labels.ts';
 export {
   depthwise,

@@ -4,7 +4,7 @@
 import { ShapeError, UnsupportedModelError } from '../errors.ts';
 import { sum } from '../sum.ts';
 import { bitsOf, type DataType, isFloat } from './dtype.ts';
-import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat16 } from './half.ts';
+import { fromHalves, toHalves } from './half.ts';
 import type { TensorProto } from './onnx_pb.ts';
 
 export { sum };
@@ -63,23 +63,22 @@ export function byteLength(type: DataType, count: number): number {
  * @throws {UnsupportedModelError} if the tensor holds no floating-point numbers
  */
 export function toFloat32(tensor: Tensor): Float32Array {
-  return tensor.type === 'float32' ? view(Float32Array, tensor) : Float32Array.from(toFloat64(tensor));
+  switch (tensor.type) {
+    case 'float32':
+      return view(Float32Array, tensor);
+    case 'float64':
+      return new Float32Array(view(Float64Array, tensor));
+    case 'float16':
+    case 'bfloat16':
+      return fromHalves(view(Uint16Array, tensor), tensor.type);
+    default:
+      throw new UnsupportedModelError(`tensor "${tensor.name}": expected floating point, got ${tensor.type}`);
+  }
 }
 
 /** As `toFloat32`, without rounding float64. */
 export function toFloat64(tensor: Tensor): Float64Array {
-  switch (tensor.type) {
-    case 'float32':
-      return Float64Array.from(view(Float32Array, tensor));
-    case 'float64':
-      return view(Float64Array, tensor);
-    case 'float16':
-      return Float64Array.from(view(Uint16Array, tensor), float16ToFloat32);
-    case 'bfloat16':
-      return Float64Array.from(view(Uint16Array, tensor), bfloat16ToFloat32);
-    default:
-      throw new UnsupportedModelError(`tensor "${tensor.name}": expected floating point, got ${tensor.type}`);
-  }
+  return tensor.type === 'float64' ? view(Float64Array, tensor) : new Float64Array(toFloat32(tensor));
 }
 
 /**
@@ -104,7 +103,7 @@ export function fromFloat32(
       ? Float32Array.from(values)
       : like.type === 'float64'
         ? Float64Array.from(values)
-        : Uint16Array.from(values, like.type === 'float16' ? float32ToFloat16 : float32ToBfloat16);
+        : toHalves(values, like.type);
   const { name, type, source } = like;
   return { name, type, dims: [...dims], bytes: new Uint8Array(data.buffer), source };
 }

@@ -317,8 +317,11 @@ function blended(opened: OpenedModel, map: LinearMap, values: Values, target: Ta
     rounds(output, { ...wanted, dims }),
   ]);
   if (target.blend === 1) return { dims, data };
+  const { blend } = target;
   const own = values.pruned[output].data;
-  return { dims, data: data.map((value, i) => own[i] + target.blend * (value - own[i])) };
+  const result = new Float32Array(data.length); // a callback for each takes seven times as long (measured)
+  for (let i = 0; i < data.length; i++) result[i] = own[i] + blend * (data[i] - own[i]);
+  return { dims, data: result };
 }
 
 /** Dims of a value in a batch. */
