@@ -18,6 +18,7 @@ import {
 } from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
+import { toFloat16 } from './edit.ts';
 import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
 
 describe('minimize', () => {
@@ -87,12 +88,10 @@ describe('layers that make channels', () => {
     expect(producersOf(opened, structure).map(({ node }) => node)).toEqual([structure.producers[0].node]);
   });
 
-  test.each<[string, 'float32' | 'float16', (b: OnnxBuilder, x: string) => string]>([
-    ['one of them reads them', 'float32', (b, x) => b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)]))],
-    ['their weights have half the precision', 'float16', (_, x) => x],
-  ])('are none where %s', async (_, type, between) => {
-    const b = new OnnxBuilder({ type });
-    b.output(b.conv(between(b, b.relu(b.conv(b.input([3, 8, 8]), 6, 3))), 4, 1));
+  test('are none where one of them reads them', async () => {
+    const b = new OnnxBuilder();
+    const x = b.relu(b.conv(b.input([3, 8, 8]), 6, 3));
+    b.output(b.conv(b.mul(x, b.node('Sigmoid', [b.conv(x, 6, 1)])), 4, 1));
     const opened = await openModel(b.build(), { engine });
     const structure = opened.analysis.structures.find(({ groups }) => groups === 6)!;
     expect(structure.producers.length).toBeGreaterThan(0);
@@ -370,20 +369,27 @@ describe('layers that make channels', () => {
     expect(sampleStep([layer(1, 512)], 10_000)).toBe(1);
   });
 
-  test('are refitted to bring the outputs on unseen samples nearer to the dense network’s', async () => {
-    const [bytes, calibration] = [fixtureBytes('fashion-mobilenet-v2'), await fashion('calib', 96)];
-    const unseen = await fashion('test', 200);
-    const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
-    const dense = tensor(await outputs(bytes, unseen));
-    const errors: number[] = [];
-    for (const producers of [true, false]) {
-      const options = { keep: 0.3, target: 'residual', search: 'greedy', producers } as const;
-      const { written, report } = await prune(bytes, calibration, options);
-      expect(report.maxDifference).toBeLessThan(1e-3);
-      errors.push(outputError(dense, tensor(await outputs(written.model, unseen))));
-    }
-    expect(errors[0]).toBeLessThan(0.95 * errors[1]);
-  });
+  test.each<[string, (bytes: Uint8Array) => Uint8Array | Promise<Uint8Array>]>([
+    ['float32', (bytes) => bytes],
+    ['float16', (bytes) => toFloat16(bytes, ['n', 1, 28, 28])],
+  ])(
+    'are refitted to bring the outputs on unseen samples nearer to the dense network’s: %s',
+    async (_, of) => {
+      const bytes = await of(fixtureBytes('fashion-mobilenet-v2'));
+      const calibration = await fashion('calib', 96);
+      const unseen = await fashion('test', 200);
+      const tensor = (data: Float32Array) => [{ dims: [unseen.size, data.length / unseen.size], data }];
+      const dense = tensor(await outputs(bytes, unseen));
+      const errors: number[] = [];
+      for (const producers of [true, false]) {
+        const options = { keep: 0.3, target: 'residual', search: 'greedy', producers } as const;
+        const { written, report } = await prune(bytes, calibration, options);
+        expect(report.maxDifference).toBeLessThan(5e-3);
+        errors.push(outputError(dense, tensor(await outputs(written.model, unseen))));
+      }
+      expect(errors[0]).toBeLessThan(0.95 * errors[1]);
+    },
+  );
 
   test('are refitted again where that has gained much', async () => {
     const b = new OnnxBuilder({ seed: 3 });

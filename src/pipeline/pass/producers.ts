@@ -6,6 +6,8 @@ import { UnsupportedModelError } from '../../errors.ts';
 import {
   type GradientModel,
   gradientModel,
+  inFloat32,
+  infoInFloat32,
   type LinearMap,
   linearMap,
   type Model,
@@ -50,6 +52,8 @@ const ENOUGH_ROWS = 1600;
 /** Weights that stay of a step's producers, up to which they are refitted: a descent remembers 20 times as many. */
 const MOST_WEIGHTS = 2 ** 21;
 const REMEMBERED = 20;
+/** Of weights, which are float32 while they are refitted. */
+const REFITTED_TYPES = new Set(['float32', 'float16']);
 
 /**
  * The layers that make a structure's channels, and come before all that reads these. One behind, as the last of a gate that is made of
@@ -72,7 +76,7 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
     if (!map || isOther || info.unreached?.has(map.input)) return [];
     const { weight, bias } = weightTensors(model, map);
     const isOwn = [weight, bias].every(
-      (it) => !it || (it.type === 'float32' && model.uses(it.name).length === 1),
+      (it) => !it || (REFITTED_TYPES.has(it.type) && model.uses(it.name).length === 1),
     );
     return isOwn ? [map] : [];
   });
@@ -206,7 +210,8 @@ function derivedOf(
   cuts: ReadonlyMap<Structure, readonly number[]>,
   solved: SolvedLayers['layers'],
 ): Derived | undefined {
-  const whole = weighted.clone();
+  const whole = inFloat32(weighted);
+  const info = infoInFloat32(opened.info);
   writeLayers(whole, readers, solved);
   for (const map of producers) {
     const { W, bias } = readWeights(whole, map);
@@ -216,7 +221,7 @@ function derivedOf(
   const cut = [...cuts.keys()].flatMap(({ values }) => values.map(({ value }) => value));
   const by = (makers: readonly Maker[]): Derived | undefined => {
     if (makers.length === 0) return undefined;
-    const gradient = gradientModel(small, makers, readers.flatMap(usesOf), opened.info, cut);
+    const gradient = gradientModel(small, makers, readers.flatMap(usesOf), info, cut);
     if (!gradient) return undefined;
     const nodes = new Set(makers.map(({ node }) => node));
     return { whole, small, producers: producers.filter(({ node }) => nodes.has(node)), makers, gradient };
