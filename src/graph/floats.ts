@@ -7,7 +7,7 @@ import { attributeInt, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
 import { nodeOf, readsRows, scaledIntegers } from './stored.ts';
-import { elements, fromFloat32, type Tensor, toFloat32, toIntegers } from './tensor.ts';
+import { elements, fromFloat32, mapped, type Tensor, toFloat32, toIntegers } from './tensor.ts';
 
 /** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */
 export function floatWeights(model: Model): Model {
@@ -137,14 +137,14 @@ function scaled(model: Model, node: NodeProto): Tensor | undefined {
   if (scale.dims.length !== dims.length || along.length > 1 || !isAlong) return undefined;
   const channelOf = channelIn(dims, scale.dims);
   const scales = toFloat32(scale);
-  const values = Float32Array.from(steps, (step, i) => step * scales[channelOf(i)]);
+  const values = mapped(Float32Array, steps, (step, i) => step * scales[channelOf(i)]);
   return fromFloat32(values, dims, { name: node.output[0], type: 'float32' });
 }
 
 /** Whole numbers of a weight. */
 interface Steps {
   readonly dims: readonly number[];
-  readonly steps: Iterable<number> & ArrayLike<number>;
+  readonly steps: ArrayLike<number>;
 }
 
 /** A constant of int8 as floats, or of uint8 less what it is above. */
@@ -155,7 +155,7 @@ function integersAt(model: Model, value: string): Steps | undefined {
   const { bytes, dims, type } = integers;
   if (type === 'int8') return { dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
   const [zero] = toFloat32(numbers!.zero!);
-  return { dims, steps: Float32Array.from(bytes, (byte) => byte - zero) };
+  return { dims, steps: mapped(Float32Array, bytes, (byte) => byte - zero) };
 }
 
 /** What is made floats, and the constant that is then taken away. */

@@ -4,7 +4,7 @@ import { blockOf, packBlocks, scaleIn } from './blocks.ts';
 import { type LinearMap, linearMaps, type Shapes, usesOf } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard } from './node.ts';
-import { elements, type Tensor, toFloat32 } from './tensor.ts';
+import { elements, mapped, type Tensor, toFloat32 } from './tensor.ts';
 
 /** The largest of int8 and int4 whose negative there is too. */
 export const STEPS = { int8: 127, int4: 7 };
@@ -64,7 +64,7 @@ export function nearestSteps(
   channelOf: (i: number) => number,
   most: number,
 ): Int8Array {
-  return Int8Array.from(values, (value, i) =>
+  return mapped(Int8Array, values, (value, i) =>
     Math.max(-most, Math.min(most, Math.round(value / scales[channelOf(i)]))),
   );
 }

@@ -11,7 +11,16 @@ import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from
 import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
-import { byteLength, elements, fromFloat32, fromIntegers, sum, type Tensor, toFloat32 } from './tensor.ts';
+import {
+  byteLength,
+  elements,
+  fromFloat32,
+  fromIntegers,
+  mapped,
+  sum,
+  type Tensor,
+  toFloat32,
+} from './tensor.ts';
 
 /** What weights can be stored as: q8 and q4 are int8 and int4 whose MatMuls are computed in eight and four bits. */
 export const STORED_TYPES = ['float16', 'int8', 'int4', 'q8', 'q4'] as const;
@@ -431,6 +440,6 @@ function rounded(tensor: Tensor, numbers: Stored['parts'][0], scale: Stored['par
   const scales = largestOf(values, channelOf, elements(scale.dims)).map((largest) => largest / most || 1);
   const steps = nearestSteps(values, scales, channelOf, most);
   const zero = numbers.type === 'uint8' ? 128 : 0;
-  const bytes = block ? packBlocks(steps, dims, block, 8) : Uint8Array.from(steps, (step) => step + zero);
+  const bytes = block ? packBlocks(steps, dims, block, 8) : mapped(Uint8Array, steps, (step) => step + zero);
   return [{ ...numbers, bytes }, fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' })];
 }
