@@ -64,6 +64,26 @@ describe('samples', () => {
     expect([first, one].map(of)).toEqual(['first', 'first']);
   });
 
+  test('are not in what places of tokens alone make, as a mask of those behind', async () => {
+    const b = new OnnxBuilder();
+    const x = b.sequence(6);
+    const extent = b.node('Squeeze', [b.node('Shape', [x], { start: 1, end: 2 })]);
+    const places = b.node('Range', [
+      b.node('Sub', [extent, extent]),
+      extent,
+      b.node('Div', [extent, extent]),
+    ]);
+    const rows = b.node('Unsqueeze', [places, b.integers([1])]);
+    const hidden = b.node('Cast', [b.node('Less', [rows, places])], { to: 1 }); // float32
+    b.output(
+      b.node('Add', [b.matmul(b.node('MatMul', [hidden, x], {}, { channels: 6 }), 4), b.floats([1])]),
+      'y',
+      ['n', 't', 4],
+    );
+    const { info } = await openModel(b.build(), { engine, size: [5, 6] });
+    expect([samplesOf(info, hidden).axis, samplesOf(info, x).axis]).toEqual([-1, 0]);
+  });
+
   /** A model that asks for the extents of a value within. */
   async function askingWithin(more = (_: OnnxBuilder, y: string) => y) {
     const b = new OnnxBuilder();
