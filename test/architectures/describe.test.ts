@@ -620,13 +620,13 @@ describe('check', () => {
     );
   });
 
-  test('names a language model that was made a classifier', () => {
-    for (const name of ['GPT2ForSequenceClassification', 'GPT2ForTokenClassification'])
-      expect(check({ ...GPT2, architectures: [name] }, () => undefined)).toThrow(
-        new UnsupportedModelError(
-          `config.json: "${name}" gives other scores than those of the vocabulary; of gpt2 models with these are supported (…ForCausalLM)`,
-        ),
-      );
+  test('names a language model that was made a classifier of tokens', () => {
+    const name = 'GPT2ForTokenClassification';
+    expect(check({ ...GPT2, architectures: [name] }, () => undefined)).toThrow(
+      new UnsupportedModelError(
+        `config.json: "${name}" gives other scores than those of the vocabulary; of gpt2 models with these are supported (…ForCausalLM)`,
+      ),
+    );
   });
 
   test('names a language model that is there without its scores', () => {

@@ -42,6 +42,7 @@ import {
   WHISPER,
 } from '../architectures/encoders.ts';
 import type { Weights } from '../architectures/source.ts';
+import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { random } from '../support/random.ts';
 import { engine, fashion, folderOf, session, weightsOf } from './fixtures.ts';
 
@@ -154,6 +155,26 @@ test.each([
   // The weights that stay make up for those that go.
   const magnitude = await pruned(opened, calibration, { evaluation, method: 'magnitude', onnx: undefined });
   expect(relativeError).toBeLessThan(0.8 * magnitude.report.quality!.relativeError);
+});
+
+test('a language model that was made a classifier is pruned as one, of texts of different lengths', async () => {
+  const { config } = VARIANTS.llama;
+  const { model_type, ...sizes } = config;
+  const weights = tinyWeights(config, uniformSizes(config));
+  weights.delete('lm_head.weight');
+  weights.set('score.weight', {
+    shape: [2, 32],
+    data: Float32Array.from({ length: 64 }, (_, i) => Math.sin(i * i)),
+  });
+  const own = { model_type, ...sizes, architectures: ['LlamaForSequenceClassification'], num_labels: 2 };
+  const opened = await folderOf(own, weights);
+  const samples = sentences(12, [9, 9, 4]).map((it, i) => ({ ...it, label: i % 2 }));
+  const calibration = await feedsDataset(samples, inputOf(opened));
+  const { report, again, files } = await pruned(opened, calibration, { search: undefined });
+  expect(report.maxDifference).toBeLessThan(1e-4);
+  expect(report.metric?.before).toBeGreaterThan(0);
+  expect(files.has('model.onnx')).toBe(true);
+  expect(again.language.sizes).toEqual(Array(2).fill({ heads: 2, kvHeads: 1, ffn: 10 }));
 });
 
 test('what sentence-transformers has behind an encoder goes along, and to workers', async () => {

@@ -256,10 +256,10 @@ export function classifies(config: Config): boolean {
 }
 
 /** The last map of a classifier: to as many scores as there are labels. */
-export function scores(config: Config, name: string): Readout['maps'][number] {
+export function scores(config: Config, name: string, bias = true): Readout['maps'][number] {
   const labels = Object.keys(section(config, 'id2label')).length;
   return {
-    map: { ...linear(name, true), isFullName: true },
+    map: { ...linear(name, bias), isFullName: true },
     columns: labels || integer(config, 'num_labels', 2),
   };
 }

@@ -8,7 +8,7 @@ import type { Rope, Stretch } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 /**
- * Every token sees every other, or those in a window on both sides of it.
+ * Every token sees every other, or those in a window on both sides of it, or of these the ones before it.
  *
  * @param x  [batch, tokens, features]
  * @param attentionMask  [batch, tokens], 0 where a token is padding
@@ -55,6 +55,8 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
       remembered(apart, `stretched ${stretch.beta} ${stretch.positions}`, () =>
         openStretch(g, row(g, places()), stretch),
       ),
+    // What each query sees is further by as much where padding comes before it, and its shares the same.
+    places: once(() => g.node('Cast', [places()], { to: 1 })), // float32
     merged: (features) => mergedShape(g, tokens(), features),
   };
 }

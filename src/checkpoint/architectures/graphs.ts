@@ -276,6 +276,7 @@ function encoderOutput(
   const mean = ([from, to = END]: readonly [number, number?]) => {
     const tokens = tokensOf(g, features, from, to);
     if (mask === undefined) return g.node('ReduceMean', [tokens], { axes: [1], keepdims: 0 });
+    if (from < 0) return lastOf(g, features, mask);
     const counts = g.node('Cast', [tokensOf(g, mask, from, to)], { to: FLOAT });
     const seen = g.node('Unsqueeze', [counts, g.integers([2])]);
     const sum = (of: string) => g.node('ReduceSum', [of, g.integers([1])], { keepdims: 0 });
@@ -298,6 +299,17 @@ function encoderOutput(
   const total = readouts.map(read).reduce((a, b) => g.node('Add', [a, b]));
   const width = readouts[0].maps.at(-1)?.columns ?? hidden;
   g.output(scaled(g, total, 1 / readouts.length), head.embeds ?? LOGITS, 'float32', ['batch', width]);
+}
+
+/** [batch, hidden]: of each text the last token that is no padding. */
+function lastOf(g: WeightGraph, features: string, mask: string): string {
+  const shown = g.node('CumSum', [mask, g.integers(1)]); // the most from that token on
+  const last = g.node('ArgMax', [shown], { axis: 1, keepdims: 1 });
+  const width = g.node('Shape', [features], { start: 2 });
+  const dims = g.node('Concat', [g.integers([1, 1]), width], { axis: 0 });
+  const places = g.node('Expand', [g.node('Unsqueeze', [last, g.integers([2])]), dims]);
+  const picked = g.node('GatherElements', [features, places], { axis: 1 });
+  return g.node('Squeeze', [picked, g.integers([1])]);
 }
 
 /** [batch, hidden] */

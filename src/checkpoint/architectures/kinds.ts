@@ -10,7 +10,7 @@ import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
-import { flag, unsupported } from './config.ts';
+import { classifies, flag, scores, unsupported } from './config.ts';
 import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
@@ -157,8 +157,9 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   if (!architecture) return undefined;
   const quantised = config.quantization_config ?? config.quantization; // the second is MLX's
   if (quantised != null) throw unsupported(modelType, quantisedHint(quantised));
-  const own = architecture.describe(config, modelType, names);
-  return flag(config, 'is_causal', true) ? own : seeingAll(own);
+  const tensors = names && [...names];
+  const own = architecture.describe(config, modelType, tensors);
+  return flag(config, 'is_causal', true) ? reading(own, config, tensors) : seeingAll(own);
 }
 
 /** How transformers makes floats of what has them in another form, by `quant_method`. */
@@ -177,6 +178,29 @@ function quantisedHint(quantised: unknown): string {
     `quantised checkpoints are not supported${named}: give the folder of floats that this one was made of` +
     `${how ? `, or where there is none what transformers saves (save_pretrained): it ${how}` : ''}; quantise what comes of it`
   );
+}
+
+/** What is made of a language model with other scores than those of the vocabulary, or without any: an encoder whose tokens see those before them. */
+function reading(description: Description, config: Config, tensors: readonly string[] = []): Description {
+  const { head, modelType, fields, block } = description;
+  if (isEncoder(head) || fields.section) return description;
+  const name = nameOf(config);
+  const output = `${head.output ?? 'lm_head'}.weight`;
+  const isBare = /(?<!Heads?)Model$/.test(name) && tensors.length > 0 && !tensors.includes(output);
+  if (!isBare && !classifies(config)) return description;
+  if (head.project) throw unsupported(modelType, `"${name}" with a projection behind the blocks`);
+  const readouts = classifies(config)
+    ? [{ of: [[-1]] as const, maps: [scores(config, 'score', false)] }]
+    : [];
+  return {
+    ...description,
+    block: (i) => {
+      const own = block(i);
+      return { ...own, attention: { ...own.attention, isCausal: true } };
+    },
+    head: { norm: head.norm, readouts },
+    transformersJs: isBare ? undefined : 'has no class for a language model that gives scores of classes',
+  };
 }
 
 /** What transformers makes of a decoder where `is_causal` is false, as embeddings are trained: tokens see those behind them, and it gives features. */

@@ -437,7 +437,7 @@ export interface VocabularyHead {
   readonly isNormalised?: boolean;
 }
 
-/** Of an encoder, in which every token sees every other: the features of all tokens, or the mean of what readouts make of some. */
+/** Of an encoder, in which every token sees every other, or those before it: the features of all tokens, or the mean of what readouts make of some. */
 export interface EncoderHead {
   readonly norm?: Norm;
   readonly readouts: readonly Readout[];
@@ -449,7 +449,7 @@ export interface EncoderHead {
 
 /** Maps, one after the other, of what some tokens are. */
 export interface Readout {
-  /** Tokens from the first of these to before the second, or all from there, by their mean; of several side by side. Default: the first token. */
+  /** Tokens from the first of these to before the second, or all from there, by their mean; −1 is the last token. Of several side by side. Default: the first token. */
   readonly of?: readonly (readonly [from: number, to?: number])[];
   /** What makes one token of all instead. */
   readonly pool?: AttentionPool;
