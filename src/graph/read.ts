@@ -6,6 +6,7 @@ import { FormatError, OsscarError } from '../errors.ts';
 import { expectBytes } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
 import { checkValues, limits } from '../limits.ts';
+import { expectOptions, FUNCTION, LIST, type Options, TEXT } from '../options.ts';
 import { brokenField } from './broken.ts';
 import { dropIdentities } from './fold.ts';
 import { untaken } from './graph.ts';
@@ -33,6 +34,8 @@ export interface ReadOptions {
   operators?: readonly Operator[];
 }
 
+const OPTIONS: Options<ReadOptions> = { name: TEXT, external: FUNCTION, operators: LIST };
+
 /**
  * Reads a model. Large fields are views of `bytes`, so leave those alone afterwards.
  *
@@ -48,8 +51,9 @@ export interface ReadOptions {
  * console.log(model.opset, model.nodes.length);
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
-  const name = options.name ?? 'model';
   expectBytes('readModel', bytes);
+  expectOptions('readModel', options, OPTIONS);
+  const name = options.name ?? 'model';
   try {
     return await read(bytes, name, options);
   } catch (error) {

@@ -1,10 +1,9 @@
 // Reports for people: a page of their own, or a part of the host's page. `osscar-wasm/report`; its style sheet is
 // `osscar-wasm/report.css`.
 
-import { expectMethods } from '../expect.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { drawReport } from './draw.ts';
-import { drawnOf, expectReport, reportMarkup } from './markup.ts';
+import { drawnOf, expectElement, expectReport, reportMarkup } from './markup.ts';
 
 export type { SavedReport, Tradeoff } from '../pipeline/index.ts';
 export { type Chart, type ChartOptions, type DrawnChart, drawChart } from './chart.ts';
@@ -22,7 +21,7 @@ export { reportHtml } from './html.ts';
  * showReport(document.querySelector<HTMLElement>('#report')!, report);
  */
 export function showReport(element: HTMLElement, report: SavedReport, level = 2): void {
-  expectMethods('showReport', 'element', element, 'an element of the page', 'querySelector');
+  expectElement('showReport', 'element', element);
   expectReport('showReport', report);
   element.innerHTML = reportMarkup(report, level);
   drawReport(element, drawnOf(report));
