@@ -1,4 +1,4 @@
-// Progress on standard error: a bar on a terminal, plain lines elsewhere. Neither is silent for more than two seconds, so
+// Progress on standard error: a bar on a terminal, plain lines elsewhere and where TERM is dumb. Neither is silent for more than two seconds, so
 // that a run that works looks like one.
 
 import { Presets, SingleBar } from 'cli-progress';
@@ -17,7 +17,9 @@ export interface Reporter {
 }
 
 export function progressReporter(stream: NodeJS.WriteStream): Reporter {
-  const { report, close } = stream.isTTY ? bar(stream) : lines(stream);
+  // What is called so takes text alone: no cursor to hide, no line to draw anew.
+  const isScreen = stream.isTTY && process.env.TERM !== 'dumb';
+  const { report, close } = isScreen ? bar(stream) : lines(stream);
   const named = ({ label, layer, ...step }: Step): Step => ({
     ...step,
     label: printable(label),

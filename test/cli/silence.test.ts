@@ -11,6 +11,22 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
+test('a terminal that takes text alone is sent nothing else', () => {
+  vi.stubEnv('TERM', 'dumb');
+  const written: string[] = [];
+  const progress = progressReporter({
+    isTTY: true,
+    columns: 100,
+    write: (text: string) => written.push(text),
+  } as never);
+  progress.report({ label: 'measuring', done: 0, total: 4 });
+  vi.advanceTimersByTime(5000);
+  progress.close();
+  vi.unstubAllEnvs();
+  expect(written.length).toBeGreaterThan(1);
+  expect(written.join('')).toMatch(/^[\x20-\x7e\n]+$/);
+});
+
 test.each([
   ['on a terminal', true],
   ['in a pipe', false],
