@@ -73,7 +73,8 @@ export async function readSafetensors(folder: Folder, file: string): Promise<Sto
     }
     const [begin, end] = offsets as [number, number];
     if (!(begin >= 0 && begin <= end && dataStart + end <= size)) {
-      throw fail(`lies at ${begin} to ${end} of ${size - dataStart} bytes of data`);
+      const isCut = begin >= 0 && begin <= end ? '; the file is not whole: download it again' : '';
+      throw fail(`lies at ${begin} to ${end} of ${size - dataStart} bytes of data${isCut}`);
     }
     if (end - begin !== bytes) {
       throw fail(`has ${end - begin} bytes; its type ${typeName} and shape [${shape}] need ${bytes}`);

@@ -1,6 +1,8 @@
 // Text and token files as samples.
 
 import { FormatError, InputError, OutOfMemoryError } from '../errors.ts';
+import { said } from '../expect.ts';
+import { otherDocument, TELLING } from '../formats.ts';
 import { concatenate } from '../graph/index.ts';
 import { type GuardedEncode, type GuardOptions, openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
@@ -65,6 +67,8 @@ async function readTokens(
   if (/\.npy$/i.test(path)) return npyTokens(decodeNpy(bytes, path), path);
   // As Python reads text files, and so the tokenizer's training did.
   const text = decodeUtf8(bytes, `"${path}"`).replaceAll('\r\n', '\n');
+  if (INSTEAD.test(text) && !/\.(html?|xml)$/i.test(path))
+    throw new FormatError(`"${path}": it is ${otherDocument(bytes.subarray(0, TELLING))}`);
   if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];
@@ -75,6 +79,9 @@ async function readTokens(
     return concatenate(Int32Array, parts);
   });
 }
+
+/** What a download leaves in the place of a text, or is no text but for its letters. */
+const INSTEAD = /^(<!doctype html|<html|version https:\/\/git-lfs|%PDF-)/i;
 
 /** Of which text is one column among others. */
 const TABLE = /\.([ct]sv|parquet|feather|arrow|xlsx?)$/i;
@@ -146,6 +153,7 @@ export function* documentsOf(text: string, path: string): Generator<string> {
 function textOf(value: object, at: string): string {
   const { text } = value as { readonly text?: unknown };
   if (typeof text === 'string') return text;
+  if (text !== undefined) throw new FormatError(`${at}: "text" expected a string, got ${said(text)}`);
   const fields = Object.keys(value);
   const [, hint = ''] = FIELDS.find(([field]) => fields.includes(field)) ?? [];
   const found = fields.length > 0 ? `, got one with ${named(fields)}` : '';

@@ -110,7 +110,12 @@ describe('a safetensors header that lies', () => {
       4,
       'tensor "a" has 4 bytes; its type F32 and shape [2] need 8',
     ],
-    ['offsets past the end', { a: f32([2], [0, 8]) }, 4, 'tensor "a" lies at 0 to 8 of 4 bytes'],
+    [
+      'offsets past the end',
+      { a: f32([2], [0, 8]) },
+      4,
+      'tensor "a" lies at 0 to 8 of 4 bytes of data; the file is not whole: download it again',
+    ],
     ['offsets beyond 2^53', { a: f32([1], [2 ** 60, 2 ** 60 + 4]) }, 4, 'tensor "a" has no pair of offsets'],
     ['offsets in reverse', { a: f32([1], [4, 0]) }, 4, 'tensor "a" lies at 4 to 0'],
     ['one offset', { a: f32([1], [0]) }, 4, 'tensor "a" has no pair of offsets'],

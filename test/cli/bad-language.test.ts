@@ -64,6 +64,12 @@ describe.concurrent('a text', () => {
       ['prune', fixture('opt-kjv'), '--dry-run', '--keep', '0.5', '--calibrate', join(folder, 'no.txt')],
       /no\.txt": no such file or folder$/m,
     );
+    for (const [content, message] of [
+      ['<!DOCTYPE html>\n<title>404</title>', /it is a web page or XML; download the file itself$/m],
+      ['version https://git-lfs.github.com/spec/v1\n', /it is a pointer of Git LFS; fetch the file/m],
+      ['%PDF-1.4\n', /it is a PDF file; take the text out of it$/m],
+    ] as const)
+      await pruneRefused(message, { text: file('downloaded.txt', content) });
     const image = file('photo.png', Buffer.alloc(8));
     await pruneRefused(/photo\.png": is an image; expected a file of text/m, { text: image });
     const json = file('documents.json', '[{"text": "And God said"}]');
@@ -87,6 +93,7 @@ describe.concurrent('a text', () => {
     );
     for (const [value, hint] of [
       [{ messages: [] }, /got one with "messages"; write each chat as one text, by its chat template$/m],
+      [{ text: null }, /line 1: "text" expected a string, got null$/m],
       [{ input_ids: [1, 2] }, /got one with "input_ids"; token ids are given as a \.npy file$/m],
     ] as const)
       await pruneRefused(hint, { text: file('fields.jsonl', JSON.stringify(value)) });
