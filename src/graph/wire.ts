@@ -230,7 +230,7 @@ function rangesOf(tensors: Iterable<TensorProto>, file: string): Range[] {
     );
     if (!Number.isSafeInteger(offset) || length !== expected) {
       throw new FormatError(
-        `${where}: external range ${entry('offset')}+${entry('length')}, expected ${expected} bytes`,
+        `${where}: external range ${entry('offset') ?? 0}+${entry('length') ?? expected}, expected ${expected} bytes, and whole numbers`,
       );
     }
     ranges.push({ tensor, where, location, offset, length });

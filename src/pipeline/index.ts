@@ -69,6 +69,7 @@ export {
   openModel,
   prunableOf,
 } from './open/open.ts';
+export { hasOpenSides } from './open/size.ts';
 export type { EvaluateOptions, PruneOptions } from './options.ts';
 export { MACHINES_OPTIONS, type Machines, type MachinesPlan } from './plan/machines.ts';
 export { memoryLimit, type Plan, type PlanOptions, type Rates } from './plan/plan.ts';

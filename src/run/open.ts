@@ -11,6 +11,7 @@ import {
   decodeNpy,
   describeFolder,
   feedsDataset,
+  hasOpenSides,
   type ImageExtents,
   type InputDims,
   inputOf,
@@ -288,8 +289,8 @@ async function dataFor(
     const [smallest, size] = [Math.min, Math.max].map((extreme) => extremeDims(feeds, input.name, extreme));
     return { dims, ...(!isSaid && size?.length === input.shape.length && { smallest, size }) };
   }
-  const isImages = !isSaid && input.shape.length === 3;
-  const extents = isImages ? await extentsOfImages(data, preprocessing) : undefined;
+  const isOwn = !isSaid && hasOpenSides(input);
+  const extents = isOwn ? await extentsOfImages(data, preprocessing) : undefined;
   if (extents && resize !== undefined && resize !== 'none')
     throw new InputError(
       `\`resize: '${resize}'\` is to a size, and the model leaves it open, so that images keep their own; give \`size\``,

@@ -149,6 +149,16 @@ describe('images of different sizes', () => {
     );
   });
 
+  test('have that of the model where its channels alone are open', async () => {
+    const net = new OnnxBuilder();
+    const image = net.feed('image', ['n', 'c', 28, 28]);
+    const hidden = net.node('Conv', [image, net.weight([8, 1, 3, 3], 1)], {}, { channels: 8 });
+    const model = join(folder, 'open-channels.onnx');
+    writeFileSync(model, net.output(net.conv(net.relu(hidden), 2, 3)).build());
+    const { samples } = await osscarJson('eval', model, '--data', fixture('test'), '--samples', '4');
+    expect(samples).toBe(4);
+  });
+
   test('a size that the model does not have is refused', async () => {
     const refusal = /open dimensions|of a fixed size, \[1, 28, 28\]/;
     await refused(['inspect', fixture('fashion-mobilenet.onnx'), '--size', '32'], refusal);

@@ -57,6 +57,11 @@ function channelAxis([first, , last]: readonly number[]): 0 | 2 {
   return !isChannels(first) && isChannels(last) ? 2 : 0;
 }
 
+/** Whether images may have sizes of their own: more is open than their channels. */
+export function hasOpenSides({ shape, open }: ModelInput): boolean {
+  return shape.length === 3 && open.some((isOpen, axis) => isOpen && axis !== channelAxis(shape));
+}
+
 /** What the convolutions that read an input want; 3 where none does. */
 function channelsOf(input: string, model: Model): number {
   for (const { node } of model.uses(input)) {
