@@ -8,19 +8,10 @@ export function expectObject(operation: string, name: string, value: unknown): v
     throw new InputError(`${operation}: "${name}" expected an object, got ${said(value)}`);
 }
 
-/** @throws {InputError} where it is no array */
-export function expectArray(
-  operation: string,
-  name: string,
-  values: unknown,
-): asserts values is readonly unknown[] {
-  if (!Array.isArray(values))
-    throw new InputError(`${operation}: "${name}" expected an array, got ${said(values)}`);
-}
-
 /** @throws {InputError} where it is no array, or something in it is no object */
 export function expectObjects(operation: string, name: string, values: unknown): void {
-  expectArray(operation, name, values);
+  if (!Array.isArray(values))
+    throw new InputError(`${operation}: "${name}" expected an array, got ${said(values)}`);
   values.forEach((value, i) => void expectObject(operation, `${name}[${i}]`, value));
 }
 

@@ -36,7 +36,6 @@ export const SWITCH: Kind = [(value) => typeof value === 'boolean', 'true or fal
 export const FUNCTION: Kind = [(value) => typeof value === 'function', 'a function'];
 export const OBJECT: Kind = [isObject, 'an object'];
 export const TEXT: Kind = [(value) => typeof value === 'string', 'text'];
-export const LIST: Kind = [Array.isArray, 'a list'];
 export const NAMES: Kind = [
   (value) => Array.isArray(value) && value.every((it) => typeof it === 'string'),
   'a list of names',
@@ -93,8 +92,7 @@ export function wrongOption(options: object, table: Readonly<Record<string, Kind
 
 /** @throws {InputError} naming the call and the option, and what is meant by a name that is not known */
 export function expectOptions<T extends object>(operation: string, options: T, table: Options<T>): void {
-  if (!isObject(options))
-    throw new InputError(`${operation}: "options" expected an object, got ${said(options)}`);
+  expectObject(operation, 'options', options);
   const wrong = wrongOption(options, table);
   if (wrong === undefined) return;
   const { name, value, expected } = wrong;

@@ -43,7 +43,7 @@ export {
 } from './linear.ts';
 export { unrollLoops } from './loops.ts';
 export { maskInner } from './mask.ts';
-export { expectModel, isStraight, Model } from './model.ts';
+export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
 export { normGains } from './norms.ts';
 export type { NodeProto } from './onnx_pb.ts';

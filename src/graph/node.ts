@@ -1,8 +1,6 @@
 // Tools for messages, mostly for nodes and their attributes, which are replaced, never changed in place.
 
 import { create, type Message } from '@bufbuild/protobuf';
-import { InputError } from '../errors.ts';
-import { said } from '../expect.ts';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
@@ -21,15 +19,6 @@ export function copyMessage<T extends Message>(message: T): T {
   return Object.assign(Object.create(Object.getPrototypeOf(message)), message);
 }
 
-/** @throws {InputError} where it is none */
-export function expectNode(operation: string, node: unknown): void {
-  const { opType, input, attribute } = Object(node) as Partial<NodeProto>;
-  if (!(typeof opType === 'string' && Array.isArray(input) && Array.isArray(attribute)))
-    throw new InputError(
-      `${operation}: "node" expected a node of a model, as rules of operators are given, got ${said(node)}`,
-    );
-}
-
 /** Attributes that are references to a function's parameters carry no value and count as absent. */
 export function attribute(node: NodeProto, name: string): AttributeProto | undefined {
   return node.attribute.find((a) => a.name === name);
@@ -42,7 +31,6 @@ export function attribute(node: NodeProto, name: string): AttributeProto | undef
  * const axis = attributeInt(node, 'axis', -1);
  */
 export function attributeInt(node: NodeProto, name: string, otherwise: number): number {
-  expectNode('attributeInt', node);
   const found = attribute(node, name);
   return found ? toSafe(found.i) : otherwise;
 }
@@ -54,7 +42,6 @@ export function attributeInt(node: NodeProto, name: string, otherwise: number): 
  * const strides = attributeInts(node, 'strides') ?? [1, 1];
  */
 export function attributeInts(node: NodeProto, name: string): number[] | undefined {
-  expectNode('attributeInts', node);
   return attribute(node, name)?.ints.map(toSafe);
 }
 
@@ -70,7 +57,6 @@ export function transposeOrder(node: NodeProto, rank: number): number[] {
  * const alpha = attributeFloat(node, 'alpha', 0.01);
  */
 export function attributeFloat(node: NodeProto, name: string, otherwise: number): number {
-  expectNode('attributeFloat', node);
   return attribute(node, name)?.f ?? otherwise;
 }
 
@@ -81,7 +67,6 @@ export function attributeFloat(node: NodeProto, name: string, otherwise: number)
  * const mode = attributeString(node, 'mode', 'nearest');
  */
 export function attributeString(node: NodeProto, name: string, otherwise: string): string {
-  expectNode('attributeString', node);
   const found = attribute(node, name);
   return found ? new TextDecoder().decode(found.s) : otherwise;
 }

@@ -1,10 +1,9 @@
 // The state that the rules of the operators work on: which axes of which values carry which labels.
 
-import { expectMethods } from '../expect.ts';
 import type { Graph } from './graph.ts';
 import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
-import { expectNode, reads } from './node.ts';
+import { reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Arithmetic } from './operators/operator.ts';
 import { type Range, shifted } from './places.ts';
@@ -283,14 +282,7 @@ function* runsOf({ label, extent, outer }: Axis): Generator<Piece> {
  * throw new UnsupportedModelError(`${called(node)}: has no weights`);
  */
 export function called(node: NodeProto): string {
-  expectNode('called', node);
   return `${node.opType} "${node.name}"`;
-}
-
-/** @throws {InputError} where a rule is given something else than its state and a node */
-export function expectRule(operation: string, state: Propagation, node: NodeProto): void {
-  expectMethods(operation, 'state', state, 'what rules of operators are given', 'labelled', 'mark', 'pin');
-  expectNode(operation, node);
 }
 
 /** Counts a negative axis from the end. */

@@ -6,7 +6,6 @@ import { FormatError, OsscarError } from '../errors.ts';
 import { expectBytes } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
 import { checkValues, limits } from '../limits.ts';
-import { expectOptions, FUNCTION, LIST, type Options, TEXT } from '../options.ts';
 import { brokenField } from './broken.ts';
 import { dropIdentities } from './fold.ts';
 import { untaken } from './graph.ts';
@@ -34,8 +33,6 @@ export interface ReadOptions {
   operators?: readonly Operator[];
 }
 
-const OPTIONS: Options<ReadOptions> = { name: TEXT, external: FUNCTION, operators: LIST };
-
 /**
  * Reads a model. Large fields are views of `bytes`, so leave those alone afterwards.
  *
@@ -51,9 +48,8 @@ const OPTIONS: Options<ReadOptions> = { name: TEXT, external: FUNCTION, operator
  * console.log(model.opset, model.nodes.length);
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
-  expectBytes('readModel', bytes);
-  expectOptions('readModel', options, OPTIONS);
   const name = options.name ?? 'model';
+  expectBytes('readModel', bytes);
   try {
     return await read(bytes, name, options);
   } catch (error) {

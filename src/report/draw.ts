@@ -1,6 +1,5 @@
 // Draws what a report's markup leaves room for.
 
-import { expectArray, expectObject } from '../expect.ts';
 import type { Tradeoff } from '../pipeline/index.ts';
 import { type Chart, drawChart } from './chart.ts';
 import { type Drawn, UNITS } from './markup.ts';
@@ -20,10 +19,7 @@ export function drawReport(root: ParentNode, { curves, tradeoff }: Drawn): void 
  * @example
  * drawChart(figure, tradeoffChart(tradeoff, 0.5));
  */
-export function tradeoffChart(tradeoff: Tradeoff, chosen: number): Chart {
-  const { of, points, knee } = Object(tradeoff) as Tradeoff;
-  expectArray('tradeoffChart', 'tradeoff.points', points);
-  expectObject('tradeoffChart', 'tradeoff.knee', knee);
+export function tradeoffChart({ of, points, knee }: Tradeoff, chosen: number): Chart {
   const all = points.toReversed();
   const nearest = (fraction: number) => {
     const distances = all.map((point) => Math.abs(point.fraction - fraction));

@@ -1,9 +1,10 @@
 // Reports for people: a page of their own, or a part of the host's page. `osscar-wasm/report`; its style sheet is
 // `osscar-wasm/report.css`.
 
+import { expectMethods } from '../expect.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { drawReport } from './draw.ts';
-import { drawnOf, expectElement, expectReport, reportMarkup } from './markup.ts';
+import { drawnOf, expectReport, reportMarkup } from './markup.ts';
 
 export type { SavedReport, Tradeoff } from '../pipeline/index.ts';
 export { type Chart, type ChartOptions, type DrawnChart, drawChart } from './chart.ts';
@@ -21,7 +22,7 @@ export { reportHtml } from './html.ts';
  * showReport(document.querySelector<HTMLElement>('#report')!, report);
  */
 export function showReport(element: HTMLElement, report: SavedReport, level = 2): void {
-  expectElement('showReport', 'element', element);
+  expectMethods('showReport', 'element', element, 'an element of the page', 'querySelector');
   expectReport('showReport', report);
   element.innerHTML = reportMarkup(report, level);
   drawReport(element, drawnOf(report));

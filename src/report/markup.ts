@@ -1,7 +1,7 @@
 // What a report says, as HTML without a page around it.
 
 import { InputError } from '../errors.ts';
-import { expectMethods, isObject, said } from '../expect.ts';
+import { isObject, said } from '../expect.ts';
 import type {
   AllocationReport,
   BeforeAfter,
@@ -23,11 +23,6 @@ export interface Drawn {
   }[];
   /** With what is left of the dense size in the model that was written. */
   readonly tradeoff?: Tradeoff & { readonly chosen: number };
-}
-
-/** @throws {InputError} where it is none */
-export function expectElement(operation: string, name: string, element: unknown): void {
-  expectMethods(operation, name, element, 'an element of the page', 'querySelector');
 }
 
 /** @throws {InputError} where it is no report as it is kept */

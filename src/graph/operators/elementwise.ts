@@ -1,7 +1,7 @@
 // Operators that treat every element alike: labels go through, operands are tied to each other.
 
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, expectRule, type Propagation, type Rule } from '../propagation.ts';
+import { called, type Propagation, type Rule } from '../propagation.ts';
 import { tieBroadcast } from './tie.ts';
 
 /**
@@ -11,7 +11,6 @@ import { tieBroadcast } from './tie.ts';
  * const flip: Rule = (state, node) => carry(state, node, (axis) => (axis === 1 ? 'is turned round' : axis));
  */
 export function carry(state: Propagation, node: NodeProto, to: (place: number) => number | string): void {
-  expectRule('carry', state, node);
   for (const [place, axis] of state.labelled(node.input[0])) {
     const found = to(place);
     if (typeof found === 'number') for (const value of node.output) state.mark(value, found, axis);
@@ -26,10 +25,7 @@ export function carry(state: Propagation, node: NodeProto, to: (place: number) =
  * const wave = { domain: 'my.domain', name: 'Wave', kind: 'pass', rule: unary } as const;
  * const model = await openModel(bytes, { engine, operators: [wave] });
  */
-export const unary: Rule = (state, node) => {
-  expectRule('unary', state, node);
-  carry(state, node, (place) => place);
-};
+export const unary: Rule = (state, node) => carry(state, node, (place) => place);
 
 /**
  * Broadcasting operators of any number of operands, and PRelu, whose slope broadcasts in the same way.
@@ -39,7 +35,6 @@ export const unary: Rule = (state, node) => {
  * const model = await openModel(bytes, { engine, operators: [blend] });
  */
 export const broadcast: Rule = (state, node) => {
-  expectRule('broadcast', state, node);
   const output = state.dims(node.output[0])!;
   const inputs = [...node.input.keys()].filter((input) => node.input[input] !== '');
   for (const place of output.keys()) {

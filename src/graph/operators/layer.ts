@@ -5,7 +5,7 @@ import type { Axis } from '../labels.ts';
 import { linearMap, sharedKey } from '../linear.ts';
 import { attributeInt } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
-import { called, expectRule, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
+import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { isQuantized, quantizedText } from '../quantized.ts';
 import type { Tensor } from '../tensor.ts';
 import type { Layer } from './operator.ts';
@@ -18,7 +18,6 @@ import { join, pick } from './tie.ts';
  * const rule: Rule = (state, node) => linear(state, node); // of a layer of one's own
  */
 export const linear: Rule = (state, node) => {
-  expectRule('linear', state, node);
   const layer = layerOf(state, node);
   const weight = weightOf(state, node);
   const [input = [], output = []] = [state.dims(node.input[0]), state.dims(node.output[0])];

@@ -1,7 +1,7 @@
 // Which files to calibrate with: a seeded draw, even over the classes.
 
 import { InputError } from '../../errors.ts';
-import { expectArray, expectObjects, said } from '../../expect.ts';
+import { expectObjects, said } from '../../expect.ts';
 
 /** A file and the index of its class. */
 export interface LabeledFile {
@@ -41,7 +41,6 @@ export function shuffle<T>(items: T[], random: () => number): T[] {
  * const chosen = drawEvenly([0, 0, 0, 1], 2, 42); // one of each label
  */
 export function drawEvenly(labels: readonly (number | undefined)[], n: number, seed: number): number[] {
-  expectArray('drawEvenly', 'labels', labels);
   const isCount = Number.isInteger(n) || n === Number.POSITIVE_INFINITY;
   if (!(isCount && n >= 0))
     throw new InputError(`drawEvenly: "n" expected a whole number from 0 on, got ${said(n)}`);

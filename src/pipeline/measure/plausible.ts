@@ -1,8 +1,6 @@
 // Whether a model does on the data what it was trained for, asked before the long work. Wrong preprocessing raises no
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
-import { InputError } from '../../errors.ts';
-import { said } from '../../expect.ts';
 import type { LinearMap } from '../../graph/index.ts';
 import { counted } from '../../printable.ts';
 import type { Chain, RunOptions } from '../chain.ts';
@@ -45,10 +43,7 @@ const FLAT_MAPS = 0.003;
  * const doubt = metric && doubtOf(metric);
  * if (doubt) console.warn(`${doubt}: are mean and std right?`);
  */
-export function doubtOf(metric: Metric): string | undefined {
-  const { name, value, samples, chance } = Object(metric) as Metric;
-  if (![value, samples, chance ?? 0].every((it) => typeof it === 'number'))
-    throw new InputError(`doubtOf: "metric" expected what evaluate(…) gives, got ${said(metric)}`);
+export function doubtOf({ name, value, samples, chance }: Metric): string | undefined {
   if (chance === undefined) return undefined;
   if (name === 'perplexity') {
     if (value < GUESSING * chance) return undefined;

@@ -4,7 +4,7 @@
 
 import type { FloatTensor, ValueDescription } from '../../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { expectText, said } from '../../expect.ts';
+import { said } from '../../expect.ts';
 import { elements } from '../../graph/index.ts';
 
 /** Values of a model's inputs, by name. */
@@ -47,11 +47,8 @@ export interface ModelInput {
 export function expectInput(operation: string, input: unknown): void {
   const { name, shape, others } = Object(input) as Partial<ModelInput>;
   if (!(typeof name === 'string' && Array.isArray(shape) && Array.isArray(others)))
-    throw notAnInput(operation, input);
+    throw new InputError(`${operation}: "input" expected that of an opened model, got ${said(input)}`);
 }
-
-const notAnInput = (operation: string, input: unknown) =>
-  new InputError(`${operation}: "input" expected that of an opened model, got ${said(input)}`);
 
 /**
  * Whether samples are windows of token ids.
@@ -59,9 +56,7 @@ const notAnInput = (operation: string, input: unknown) =>
  * @example
  * const what = takesTokens(model.input) ? 'text' : 'arrays';
  */
-export function takesTokens(input: Pick<ModelInput, 'type' | 'shape'>): boolean {
-  const { type, shape } = Object(input) as ModelInput;
-  if (!Array.isArray(shape)) throw notAnInput('takesTokens', input);
+export function takesTokens({ type, shape }: Pick<ModelInput, 'type' | 'shape'>): boolean {
   return (type === 'int64' || type === 'int32') && shape.length === 1;
 }
 
@@ -72,7 +67,6 @@ export function takesTokens(input: Pick<ModelInput, 'type' | 'shape'>): boolean 
  * const masks = model.input.others.filter(({ name }) => isTokenMask(name));
  */
 export function isTokenMask(name: string): boolean {
-  expectText('isTokenMask', 'name', name);
   return /(^|_)(attention|input)_mask$/.test(name);
 }
 

@@ -19,7 +19,6 @@ import {
   countParameters,
   describeValue,
   elements,
-  expectModel,
   floatWeights,
   foldBatchNormalization,
   foldConstants,
@@ -57,8 +56,8 @@ import { checkValues } from '../../limits.ts';
 import {
   expectOptions,
   FUNCTION,
+  type Kind,
   LATER,
-  LIST,
   NAMES,
   OBJECT,
   type Options,
@@ -95,6 +94,7 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly outputNames?: readonly string[];
 }
 
+const LIST: Kind = [Array.isArray, 'a list'];
 const OPTIONS: Options<OpenOptions> = {
   engine: LATER,
   name: TEXT,
@@ -265,9 +265,11 @@ async function analysed(plain: Model, options: ParsedOptions) {
  * @example
  * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
  */
-export function declaredInput(model: Model, values?: InputValues, dims?: InputDims): ModelInput {
-  expectModel('declaredInput', model);
-  const { name, inputs, outputs } = model;
+export function declaredInput(
+  { name, inputs, outputs }: Model,
+  values?: InputValues,
+  dims?: InputDims,
+): ModelInput {
   try {
     return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
   } catch (error) {

@@ -174,28 +174,11 @@ const DEFAULT_MULTIPLE = 32;
  * const [height, width] = ownSize({ height: 470, width: 640 }, { multiple: 32 }); // [480, 640]
  */
 export function ownSize(
-  image: Pick<DecodedImage, 'height' | 'width'>,
-  preprocessing: Pick<Preprocessing, 'multiple'>,
+  { height, width }: Pick<DecodedImage, 'height' | 'width'>,
+  { multiple = DEFAULT_MULTIPLE }: Pick<Preprocessing, 'multiple'>,
 ): [number, number] {
-  expectObject('ownSize', 'image', image);
-  expectObject('ownSize', 'preprocessing', preprocessing);
-  const { height, width } = image;
-  const { multiple = DEFAULT_MULTIPLE } = preprocessing;
-  if (![height, width, multiple].every((it) => it > 0))
-    throw new InputError(
-      `ownSize: expected a height, a width and a multiple above 0, got ${[height, width, multiple].map(said).join(', ')}`,
-    );
   const nearest = (side: number) => Math.max(1, Math.round(side / multiple)) * multiple;
   return [nearest(height), nearest(width)];
-}
-
-/** @throws {InputError} where it is none that was parsed */
-export function expectPreprocessing(preprocessing: unknown): void {
-  const { layout, mean, std } = Object(preprocessing) as Partial<Preprocessing>;
-  if (!(LAYOUTS.includes(layout as Layout) && Array.isArray(mean) && Array.isArray(std)))
-    throw new InputError(
-      `"preprocessing" expected what parsePreprocessing(…) gives, got ${said(preprocessing)}`,
-    );
 }
 
 /** What one input of the model has to be. */
@@ -203,7 +186,9 @@ function target(
   p: Preprocessing,
   inputShape: readonly number[],
 ): Pick<DecodedImage, 'channels' | 'height' | 'width'> {
-  expectPreprocessing(p);
+  const { layout, mean, std } = Object(p) as Partial<Preprocessing>;
+  if (!(LAYOUTS.includes(layout as Layout) && Array.isArray(mean) && Array.isArray(std)))
+    throw new InputError(`"preprocessing" expected what parsePreprocessing(…) gives, got ${said(p)}`);
   expectDims('images', 'inputShape', inputShape);
   if (inputShape.length !== 3) {
     throw new InputError(
