@@ -46,6 +46,7 @@ export { maskInner } from './mask.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
 export { normGains } from './norms.ts';
+export { withoutSampleAxis, withSampleAxis } from './one-sample.ts';
 export type { NodeProto } from './onnx_pb.ts';
 export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';

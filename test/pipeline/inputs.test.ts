@@ -82,14 +82,14 @@ describe('modelInput', () => {
     expect(otherFeeds(input, [2, 3, 16]).attention_mask.dims).toEqual([2, 3]);
   });
 
-  test('says that an image without a batch has none', () => {
+  test('takes an image without a batch for one sample', () => {
     const image = value('image', 'float32', [3, 'h', 'w']);
     const scores = value('scores', 'float32', [10]);
-    expect(() => modelInput([image], [scores])).toThrow(
-      'input "image" has shape [3, h, w]; a leading batch dimension is needed, as in [1, 3, h, w]',
-    );
+    const one = { shape: [3, 0, 0], open: [false, true, true], fixedBatch: 1, isOneSample: true };
+    expect(modelInput([image], [scores])).toMatchObject(one);
     const three = value('scores', 'float32', [3, 10]);
-    expect(modelInput([image], [three]).fixedBatch).toBe(3);
+    expect(modelInput([image], [three])).toMatchObject({ shape: [0, 0], fixedBatch: 3 });
+    expect(modelInput([image], [three]).isOneSample).toBe(false);
   });
 
   test.each([
@@ -98,11 +98,11 @@ describe('modelInput', () => {
       [1, 10],
     ],
     [[16, 24, 3], [10]],
-  ])('says so where its channels are last: %j', (dims, scores) => {
+  ])('does so where its channels are last: %j', (dims, scores) => {
     const image = value('image', 'uint8', dims);
-    expect(() => modelInput([image], [value('scores', 'float32', scores)])).toThrow(
-      `input "image" has shape [${dims.join(', ')}]; a leading batch dimension is needed`,
-    );
+    const input = modelInput([image], [value('scores', 'float32', scores)]);
+    expect(input).toMatchObject({ fixedBatch: 1, isOneSample: true });
+    expect(input.shape).toHaveLength(3);
   });
 
   test.each([

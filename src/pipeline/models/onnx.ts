@@ -20,6 +20,7 @@ import {
   toFloat32,
   type WriteOptions,
   weightTensors,
+  withoutSampleAxis,
   writeModel,
 } from '../../graph/index.ts';
 import type { SizeKind } from '../budget.ts';
@@ -222,7 +223,7 @@ function fileWriter(
   engine: Engine,
   { metadata = {}, externalName, weights }: FileOptions,
 ): Writer {
-  const { parameters, size, smallest, inputs, dims } = opened;
+  const { input, parameters, size, smallest, inputs, dims } = opened;
   const { operators } = opened.source;
   let small: Model;
   return {
@@ -236,7 +237,8 @@ function fileWriter(
       const opening = { name: 'the written model', engine, size, smallest, inputs, dims, operators };
       const exact = weights && onnxSubject(await openParsed(small, opening));
       const stored = exact ? await storedModel(small, exact, weights, round) : small;
-      const model = writeModel(stored, { externalName });
+      const taken = input.isOneSample ? withoutSampleAxis(stored, input.name) : stored;
+      const model = writeModel(taken, { externalName });
       const external = externalReader(model);
       const subject = onnxSubject(await openModel(model.model, { ...opening, external }));
       return prove({ subject, model, exact, rounding: weights, copies: [] });

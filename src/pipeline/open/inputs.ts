@@ -37,6 +37,8 @@ export interface ModelInput {
   readonly open: readonly boolean[];
   /** Batch size the model insists on, or 0. */
   readonly fixedBatch: number;
+  /** Whether the file has no axis for samples: it takes one image. */
+  readonly isOneSample?: boolean;
   /** Values that the model gives for one sample, where known. */
   readonly outputs?: number;
   /** The inputs that go along. */
@@ -98,20 +100,18 @@ export function modelInput(
   const data = inputs.filter((input) => !isSaid(input));
   // What comes in and goes out is data where there is nothing else: the hidden states between two parts of a network.
   const unnamed = inputs.filter(({ name }) => !Object.hasOwn(values, name) && !conventionByName(name));
-  const main = mainOf([data, unnamed, inputs].find(({ length }) => length > 0) ?? []);
-  if (!main) throw new UnsupportedModelError('the model has no input');
-  if (Object.hasOwn(values, main.name))
-    throw new InputError(`\`inputs.${main.name}\`: that input is what samples are given to; leave it out`);
+  const found = mainOf([data, unnamed, inputs].find(({ length }) => length > 0) ?? []);
+  if (!found) throw new UnsupportedModelError('the model has no input');
+  if (Object.hasOwn(values, found.name))
+    throw new InputError(`\`inputs.${found.name}\`: that input is what samples are given to; leave it out`);
+  const isOneSample = isOneImage(found.dims, outputs);
+  const main = isOneSample ? { ...found, dims: [1, ...found.dims] } : found;
   const { name, type, dims } = main;
   // ids that tables are asked for, one in a sample
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
-  if ((dims.length < 2 && !isId) || isOneImage(dims, outputs)) {
-    throw new UnsupportedModelError(
-      `input "${name}" has shape [${dims.join(', ')}]; a leading batch dimension is needed, as in [${[1, ...dims].join(', ')}]`,
-    );
-  }
+  if (dims.length < 2 && !isId) throw withoutBatch(name, dims);
   const beside = inputs
-    .filter((input) => input !== main)
+    .filter((input) => input !== found)
     .map((input) => {
       const convention = conventionOf(input, outputs);
       const value = values[input.name];
@@ -129,12 +129,25 @@ export function modelInput(
   );
   const shape = dims.slice(1).map(fixed);
   const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
-  return { name, type, shape, open: shape.map((dim) => dim === 0), fixedBatch, others };
+  const open = shape.map((dim) => dim === 0);
+  return { name, type, shape, open, fixedBatch, isOneSample, others };
+}
+
+/** Extents in words; of an open one a question mark, or its name. */
+function listed(dims: ValueDescription['dims']): string {
+  return `[${dims.map((dim) => dim || '?').join(', ')}]`;
+}
+
+/** @param dims  of an input that has no axis for samples, and needs one */
+export function withoutBatch(name: string, dims: ValueDescription['dims']): UnsupportedModelError {
+  return new UnsupportedModelError(
+    `input "${name}" has shape ${listed(dims)}; a leading batch dimension is needed`,
+  );
 }
 
 /**
  * Whether an input is one image, its three channels first, as detectors of torchvision are exported for, or last, as what has the decoded
- * pixels in front: these or its rows would be taken for samples. No output has as many.
+ * pixels in front: these or its rows are no samples. No output has as many.
  */
 function isOneImage(
   [first, second, last, ...more]: ValueDescription['dims'],

@@ -51,6 +51,7 @@ import {
   withoutCasts,
   withoutRounding,
   withoutUnread,
+  withSampleAxis,
 } from '../../graph/index.ts';
 import { checkValues } from '../../limits.ts';
 import {
@@ -74,6 +75,7 @@ import {
   type ModelInput,
   modelInput,
   takesTokens,
+  withoutBatch,
 } from './inputs.ts';
 import { contradictShapes, inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
@@ -183,16 +185,19 @@ interface ParsedOptions extends OpenOptions {
 export async function openParsed(file: Model, options: ParsedOptions): Promise<OpenedModel> {
   const { outputNames, name = file.name } = options;
   // An engine takes the square of the time for thousands of nodes that read one value.
-  const source = withoutUnread(outputNames ? onlyOutputs(file, outputNames) : file);
-  let branches: readonly Branch[] = [];
-  let floats = source;
-  if (source.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
+  const read = withoutUnread(outputNames ? onlyOutputs(file, outputNames) : file);
+  if (read.nodes.some(({ domain }) => domain === 'com.microsoft.nchwc')) {
     throw new UnsupportedModelError(
       `${name}: onnxruntime has laid its convolutions out for the processor that it was optimised on (com.microsoft.nchwc); save it with the optimisation level "extended", not "all"`,
     );
   }
-  if (source.outputs.length === 0)
+  if (read.outputs.length === 0)
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
+  const { isOneSample, name: taken, shape } = declaredInput(read, options.inputs, options.dims);
+  const source = isOneSample ? withSampleAxis(read, taken) : read;
+  if (!source) throw named(name, withoutBatch(taken, shape));
+  let branches: readonly Branch[] = [];
+  let floats = source;
   try {
     const decided = await withoutIfs(options.engine, source, options);
     branches = decided.branches;
@@ -205,7 +210,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       name,
       source,
       model,
-      input: { ...input, outputs: Math.max(...outputs) },
+      input: { ...input, outputs: Math.max(...outputs), isOneSample },
       info,
       analysis,
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
