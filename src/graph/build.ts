@@ -1,6 +1,7 @@
 // Builds a model in memory, node by node, for those who write graphs instead of reading them.
 
 import { create } from '@bufbuild/protobuf';
+import { describeValue } from './describe.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import { checkGraph, Model } from './model.ts';
 import { attributeOf, type BuildAttribute } from './node.ts';
@@ -144,4 +145,15 @@ export function valueInfo(name: string, type: DataType, dims?: BuildDims): Value
   }));
   const value = { case: 'tensorType' as const, value: { elemType: typeCode(type), shape: dim && { dim } } };
   return create(ValueInfoProtoSchema, { name, type: { value } });
+}
+
+/** An input or output as it is declared, with another type or other dims; those that are open stay so. */
+export function redeclared(
+  value: ValueInfoProto,
+  change: (as: { readonly type: DataType; readonly dims: BuildDims }) => { type: DataType; dims: BuildDims },
+): ValueInfoProto {
+  const { name, type, dims } = describeValue(value);
+  const open = dims.map((dim) => (dim === -1 ? '' : dim));
+  const changed = change({ type: type as DataType, dims: open });
+  return valueInfo(name, changed.type, changed.dims);
 }

@@ -65,7 +65,7 @@ export function fromHalves(
 }
 
 /** The bit patterns nearest to many numbers. */
-export function toHalves(values: Float32Array | Float64Array, type: HalfType): Uint16Array<ArrayBuffer> {
+export function toHalves(values: Float32Array | Float64Array, type: HalfType): Uint16Array {
   const encode = type === 'float16' ? float32ToFloat16 : float32ToBfloat16;
   const bits = new Uint16Array(values.length);
   for (let i = 0; i < bits.length; i++) bits[i] = encode(values[i]);

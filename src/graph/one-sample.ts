@@ -1,9 +1,7 @@
 // An input that is one sample, as detectors of torchvision take one image: it has an axis for samples in front as long as it is worked
 // with, which a Gather takes off, and none in what is written.
 
-import { type BuildDims, valueInfo } from './build.ts';
-import { describeValue } from './describe.ts';
-import type { DataType } from './dtype.ts';
+import { type BuildDims, redeclared } from './build.ts';
 import type { Model } from './model.ts';
 import { nodeOf } from './stored.ts';
 import { fromIntegers } from './tensor.ts';
@@ -33,8 +31,6 @@ export function withoutSampleAxis(model: Model, name: string): Model {
 function withDims(model: Model, name: string, change: (dims: BuildDims) => BuildDims): Model {
   const copy = model.clone();
   const place = copy.inputs.findIndex((input) => input.name === name);
-  const { type, dims } = describeValue(copy.inputs[place]);
-  const known = dims.map((dim) => (dim === -1 ? '' : dim));
-  copy.inputs[place] = valueInfo(name, type as DataType, change(known));
+  copy.inputs[place] = redeclared(copy.inputs[place], ({ type, dims }) => ({ type, dims: change(dims) }));
   return copy;
 }

@@ -1,6 +1,6 @@
 // Networks of float16 in float32: engines compute them so, and changes of a weight that are too small for float16 add up.
 
-import { valueInfo } from './build.ts';
+import { redeclared } from './build.ts';
 import { describeValue } from './describe.ts';
 import { typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
@@ -27,9 +27,8 @@ export function inFloat32(model: Model): Model {
 }
 
 function singleValue(value: ValueInfoProto): ValueInfoProto {
-  const { name, type, dims } = describeValue(value);
-  const open = dims.map((extent, axis) => (extent === -1 ? `axis ${axis} of ${name}` : extent));
-  return type === 'float16' ? valueInfo(name, 'float32', open) : value;
+  const isHalf = describeValue(value).type === 'float16';
+  return isHalf ? redeclared(value, ({ dims }) => ({ type: 'float32', dims })) : value;
 }
 
 function single(tensor: Tensor): Tensor {
