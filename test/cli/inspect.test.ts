@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { GraphBuilder, writeModel } from '../../src/graph/index.ts';
 import { byRate } from '../support/branches.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { opaque, withFeatures } from './models.ts';
 import { MOBILENET, osscar, osscarJson, RESNET, temporaryFolder } from './osscar.ts';
 
@@ -103,6 +104,16 @@ describe.concurrent('osscar inspect --json', () => {
 });
 
 describe.concurrent('osscar inspect', () => {
+  test('shows an image without an axis for samples as the file takes it', async () => {
+    const b = new OnnxBuilder();
+    const x = b.node('Unsqueeze', [b.feed('image', [3, 8, 8]), b.integers([0])], {}, { channels: 3 });
+    const scores = b.flatten(b.globalAveragePool(b.conv(b.relu(b.conv(x, 8, 3)), 4, 3)));
+    const model = join(folder, 'image.onnx');
+    writeFileSync(model, b.output(scores, 'scores').build());
+    const { code, stdout } = await osscar('inspect', model);
+    expect([code, stdout]).toEqual([0, expect.stringContaining(': input image [3, 8, 8], ')]);
+  });
+
   test('lists every structure with its sizes and the reason against it', async () => {
     const { code, stdout, stderr } = await osscar('inspect', RESNET, '--threads', '1');
     expect([code, stderr]).toEqual([0, '']);
