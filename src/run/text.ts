@@ -68,7 +68,9 @@ async function readTokens(
   // As Python reads text files, and so the tokenizer's training did.
   const text = decodeUtf8(bytes, `"${path}"`).replaceAll('\r\n', '\n');
   if (INSTEAD.test(text) && !/\.(html?|xml)$/i.test(path))
-    throw new FormatError(`"${path}": it is ${otherDocument(bytes.subarray(0, TELLING))}`);
+    throw new FormatError(
+      `"${path}": it is ${otherDocument(new TextEncoder().encode(text.slice(0, TELLING)))}`,
+    );
   if (text.trim() === '') throw new InputError(`"${path}": there is no text in it`);
   return encoding(path, tokenizer, guarding, async (encode) => {
     if (!/\.jsonl$/i.test(path)) return (await encode([text]))[0];

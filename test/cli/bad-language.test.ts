@@ -66,6 +66,7 @@ describe.concurrent('a text', () => {
     );
     for (const [content, message] of [
       ['<!DOCTYPE html>\n<title>404</title>', /it is a web page or XML; download the file itself$/m],
+      ['\ufeff<!DOCTYPE html>\n<title>404</title>', /it is a web page or XML; download the file itself$/m],
       ['version https://git-lfs.github.com/spec/v1\n', /it is a pointer of Git LFS; fetch the file/m],
       ['%PDF-1.4\n', /it is a PDF file; take the text out of it$/m],
     ] as const)
