@@ -274,9 +274,9 @@ function encoderOutput(
     return;
   }
   const mean = ([from, to = END]: readonly [number, number?]) => {
+    if (mask !== undefined && from < 0) return lastOf(g, features, mask);
     const tokens = tokensOf(g, features, from, to);
     if (mask === undefined) return g.node('ReduceMean', [tokens], { axes: [1], keepdims: 0 });
-    if (from < 0) return lastOf(g, features, mask);
     const counts = g.node('Cast', [tokensOf(g, mask, from, to)], { to: FLOAT });
     const seen = g.node('Unsqueeze', [counts, g.integers([2])]);
     const sum = (of: string) => g.node('ReduceSum', [of, g.integers([1])], { keepdims: 0 });
