@@ -94,11 +94,11 @@ export class Workspace {
    * @throws {InputError} where it holds NaN or infinite values
    */
   static of(kernels: Kernels, problem: LayerProblem): Workspace {
-    const { H, G, W0, rho } = problem;
+    const { rho } = problem;
     const space = new Workspace(kernels, problem);
     const { views } = space;
-    for (const [name, values] of Object.entries({ H, G, W0 })) {
-      const own = views[name as 'H' | 'G' | 'W0'];
+    for (const name of ['H', 'G', 'W0'] as const) {
+      const [own, values] = [views[name], problem[name]];
       own.set(values);
       // Here and not before, as the kernels look at four times as many in the same time (measured).
       const at = kernels.abi.dnonFiniteAt(own.length, own.byteOffset);
