@@ -267,7 +267,8 @@ export function nonFiniteAt<T>(n: i32, x: usize): i32 {
   let d = a;
   const end = x + <usize>n * sizeof<T>();
   let to = x;
-  for (; to + 64 <= end; to += 64) {
+  // By what is left, not by `to + 64`, which overflows where no numbers are given, at whatever address.
+  for (; end - to >= 64; to += 64) {
     a = v128.add<T>(a, excess<T>(to));
     b = v128.add<T>(b, excess<T>(to + 16));
     c = v128.add<T>(c, excess<T>(to + 32));

@@ -343,6 +343,14 @@ describe.each<Binary>(['baseline', 'relaxed'])('%s', (binary) => {
     host.succeed(host.abi.osscar_accumulate(statistics, p, 2 ** 20, n, X, 0));
   });
 
+  test('no rows may lie anywhere, as nothing of them is read', () => {
+    const { host, calls } = setUp();
+    const { statistics } = calls.osscar_accumulate;
+    for (const address of [1, -1, -64, host.memory.buffer.byteLength, 2 ** 31]) {
+      host.succeed(host.abi.osscar_accumulate(statistics, p, m, 0, address, address));
+    }
+  });
+
   test('whatever numbers come, no call traps, takes memory or harms a problem', () => {
     const { host, calls } = setUp();
     const addresses = Object.values(calls).flatMap((good) => Object.values(good).filter((x) => x > 4096));
