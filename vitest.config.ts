@@ -51,7 +51,7 @@ export default defineConfig({
     // As the command sets them (src/cli/main.ts); what newer versions of Node have anyway they accept.
     execArgv: [
       '--experimental-wasm-relaxed-simd',
-      '--wasm-tiering-budget=13000000',
+      '--wasm-tiering-budget=100000000',
       '--no-incremental-marking',
     ],
   },

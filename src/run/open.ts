@@ -31,7 +31,7 @@ import {
 import { drawFeeds, extremeDims, readFeeds, refuseLabels } from './arrays.ts';
 import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
-import { engineFor } from './engine.ts';
+import { engineFor, relieving } from './engine.ts';
 import { extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
 import { baseName, isFile, type Place } from './place.ts';
@@ -213,8 +213,7 @@ export async function openGuarded(
   const model = await open(guarded);
   if (!isStraight(model.source)) return { model, engine: guarded };
   // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.
-  await guard.close();
-  return { model, engine: await engineFor(options) };
+  return { model, engine: relieving(guard, await engineFor(options)) };
 }
 
 async function tokensFor(model: OpenedModel, side: SideFiles, options: OpenSettings) {
