@@ -13,7 +13,6 @@ export type Operand = readonly [input: number, place: number];
  */
 export function tie(state: Propagation, node: NodeProto, operands: readonly Operand[], extent: number) {
   let joined: Axis | undefined;
-  let isMerged = false;
   const constants: Operand[] = [];
   const fixed: Operand[] = [];
   const axisOf = ([input, place]: Operand) => state.axes(node.input[input])[place];
@@ -30,7 +29,7 @@ export function tie(state: Propagation, node: NodeProto, operands: readonly Oper
       fixed.push(operand);
     } else if (axis) {
       // Nothing is merged into an axis that is as long as one into which nothing is.
-      isMerged = axis.isMerged === true && (isMerged || !joined);
+      const isMerged = axis.isMerged === true && joined?.isMerged !== false;
       joined = { ...(joined ? join(state, node, joined, axis) : axis), isMerged };
     } else if (dim > 1) {
       (state.constant(node, input) ? constants : fixed).push(operand);
