@@ -1,5 +1,6 @@
 // What a person may have meant otherwise: flags that do nothing for a model, are misspelt or given again, and words that are in no place.
 
+import { fileURLToPath } from 'node:url';
 import { type Command, Option } from 'commander';
 import { InputError } from '../errors.ts';
 import { named } from '../printable.ts';
@@ -62,7 +63,7 @@ const HELP = new Option('-h, --help');
 
 /**
  * A command line with what can only be meant one way: `-o=small` is `-o small`, the dashes of word processors are those of
- * keyboards, and `help prune` is `prune --help`.
+ * keyboards, `help prune` is `prune --help`, and `file:///a b` the path `/a b`.
  */
 export function asMeant(args: readonly string[], program: Command): string[] {
   const [first, second] = args;
@@ -73,8 +74,18 @@ export function asMeant(args: readonly string[], program: Command): string[] {
     const [, word] = /^[–—]+-?([a-z].*)$/is.exec(arg) ?? [];
     const dashed = word === undefined ? arg : `${/^.(=|$)/.test(word) ? '-' : '--'}${word}`;
     const [, flag, value] = /^(-[a-z])=(.*)$/is.exec(dashed) ?? [];
-    return flag === undefined ? [dashed] : [flag, value];
+    return (flag === undefined ? [dashed] : [flag, value]).map(withoutAddress);
   });
+}
+
+/** Of an address of the disk the path, behind a flag too; one that is of no path here is told where it is read. */
+function withoutAddress(arg: string): string {
+  const [, flag, address] = /^(--[\w-]+=)?(file:\/\/.*)$/is.exec(arg) ?? [];
+  try {
+    return address === undefined ? arg : `${flag ?? ''}${fileURLToPath(address)}`;
+  } catch {
+    return arg;
+  }
 }
 
 const MODEL = 'the model is given without a flag';

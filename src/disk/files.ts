@@ -18,10 +18,11 @@ import {
   stat,
 } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { InputError, OutOfMemoryError } from '../errors.ts';
 import type { ReadExternal } from '../graph/index.ts';
 import { type JsonObject, parseJsonObject } from '../json.ts';
-import { ADDRESS, type Listing, type Replacing } from '../run/index.ts';
+import { ADDRESS, FILE_ADDRESS, type Listing, type Replacing } from '../run/index.ts';
 import { inputError } from '../system.ts';
 import { meantBy } from './missing.ts';
 import { removeLeftovers, temporaryName } from './temporary.ts';
@@ -40,10 +41,21 @@ export const unlessMissing = <T>(action: Promise<T>): Promise<T | undefined> =>
     throw cause;
   });
 
-/** @throws {InputError} naming the option, where it is no path to write to: of an address, folders would be made */
-export function expectPath(option: string, path: string): void {
+/** @throws {InputError} where it is of another machine */
+export function pathOf(url: string | URL): string {
+  try {
+    return fileURLToPath(url);
+  } catch (cause) {
+    throw new InputError(`"${url}": no path on this machine (${(cause as Error).message})`, { cause });
+  }
+}
+
+/** Of an address of the disk (`file://…`) the path. @throws {InputError} naming the option, where it is no path to write to: of an address, folders would be made */
+export function expectPath(option: string, path: string): string {
+  if (FILE_ADDRESS.test(path)) return pathOf(path);
   if (path === '' || ADDRESS.test(path))
     throw new InputError(`\`${option}\`: expected a path, got "${path}"`);
+  return path;
 }
 
 export async function isFolder(path: string): Promise<boolean> {

@@ -15,9 +15,9 @@ export const disk: Host = {
   queue: openQueue,
   scratch: openScratch,
   native: loadNative,
-  async output(path, kind, replacing) {
+  async output(given, kind, replacing) {
     // To the system '' is the working folder, which nobody means to replace.
-    expectPath('output', path);
+    const path = expectPath('output', given);
     if (kind === 'file') return openFileOutput(path, replacing);
     if (kind === 'folder') return openFolderOutput(path, replacing);
     return openModelFolderOutput(path, kind.source.path, kind.file.path, replacing);

@@ -1,23 +1,12 @@
 // Paths of a disk, for what reads models and data wherever they lie.
 
 import { basename, dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { InputError } from '../errors.ts';
-import type { Place } from '../run/index.ts';
-import { externalReader, isFile, isFolder, list, named, readFileBytes } from './files.ts';
+import { FILE_ADDRESS, type Place } from '../run/index.ts';
+import { externalReader, isFile, isFolder, list, named, pathOf, readFileBytes } from './files.ts';
 import { openFolder } from './folder.ts';
 
-/** @throws {InputError} where it is of another machine */
-function pathOf(url: URL): string {
-  try {
-    return fileURLToPath(url);
-  } catch (cause) {
-    throw new InputError(`"${url}": no path on this machine (${(cause as Error).message})`, { cause });
-  }
-}
-
 export function onDisk(at: string | URL): Place {
-  const path = typeof at === 'string' ? at : pathOf(at);
+  const path = typeof at === 'string' && !FILE_ADDRESS.test(at) ? at : pathOf(at);
   return {
     path,
     kind: async () => ((await isFolder(path)) ? 'folder' : (await isFile(path)) ? 'file' : undefined),

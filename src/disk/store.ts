@@ -22,10 +22,10 @@ import { lockFolder, removeLeftovers } from './temporary.ts';
  * @throws {InputError} naming the path, and the process if another has the folder
  */
 export async function folderStore(
-  path: string,
+  given: string,
   { isShared = false } = {},
 ): Promise<RunStore & { close(): Promise<void> }> {
-  expectPath(isShared ? 'store' : 'work', path);
+  const path = expectPath(isShared ? 'store' : 'work', given);
   await named(path, makeFolder(path));
   if (isShared) {
     await removeLeftovers(path);

@@ -20,7 +20,7 @@ import { isLoadable, onnxOf, type PruneSettings } from './options.ts';
 import { heldFolder, keptOutput, type Output, type Replacing } from './output.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { openRun } from './run.ts';
-import { MODEL_NAME, placeOf, type Source } from './source.ts';
+import { FILE_ADDRESS, MODEL_NAME, placeOf, type Source } from './source.ts';
 
 /** A smaller model, and what became of it. */
 export interface Pruned {
@@ -117,9 +117,8 @@ function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings)
 /** Files and folders that a run reads. */
 function readBy(place: Place, settings: PruneSettings): Pick<Replacing, 'inputs' | 'sources'> {
   const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
-  const isFile = (it: unknown): it is URL => it instanceof URL && it.protocol === 'file:';
-  const pathsOf = (given: readonly unknown[]) =>
-    given.map((it) => (isFile(it) ? host.place(it).path : it)).filter((it) => typeof it === 'string');
+  const pathOf = (it: unknown) => (FILE_ADDRESS.test(`${it}`) ? host.place(`${it}`).path : it);
+  const pathsOf = (given: readonly unknown[]) => given.map(pathOf).filter((it) => typeof it === 'string');
   const sources = [place.path, ...pathsOf([calibration, evaluation, labels, evaluationLabels, tokenizer])];
   return { inputs: [...sources, ...pathsOf([work, scratch])], sources };
 }

@@ -36,6 +36,9 @@ export const MODEL_NAME = 'model.onnx';
 /** What is no path: a kind of address, and where. */
 export const ADDRESS = /^([a-z][a-z0-9+.-]*:\/\/|(data|blob):)/i;
 
+/** Of the disk. */
+export const FILE_ADDRESS = /^file:\/\//i;
+
 /** Of an address in messages: data: has all of a file in it. */
 const MOST_SHOWN = 100;
 /** No system has longer paths. */

@@ -15,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
@@ -270,6 +271,20 @@ describe.concurrent('an output', () => {
       ['prune', language, ...text, '-o', inside],
       /small": lies in ".*language", which is read and kept; choose/,
     );
+  });
+
+  test('is a file: address too, of which the path counts', async () => {
+    const { path, model, samples, prune: line } = prepared();
+    const at = (file: string) => pathToFileURL(file).href;
+    const missing = `"${join(path, 'a')}": no such file or folder`;
+    const kept = /is, or holds, ".*", which is read and kept; choose another output/;
+    await refused(line(at(join(path, 'a/small.onnx'))), missing);
+    await refused(line(at(samples), '--overwrite'), kept);
+    await refused(line(join(path, 'small.onnx'), `--work=${at(model)}`), `"${model}": `);
+    const settings = { calibration: at(samples), keep: 0.5, overwrite: true };
+    const said = (output: string) => prune(at(model), { ...settings, output }).catch(String);
+    expect(await said(at(join(path, 'a/small.onnx')))).toContain(missing);
+    expect(await said(samples)).toMatch(kept);
   });
 
   test('is no device, no link to nowhere replaced unasked, in no missing folder', async () => {
