@@ -11,7 +11,7 @@ import { dropIdentities } from './fold.ts';
 import { untaken } from './graph.ts';
 import { inlineFunctions } from './inline.ts';
 import { checkGraph, Model, sortNodes } from './model.ts';
-import { attribute, isStandard, subgraphs } from './node.ts';
+import { attribute, attributeInts, isStandard, subgraphs } from './node.ts';
 import {
   type GraphProto,
   ModelProtoSchema,
@@ -107,6 +107,7 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
   for (const value of [...graph.input, ...graph.output]) openExtents(value);
   const model = new Model(name, proto, tensors, operators);
   checkGraph(model);
+  checkKernels(model);
   // torch writes Identity(weight) where modules share a parameter; without the node it is a plain shared constant.
   dropIdentities(model);
   return model;
@@ -125,6 +126,19 @@ function checkNames({ input, initializer, node }: GraphProto, file: string): voi
     for (const it of [name, opType, domain, ...output]) check(it);
 }
 const SHOWN = 40;
+
+/** @throws {FormatError} where a convolution says another kernel than its weights have: engines find it when it runs */
+function checkKernels({ name, nodes, tensors }: Model): void {
+  for (const node of nodes) {
+    const said =
+      isStandard(node) && /^Conv(Transpose)?$/.test(node.opType) && attributeInts(node, 'kernel_shape');
+    const weight = tensors.get(node.input[1]);
+    if (said && weight && String(said) !== String(weight.dims.slice(2)))
+      throw new FormatError(
+        `${name}: "${node.name}" has a kernel_shape of ${said}, and its weights "${weight.name}" are ${weight.dims.join('×')}`,
+      );
+  }
+}
 
 /**
  * The constants of a graph, and its nodes without those that hold one.

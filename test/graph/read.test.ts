@@ -89,6 +89,23 @@ describe('readModel', () => {
     }
   });
 
+  it('refuses a convolution whose kernel_shape is not that of its weights', async () => {
+    const bytes = (ints: bigint[]) =>
+      edited(({ node: [conv] }) => {
+        conv.name = 'first';
+        const others = conv.attribute.filter(({ name }) => name !== 'kernel_shape');
+        conv.attribute = [
+          ...others,
+          create(AttributeProtoSchema, { name: 'kernel_shape', type: Kind.INTS, ints }),
+        ];
+      });
+    await readModel(bytes([3n, 3n]));
+    for (const ints of [[5n, 5n], [3n], [3n, 3n, 3n]])
+      await expect(readModel(bytes(ints))).rejects.toThrow(
+        `model: "first" has a kernel_shape of ${ints}, and its weights "`,
+      );
+  });
+
   it.each([
     ['a place beyond its end', [2n, 3n], [6n], 'the place 6 is outside [2,3]'],
     ['a place before it', [2n, 3n], [-1n], 'the place -1 is outside [2,3]'],
