@@ -18,5 +18,13 @@ export type { Listing, Place } from './place.ts';
 export { type Planned, plan } from './plan.ts';
 export { type Pruned, prune } from './prune.ts';
 export { type ServeSettings, serving } from './serve.ts';
-export { ADDRESS, type Content, FILE_ADDRESS, type DirectoryHandle, openFolder, placeOf, type Source } from './source.ts';
+export {
+  ADDRESS,
+  type Content,
+  type DirectoryHandle,
+  FILE_ADDRESS,
+  openFolder,
+  placeOf,
+  type Source,
+} from './source.ts';
 export { documentsOf } from './text.ts';

@@ -1,3 +1,4 @@
+import { encode as encodePng } from 'fast-png';
 import { encode } from 'jpeg-js';
 import { describe, expect, test } from 'vitest';
 import { decodeImage, imageSize } from '../../src/pipeline/index.ts';
@@ -88,6 +89,18 @@ describe('the EXIF orientation of a WebP', () => {
       const bytes = extendedWebp(plain, { flags: EXIF, canvas: [16, 8], chunks: { EXIF: block } });
       expect(await corners(bytes)).toBe(seen);
     }
+  });
+});
+
+describe('the EXIF orientation of a PNG', () => {
+  const END_BYTES = 12;
+  test.each(SEEN)('%d turns the picture, before its pixels or behind them', async (orientation, seen) => {
+    const png = encodePng({ ...picture(), channels: 4 });
+    const block = exif(orientation).subarray(6);
+    const chunk = Buffer.concat([new Uint8Array(4), Buffer.from('eXIf'), block, new Uint8Array(4)]);
+    chunk.writeUInt32BE(block.length);
+    for (const at of [Buffer.from(png).indexOf('IDAT') - 4, png.length - END_BYTES])
+      expect(await corners(Buffer.concat([png.subarray(0, at), chunk, png.subarray(at)]))).toBe(seen);
   });
 });
 

@@ -12,7 +12,7 @@ import type { Decode } from './codec.ts';
 import { checkSize, type DecodedImage, type Frame } from './frame.ts';
 import { isJpeg, jpegFrame } from './jpeg.ts';
 import { isTransposed, turned } from './orientation.ts';
-import { essentialPng, isPng, pngHeader } from './png.ts';
+import { essentialPng, isPng, pngHeader, pngOrientation } from './png.ts';
 import { isWebp, webpFrame } from './webp.ts';
 
 const PNG_COLOR = { gray: 0, rgb: 2, palette: 3, grayAlpha: 4, rgba: 6 };
@@ -71,7 +71,7 @@ function pngFrame(bytes: Uint8Array): Frame {
   const { width, height, color } = pngHeader(bytes);
   checkSize({ width, height });
   const channels = color === PNG_COLOR.gray || color === PNG_COLOR.grayAlpha ? 1 : 3;
-  return { width, height, channels, orientation: 1 };
+  return { width, height, channels, orientation: pngOrientation(bytes) };
 }
 
 /** A format whose pixels compiled code makes, which the first such file loads. */
@@ -83,7 +83,7 @@ const compiled =
     if (width !== frame.width || height !== frame.height) throw new Error('it has two sizes');
     const { channels } = frame;
     const pixels = keepChannels({ data, width, height, channels: 4, depth: 8 }, channels);
-    return turned({ name, width, height, channels, data: pixels }, frame.orientation);
+    return { name, width, height, channels, data: pixels };
   };
 
 interface ImageFormat {
@@ -147,7 +147,8 @@ export async function decodeImage(bytes: Uint8Array, name: string): Promise<Deco
   expectBytes('decodeImage', bytes);
   const format = formatOf(bytes, name);
   try {
-    return await format.decode(bytes, name, format.frame(bytes));
+    const frame = format.frame(bytes);
+    return turned(await format.decode(bytes, name, frame), frame.orientation);
   } catch (cause) {
     throw undecodable(name, format, cause);
   }

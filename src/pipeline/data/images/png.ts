@@ -6,6 +6,7 @@
 import { Unzlib } from 'fflate';
 import { concat } from '../../../graph/index.ts';
 import { beginsWith, nameAt, viewOf } from './frame.ts';
+import { exifOrientation } from './orientation.ts';
 
 /** The fields of IHDR. */
 interface PngHeader {
@@ -68,6 +69,12 @@ export function pngHeader(bytes: Uint8Array): PngHeader {
   const [depth, color, , , interlace] = chunk.data.subarray(8);
   if (!(color in CHANNELS) || interlace > 1) throw new Error('the header is damaged');
   return { width, height, depth, color, isInterlaced: interlace === 1 };
+}
+
+/** Some write EXIF before the pixels, some behind them. @throws {Error} where the file is cut short */
+export function pngOrientation(bytes: Uint8Array): number {
+  for (const { type, data } of chunksOf(bytes)) if (type === 'eXIf') return exifOrientation(data);
+  return 1;
 }
 
 /** Bytes of the rows, each with its filter. */
