@@ -63,7 +63,9 @@ export function parseJson(text: string, where: string): unknown {
     return JSON.parse(text);
   } catch (cause) {
     const other = placeholder(new TextEncoder().encode(text.slice(0, TELLING)));
-    const reason = other ? `it is ${other}` : `not valid JSON: ${(cause as Error).message}`;
+    const [, python] = /[:[,]\s*(NaN|-?Infinity)\b/.exec(text) ?? [];
+    const hint = python ? ` (there is no ${python} in JSON; write a number, or null)` : '';
+    const reason = other ? `it is ${other}` : `not valid JSON: ${(cause as Error).message}${hint}`;
     throw new FormatError(`${where}: ${reason}`, { cause });
   }
 }

@@ -99,6 +99,12 @@ describe('opening a folder', () => {
       '"m/config.json": not valid JSON',
     ],
     [
+      'a config as Python writes it',
+      { 'config.json': text('{"a": [0, -Infinity]}'), 'model.safetensors': tensorsFile({}) },
+      FormatError,
+      '(there is no -Infinity in JSON; write a number, or null)',
+    ],
+    [
       'a config that is no object',
       { 'config.json': text('[]'), 'model.safetensors': tensorsFile({}) },
       FormatError,
