@@ -1,6 +1,7 @@
 // Tools for messages, mostly for nodes and their attributes, which are replaced, never changed in place.
 
 import { create, type Message } from '@bufbuild/protobuf';
+import { InputError } from '../errors.ts';
 import {
   type AttributeProto,
   AttributeProto_AttributeType,
@@ -19,8 +20,14 @@ export function copyMessage<T extends Message>(message: T): T {
   return Object.assign(Object.create(Object.getPrototypeOf(message)), message);
 }
 
+/** @throws {InputError} where a rule, or what rules are made of, is handed something else */
+export function expectNode(node: NodeProto): void {
+  if (!node?.attribute?.find) throw new InputError('expected a node of a model, as rules are given');
+}
+
 /** Attributes that are references to a function's parameters carry no value and count as absent. */
 export function attribute(node: NodeProto, name: string): AttributeProto | undefined {
+  expectNode(node);
   return node.attribute.find((a) => a.name === name);
 }
 

@@ -3,7 +3,7 @@
 import type { Graph } from './graph.ts';
 import { type Axis, type EditPlace, Label, type Part, Patience, type Piece } from './labels.ts';
 import type { LinearMap, Shapes } from './linear.ts';
-import { reads } from './node.ts';
+import { expectNode, reads } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import type { Arithmetic } from './operators/operator.ts';
 import { type Range, shifted } from './places.ts';
@@ -282,6 +282,7 @@ function* runsOf({ label, extent, outer }: Axis): Generator<Piece> {
  * throw new UnsupportedModelError(`${called(node)}: has no weights`);
  */
 export function called(node: NodeProto): string {
+  expectNode(node);
   return `${node.opType} "${node.name}"`;
 }
 

@@ -3,7 +3,7 @@
 
 import { fromBinary } from '@bufbuild/protobuf';
 import { FormatError, OsscarError } from '../errors.ts';
-import { expectBytes } from '../expect.ts';
+import { expectBytes, expectObject } from '../expect.ts';
 import { otherFormat } from '../formats.ts';
 import { checkValues, limits } from '../limits.ts';
 import { brokenField } from './broken.ts';
@@ -48,8 +48,9 @@ export interface ReadOptions {
  * console.log(model.opset, model.nodes.length);
  */
 export async function readModel(bytes: Uint8Array, options: ReadOptions = {}): Promise<Model> {
-  const name = options.name ?? 'model';
   expectBytes('readModel', bytes);
+  expectObject('readModel', 'options', options);
+  const name = options.name ?? 'model';
   try {
     return await read(bytes, name, options);
   } catch (error) {

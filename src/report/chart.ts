@@ -1,6 +1,7 @@
 // A chart of a report, in the colours of the reader's theme, with its numbers in a table for who cannot see it.
 
 import uPlot from 'uplot';
+import { expectMethods, expectObject } from '../expect.ts';
 import { table } from './markup.ts';
 
 /** One or several lines over the same x. */
@@ -44,6 +45,8 @@ const digits = (value: number | null) => (value === null ? '' : String(Number(va
  * drawChart(figure, { names: ['groups kept', 'error'], x: [1, 2, 4], y: [0.9, 0.4, 0], marks: { chosen: 1 } });
  */
 export function drawChart(figure: HTMLElement, first: Chart, options: ChartOptions = {}): DrawnChart {
+  expectMethods('drawChart', 'figure', figure, 'an element of the page', 'append');
+  expectObject('drawChart', 'chart', first);
   let chart = first;
   let plot: uPlot | undefined;
   const numbers = numbersOf();

@@ -1,5 +1,6 @@
 // Draws what a report's markup leaves room for.
 
+import { expectObject, expectObjects } from '../expect.ts';
 import type { Tradeoff } from '../pipeline/index.ts';
 import { type Chart, drawChart } from './chart.ts';
 import { type Drawn, UNITS } from './markup.ts';
@@ -19,7 +20,10 @@ export function drawReport(root: ParentNode, { curves, tradeoff }: Drawn): void 
  * @example
  * drawChart(figure, tradeoffChart(tradeoff, 0.5));
  */
-export function tradeoffChart({ of, points, knee }: Tradeoff, chosen: number): Chart {
+export function tradeoffChart(tradeoff: Tradeoff, chosen: number): Chart {
+  expectObject('tradeoffChart', 'tradeoff', tradeoff);
+  const { of, points, knee } = tradeoff;
+  expectObjects('tradeoffChart', 'tradeoff.points', points);
   const all = points.toReversed();
   const nearest = (fraction: number) => {
     const distances = all.map((point) => Math.abs(point.fraction - fraction));

@@ -1,5 +1,6 @@
 // Operators that treat every element alike: labels go through, operands are tied to each other.
 
+import { expectNode } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule } from '../propagation.ts';
 import { tieBroadcast } from './tie.ts';
@@ -11,6 +12,7 @@ import { tieBroadcast } from './tie.ts';
  * const flip: Rule = (state, node) => carry(state, node, (axis) => (axis === 1 ? 'is turned round' : axis));
  */
 export function carry(state: Propagation, node: NodeProto, to: (place: number) => number | string): void {
+  expectNode(node);
   for (const [place, axis] of state.labelled(node.input[0])) {
     const found = to(place);
     if (typeof found === 'number') for (const value of node.output) state.mark(value, found, axis);
@@ -35,6 +37,7 @@ export const unary: Rule = (state, node) => carry(state, node, (place) => place)
  * const model = await openModel(bytes, { engine, operators: [blend] });
  */
 export const broadcast: Rule = (state, node) => {
+  expectNode(node);
   const output = state.dims(node.output[0])!;
   const inputs = [...node.input.keys()].filter((input) => node.input[input] !== '');
   for (const place of output.keys()) {

@@ -3,7 +3,7 @@
 import { isFloat } from '../dtype.ts';
 import type { Axis } from '../labels.ts';
 import { linearMap, sharedKey } from '../linear.ts';
-import { attributeInt } from '../node.ts';
+import { attributeInt, expectNode } from '../node.ts';
 import type { NodeProto } from '../onnx_pb.ts';
 import { called, type Propagation, type Rule, wrapAxis } from '../propagation.ts';
 import { isQuantized, quantizedText } from '../quantized.ts';
@@ -18,6 +18,7 @@ import { join, pick } from './tie.ts';
  * const rule: Rule = (state, node) => linear(state, node); // of a layer of one's own
  */
 export const linear: Rule = (state, node) => {
+  expectNode(node);
   const layer = layerOf(state, node);
   const weight = weightOf(state, node);
   const [input = [], output = []] = [state.dims(node.input[0]), state.dims(node.output[0])];

@@ -316,7 +316,8 @@ function fitTerms(
  * @example
  * for (const [structure, ms] of savedByHalf(latencyTable)) console.log(structure, ms.toFixed(3));
  */
-export function savedByHalf({ terms, structures }: LatencyTable): Map<string, number> {
+export function savedByHalf(table: LatencyTable): Map<string, number> {
+  const { terms, structures } = expectTable(table, 'savedByHalf: latency table');
   const dense = sizeAt(terms, () => 1);
   const half = (name: string) => sizeAt(terms, (it) => (it === name ? 0.5 : 1));
   return new Map(Object.keys(structures).map((name) => [name, dense - half(name)]));

@@ -1,6 +1,7 @@
 // Whether a model does on the data what it was trained for, asked before the long work. Wrong preprocessing raises no
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
+import { expectObject } from '../../expect.ts';
 import type { LinearMap } from '../../graph/index.ts';
 import { counted } from '../../printable.ts';
 import type { Chain, RunOptions } from '../chain.ts';
@@ -43,7 +44,9 @@ const FLAT_MAPS = 0.003;
  * const doubt = metric && doubtOf(metric);
  * if (doubt) console.warn(`${doubt}: are mean and std right?`);
  */
-export function doubtOf({ name, value, samples, chance }: Metric): string | undefined {
+export function doubtOf(metric: Metric): string | undefined {
+  expectObject('doubtOf', 'metric', metric);
+  const { name, value, samples, chance } = metric;
   if (chance === undefined) return undefined;
   if (name === 'perplexity') {
     if (value < GUESSING * chance) return undefined;

@@ -4,7 +4,7 @@
 
 import type { FloatTensor, ValueDescription } from '../../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { said } from '../../expect.ts';
+import { expectObject, said } from '../../expect.ts';
 import { elements } from '../../graph/index.ts';
 
 /** Values of a model's inputs, by name. */
@@ -58,7 +58,9 @@ export function expectInput(operation: string, input: unknown): void {
  * @example
  * const what = takesTokens(model.input) ? 'text' : 'arrays';
  */
-export function takesTokens({ type, shape }: Pick<ModelInput, 'type' | 'shape'>): boolean {
+export function takesTokens(input: Pick<ModelInput, 'type' | 'shape'>): boolean {
+  expectObject('takesTokens', 'input', input);
+  const { type, shape } = input;
   return (type === 'int64' || type === 'int32') && shape.length === 1;
 }
 

@@ -8,7 +8,7 @@ import {
   TimeLimitError,
   UnsupportedModelError,
 } from '../../errors.ts';
-import { isObject, said } from '../../expect.ts';
+import { expectObjects, isObject, said } from '../../expect.ts';
 import {
   type Analysis,
   type AnalysisOptions,
@@ -270,11 +270,9 @@ async function analysed(plain: Model, options: ParsedOptions) {
  * @example
  * const { name, shape } = declaredInput(await readModel(bytes)); // before anything is run
  */
-export function declaredInput(
-  { name, inputs, outputs }: Model,
-  values?: InputValues,
-  dims?: InputDims,
-): ModelInput {
+export function declaredInput(model: Model, values?: InputValues, dims?: InputDims): ModelInput {
+  expectObjects('declaredInput', 'model.inputs', Object(model).inputs);
+  const { name, inputs, outputs } = model;
   try {
     return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
   } catch (error) {

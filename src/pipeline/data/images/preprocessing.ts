@@ -174,11 +174,14 @@ const DEFAULT_MULTIPLE = 32;
  * const [height, width] = ownSize({ height: 470, width: 640 }, { multiple: 32 }); // [480, 640]
  */
 export function ownSize(
-  { height, width }: Pick<DecodedImage, 'height' | 'width'>,
-  { multiple = DEFAULT_MULTIPLE }: Pick<Preprocessing, 'multiple'>,
+  image: Pick<DecodedImage, 'height' | 'width'>,
+  preprocessing: Pick<Preprocessing, 'multiple'>,
 ): [number, number] {
+  expectObject('ownSize', 'image', image);
+  expectObject('ownSize', 'preprocessing', preprocessing);
+  const { multiple = DEFAULT_MULTIPLE } = preprocessing;
   const nearest = (side: number) => Math.max(1, Math.round(side / multiple)) * multiple;
-  return [nearest(height), nearest(width)];
+  return [nearest(image.height), nearest(image.width)];
 }
 
 /** What one input of the model has to be. */
