@@ -620,8 +620,8 @@ describe('check', () => {
     );
   });
 
-  test('names a language model that was made a classifier of tokens', () => {
-    const name = 'GPT2ForTokenClassification';
+  test('names a language model that was made one that answers with parts of texts', () => {
+    const name = 'GPT2ForQuestionAnswering';
     expect(check({ ...GPT2, architectures: [name] }, () => undefined)).toThrow(
       new UnsupportedModelError(
         `config.json: "${name}" gives other scores than those of the vocabulary; of gpt2 models with these are supported (…ForCausalLM)`,

@@ -364,6 +364,7 @@ const classifier = (config: Config, name: string): Config => ({
 export const ENCODERS: Readonly<Record<string, Config>> = {
   bert: BERT,
   'bert, classifier': classifier(BERT, 'BertForSequenceClassification'),
+  'bert, classifier of tokens': classifier(BERT, 'BertForTokenClassification'),
   'bert, masked language model: its features': { ...BERT, architectures: ['BertForMaskedLM'] },
   roberta: ROBERTA,
   'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
@@ -397,6 +398,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     },
   },
   'modernbert, classifier of its first token': classifier(MODERNBERT, 'ModernBertForSequenceClassification'),
+  'modernbert, classifier of tokens': classifier(MODERNBERT, 'ModernBertForTokenClassification'),
   'modernbert, classifier of the mean, with biases': {
     ...classifier(MODERNBERT, 'ModernBertForSequenceClassification'),
     classifier_pooling: 'mean',
@@ -780,7 +782,7 @@ function headsOf(config: Config): readonly Head[] {
     ];
   if (isClip(config) && /CLIPModel|WithProjection$/.test(name))
     return [{ read: first, maps: [['visual_projection']] }];
-  if (!name.endsWith('Classification')) return [];
+  if (!name.endsWith('Classification') || ofTokens(config)) return [];
   switch (config.model_type) {
     case 'new':
       return [{ read: first, maps: [['new.pooler.dense', 'tanh'], ['classifier']] }];
@@ -962,6 +964,7 @@ export function encoderWeights(
     if (isDino(config))
       for (const half of [1, 2]) tensor(`${block}.layer_scale${half}.lambda1`, [HIDDEN], 0.4, 0.5);
   }
+  if (ofTokens(config)) map('classifier', 3, HIDDEN);
   for (const { read, maps } of headsOf(config)) {
     let width = read(Array(12).fill(Array(HIDDEN).fill(0))).length;
     for (const [i, [name]] of maps.entries()) {
@@ -1070,6 +1073,8 @@ function waveWeights(
   }
 }
 
+const ofTokens = ({ architectures }: Config) =>
+  /ForTokenClassification$/.test((architectures as string[])[0]);
 const givesLetters = ({ architectures }: Config) => (architectures as string[])[0].endsWith('ForCTC');
 
 /** Whether SigLIP's probe asks its tokens. */
@@ -1349,6 +1354,7 @@ export function encoderReference(
   if (isBefore(config) && weights.has(`${at}${lastNorm}.weight`)) x = ln(x, lastNorm);
   if (isPooled(config)) return probed(config, weights, x);
   if (isWave(config) && givesLetters(config)) return linear(x, weights, 'lm_head').flat();
+  if (ofTokens(config)) return linear(x, weights, 'classifier').flat();
   const heads = headsOf(config);
   if (heads.length === 0) return x.flat();
   const pooler = isAst(config) ? 'classifier.layernorm' : `${at}pooler.layernorm`;
@@ -1551,9 +1557,10 @@ function modernbert(
   x = norm(x, 'final_norm');
   if (!weights.has('classifier.weight')) return x.flat();
   const pooled = config.classifier_pooling === 'mean' ? meanOf(x) : x[0];
+  const read = ofTokens(config) ? x : [pooled];
   const activation = (config.classifier_activation ?? 'gelu') as string;
-  const dense = activate(linear([pooled], weights, 'head.dense'), activation);
-  return linear(layerNorm(dense, weights, 'head.norm', 1e-5), weights, 'classifier')[0];
+  const dense = activate(linear(read, weights, 'head.dense'), activation);
+  return linear(layerNorm(dense, weights, 'head.norm', 1e-5), weights, 'classifier').flat();
 }
 
 function nomicBert(

@@ -63,6 +63,24 @@ describe.each(KINDS)('%s', (name) => {
     expect(maxDifference(parts.logits.data, wanted.slice(LABELS))).toBeLessThan(TOLERANCE);
   });
 
+  test('made a classifier of tokens gives scores of each', async () => {
+    const own = { ...config, architectures: ['AnyForTokenClassification'], num_labels: LABELS };
+    const module = ['bloom', 'gpt_bigcode', 'gpt-neox'].includes(name) ? 'classifier' : 'score';
+    const bias = { shape: [LABELS], data: Float32Array.of(1, -2, 3) };
+    const maps = [[`${module}.weight`, score] as const, [`${module}.bias`, bias] as const];
+    const source = sourceOf(new Map([...weights, ...maps]));
+    const model = describeModel(own, undefined, undefined, source);
+    model.check(source);
+    expect([model.isEncoder, model.givesScores, model.readsFirst]).toEqual([true, false, false]);
+    const { logits } = await runOnce(await model.whole(source), {
+      input_ids: ids([text]),
+      attention_mask: ids([text.map(() => 1)]),
+    });
+    const wanted = features(text).flatMap((own) => scored(own).map((value, c) => value + bias.data[c]));
+    expect(logits.dims).toEqual([1, text.length, LABELS]);
+    expect(maxDifference(logits.data, wanted)).toBeLessThan(TOLERANCE);
+  });
+
   test('without scores gives features', async () => {
     const source = sourceOf(weights);
     const model = describeModel({ ...config, architectures: ['AnyModel'] }, undefined, undefined, source);

@@ -255,6 +255,11 @@ export function classifies(config: Config): boolean {
   return /For(Sequence|Image|Audio)Classification$/.test(nameOf(config));
 }
 
+/** Whether it names one that classifies the tokens of texts. */
+export function classifiesTokens(config: Config): boolean {
+  return nameOf(config).endsWith('ForTokenClassification');
+}
+
 /** The last map of a classifier: to as many scores as there are labels. */
 export function scores(config: Config, name: string, bias = true): Readout['maps'][number] {
   const labels = Object.keys(section(config, 'id2label')).length;

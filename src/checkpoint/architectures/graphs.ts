@@ -269,8 +269,8 @@ function encoderOutput(
   const features = last ? norm(g, last, given, hidden) : given;
   if (!isRead(head)) {
     const { each } = head;
-    const logits = each && linear(g, each.map, features, hidden, each.columns);
-    g.output(logits ?? features, logits ? LOGITS : FEATURES, 'float32', [...TOKENS, each?.columns ?? hidden]);
+    const logits = each && mapped(g, each, features, hidden);
+    g.output(logits ?? features, logits ? LOGITS : FEATURES, 'float32', [...TOKENS, widthOf(each, hidden)]);
     return;
   }
   const mean = ([from, to = END]: readonly [number, number?]) => {
@@ -286,19 +286,31 @@ function encoderOutput(
     const one = () => (pool ? pooled(g, description, pool, features) : isFirst ? features : first(features));
     const means = of?.map(mean) ?? [one()];
     let y = means.length > 1 ? g.node('Concat', means, { axis: -1 }) : means[0];
-    let width = means.length * hidden;
+    const width = means.length * hidden;
     if (own) y = norm(g, own, y, width);
-    for (const { map, columns, activation, norm: behind } of maps) {
-      const mapped = linear(g, map, y, width, columns);
-      y = activation ? activation(g, mapped) : mapped;
-      if (behind) y = norm(g, behind, y, columns);
-      width = columns;
-    }
-    return y;
+    return mapped(g, maps, y, width);
   };
   const total = readouts.map(read).reduce((a, b) => g.node('Add', [a, b]));
-  const width = readouts[0].maps.at(-1)?.columns ?? hidden;
+  const width = widthOf(readouts[0].maps, hidden);
   g.output(scaled(g, total, 1 / readouts.length), head.embeds ?? LOGITS, 'float32', ['batch', width]);
+}
+
+/** Through all of them, one after the other. */
+function mapped(g: WeightGraph, maps: Readout['maps'], x: string, width: number): string {
+  let y = x;
+  let rows = width;
+  for (const { map, columns, activation, norm: behind } of maps) {
+    const made = linear(g, map, y, rows, columns);
+    y = activation ? activation(g, made) : made;
+    if (behind) y = norm(g, behind, y, columns);
+    rows = columns;
+  }
+  return y;
+}
+
+/** Of what maps give, or of what they would have taken where there are none. */
+export function widthOf(maps: Readout['maps'] | undefined, width: number): number {
+  return maps?.at(-1)?.columns ?? width;
 }
 
 /** [batch, hidden]: of each text the last token that is no padding. */

@@ -10,7 +10,7 @@ import { bert } from './bert.ts';
 import { bloom } from './bloom.ts';
 import { clip } from './clip.ts';
 import { cohere } from './cohere.ts';
-import { classifies, flag, scores, unsupported } from './config.ts';
+import { classifies, classifiesTokens, flag, scores, unsupported } from './config.ts';
 import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
@@ -180,25 +180,31 @@ function quantisedHint(quantised: unknown): string {
   );
 }
 
-/** What is made of a language model with other scores than those of the vocabulary, or without any: an encoder whose tokens see those before them. */
+/** What is made of a language model with other scores than those of the vocabulary, or without any: an encoder whose tokens see those before them. Of each token where it classifies these. */
 function reading(description: Description, config: Config, tensors: readonly string[] = []): Description {
-  const { head, modelType, fields, block } = description;
-  if (isEncoder(head) || fields.section) return description;
+  const { head, modelType, fields, block, vocabulary } = description;
+  const ofTokens = classifiesTokens(config);
+  if (isEncoder(head)) {
+    const isOpen = ofTokens && vocabulary > 0 && !head.each;
+    return isOpen ? { ...description, head: { ...head, each: [scores(config, 'classifier')] } } : description;
+  }
+  if (fields.section) return description;
   const name = nameOf(config);
   const output = `${head.output ?? 'lm_head'}.weight`;
   const isBare = /(?<!Heads?)Model$/.test(name) && tensors.length > 0 && !tensors.includes(output);
-  if (!isBare && !classifies(config)) return description;
+  if (!isBare && !ofTokens && !classifies(config)) return description;
   if (head.project) throw unsupported(modelType, `"${name}" with a projection behind the blocks`);
   const readouts = classifies(config)
     ? [{ of: [[-1]] as const, maps: [scores(config, 'score', false)] }]
     : [];
+  const own = tensors.includes('classifier.weight') ? 'classifier' : 'score';
   return {
     ...description,
     block: (i) => {
       const own = block(i);
       return { ...own, attention: { ...own.attention, isCausal: true } };
     },
-    head: { norm: head.norm, readouts },
+    head: { norm: head.norm, readouts, each: ofTokens ? [scores(config, own)] : undefined },
     transformersJs: isBare ? undefined : 'has no class for a language model that gives scores of classes',
   };
 }

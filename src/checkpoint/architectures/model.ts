@@ -17,6 +17,7 @@ import {
   outputIn,
   readsFirst,
   wholeGraph,
+  widthOf,
 } from './graphs.ts';
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
@@ -27,6 +28,7 @@ import type {
   Config,
   Description,
   Mlp,
+  Readout,
   TensorNames,
   TensorSource,
 } from './types.ts';
@@ -81,7 +83,12 @@ export interface BlockMlp {
 }
 
 /** What transformers calls models whose last map is none to the vocabulary. */
-const OTHER_SCORES = /For(SequenceClassification|TokenClassification|QuestionAnswering)$/;
+const OTHER_SCORES = /For((Sequence|Token)Classification|QuestionAnswering)$/;
+
+/** Multiply-adds of maps, for one token. */
+function macsOf(maps: Readout['maps'], width: number): number {
+  return maps.reduce((sum, { columns }, i) => sum + columns * (maps[i - 1]?.columns ?? width), 0);
+}
 
 /** A language model or an encoder as graphs: the embedding, one graph per block, the head, or all in one. */
 export class LanguageModel {
@@ -239,25 +246,21 @@ export class LanguageModel {
   outputsOf(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary;
-    if (!isRead(head)) return tokens * (head.each?.columns ?? hidden);
-    return head.readouts[0].maps.at(-1)?.columns ?? hidden;
+    if (!isRead(head)) return tokens * widthOf(head.each, hidden);
+    return widthOf(head.readouts[0].maps, hidden);
   }
 
   /** Multiply-adds before and behind the blocks, for a sample of so many tokens. */
   macsAround(tokens: number): number {
     const { head, hidden, vocabulary } = this.#description;
     if (!isEncoder(head)) return tokens * vocabulary * hidden;
-    let macs = embeddingMacs(this.#description, tokens) + tokens * hidden * (head.each?.columns ?? 0);
+    let macs = embeddingMacs(this.#description, tokens) + tokens * macsOf(head.each ?? [], hidden);
     const { heads, ffn } = this.#description.sizes;
     for (const { of = [[0]], pool, maps } of head.readouts) {
       // Its query and output are of one token, as its MLP is.
       const wide = heads * this.headDim;
       if (pool) macs += 2 * hidden * (wide * (tokens + 1) + ffn) + 2 * wide * tokens;
-      let width = of.length * hidden;
-      for (const { columns } of maps) {
-        macs += width * columns;
-        width = columns;
-      }
+      macs += macsOf(maps, of.length * hidden);
     }
     return macs;
   }

@@ -3,6 +3,7 @@
 import {
   activationOf,
   classifies,
+  classifiesTokens,
   commonOfText,
   flag,
   integer,
@@ -36,6 +37,10 @@ export const modernbert: Architecture = {
     const side = Math.floor(integer(config, 'local_attention', 128) / 2); // tokens on either side
     const window = (i: number) => (isSliding(config, i, () => i % every !== 0) ? side + 1 : undefined);
     const rope = ropesByWindow(config, { modelType, headDim, maxPositions }, BASES, window);
+    const maps =
+      classifies(config) || classifiesTokens(config)
+        ? classifier(config, modelType, hidden, norm('head.norm'))
+        : [];
     return {
       ...base,
       prefixes: ['model.', ''],
@@ -63,21 +68,26 @@ export const modernbert: Architecture = {
       },
       head: {
         norm: norm('final_norm'),
-        readouts: classifies(config) ? [readout(config, modelType, hidden, norm('head.norm'))] : [],
+        readouts: classifies(config) ? [readout(config, modelType, maps)] : [],
+        each: classifiesTokens(config) ? maps : undefined,
       },
     };
   },
 };
 
-function readout(config: Config, modelType: string, hidden: number, norm: Norm): Readout {
+function readout(config: Config, modelType: string, maps: Readout['maps']): Readout {
   const pooling = text(config, 'classifier_pooling', 'cls');
   if (pooling !== 'cls' && pooling !== 'mean')
     throw unsupported(modelType, `classifier_pooling ${JSON.stringify(pooling)}`);
+  return { of: pooling === 'mean' ? [[0]] : undefined, maps };
+}
+
+function classifier(config: Config, modelType: string, hidden: number, norm: Norm): Readout['maps'] {
   const dense = {
     map: { ...linear('head.dense', flag(config, 'classifier_bias', false)), isFullName: true },
     columns: hidden,
     activation: activationOf(config, modelType, 'classifier_activation', 'gelu'),
     norm: { ...norm, isFullName: true },
   };
-  return { of: pooling === 'mean' ? [[0]] : undefined, maps: [dense, scores(config, 'classifier')] };
+  return [dense, scores(config, 'classifier')];
 }

@@ -441,8 +441,8 @@ export interface VocabularyHead {
 export interface EncoderHead {
   readonly norm?: Norm;
   readonly readouts: readonly Readout[];
-  /** Where there are no readouts: a map of every token's features to scores. */
-  readonly each?: { readonly map: Linear; readonly columns: number };
+  /** Where there are no readouts: maps of every token's features to scores. */
+  readonly each?: Readout['maps'];
   /** What readouts give, where it is no scores of classes: the name of the output. */
   readonly embeds?: string;
 }

@@ -145,7 +145,7 @@ function embeddingOf(config: Config, modelType: string, hidden: number, epsilon:
 function headOf(config: Config, modelType: string): Pick<EncoderHead, 'readouts' | 'each'> {
   const map = (name: string) => ({ ...linear(name, true), isFullName: true });
   if (/ForCTC$/.test(nameOf(config)))
-    return { readouts: [], each: { map: map('lm_head'), columns: integer(config, 'vocab_size', 32) } };
+    return { readouts: [], each: [{ map: map('lm_head'), columns: integer(config, 'vocab_size', 32) }] };
   if (!classifies(config)) return { readouts: [] };
   if (flag(config, 'use_weighted_layer_sum', false)) throw unsupported(modelType, 'use_weighted_layer_sum');
   const projector = { map: map('projector'), columns: integer(config, 'classifier_proj_size', 256) };
