@@ -24,6 +24,7 @@ import {
   encoderWeights,
   FIRST_DEBERTA,
   GTE,
+  JINA,
   MODERNBERT,
   MPNET,
   NOMIC_BERT,
@@ -289,6 +290,7 @@ test('tables of distances that cannot be meant are refused', () => {
 
 test.each([
   ['bert', BERT],
+  ['bert, as Jina has it', JINA],
   ['modernbert', MODERNBERT],
   ['esm', ESM],
   ['deberta-v2', DEBERTA],
@@ -304,7 +306,7 @@ test.each([
   const { last_hidden_state: found } = await session.run({
     input_ids: ids([tokens, [...short, 7, 7, 7, 7]]),
     attention_mask: ids([tokens.map(() => 1), tokens.map((_, i) => Number(i < 5))]),
-    ...(config === BERT && { token_type_ids: ids([tokens.map(() => 0), tokens.map(() => 0)]) }),
+    ...(config.model_type === 'bert' && { token_type_ids: ids([tokens.map(() => 0), tokens.map(() => 0)]) }),
   });
   await session.release();
   const [first, second] = [tokens, short].map((text) =>
@@ -332,6 +334,7 @@ test('the mean of a classifier is of the tokens that are no padding', async () =
 describe('what encoders cannot be is refused:', () => {
   test.each([
     [{ ...BERT, position_embedding_type: 'relative_key' }, 'position_embedding_type "relative_key"'],
+    [{ ...JINA, feed_forward_type: 'original' }, '"bert": ALiBi with feed_forward_type "original"'],
     [{ ...BERT, is_decoder: true }, 'is_decoder is not supported'],
     [{ ...ENCODERS.albert, inner_group_num: 2 }, '"albert": groups of several layers'],
     [{ ...ENCODERS.albert, num_hidden_groups: 6 }, '"albert": 6 groups for num_hidden_layers 5'],

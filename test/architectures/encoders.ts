@@ -46,6 +46,14 @@ export const BERT: Config = {
   vocab_size: VOCABULARY,
 };
 
+/** Jina's second embeddings. */
+export const JINA: Config = {
+  ...BERT,
+  architectures: ['JinaBertModel'],
+  position_embedding_type: 'alibi',
+  feed_forward_type: 'geglu',
+};
+
 export const ROBERTA: Config = {
   ...BERT,
   model_type: 'roberta',
@@ -366,6 +374,11 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'bert, classifier': classifier(BERT, 'BertForSequenceClassification'),
   'bert, classifier of tokens': classifier(BERT, 'BertForTokenClassification'),
   'bert, masked language model: its features': { ...BERT, architectures: ['BertForMaskedLM'] },
+  'bert, as Jina has it': JINA,
+  'bert, as Jina has it, classifier, relu': {
+    ...classifier(JINA, 'JinaBertForSequenceClassification'),
+    feed_forward_type: 'reglu',
+  },
   roberta: ROBERTA,
   'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
   electra: ELECTRA,
@@ -618,6 +631,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
+const isJina = ({ position_embedding_type: places }: Config) => places === 'alibi';
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isBart = ({ model_type: type }: Config) => /^(m?bart|marian|pegasus|m2m_100)$/.test(String(type));
 /** Whether norms stand before each half of a block. */
@@ -720,6 +734,14 @@ function namesOf(config: Config) {
       mlp: ['intermediate.dense', 'output.dense'],
     };
   const at = isImage(config) ? 'attention.attention' : 'attention.self';
+  if (isJina(config))
+    return {
+      layer: (i: number) => `encoder.layer.${i}`,
+      qkv: [`${at}.query`, `${at}.key`, `${at}.value`],
+      out: 'attention.output.dense',
+      norms: ['attention.output.LayerNorm', 'mlp.layernorm'],
+      mlp: ['mlp.gated_layers', 'mlp.wo'],
+    };
   if (isDeberta(config))
     return {
       layer: (i: number) => `encoder.layer.${i}`,
@@ -869,7 +891,7 @@ export function encoderWeights(
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
-    if (config.position_biased_input !== false)
+    if (config.position_biased_input !== false && !isJina(config))
       tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
     if (isDeberta(config)) {
       tensor(`${at}encoder.rel_embeddings.weight`, [2 * spanOf(config), HIDDEN], 1);
@@ -955,7 +977,8 @@ export function encoderWeights(
       map(`${adapter}.linear_1`, width, HIDDEN);
       map(`${adapter}.linear_2`, HIDDEN, width);
     }
-    map(`${block}.${mlp[0]}`, config.use_swiglu_ffn ? 2 * ffn : ffn, HIDDEN);
+    const isGated = config.use_swiglu_ffn || isJina(config);
+    map(`${block}.${mlp[0]}`, isGated ? 2 * ffn : ffn, HIDDEN, !isJina(config));
     map(`${block}.${mlp[1]}`, HIDDEN, ffn);
     if (isBeit(config) && config.use_relative_position_bias)
       tensor(`${block}.attention.attention.${BEIT_TABLE}`, [28, heads], 1); // 5 × 5 ways and three
@@ -1298,7 +1321,9 @@ export function encoderReference(
         ? squaresBias(config, weights, `${at}${block}`)
         : config.model_type === 'wavlm'
           ? gatedBias(config, weights, `${at}${block}.attention`, y)
-          : relativeBias(config, weights, `${at}${block}`);
+          : isJina(config)
+            ? distanceBias(weights, `${at}${block}`)
+            : relativeBias(config, weights, `${at}${block}`);
       if (isDeberta(config)) {
         const how = disentangled(config, weights, `${at}${block}`, q, k);
         return map(attention(q, k, v, { heads, kvHeads: heads, seesAll: true, ...how }), out);
@@ -1315,6 +1340,11 @@ export function encoderReference(
       (isWave(config) ? 'gelu' : 'relu');
     const think = (y: Rows) => {
       const inner = map(y, mlp[0]);
+      if (isJina(config)) {
+        const [gate, up] = slices(inner, [ffn, ffn]);
+        const act = config.feed_forward_type === 'reglu' ? 'relu' : 'gelu';
+        return map(product(activate(gate, act), up), mlp[1]);
+      }
       if (!config.use_swiglu_ffn) return scaled(map(activate(inner, name as string), mlp[1]), 2);
       const [gate, up] = slices(inner, [ffn, ffn]);
       return scaled(map(product(activate(gate, 'silu'), up), mlp[1]), 2);
@@ -1369,6 +1399,13 @@ export function encoderReference(
     ),
   );
   return scores[0][0].map((_, i) => scores.reduce((sum, [own]) => sum + own[i], 0) / scores.length);
+}
+
+/** Jina's: a factor of each head, ¼, ¹⁄₁₆ and so on of four, times how far it is. */
+function distanceBias(weights: Weights, block: string) {
+  const slopes = weights.get(`${block}.attention.self.slopes`)?.data;
+  return (head: number, key: number, query: number) =>
+    -(slopes?.[head] ?? 4 ** -(head + 1)) * Math.abs(key - query);
 }
 
 /** MPNet's, of a table of the block's own where there is one. */

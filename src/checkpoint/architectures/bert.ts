@@ -1,7 +1,8 @@
 // BERT (arXiv 1810.04805), RoBERTa (1907.11692) and ELECTRA (2003.10555), and what has their form under other names: MiniLM,
-// sentence-transformers, ERNIE, data2vec of texts. XLM-R XL (2105.00572) has norms before each half of a block.
+// sentence-transformers, ERNIE, data2vec of texts. Jina's second embeddings (2310.19923) call themselves BERT and have ALiBi and gated MLPs. XLM-R XL (2105.00572) has norms before each half of a block.
 
-import { ACTIVATIONS, tanh } from './activation.ts';
+import { ACTIVATIONS, relu, tanh } from './activation.ts';
+import { slopesBelow } from './alibi.ts';
 import {
   classifies,
   commonOfText,
@@ -15,7 +16,7 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import type { Architecture, Readout } from './types.ts';
+import type { Architecture, Config, Mlp, Readout } from './types.ts';
 
 const LARGE = 'xlm-roberta-xl';
 const ROBERTA = ['roberta', 'camembert', 'xlm-roberta', LARGE, 'data2vec-text'];
@@ -29,11 +30,13 @@ const MODULES: Readonly<Record<string, string>> = {
 
 export const bert: Architecture = {
   modelTypes: ['bert', 'electra', 'ernie', ...ROBERTA],
-  describe(config, modelType) {
+  describe(config, modelType, tensors = []) {
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
     const positions = text(config, 'position_embedding_type', 'absolute');
-    if (positions !== 'absolute')
+    const isJina = modelType === 'bert' && positions === 'alibi';
+    const ofJina = isJina && jinaMlp(config, tensors);
+    if (positions !== 'absolute' && !isJina)
       throw unsupported(modelType, `position_embedding_type "${positions}" is not supported`);
     for (const key of ['is_decoder', 'add_cross_attention'])
       if (flag(config, key, false)) throw unsupported(modelType, `${key} is not supported`);
@@ -71,7 +74,7 @@ export const bert: Architecture = {
       embedding: {
         tokens: 'embeddings.word_embeddings',
         width,
-        positions: { name: 'embeddings.position_embeddings', offset },
+        positions: isJina ? undefined : { name: 'embeddings.position_embeddings', offset },
         types: { name: 'embeddings.token_type_embeddings', count: integer(config, 'type_vocab_size', 2) },
         tasks: hasTasks
           ? {
@@ -92,13 +95,22 @@ export const bert: Architecture = {
             qkv: (label) => linear(`${layer}.attention.self.${names[label]}`, true),
             out: linear(`${layer}.attention.output.dense`, true),
             scale: headDim ** -0.5,
+            slopes: isJina
+              ? {
+                  name: `${layer}.attention.self.slopes`,
+                  values: () => slopesBelow(base.sizes.heads),
+                  areOfDistances: true,
+                }
+              : undefined,
           },
-          mlpNorm: layerNorm(`${layer}.${norms[1]}`, epsilon),
-          mlp: {
-            up: linear(`${layer}.intermediate.dense`, true),
-            down: linear(`${layer}.output.dense`, true),
-            activation,
-          },
+          mlpNorm: layerNorm(`${layer}.${ofJina ? 'mlp.layernorm' : norms[1]}`, epsilon),
+          mlp: ofJina
+            ? ofJina(layer)
+            : {
+                up: linear(`${layer}.intermediate.dense`, true),
+                down: linear(`${layer}.output.dense`, true),
+                activation,
+              },
         };
       },
       head: {
@@ -108,3 +120,19 @@ export const bert: Architecture = {
     };
   },
 };
+
+/** Gated, of one map. */
+function jinaMlp(config: Config, tensors: Iterable<string>): (layer: string) => Mlp {
+  const kind = text(config, 'feed_forward_type', 'original');
+  const activation = { geglu: ACTIVATIONS.get('gelu')!, reglu: relu }[kind];
+  if (!activation) throw unsupported('bert', `ALiBi with feed_forward_type "${kind}"`);
+  for (const name of tensors)
+    if (name.endsWith('.layer_norm_q.weight'))
+      throw unsupported('bert', "ALiBi with norms of all heads' queries and keys together (layer_norm_q)");
+  return (layer) => ({
+    gate: linear(`${layer}.mlp.gated_layers`, false, { label: 'gate' }),
+    up: linear(`${layer}.mlp.gated_layers`, false, { label: 'up' }),
+    down: linear(`${layer}.mlp.wo`, true),
+    activation,
+  });
+}

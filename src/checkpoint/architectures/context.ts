@@ -57,6 +57,12 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
       ),
     // What each query sees is further by as much where padding comes before it, and its shares the same.
     places: once(() => g.node('Cast', [places()], { to: 1 })), // float32
+    distances: once(() => {
+      const apart = g.node('Abs', [
+        g.node('Sub', [g.node('Unsqueeze', [places(), g.integers([0, 2])]), places()]),
+      ]);
+      return g.node('Cast', [g.node('Neg', [apart])], { to: 1 }); // float32
+    }),
     merged: (features) => mergedShape(g, tokens(), features),
   };
 }

@@ -243,6 +243,8 @@ export interface Context {
   stretched?(stretch: Stretch): string | undefined;
   /** Where the tokens are that may be seen, [total] or [batch, 1, 1, total], as float32. */
   places?(): string;
+  /** How far tokens are from each other, below 0, [1, tokens, tokens], as float32. */
+  distances?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
   apart?(buckets: number, most: number): string;
   /** What is the same in all blocks, made once. */
@@ -442,13 +444,17 @@ export function adapted(
 /** [heads, 1, total], or of each text. @param isWhole  whether these are all heads: those of a pruned block have their factors in the checkpoint */
 function sloped(
   g: WeightGraph,
-  { name, values, rounded }: Slopes,
+  { name, values, rounded, areOfDistances }: Slopes,
   heads: number,
   isWhole: boolean,
   context: Context,
 ): string {
   const otherwise = isWhole ? values : undefined;
   const factors = g.weight(g.prefix + name, [heads, 1, 1], { otherwise });
+  if (areOfDistances) {
+    const apart = context.distances!();
+    return g.node('Mul', [factors, context.asking?.(apart) ?? apart]);
+  }
   if (!rounded) return g.node('Mul', [factors, context.places!()]);
   const places = bfloat16(g, context.places!());
   const added = bfloat16(g, g.node('Mul', [bfloat16(g, factors), places]));

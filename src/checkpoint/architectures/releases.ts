@@ -99,7 +99,7 @@ export function refusalOfJs(modelType: string): string | undefined {
 
 /** Undefined where it is the model's own code that reads it. */
 export function firstRelease(config: Config, modelType: string): string | undefined {
-  if (WITH_CODE.includes(modelType)) return undefined;
+  if (WITH_CODE.includes(modelType) || config.position_embedding_type === 'alibi') return undefined;
   if (config.is_causal === false) return '5';
   if (config.use_bidirectional_attention === true) return '4.57'; // EmbeddingGemma
   const { model_type: inner } = isObject(config.text_config) ? config.text_config : {};

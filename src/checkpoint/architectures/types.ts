@@ -98,6 +98,8 @@ export interface Slopes {
   readonly values: () => Float32Array;
   /** What is added is a product of bfloat16s, times this. */
   readonly rounded?: { readonly factor: number };
+  /** They are factors of how far the key is on either side, not of where it is. */
+  readonly areOfDistances?: true;
 }
 
 /** A table of numbers for distances, buckets × heads. */
