@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -205,7 +205,7 @@ function llama(
   const names = llamaNames(config);
   const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
   const portion = (config.partial_rotary_factor ?? (isGlm || type === 'glm4_moe' ? 0.5 : 1)) as number;
-  const isLatent = type.startsWith('deepseek');
+  const isLatent = type.startsWith('deepseek') || type === 'glm4_moe_lite';
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
   const rope = ropeReference(
@@ -245,7 +245,7 @@ function llama(
     const normHeads = () => {
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
-    if (type === 'apertus' || /^qwen3/.test(String(type)) || config.use_qk_norm === true) normHeads();
+    if (/^(apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
@@ -385,7 +385,7 @@ function latent(
 
 function latentScale(config: Config): number {
   const { factor, mscale_all_dim: scale } = (config.rope_scaling ?? {}) as Record<string, number>;
-  const magnitude = scale && config.model_type === 'deepseek_v3' ? 0.1 * scale * Math.log(factor) + 1 : 1;
+  const magnitude = scale && config.model_type !== 'deepseek_v2' ? 0.1 * scale * Math.log(factor) + 1 : 1;
   const features = (config.qk_nope_head_dim as number) + (config.qk_rope_head_dim as number);
   return magnitude ** 2 / Math.sqrt(features);
 }
@@ -460,7 +460,7 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = type === 'deepseek_v3' || type === 'glm4_moe' || type === 'lfm2_moe';
+  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe)$/.test(type);
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -654,7 +654,7 @@ function window(config: Config, i: number): number | undefined {
   if (config.model_type === 'gpt_oss') return i % 2 === 0 ? (config.sliding_window as number) : undefined;
   const slides =
     ['mistral', 'mixtral', 'phi3', 'phimoe'].includes(config.model_type as string) ||
-    (config.use_sliding_window &&
+    ((config.use_sliding_window || /^(dots1|ministral)$/.test(String(config.model_type))) &&
       (config.layer_types
         ? (config.layer_types as string[])[i] === 'sliding_attention'
         : config.model_type === 'smollm3'

@@ -267,6 +267,7 @@ const GLM4_MOE: Config = {
   routed_scaling_factor: 2,
   norm_topk_prob: true,
 };
+const DOTS: Config = { ...GLM4_MOE, model_type: 'dots1', head_dim: undefined };
 const ERNIE_MOE: Config = {
   ...LLAMA,
   model_type: 'ernie4_5_moe',
@@ -679,6 +680,50 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       norm_topk_prob: false,
       topk_method: 'greedy',
       q_lora_rank: null,
+    },
+  },
+  'glm4_moe_lite, experts in groups, for long texts': {
+    config: {
+      ...DEEPSEEK,
+      model_type: 'glm4_moe_lite',
+      rope_scaling: {
+        type: 'yarn',
+        factor: 4,
+        beta_fast: 4,
+        mscale: 0.7,
+        mscale_all_dim: 0.9,
+        original_max_position_embeddings: 32,
+      },
+    },
+  },
+  'glm4_moe_lite, blocks by a list, shares that are not normalised': {
+    config: {
+      ...DEEPSEEK,
+      model_type: 'glm4_moe_lite',
+      first_k_dense_replace: undefined,
+      mlp_layer_types: ['sparse', 'dense'],
+      mlp_only_layers: [1],
+      norm_topk_prob: false,
+      n_group: 1,
+      topk_group: 1,
+    },
+  },
+  dots1: { config: DOTS },
+  'dots1, a window in the second block, biases, shares that are not normalised': {
+    config: {
+      ...DOTS,
+      sliding_window: 4,
+      max_window_layers: 1,
+      attention_bias: true,
+      norm_topk_prob: undefined,
+    },
+  },
+  'ministral, a window in one block': {
+    config: {
+      ...LLAMA,
+      model_type: 'ministral',
+      sliding_window: 4,
+      layer_types: ['full_attention', 'sliding_attention'],
     },
   },
   glm4_moe: { config: GLM4_MOE },
@@ -1190,7 +1235,7 @@ function gatedMlps(
     for (const [e, neurons] of experts.entries())
       mlp(`${module}.experts.${e}`, neurons, isMixtral || isLiquid ? ['w1', 'w3', 'w2'] : undefined);
   if (isLiquid && config.use_expert_bias !== false) tensor(`${module}.expert_bias`, [experts.length], 0.3);
-  if (type === 'deepseek_v3' || type === 'glm4_moe')
+  if (/^(deepseek_v3|glm4_moe(_lite)?|dots1)$/.test(type))
     tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
   if (type === 'ernie4_5_moe')
     tensor(
@@ -1412,7 +1457,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       ['glm', 'glm4', 'seed_oss', 'gpt_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
     const hasLayerNorms = type === 'phimoe';
-    const isLatent = String(type).startsWith('deepseek');
+    const isLatent = String(type).startsWith('deepseek') || type === 'glm4_moe_lite';
     tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
@@ -1457,7 +1502,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
       }
-      if (/^(qwen3|gemma3_text|hunyuan|apertus)/.test(String(type)) || config.use_qk_norm === true)
+      if (/^(qwen3|gemma3_text|hunyuan|apertus|dots1)/.test(String(type)) || config.use_qk_norm === true)
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
       norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
       if (type === 'gemma2' || type === 'gemma3_text') {

@@ -1,4 +1,4 @@
-// Attention of DeepSeek V2 (arXiv 2405.04434) and V3: queries, keys and values are made of fewer features, and rotary positions are of a part of each
+// Attention of DeepSeek V2 (arXiv 2405.04434) and V3, and of GLM-4.7 Flash: queries, keys and values are made of fewer features, and rotary positions are of a part of each
 // head, which keys have in common.
 
 import { flag, integer, linear, positive, rmsNorm, unsupported } from './config.ts';
@@ -16,15 +16,27 @@ export interface LatentAttention {
   readonly parts: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
 }
 
+/** Where config.json leaves them out: features of each query that are not turned, of those that are, of values, and of what keys and queries are made of. */
+export interface LatentSizes {
+  readonly own: number;
+  readonly turned: number;
+  readonly values: number;
+  readonly keys: number;
+  readonly queries: number;
+}
+
 /** @param options  of rotary positions, without what heads have */
 export function latentAttention(
   config: Config,
   options: Omit<RopeOptions, 'headDim' | 'dims'>,
+  otherwise: LatentSizes,
 ): LatentAttention {
   const { modelType } = options;
-  const [own, turned] = [integer(config, 'qk_nope_head_dim', 128), integer(config, 'qk_rope_head_dim', 64)];
-  const width = integer(config, 'kv_lora_rank', 512);
-  const ofQueries = config.q_lora_rank === null ? undefined : integer(config, 'q_lora_rank', 1536);
+  const own = integer(config, 'qk_nope_head_dim', otherwise.own);
+  const turned = integer(config, 'qk_rope_head_dim', otherwise.turned);
+  const width = integer(config, 'kv_lora_rank', otherwise.keys);
+  const ofQueries =
+    config.q_lora_rank === null ? undefined : integer(config, 'q_lora_rank', otherwise.queries);
   const heads = integer(config, 'num_attention_heads');
   if (integer(config, 'num_key_value_heads', heads) !== heads)
     throw unsupported(modelType, `num_key_value_heads other than the ${heads} heads`);

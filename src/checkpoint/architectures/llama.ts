@@ -1,5 +1,5 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4 and 4.5, ERNIE 4.5, DeepSeek V2 and V3, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
+// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { xielu } from './activation.ts';
@@ -18,7 +18,7 @@ import {
   unsupported,
 } from './config.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
-import { latentAttention } from './latent.ts';
+import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
 import type {
@@ -66,8 +66,8 @@ interface Kind
   readonly ignored?: RegExp;
   /** Blocks have one more behind them, of which transformers makes nothing. */
   readonly hasMore?: true;
-  /** Queries, keys and values are made of fewer features. */
-  readonly isLatent?: true;
+  /** Queries, keys and values are made of fewer features: of so many where config.json leaves them out. */
+  readonly latent?: LatentSizes;
   /** Factors of where keys are, in the place of rotary positions, by config.json as it is. */
   readonly slopes?: (config: Config, heads: number) => (() => Float32Array) | undefined;
   /** Whether output weights are made of length 1. */
@@ -154,8 +154,9 @@ const DEEPSEEK: Kind = {
   mlpBias: no,
   hasExperts: true,
   hasMore: true,
-  isLatent: true,
+  latent: { own: 128, turned: 64, values: 128, keys: 512, queries: 1536 },
 };
+const LITE: LatentSizes = { own: 192, turned: 64, values: 256, keys: 512, queries: 768 };
 
 /** What counts where config.json says nothing of rotary positions. */
 const ropeElse =
@@ -219,6 +220,7 @@ const LIQUID: Kind = {
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
+  ministral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: ministralWindow },
   ministral3: {
     qkvBias: no,
     outBias: no,
@@ -305,6 +307,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
   },
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
+  glm4_moe_lite: { ...DEEPSEEK, latent: LITE, epsilon: 1e-5 },
+  dots1: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    headNorm: true,
+    hasExperts: true,
+    window: dotsWindow,
+  },
   glm4_moe: {
     qkvBias: attentionBias,
     outBias: no,
@@ -524,13 +535,15 @@ export const llama: Architecture = {
       names: kind.fields,
       activation: kind.activation ?? 'silu',
       tied: kind.tied ?? false,
-      headDim: kind.isLatent ? integer(config, 'v_head_dim', 128) : (givenHeadDim(config) ?? kind.headDim),
+      headDim: kind.latent
+        ? integer(config, 'v_head_dim', kind.latent.values)
+        : (givenHeadDim(config) ?? kind.headDim),
     });
     const { headDim, maxPositions, sizes } = base;
     const theta = { theta: 'rope_theta', base: kind.base };
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
     const ropes = kind.rope?.(config, headDim) ?? config;
-    const latent = kind.isLatent && latentAttention(config, { modelType, maxPositions, ...theta });
+    const latent = kind.latent && latentAttention(config, { modelType, maxPositions, ...theta }, kind.latent);
     const rope = latent
       ? latent.rope
       : portion === undefined
@@ -607,6 +620,16 @@ function sizesWith(sizes: BlockSizes, { short }: Block): BlockSizes {
 function qwenWindow(config: Config, i: number): number | undefined {
   if (!flag(config, 'use_sliding_window', false)) return undefined;
   return slidingWindow(config, i, () => i >= integer(config, 'max_window_layers', 28, 0));
+}
+
+/** All blocks see it where there is one. */
+function ministralWindow(config: Config, i: number): number | undefined {
+  return slidingWindow(config, i, () => config.sliding_window !== null);
+}
+
+function dotsWindow(config: Config, i: number): number | undefined {
+  const first = integer(config, 'max_window_layers', 62, 0);
+  return slidingWindow(config, i, () => config.sliding_window !== null && i >= first);
 }
 
 /** transformers' releases differ in which blocks see it. */

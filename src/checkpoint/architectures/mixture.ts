@@ -77,7 +77,7 @@ const DEEPSEEK = {
   },
 } as const;
 /** Blocks before those with experts. */
-const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, glm4_moe: 1 };
+const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, dots1: 0, glm4_moe: 1 };
 
 const GRANITE = {
   module: 'block_sparse_moe',
@@ -161,6 +161,22 @@ const KINDS: Readonly<Record<string, Kind>> = {
     experts: 128,
     chosen: 8,
     isNormalised: true,
+    routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
+  },
+  glm4_moe_lite: {
+    ...DEEPSEEK,
+    experts: 64,
+    chosen: 4,
+    isNormalised: true,
+    neurons: 1536,
+    routing: (config, experts, at) =>
+      sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1.8 }),
+    denseBlocks: blocksNamed,
+  },
+  dots1: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 6,
     routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
   },
   ernie4_5_moe: {
@@ -370,6 +386,22 @@ function groupsIn(experts: number, count: number, chosen: number, best: 1 | 2): 
       `config.json: "n_group" expected to divide the ${experts} experts into at least topk_group, ${chosen}, got ${count}`,
     );
   return count === chosen ? undefined : { count, chosen, best };
+}
+
+/** Blocks with an MLP for all tokens: those that a list names so, or the first. */
+function blocksNamed(config: Config, blocks: number): (i: number) => boolean {
+  const { mlp_layer_types: types } = config;
+  if (types == null) {
+    // Files of before have the number of the first ones.
+    const first = integer(config, 'first_k_dense_replace', 1, 0);
+    return (i) => i < first;
+  }
+  const isType = (type: unknown) => type === 'dense' || type === 'sparse';
+  if (!Array.isArray(types) || types.length < blocks || !types.every(isType))
+    throw new InputError(
+      `config.json: "mlp_layer_types" expected "dense" or "sparse" for each of ${blocks} blocks, got ${JSON.stringify(types).slice(0, 200)}`,
+    );
+  return (i) => types[i] === 'dense';
 }
 
 /** Blocks with an MLP for all tokens: those that are named, and of the others those between every so many. */
