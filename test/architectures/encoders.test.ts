@@ -103,7 +103,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
 
   // Rotary positions are turned of all tokens together, and a mask of those behind is of all, as is what a block gets again.
   if (
-    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|clip_text_model)$/.test(
+    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|eurobert|clip_text_model)$/.test(
       model.architecture,
     )
   )

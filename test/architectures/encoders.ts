@@ -362,6 +362,14 @@ export const SEEING_QWEN3: Config = {
   vocab_size: VOCABULARY,
 };
 
+const EUROBERT: Config = {
+  ...SEEING_QWEN3,
+  model_type: 'eurobert',
+  architectures: ['EuroBertModel'],
+  is_causal: undefined,
+  rms_norm_eps: 1e-5,
+};
+
 const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
 const classifier = (config: Config, name: string): Config => ({
   ...config,
@@ -483,6 +491,12 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'deberta-v2, keys of distances alone': { ...DEBERTA, pos_att_type: 'c2p' },
   embeddinggemma: EMBEDDING_GEMMA,
   'qwen3 whose tokens see those behind them': SEEING_QWEN3,
+  eurobert: EUROBERT,
+  'eurobert, classifier of tokens, grouped queries': {
+    ...classifier(EUROBERT, 'EuroBertForTokenClassification'),
+    num_key_value_heads: HEADS,
+    attention_bias: true,
+  },
   vit: VIT,
   'vit, classifier, without biases of queries, keys and values': classifier(
     { ...VIT, qkv_bias: false },
@@ -563,6 +577,7 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     vision_config: { ...TOWER, image_size: 30, layer_norm_eps: 1, hidden_act: 'gelu' },
     vision_config_dict: TOWER,
   },
+  metaclip_2: { ...CLIP, model_type: 'metaclip_2', architectures: ['MetaClip2Model'] },
   siglip: SIGLIP,
   'siglip, features alone': {
     ...TOWER,
@@ -581,6 +596,9 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     scale_embedding: true,
     share_encoder_decoder_embeddings: false,
   },
+  plbart: { ...BART, model_type: 'plbart' },
+  blenderbot: { ...BART, model_type: 'blenderbot', scale_embedding: true },
+  'blenderbot-small': { ...BART, model_type: 'blenderbot-small' },
   pegasus: { ...BART, model_type: 'pegasus' },
   m2m_100: { ...BART, model_type: 'm2m_100', activation_function: undefined },
   wav2vec2: WAV2VEC2,
@@ -633,13 +651,14 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
 
 const isJina = ({ position_embedding_type: places }: Config) => places === 'alibi';
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
-const isBart = ({ model_type: type }: Config) => /^(m?bart|marian|pegasus|m2m_100)$/.test(String(type));
+const isBart = ({ model_type: type }: Config) =>
+  /^(m?bart|plbart|blenderbot(-small)?|marian|pegasus|m2m_100)$/.test(String(type));
 /** Whether norms stand before each half of a block. */
 const isBefore = (config: Config) =>
   (isWave(config) && config.do_stable_layer_norm === true) ||
   (!isText(config) && !isWave(config)) ||
   isEsm(config) ||
-  /^(mbart|pegasus|m2m_100|xlm-roberta-xl|.*_text_model)$/.test(String(config.model_type));
+  /^(mbart|blenderbot|pegasus|m2m_100|xlm-roberta-xl|.*_text_model)$/.test(String(config.model_type));
 const isAst = ({ model_type: type }: Config) => type === 'audio-spectrogram-transformer';
 const isBeit = ({ model_type: type }: Config) => type === 'beit' || type === 'data2vec-vision';
 const isDeberta = ({ model_type: type }: Config) => type === 'deberta' || type === 'deberta-v2';
@@ -651,9 +670,10 @@ const isImage = (config: Config) =>
   isBeit(config) ||
   isDino(config) ||
   isTower(config);
-const isTower = ({ model_type: type }: Config) => /^(clip|siglip)(_vision_model)?$/.test(String(type));
+const isTower = ({ model_type: type }: Config) =>
+  /^(metaclip_2|(clip|siglip)(_vision_model)?)$/.test(String(type));
 const isTextTower = ({ model_type: type }: Config) => String(type).endsWith('_text_model');
-const isClip = ({ model_type: type }: Config) => String(type).startsWith('clip');
+const isClip = ({ model_type: type }: Config) => /^(clip|metaclip_2)/.test(String(type));
 /** What says sizes, with the defaults of transformers' configurations. */
 function sizesIn(config: Config): Config {
   if (!isTower(config)) return config;
@@ -666,7 +686,8 @@ const registersOf = (config: Config) =>
   config.model_type === 'dinov2_with_registers' ? ((config.num_register_tokens ?? 4) as number) : 0;
 const isGte = ({ model_type: type }: Config) => type === 'new' || type === 'gte';
 /** What decoders are where their tokens see those behind them. */
-const isDecoder = (config: Config) => config.model_type === 'gemma3_text' || config.is_causal === false;
+const isDecoder = (config: Config) =>
+  /^(gemma3_text|eurobert)$/.test(String(config.model_type)) || config.is_causal === false;
 const isWave = ({ model_type: type }: Config) => /^(wav2vec2|hubert|unispeech-sat|wavlm)$/.test(String(type));
 const isText = (config: Config) => !isImage(config) && !isWave(config) && config.model_type !== 'whisper';
 /** Models with a head have their module's name before all other tensors. */
@@ -802,7 +823,7 @@ function headsOf(config: Config): readonly Head[] {
       { read: first, maps: [['cls_classifier']] },
       { read: ([, token]) => token, maps: [['distillation_classifier']] },
     ];
-  if (isClip(config) && /CLIPModel|WithProjection$/.test(name))
+  if (isClip(config) && /C(LIP|lip2)Model|WithProjection$/.test(name))
     return [{ read: first, maps: [['visual_projection']] }];
   if (!name.endsWith('Classification') || ofTokens(config)) return [];
   switch (config.model_type) {
@@ -866,7 +887,12 @@ export function encoderWeights(
   if (isGte(config)) return gteWeights(config, sizes, seed);
   if (config.model_type === 'dinov3_vit') return dinov3Weights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
-  if (isDecoder(config)) return tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
+  if (isDecoder(config)) {
+    const weights = tinyWeights({ ...config, tie_word_embeddings: true }, sizes, seed);
+    const { weights: own, linear: map } = weightMaker(seed);
+    if (ofTokens(config)) map('classifier', 3, HIDDEN);
+    return new Map([...weights, ...own]);
+  }
   const { weights, tensor, linear: map } = weightMaker(seed);
   const norm = (name: string, width = HIDDEN) => {
     tensor(`${name}.weight`, [width], 0.3, 1);
@@ -878,7 +904,7 @@ export function encoderWeights(
     const { offset, hasTable } = bartPlaces(config);
     if (hasTable) tensor(`${at}encoder.embed_positions.weight`, [POSITIONS + offset, HIDDEN], 0.5);
     if (isBefore(config)) norm(`${at}encoder.layer_norm`);
-    if (/bart/.test(String(config.model_type))) norm(`${at}encoder.layernorm_embedding`);
+    if (/bart|small/.test(String(config.model_type))) norm(`${at}encoder.layernorm_embedding`);
   } else if (isEsm(config)) {
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, HIDDEN], 1);
     if (config.emb_layer_norm_before) norm(`${at}embeddings.layer_norm`);
@@ -1029,8 +1055,8 @@ const bartTokens = ({ share_encoder_decoder_embeddings: isShared }: Config) =>
 
 /** Rows before the first position, and whether they are learned. */
 function bartPlaces({ model_type: type }: Config) {
-  const hasTable = type === 'bart' || type === 'mbart';
-  return { offset: hasTable || type === 'm2m_100' ? 2 : 0, hasTable };
+  const hasTable = /bart|blenderbot/.test(String(type));
+  return { offset: /bart|m2m_100/.test(String(type)) ? 2 : 0, hasTable };
 }
 
 type Maker = ReturnType<typeof weightMaker>;
@@ -1288,7 +1314,10 @@ export function encoderReference(
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (isGte(config)) return gte(config, sizes, weights, sample);
   if (config.model_type === 'dinov3_vit') return dinov3(config, sizes, weights, sample);
-  if (isDecoder(config)) return referenceLogits(config, sizes, weights, sample.tokens!).flat();
+  if (isDecoder(config)) {
+    const features = referenceLogits({ ...config, is_causal: false }, sizes, weights, sample.tokens!);
+    return (ofTokens(config) ? linear(features, weights, 'classifier') : features).flat();
+  }
   if (isT5(config)) return t5(config, sizes, weights, sample);
   const at = prefixOf(config);
   const isWhisper = config.model_type === 'whisper';
@@ -1781,7 +1810,7 @@ function turnedFully(x: Rows): Rows {
 function bartEmbedded(config: Config, weights: Weights, { tokens = [] }: Sample): Rows {
   const at = prefixOf(config);
   const { offset, hasTable } = bartPlaces(config);
-  const isScaled = config.scale_embedding ?? config.model_type === 'm2m_100';
+  const isScaled = config.scale_embedding ?? /^(m2m_100|plbart)$/.test(String(config.model_type));
   const last = HIDDEN / 2 - (config.model_type === 'm2m_100' ? 1 : 0);
   const wave = (place: number, c: number) =>
     c < HIDDEN / 2

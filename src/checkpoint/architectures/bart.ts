@@ -1,4 +1,4 @@
-// The encoders of BART (arXiv 1910.13461), mBART (2001.08210), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB. The decoder reads
+// The encoders of BART (arXiv 1910.13461), mBART (2001.08210), PLBART (2103.06333), Blenderbot (2004.13637), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB. The decoder reads
 // features of the same width, so its tensors stay as they are.
 
 import { commonOfText, ENCODER_NAMES, flag, layerNorm, linear } from './config.ts';
@@ -19,12 +19,16 @@ interface Kind {
   readonly values?: (rows: number, width: number) => Float32Array;
   /** Where config.json leaves them out. */
   readonly activation?: string;
+  readonly positions?: number;
   readonly isScaled?: true;
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
   bart: { offset: 2, hasFirst: true },
   mbart: { offset: 2, hasFirst: true, isBefore: true },
+  plbart: { offset: 2, hasFirst: true, isScaled: true },
+  blenderbot: { offset: 0, isBefore: true, positions: 128 },
+  'blenderbot-small': { offset: 0, hasFirst: true, positions: 512 },
   marian: { offset: 0, values: waves((c, half) => c / half) },
   pegasus: { offset: 0, values: waves((c, half) => c / half), isBefore: true },
   m2m_100: {
@@ -43,7 +47,7 @@ export const bart: Architecture = {
     const { base, activation } = commonOfText(config, modelType, {
       names: ENCODER_NAMES,
       activation: kind.activation ?? 'gelu',
-      positions: 1024,
+      positions: kind.positions ?? 1024,
     });
     const { hidden } = base;
     const norm = (name: string) => layerNorm(`encoder.${name}`, EPSILON);

@@ -1,4 +1,4 @@
-// CLIP (arXiv 2103.00020) and SigLIP (2303.15343): the tower of images, a ViT with other names, alone or beside that of texts, and that of texts
+// CLIP (arXiv 2103.00020), MetaCLIP 2 (2507.22062), which has its form, and SigLIP (2303.15343): the tower of images, a ViT with other names, alone or beside that of texts, and that of texts
 // alone, as diffusion models have it. What both give has the same width as before, so the tensors of the other one stay as they are.
 
 import {
@@ -28,6 +28,7 @@ const COMMON = {
 };
 const DEFAULTS: Readonly<Record<string, Config>> = {
   clip: { ...COMMON, patch_size: 32, hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 },
+  metaclip_2: { ...COMMON, patch_size: 32, hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 },
   siglip: { ...COMMON, patch_size: 16, hidden_act: 'gelu_pytorch_tanh', layer_norm_eps: 1e-6 },
 };
 /** Of the towers of texts. */
@@ -64,6 +65,7 @@ export const clip: Architecture = {
     'clip',
     `clip${ALONE}`,
     `clip${TEXTS_ALONE}`,
+    'metaclip_2',
     'siglip',
     `siglip${ALONE}`,
     `siglip${TEXTS_ALONE}`,
@@ -73,7 +75,7 @@ export const clip: Architecture = {
     const isAlone = modelType.endsWith(ALONE);
     const family = isAlone ? modelType.slice(0, -ALONE.length) : modelType;
     const defaults = DEFAULTS[family];
-    const isClip = family === 'clip';
+    const isClip = family !== 'siglip';
     const content = isAlone ? config : contentOf(config, defaults);
     const sizes = withDefaults(content, defaults, isAlone ? undefined : SECTION);
     const { base, activation } = commonOfImages(

@@ -159,7 +159,8 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   if (quantised != null) throw unsupported(modelType, quantisedHint(quantised));
   const tensors = names && [...names];
   const own = architecture.describe(config, modelType, tensors);
-  return flag(config, 'is_causal', true) ? reading(own, config, tensors) : seeingAll(own);
+  const seesAll = modelType === 'eurobert' || !flag(config, 'is_causal', true);
+  return reading(seesAll ? seeingAll(own) : own, config, tensors);
 }
 
 /** How transformers makes floats of what has them in another form, by `quant_method`. */
@@ -184,9 +185,10 @@ function quantisedHint(quantised: unknown): string {
 function reading(description: Description, config: Config, tensors: readonly string[] = []): Description {
   const { head, modelType, fields, block, vocabulary } = description;
   const ofTokens = classifiesTokens(config);
+  const own = tensors.includes('score.weight') ? 'score' : 'classifier';
   if (isEncoder(head)) {
     const isOpen = ofTokens && vocabulary > 0 && !head.each;
-    return isOpen ? { ...description, head: { ...head, each: [scores(config, 'classifier')] } } : description;
+    return isOpen ? { ...description, head: { ...head, each: [scores(config, own)] } } : description;
   }
   if (fields.section) return description;
   const name = nameOf(config);
@@ -197,7 +199,6 @@ function reading(description: Description, config: Config, tensors: readonly str
   const readouts = classifies(config)
     ? [{ of: [[-1]] as const, maps: [scores(config, 'score', false)] }]
     : [];
-  const own = tensors.includes('classifier.weight') ? 'classifier' : 'score';
   return {
     ...description,
     block: (i) => {

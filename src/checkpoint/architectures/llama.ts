@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { xielu } from './activation.ts';
@@ -219,6 +219,14 @@ const LIQUID: Kind = {
 
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
+  eurobert: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    epsilon: 1e-5,
+    base: 250_000,
+    mustDivide: true,
+  },
   mistral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: windowOf },
   ministral: { qkvBias: no, outBias: no, mlpBias: no, kvHeads: 8, window: ministralWindow },
   ministral3: {

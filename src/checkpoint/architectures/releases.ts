@@ -35,6 +35,7 @@ const SINCE: Readonly<Record<string, string>> = {
   lfm2: '4.54',
   lfm2_moe: '4.57',
   lfm2_vl: '4.57',
+  metaclip_2: '4.56',
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
@@ -55,6 +56,7 @@ const OLDEST = '4.48';
 const WITH_CODE: readonly string[] = [
   'baichuan',
   'chatglm',
+  'eurobert',
   'exaone',
   'gte',
   'internlm2',
