@@ -108,9 +108,14 @@ describe('describe', () => {
       'model_type "qwen-2" is not supported (is "qwen2" meant?); as an ONNX file',
     ],
     [
-      'a model type',
-      { ...LLAMA, model_type: 'swin' },
-      'so); as an ONNX file (optimum-cli export onnx) it is',
+      'a network of convolutions',
+      { ...LLAMA, model_type: 'resnet' },
+      'model_type "resnet" is not supported (there are no networks of convolutions, nor of stages that become smaller); as an ONNX file it is pruned as any graph: optimum-cli export onnx --model FOLDER exported/, and prune the .onnx file in exported/',
+    ],
+    [
+      'a decoder beside an encoder of images',
+      { ...LLAMA, model_type: 'vision-encoder-decoder' },
+      '(there are no decoders that ask an encoder); as an ONNX file',
     ],
     [
       'a name of its own for a model with Llama\u2019s code',

@@ -80,8 +80,14 @@ const ARCHITECTURES: readonly Architecture[] = [
 
 const MODEL_TYPES: readonly string[] = ARCHITECTURES.flatMap(({ modelTypes }) => modelTypes);
 
+const CONVOLUTIONS = 'networks of convolutions, nor of stages that become smaller';
+
 /** What is not there for others that people have, some of which are called nearly as these. */
 const MISSING: ReadonlyMap<string, string> = new Map([
+  ...[
+    ...['convnext', 'convnextv2', 'efficientnet', 'mobilenet_v1', 'mobilenet_v2', 'mobilevit', 'regnet'],
+    ...['resnet', 'segformer', 'swin', 'swinv2'],
+  ].map((type) => [type, CONVOLUTIONS] as const),
   ['bamba', 'state spaces'],
   ['falcon_h1', 'state spaces'],
   ['falcon_mamba', 'state spaces'],
@@ -94,6 +100,8 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['qwen3_5', 'linear attention'],
   ['qwen3_5_moe', 'linear attention'],
   ['qwen3_next', 'linear attention'],
+  ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
+  ['vision-encoder-decoder', 'decoders that ask an encoder'],
   ['zamba2', 'state spaces'],
 ]);
 
@@ -103,7 +111,8 @@ type Nearest = (name: string, known: readonly string[]) => string | undefined;
 const LISTED =
   'docs/language-models.md of this package says which are; if it is one of these by another name, "model_type" has to say so';
 /** What can be done about others. */
-const EXPORT = 'as an ONNX file (optimum-cli export onnx) it is pruned as any graph';
+const EXPORT =
+  'as an ONNX file it is pruned as any graph: optimum-cli export onnx --model FOLDER exported/, and prune the .onnx file in exported/';
 
 /**
  * What a config.json says.
