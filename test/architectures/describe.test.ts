@@ -113,9 +113,9 @@ describe('describe', () => {
       'model_type "resnet" is not supported (there are no networks of convolutions, nor of stages that become smaller); as an ONNX file it is pruned as any graph: optimum-cli export onnx --model FOLDER exported/, and prune the .onnx file in exported/',
     ],
     [
-      'a decoder beside an encoder of images',
-      { ...LLAMA, model_type: 'vision-encoder-decoder' },
-      '(there are no decoders that ask an encoder); as an ONNX file',
+      'an encoder of images beside a decoder',
+      { model_type: 'vision-encoder-decoder', encoder: { model_type: 'donut-swin' } },
+      '"vision-encoder-decoder": an encoder of model_type "donut-swin"',
     ],
     [
       'a name of its own for a model with Llama\u2019s code',

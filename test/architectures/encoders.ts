@@ -502,6 +502,12 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
     { ...VIT, qkv_bias: false },
     'ViTForImageClassification',
   ),
+  'vit, before a decoder': {
+    model_type: 'vision-encoder-decoder',
+    architectures: ['VisionEncoderDecoderModel'],
+    encoder: { ...VIT, architectures: null, qkv_bias: false },
+    decoder: { model_type: 'trocr' },
+  },
   deit: { ...VIT, model_type: 'deit', architectures: ['DeiTModel'] },
   'deit, classifier': classifier({ ...VIT, model_type: 'deit' }, 'DeiTForImageClassification'),
   'deit, classifier with a teacher': classifier(
@@ -649,6 +655,9 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
 };
 
+/** That of a model that has a decoder behind it. */
+const encoderIn = ({ model_type: type, encoder }: Config): Config | undefined =>
+  type === 'vision-encoder-decoder' ? { ...(encoder as Config), architectures: ['ViTModel'] } : undefined;
 const isJina = ({ position_embedding_type: places }: Config) => places === 'alibi';
 const isT5 = ({ model_type: type }: Config) => /^u?m?t5$/.test(String(type));
 const isBart = ({ model_type: type }: Config) =>
@@ -882,6 +891,9 @@ export function encoderWeights(
   sizes: readonly BlockSizes[] = denseSizes(config),
   seed = 1,
 ): Weights {
+  const before = encoderIn(config);
+  if (before)
+    return new Map([...encoderWeights(before, sizes, seed)].map(([name, it]) => [`encoder.${name}`, it]));
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
   if (isGte(config)) return gteWeights(config, sizes, seed);
@@ -1310,6 +1322,11 @@ export function encoderReference(
   weights: Weights,
   sample: Sample,
 ): number[] {
+  const before = encoderIn(config);
+  if (before) {
+    const own = new Map([...weights].map(([name, it]) => [name.replace(/^encoder\./, ''), it]));
+    return encoderReference(before, sizes, own, sample);
+  }
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (isGte(config)) return gte(config, sizes, weights, sample);

@@ -37,7 +37,7 @@ import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
 import type { Architecture, Config, Description } from './types.ts';
-import { vit } from './vit.ts';
+import { seen, vit } from './vit.ts';
 import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
 
@@ -71,6 +71,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   esm,
   deberta,
   vit,
+  seen,
   beit,
   dinov3,
   clip,
@@ -101,7 +102,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['qwen3_5_moe', 'linear attention'],
   ['qwen3_next', 'linear attention'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
-  ['vision-encoder-decoder', 'decoders that ask an encoder'],
   ['zamba2', 'state spaces'],
 ]);
 
