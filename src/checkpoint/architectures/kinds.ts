@@ -33,6 +33,7 @@ import { nomicBert } from './nomic-bert.ts';
 import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
 import { phi } from './phi.ts';
+import { firstRelease, refusalOfJs } from './releases.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
@@ -169,7 +170,13 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   const tensors = names && [...names];
   const own = architecture.describe(config, modelType, tensors);
   const seesAll = modelType === 'eurobert' || !flag(config, 'is_causal', true);
-  return reading(seesAll ? seeingAll(own) : own, config, tensors);
+  const read = reading(seesAll ? seeingAll(own) : own, config, tensors);
+  const { head, since, transformersJs } = read;
+  return {
+    ...read,
+    since: since ?? firstRelease(config, read.modelType),
+    transformersJs: transformersJs ?? (isEncoder(head) ? undefined : refusalOfJs(read.modelType)),
+  };
 }
 
 /** How transformers makes floats of what has them in another form, by `quant_method`. */

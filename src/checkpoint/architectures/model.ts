@@ -21,7 +21,6 @@ import {
 } from './graphs.ts';
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
-import { firstRelease, refusalOfJs } from './releases.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -141,8 +140,7 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
-    this.transformersJs =
-      description.transformersJs ?? (this.isEncoder ? undefined : refusalOfJs(this.architecture));
+    this.transformersJs = description.transformersJs;
     // Rotations are of all tokens, and so is what a block gets when it is passed again.
     const { attention, times } = description.block(this.blocks - 1);
     this.readsFirst = readsFirst(description.head) && !attention.rope && times === undefined;
@@ -408,8 +406,7 @@ export class LanguageModel {
 
   /** Which transformers reads a config.json that says so many heads. */
   #readers(heads: number): string {
-    const { hidden, modelType, since: later } = this.#description;
-    const since = later ?? firstRelease(this.#config, modelType);
+    const { hidden, modelType, since } = this.#description;
     if (since === undefined)
       return 'transformers reads the folder with the code that this model came with, its .py files, which are not copied.';
     return this.#isRefused(heads)

@@ -494,7 +494,7 @@ export interface Description {
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding | WaveEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
-  /** The first transformers that reads it, where that is a later one than for its model type. */
+  /** The first transformers that reads it. Absent where its own code does. */
   readonly since?: string;
   /** What transformers.js does, where the ONNX file here is not for it. */
   readonly transformersJs?: string;
