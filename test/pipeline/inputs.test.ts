@@ -274,6 +274,21 @@ describe('prune, of models with several inputs', () => {
     await expect(evaluated(39, -40)).resolves.toBeUndefined();
   });
 
+  test('an input without an axis for samples takes one value, and samples that give it others are refused', async () => {
+    const input = modelInput([value('image', 'float32', ['n', 3]), value('scale', 'float32', [1, 2])], []);
+    const sample = (x: number, name: string) => ({
+      name,
+      inputs: {
+        image: { dims: [3], data: Float32Array.of(x, x, x) },
+        scale: { dims: [1, 2], data: Float32Array.of(1, x) },
+      },
+    });
+    expect(await feedsDataset([sample(2, 'a'), sample(2, 'b')], input)).toMatchObject({ size: 2 });
+    await expect(feedsDataset([sample(2, 'a.npz'), sample(3, 'b.npz')], input)).rejects.toThrow(
+      '"b.npz": other values of input "scale" than before: it has no axis for samples, all need the same',
+    );
+  });
+
   test('a padded sample gives the statistics of the sample without its padding', async () => {
     const { input } = await openModel(encoder(), { engine, size: [6] });
     const data = Float32Array.of(5, 6, 7, 0, 0, 0);

@@ -49,7 +49,7 @@ export async function feedsDataset(
   expectInput('feedsDataset', input);
   expectOptions('feedsDataset', described, DESCRIBED);
   const samples: (Loaded & { name: string; label?: number; dims: readonly number[] })[] = [];
-  let constants: Record<string, FloatTensor> = {};
+  const constants: Record<string, FloatTensor> = {};
   for await (const sample of source) {
     expectObject('feedsDataset', `samples[${samples.length}]`, sample);
     const { inputs, label, name = `sample ${samples.length}` } = sample;
@@ -57,8 +57,14 @@ export async function feedsDataset(
     checkSample(inputs, input, name);
     const { [input.name]: main, ...others } = withoutPadding(inputs, input);
     const entries = Object.entries(others);
-    const shared = entries.filter(([other]) => isShared(input, other));
-    constants = { ...Object.fromEntries(shared), ...constants };
+    for (const [other, { dims, data }] of entries.filter(([other]) => isShared(input, other))) {
+      constants[other] ??= { dims, data };
+      const first = constants[other];
+      if (first.data === data || (String(first.dims) === String(dims) && isSame(first.data, data))) continue;
+      throw new InputError(
+        `"${name}": other values of input "${other}" than before: it has no axis for samples, all need the same`,
+      );
+    }
     const own = Object.fromEntries(entries.filter(([other]) => !isShared(input, other)));
     samples.push({ name, label, data: main.data, dims: main.dims, others: own });
   }
@@ -71,6 +77,8 @@ export async function feedsDataset(
 }
 
 const namesOf = ({ name, others }: ModelInput) => [name, ...others.map((it) => it.name)];
+
+const isSame = (one: FloatTensor['data'], other: FloatTensor['data']) => one.every((x, i) => x === other[i]);
 
 /** Whether another input has one value for all samples. */
 const isShared = ({ others }: ModelInput, name: string) =>
