@@ -350,7 +350,9 @@ function shortcutOf(state: Propagation, label: Label, carriers: readonly Carrier
   /** As the difference of an old state and a new one, which a gate multiplies. */
   const isFactor = ({ output: [sum] }: NodeProto) => {
     const isGate = ({ node }: Use) => !state.model.operator(node)?.sum && carriedBy(node).length > 1;
-    return model.uses(sum).length > 0 && model.uses(sum).every(isGate);
+    const uses = [...model.uses(sum)];
+    for (const { node } of uses) if (node.opType === 'Cast') uses.push(...model.uses(node.output[0]));
+    return uses.some(isGate) && uses.every((use) => use.node.opType === 'Cast' || isGate(use));
   };
   for (const node of sums.size > 0 ? model.nodes : []) {
     if (readers.has(node.name)) {

@@ -122,6 +122,19 @@ describe('analyse', () => {
     expect(stream).toMatchObject({ groups: 4, isResidual: true, prunable: false, reason });
   });
 
+  it('calls the same sums streams, whether numbers change their type behind them or not', async () => {
+    const isResidual = async (types: readonly number[]) => {
+      const b = new OnnxBuilder();
+      const x = b.conv(b.input([3, 8, 8]), 4, 3);
+      let sum = b.add(b.conv(b.relu(b.conv(x, 5, 3)), 4, 3), x);
+      for (const to of types) sum = b.node('Cast', [sum], { to }, { channels: 4 });
+      const beside = b.node('Concat', [x, sum], { axis: 1 }, { channels: 8 });
+      const found = await analysed(b.output(b.gemm(b.flatten(b.globalAveragePool(beside)), 5)));
+      return found.map((structure) => structure.isResidual);
+    };
+    expect(await isResidual([10, 1])).toEqual(await isResidual([]));
+  });
+
   it('finds every inner layer of the trained models', async () => {
     const expected = {
       'fashion-resnet': [15, 3, 1],
