@@ -15,8 +15,8 @@ export interface ComputedWeights {
 }
 
 /**
- * What is computed from weights alone, in groups that have none in common. Groups with a matrix that is read otherwise too, as a
- * tied embedding is, are left out; biases may be there twice.
+ * What is computed from weights alone, or expanded from a number, in groups that have none in common. Groups with a matrix that is
+ * read otherwise too, as a tied embedding is, are left out; biases may be there twice.
  */
 export function computedWeights(model: Model): ComputedWeights[] {
   const parents = new Map<string, string>(); // of all that constants lead to, and of the weights among these
@@ -50,7 +50,8 @@ export function computedWeights(model: Model): ComputedWeights[] {
     const sources = names.flatMap((name) => model.tensors.get(name) ?? []);
     const values = names.filter((name) => !model.tensors.has(name) && isRead(name) && !isNamed(name));
     const isShared = sources.some(({ name, dims }) => dims.length > 1 && isRead(name));
-    return sources.length > 0 && values.length > 0 && !isShared ? [{ values, sources }] : [];
+    const isWide = sources.length > 0 || values.some((name) => model.producer(name)?.opType === 'Expand');
+    return isWide && values.length > 0 && !isShared ? [{ values, sources }] : [];
   });
 }
 

@@ -167,6 +167,13 @@ describe('weights that are computed from constants', () => {
     expect(after).toBe(before);
   });
 
+  it.each([[4], [2048]])('are computed of a single number where they are few: %i', async (width) => {
+    const b = new OnnxBuilder();
+    const ones = b.node('Expand', [b.floats([1], [1]), b.integers([width])]);
+    const { after } = await folded(b.output(b.mul(b.input([width]), ones)));
+    expect(operators(after)).toEqual(width === 4 ? ['Mul'] : ['Expand', 'Mul']);
+  });
+
   it('stay computed of a table that is read as it is too', async () => {
     const b = new OnnxBuilder();
     const table = b.weight([4, 4], 0.5);

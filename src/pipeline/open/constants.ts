@@ -13,6 +13,9 @@ import {
 } from '../../graph/index.ts';
 import { loadModel, withSessions } from './load.ts';
 
+/** So many are computed of a single number, as the scales of a norm, all of them one, that PyTorch expands. */
+const FEW = 1024;
+
 /**
  * The same model with weights in the place of what computes them, where these are not more numbers than what they are made of.
  *
@@ -36,7 +39,7 @@ export async function computeConstants(
         .filter(({ type }) => /^float(32|16)$/.test(type));
       const known = outputs.filter(({ dims }) => dims.length > 0);
       const count = sum(known.map(({ dims }) => elements(dims as number[])));
-      return count <= sum(sources.map(({ dims }) => elements(dims))) ? outputs : [];
+      return count <= (sum(sources.map(({ dims }) => elements(dims))) || FEW) ? outputs : [];
     });
     if (small.length === 0) return model;
     const results = await session.run(
