@@ -53,7 +53,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     s.prunable ? (s.wholeHeads ? `yes, whole heads: ${s.wholeHeads}` : 'yes') : `no: ${s.reason}`,
   ]);
   return linesOf(
-    `${name}: input ${input.name} [${[...(input.isOneSample ? [] : ['n']), ...input.shape].join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
+    `${name}: input ${input.name} [${[...(input.single?.length ? [] : ['n']), ...input.shape].join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
     ...(file.dequantized ? [flagged(dequantizedText)] : []),

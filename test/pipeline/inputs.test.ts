@@ -85,11 +85,11 @@ describe('modelInput', () => {
   test('takes an image without a batch for one sample', () => {
     const image = value('image', 'float32', [3, 'h', 'w']);
     const scores = value('scores', 'float32', [10]);
-    const one = { shape: [3, 0, 0], open: [false, true, true], fixedBatch: 1, isOneSample: true };
+    const one = { shape: [3, 0, 0], open: [false, true, true], fixedBatch: 1, single: ['image'] };
     expect(modelInput([image], [scores])).toMatchObject(one);
     const three = value('scores', 'float32', [3, 10]);
     expect(modelInput([image], [three])).toMatchObject({ shape: [0, 0], fixedBatch: 3 });
-    expect(modelInput([image], [three]).isOneSample).toBe(false);
+    expect(modelInput([image], [three]).single).toEqual([]);
   });
 
   test.each([
@@ -101,7 +101,7 @@ describe('modelInput', () => {
   ])('does so where its channels are last: %j', (dims, scores) => {
     const image = value('image', 'uint8', dims);
     const input = modelInput([image], [value('scores', 'float32', scores)]);
-    expect(input).toMatchObject({ fixedBatch: 1, isOneSample: true });
+    expect(input).toMatchObject({ fixedBatch: 1, single: ['image'] });
     expect(input.shape).toHaveLength(3);
   });
 

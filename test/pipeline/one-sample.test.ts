@@ -1,8 +1,8 @@
-// Networks that take one image, without an axis for samples, as torchvision exports its detectors.
+// Networks that take one image, without an axis for samples, as torchvision exports its detectors, or one graph, as PyTorch Geometric does.
 
 import { expect, test } from 'vitest';
 import { describeValue, readModel } from '../../src/graph/index.ts';
-import { openModel, prune } from '../../src/pipeline/index.ts';
+import { feedsDataset, likelyDims, openModel, prune } from '../../src/pipeline/index.ts';
 import { difference, randomValue, run } from '../graph/running.ts';
 import { either, same } from '../support/branches.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -24,7 +24,7 @@ function detector(opset: number): Uint8Array {
 
 test.each([11, 17])('one image is a sample, and the written model takes one too: opset %i', async (opset) => {
   const opened = await openModel(detector(opset), { engine, name: 'detector', size: [8, 8] });
-  expect(opened.input).toMatchObject({ name: 'image', shape: [3, 8, 8], fixedBatch: 1, isOneSample: true });
+  expect(opened.input).toMatchObject({ name: 'image', shape: [3, 8, 8], fixedBatch: 1, single: ['image'] });
   const calibration = await noise(12, [3, 8, 8]);
   const { written, report } = await prune(opened, { engine, session, calibration, keep: 0.5 });
   expect(report.layers.map(({ groups, kept }) => [groups, kept.length])).toEqual([
@@ -66,4 +66,47 @@ test('is refused by name where a graph within a node reads it', async () => {
   await expect(openModel(b.build(), { engine, name: 'detector' })).rejects.toThrow(
     'detector: input "image" has shape [3, 8, 8]; a leading batch dimension is needed',
   );
+});
+
+/** Nodes that are told by others what these have, over as many edges as a sample has. */
+function graphNetwork(): Uint8Array {
+  const b = new OnnxBuilder();
+  const edges = b.feed('edge_index', [2, 'edges'], 'int64');
+  const [from, to] = [0, 1].map((end) => b.node('Gather', [edges, b.index(end)]));
+  const told = (x: string, m: number) => {
+    const channels = m;
+    const sent = b.node('Gather', [b.relu(b.matmul(x, m)), from], {}, { channels });
+    const places = b.node('Expand', [b.node('Unsqueeze', [to, b.integers([1])]), b.node('Shape', [sent])]);
+    const own = b.matmul(x, m);
+    return b.node('ScatterElements', [own, places, sent], { axis: 0, reduction: 'add' }, { channels });
+  };
+  const x = b.node('Identity', [b.feed('x', ['nodes', 5])], {}, { channels: 5 });
+  return b.output(b.matmul(b.relu(told(b.relu(told(x, 8)), 6)), 3), 'y').build();
+}
+
+/** A graph of so many nodes and edges. */
+function graphOf(nodes: number, edges: number) {
+  const ends = Float32Array.from({ length: 2 * edges }, (_, i) => (i * 7 + (i % 3)) % nodes);
+  return { x: randomValue([nodes, 5], nodes), edge_index: { dims: [2, edges], data: ends } };
+}
+
+test('one graph is a sample, of as many nodes and edges as it has, and the written model takes one too', async () => {
+  const bytes = graphNetwork();
+  const source = await readModel(bytes);
+  const dims = await likelyDims(source, engine, { size: [9, 5] });
+  const opened = await openModel(bytes, { engine, name: 'graph', size: [9, 5], dims });
+  expect(opened.input).toMatchObject({ name: 'x', shape: [9, 5], single: ['edge_index', 'x'] });
+  const samples = Array.from({ length: 24 }, (_, i) => ({ inputs: graphOf(6 + (i % 7), 11 + (i % 5)) }));
+  const calibration = await feedsDataset(samples, opened.input);
+  const { written, report } = await prune(opened, { engine, session, calibration, keep: 0.5 });
+  expect(report.layers.map(({ groups, kept }) => [groups, kept.length])).toEqual([
+    [8, 4],
+    [6, 3],
+  ]);
+  const small = await readModel(written.model);
+  expect(small.inputs.map(describeValue)).toEqual(source.inputs.map(describeValue));
+  const { x, edge_index } = graphOf(13, 20);
+  const ends = BigInt64Array.from(edge_index.data, BigInt);
+  const { y } = await run(written.model, { x, edge_index: { ...edge_index, data: ends } });
+  expect(y.dims).toEqual([13, 3]);
 });

@@ -237,7 +237,7 @@ function fileWriter(
       const opening = { name: 'the written model', engine, size, smallest, inputs, dims, operators };
       const exact = weights && onnxSubject(await openParsed(small, opening));
       const stored = exact ? await storedModel(small, exact, weights, round) : small;
-      const taken = input.isOneSample ? withoutSampleAxis(stored, input.name) : stored;
+      const taken = withoutSampleAxis(stored, input.single ?? []);
       const model = writeModel(taken, { externalName });
       const external = externalReader(model);
       const subject = onnxSubject(await openModel(model.model, { ...opening, external }));

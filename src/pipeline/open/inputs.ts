@@ -37,8 +37,8 @@ export interface ModelInput {
   readonly open: readonly boolean[];
   /** Batch size the model insists on, or 0. */
   readonly fixedBatch: number;
-  /** Whether the file has no axis for samples: it takes one image. */
-  readonly isOneSample?: boolean;
+  /** Inputs that have no axis for samples in the file, which takes one image, or one graph: its nodes, edges and whatever else. */
+  readonly single?: readonly string[];
   /** Values that the model gives for one sample, where known. */
   readonly outputs?: number;
   /** The inputs that go along. */
@@ -106,19 +106,23 @@ export function modelInput(
   if (!found) throw new UnsupportedModelError('the model has no input');
   if (Object.hasOwn(values, found.name))
     throw new InputError(`\`inputs.${found.name}\`: that input is what samples are given to; leave it out`);
-  const isOneSample = isOneImage(found.dims, outputs);
-  const main = isOneSample ? { ...found, dims: [1, ...found.dims] } : found;
+  const edges = inputs.find(areEdges);
+  const ones = edges?.dims.length === 2 ? inputs : isOneImage(found.dims, outputs) ? [found] : [];
+  const asOne = <I extends ValueDescription>(input: I): I =>
+    ones.includes(input) ? { ...input, dims: [1, ...input.dims] } : input;
+  const main = asOne(found);
   const { name, type, dims } = main;
   // ids that tables are asked for, one in a sample
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
   if (dims.length < 2 && !isId) throw withoutBatch(name, dims);
   const beside = inputs
     .filter((input) => input !== found)
+    .map(asOne)
     .map((input) => {
       const convention = conventionOf(input, outputs);
       const value = values[input.name];
       const isShared = input.dims.length < 2 && (value !== undefined || convention?.isShared);
-      const batchAxis = isShared ? undefined : batchAxisOf(input, main);
+      const batchAxis = isShared ? undefined : edges ? 0 : batchAxisOf(input, main);
       return {
         ...input,
         batchAxis,
@@ -132,7 +136,7 @@ export function modelInput(
   const shape = dims.slice(1).map(fixed);
   const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
   const open = shape.map((dim) => dim === 0);
-  return { name, type, shape, open, fixedBatch, isOneSample, others };
+  return { name, type, shape, open, fixedBatch, single: ones.map((it) => it.name), others };
 }
 
 /** Extents in words; of an open one a question mark, or its name. */
@@ -191,12 +195,21 @@ function saidOf(
   );
 }
 
-/** Images before tokens before the rest: where a model takes several, the work is behind the images. */
+/** Where the edges of a graph begin and end, as PyTorch Geometric has them. */
+export function areEdges({ name, dims, type }: ValueDescription): boolean {
+  return /edge_?ind/i.test(name) && /^int(64|32)$/.test(type) && dims.at(-2) === 2;
+}
+
+/** Images before tokens before the rest: where a model takes several, the work is behind the images. Of graphs it is behind the nodes. */
 function mainOf(inputs: readonly ValueDescription[]): ValueDescription | undefined {
   const isImage = ({ dims, type }: ValueDescription) => dims.length === 4 && /^float|^uint8/.test(type);
   const isTokens = ({ dims, type }: ValueDescription) => dims.length === 2 && /^int(64|32)$/.test(type);
+  const isNodes = ({ dims, type }: ValueDescription) => dims.length > 1 && /^float/.test(type);
   return (
-    inputs.find(isImage) ?? inputs.find(isTokens) ?? inputs.find(({ dims }) => dims.length > 1) ?? inputs[0]
+    inputs.find(isImage) ??
+    inputs.find(inputs.some(areEdges) ? isNodes : isTokens) ??
+    inputs.find(({ dims }) => dims.length > 1) ??
+    inputs[0]
   );
 }
 

@@ -2,7 +2,7 @@
 
 import type { Engine } from '../../engine/index.ts';
 import { elements, type Model, toIntegers } from '../../graph/index.ts';
-import { type InputDims, isOpen } from './inputs.ts';
+import { areEdges, type InputDims, isOpen } from './inputs.ts';
 import { declaredInput, type OpenOptions, probed } from './open.ts';
 import { sizedInput } from './size.ts';
 
@@ -21,8 +21,9 @@ export async function likelyDims(
   { size, inputs }: Pick<OpenOptions, 'size' | 'inputs'>,
 ): Promise<InputDims> {
   const declared = declaredInput(model, inputs);
+  const ofGraph = declared.others.some(areEdges); // as many edges as there are features of edges
   const free = declared.others.filter(
-    (other) => !other.fill && isOpen(other) && other.dims.length !== declared.shape.length + 1,
+    (it) => !it.fill && isOpen(it) && (ofGraph || it.dims.length !== declared.shape.length + 1),
   );
   const all = (extent: number) =>
     Object.fromEntries(free.map(({ name, dims }) => [name, dims.slice(1).map(() => extent)]));

@@ -193,8 +193,8 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   }
   if (read.outputs.length === 0)
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
-  const { isOneSample, name: taken, shape } = declaredInput(read, options.inputs, options.dims);
-  const source = isOneSample ? withSampleAxis(read, taken) : read;
+  const { single, name: taken, shape } = declaredInput(read, options.inputs, options.dims);
+  const source = withSampleAxis(read, single!);
   if (!source) throw named(name, withoutBatch(taken, shape));
   let branches: readonly Branch[] = [];
   let floats = source;
@@ -210,7 +210,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       name,
       source,
       model,
-      input: { ...input, outputs: Math.max(...outputs), isOneSample },
+      input: { ...input, outputs: Math.max(...outputs), single },
       info,
       analysis,
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
