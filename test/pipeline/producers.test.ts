@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
-import { InputError, UnsupportedModelError } from '../../src/errors.ts';
+import { InputError, NotPositiveDefiniteError, UnsupportedModelError } from '../../src/errors.ts';
 import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
+import { inverseWith } from '../../src/pipeline/pass/descent.ts';
 import { minimize } from '../../src/pipeline/pass/lbfgs.ts';
 import { producersOf, refitFlops, sampleStep, withinLimit } from '../../src/pipeline/pass/producers.ts';
 import {
@@ -19,7 +20,7 @@ import {
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { outputError } from '../support/output-error.ts';
 import { toFloat16 } from './edit.ts';
-import { engine, fashion, fixtureBytes, openFixture, outputs, prune } from './fixtures.ts';
+import { engine, fashion, fixtureBytes, openFixture, outputs, prune, session } from './fixtures.ts';
 
 describe('minimize', () => {
   /** A valley: f = Σ cᵢ(xᵢ − 1)² / 2, with a bend. */
@@ -358,6 +359,17 @@ describe('layers that make channels', () => {
     const same = Array.from({ length: 48 }, (_, i) => new Float32Array(3 * 8 * 8).fill(0.3 + 1e-7 * (i % 2)));
     const { report } = await prune(bytes, await iterableDataset(same, [3, 8, 8]), { target: 'residual' });
     expect(report.maxDifference).toBeLessThan(1e-3);
+  });
+
+  test('are refitted where rounding leaves a covariance that is not positive definite', async () => {
+    const A = Float64Array.of(1, 0, 1.0005, 1);
+    const inverse = await inverseWith(1e-6, A, 2, { session, signal: undefined });
+    // Of A + 1e-3: with 1e-4 it has an eigenvalue below zero.
+    const [d, e] = [1.001, 1.0005];
+    const expected = [d, -e, -e, d].map((x) => x / (d * d - e * e));
+    for (const [i, x] of inverse.entries()) expect(x / expected[i]).toBeCloseTo(1, 9);
+    const wrong = inverseWith(1, Float64Array.of(1, 0, 100, 1), 2, { session, signal: undefined });
+    await expect(wrong).rejects.toThrow(NotPositiveDefiniteError);
   });
 
   test('are refitted on no more samples than 125, and rows than 1600 for each input', () => {

@@ -2,6 +2,7 @@
 // large, as long as samples that are held out gain.
 
 import type { EngineSession, FloatTensor } from '../../engine/index.ts';
+import { NotPositiveDefiniteError } from '../../errors.ts';
 import {
   type GradientModel,
   type LinearMap,
@@ -85,10 +86,28 @@ async function metricsOf(
         squares += XtX[triangle(a) + a] / n;
       }
       const ridge = Math.max(RIDGE * trace, ROUNDING * squares) / p || 1;
-      for (let a = 0; a < p; a++) covariance[a * p + a] += ridge;
-      return { mean, gone: rows, inverse: await run.session.inverse(covariance, p, { signal: run.signal }) };
+      return { mean, gone: rows, inverse: await inverseWith(ridge, covariance, p, run) };
     }),
   );
+}
+
+/** (A + λ)⁻¹ of a covariance, lower triangle. λ is larger where the sums were rounded further than that: of few samples and a thousand inputs. */
+export async function inverseWith(
+  ridge: number,
+  A: Float64Array,
+  p: number,
+  { session, signal }: Pick<Run, 'session' | 'signal'>,
+): Promise<Float64Array> {
+  const raised = A.slice();
+  let trace = 0;
+  for (let i = 0; i < p; i++) {
+    trace += A[i * p + i];
+    raised[i * p + i] += ridge;
+  }
+  return session.inverse(raised, p, { signal }).catch((error) => {
+    if (!(error instanceof NotPositiveDefiniteError && ridge < trace)) throw error;
+    return inverseWith(10 * ridge, A, p, { session, signal });
+  });
 }
 
 type Feeds = Record<string, FloatTensor>;
