@@ -193,8 +193,8 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   }
   if (read.outputs.length === 0)
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
-  const { single, name: taken, shape } = declaredInput(read, options.inputs, options.dims);
-  const source = withSampleAxis(read, single!);
+  const { single = [], name: taken, shape } = declaredInput(read, options.inputs, options.dims);
+  const source = withSampleAxis(read, single);
   if (!source) throw named(name, withoutBatch(taken, shape));
   let branches: readonly Branch[] = [];
   let floats = source;
