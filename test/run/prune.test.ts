@@ -66,6 +66,18 @@ describe('prune', () => {
     );
   });
 
+  test('makes no text of bytes that it is given, to see what an output would replace', async () => {
+    const bytes = Object.assign(Uint8Array.of(0), {
+      toString() {
+        throw new Error('of a gigabyte four would be made');
+      },
+    });
+    const output = join(folder, 'none.onnx');
+    await expect(prune(MOBILENET, { ...settings, calibration: bytes, output })).rejects.toThrow(
+      /"calibration/,
+    );
+  });
+
   const model = readFileSync(MOBILENET);
   const named = images.map((path) => [basename(path), readFileSync(path)] as const);
   test.each<[string, Library.Source, Library.Source, string]>([
