@@ -236,6 +236,15 @@ const QWEN3_MOE: Config = {
   moe_intermediate_size: 6,
 };
 const QWEN3_VL_MOE: Config = { ...QWEN3_MOE, model_type: 'qwen3_vl_moe_text' };
+/** For texts four times as long as those that it was trained on first. */
+const YARN = {
+  type: 'yarn',
+  factor: 4,
+  beta_fast: 4,
+  mscale: 0.7,
+  mscale_all_dim: 0.9,
+  original_max_position_embeddings: 32,
+};
 const DEEPSEEK: Config = {
   ...LLAMA,
   model_type: 'deepseek_v3',
@@ -622,14 +631,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       n_group: 1,
       topk_group: 1,
       rope_interleave: false,
-      rope_scaling: {
-        type: 'yarn',
-        factor: 4,
-        beta_fast: 4,
-        mscale: 0.7,
-        mscale_all_dim: 0.9,
-        original_max_position_embeddings: 32,
-      },
+      rope_scaling: YARN,
     },
   },
   ...stacked({
@@ -686,14 +688,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     config: {
       ...DEEPSEEK,
       model_type: 'glm4_moe_lite',
-      rope_scaling: {
-        type: 'yarn',
-        factor: 4,
-        beta_fast: 4,
-        mscale: 0.7,
-        mscale_all_dim: 0.9,
-        original_max_position_embeddings: 32,
-      },
+      rope_scaling: YARN,
     },
   },
   'glm4_moe_lite, blocks by a list, shares that are not normalised': {

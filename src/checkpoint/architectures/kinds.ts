@@ -201,10 +201,10 @@ function quantisedHint(quantised: unknown): string {
 function reading(description: Description, config: Config, tensors: readonly string[] = []): Description {
   const { head, modelType, fields, block, vocabulary } = description;
   const ofTokens = classifiesTokens(config);
-  const own = tensors.includes('score.weight') ? 'score' : 'classifier';
+  const scoring = tensors.includes('score.weight') ? 'score' : 'classifier';
   if (isEncoder(head)) {
     const isOpen = ofTokens && vocabulary > 0 && !head.each;
-    return isOpen ? { ...description, head: { ...head, each: [scores(config, own)] } } : description;
+    return isOpen ? { ...description, head: { ...head, each: [scores(config, scoring)] } } : description;
   }
   if (fields.section) return description;
   const name = nameOf(config);
@@ -221,7 +221,7 @@ function reading(description: Description, config: Config, tensors: readonly str
       const own = block(i);
       return { ...own, attention: { ...own.attention, isCausal: true } };
     },
-    head: { norm: head.norm, readouts, each: ofTokens ? [scores(config, own)] : undefined },
+    head: { norm: head.norm, readouts, each: ofTokens ? [scores(config, scoring)] : undefined },
     transformersJs: isBare ? undefined : 'has no class for a language model that gives scores of classes',
   };
 }
