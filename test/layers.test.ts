@@ -115,10 +115,11 @@ test('only the platforms start workers; who has a script of its own says how, in
   expect(scripts.sort()).toEqual(['guard', 'worker']);
 });
 
-/** What they import is built in: uPlot, and the decoders of images. */
-const BUNDLED = files.filter(
-  (file) => file === 'report/chart.ts' || file.startsWith('pipeline/data/images/codecs/'),
-);
+/** What they import is built in: uPlot, and the compiled decoders of images. */
+const BUNDLED = [
+  'report/chart.ts',
+  ...['avif', 'jpeg', 'webp'].map((name) => `pipeline/data/images/codecs/${name}.ts`),
+];
 
 /** What they import is loaded where it is asked for, and installed by whoever asks. */
 const OPTIONAL = ['disk/bullmq.ts', 'disk/metrics.ts'];

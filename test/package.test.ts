@@ -91,10 +91,10 @@ test.each([
   ['osscar-wasm/model', 'openEngine', 18_000],
   ['osscar-wasm/model', 'opfsStore', 8_000],
   ['osscar-wasm/model', 'unary', 4_000],
-  ['osscar-wasm/model', 'imageDataset', 80_000],
+  ['osscar-wasm/model', 'imageDataset', 40_000],
   ['osscar-wasm/model', 'openTokenizer', 80_000],
   ['osscar-wasm/model', 'openCheckpoint', 30_000],
-  ['osscar-wasm', 'prune', 752_000], // without what reads archives, describes folders and writes model cards
+  ['osscar-wasm', 'prune', 730_000], // without what decodes images, reads archives, describes folders and writes model cards
 ])('a bundle with nothing but %s\u2019s %s is below %i bytes', async (entry, name, most) => {
   const { metafile } = await build({
     stdin: { contents: `export { ${name} } from '${entry}';`, resolveDir: ROOT },

@@ -1,10 +1,20 @@
-// Decoders of images in C and C++, as the @jsquash packages have them compiled by Emscripten: the pixels that PIL and torchvision
-// see. Each is a chunk of its own (codecs/), which the first file of its format loads.
+// What makes pixels of a file. Each format's codec is a chunk of its own (codecs/), which the first such file loads. Most are
+// in C and C++, as the @jsquash packages have them compiled by Emscripten: the pixels that PIL and torchvision see.
 //
 // A file has nothing but the decoder's WebAssembly memory, and of that as much as its header makes likely: a bitstream may
 // have other sizes than the container around it says.
 
 import { inflate } from '../../../inflate.ts';
+
+/** Pixels row by row, channels interleaved; more of these than the file's frame has are left out. */
+export interface Decoded {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** Bits per value, 8 or 16. */
+  readonly depth: number;
+  readonly data: ArrayLike<number>;
+}
 
 /** RGBA, also of gray files. */
 interface Rgba {
@@ -14,7 +24,7 @@ interface Rgba {
 }
 
 /** @throws {Error} saying what is wrong with a file whose header promises so many pixels */
-export type Decode = (bytes: Uint8Array, pixels: number) => Promise<Rgba>;
+export type Decode = (bytes: Uint8Array, pixels: number) => Promise<Decoded>;
 
 /** What a compiled decoder is made of, and how it is called. */
 interface Codec<Glue extends CompiledDecoder> {
@@ -57,7 +67,7 @@ export function decoderOf<Glue extends CompiledDecoder>(codec: Codec<Glue>): Dec
     if (!image || size() > KEPT_BYTES) opened = undefined;
     const damage = complaints.find((text) => !codec.harmless?.test(text));
     if (!image || damage !== undefined) throw new Error(damage ?? 'it is damaged');
-    return image;
+    return { width: image.width, height: image.height, channels: 4, depth: 8, data: image.data };
   };
 }
 

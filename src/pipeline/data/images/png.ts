@@ -1,11 +1,11 @@
-// What of a PNG file is decoded, and whether that is as much as its header says. Colour profiles, texts and animations
-// are left out: some are compressed, and a megabyte of them inflates to a gigabyte.
+// What of a PNG file is decoded, and how much that is. Colour profiles, texts and animations are left out: some are compressed, and a megabyte of them inflates to a gigabyte.
 //
 // https://www.w3.org/TR/png-3/
 
-import { Unzlib } from 'fflate';
 import { concat } from '../../../graph/index.ts';
-import { beginsWith, nameAt, viewOf } from './frame.ts';
+import type { Decode } from './codec.ts';
+import type { EssentialPng } from './codecs/png.ts';
+import { beginsWith, checkSize, type Frame, nameAt, viewOf } from './frame.ts';
 import { exifOrientation } from './orientation.ts';
 
 /** The fields of IHDR. */
@@ -25,13 +25,12 @@ interface Chunk {
 }
 
 const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+const COLOR = { gray: 0, rgb: 2, palette: 3, grayAlpha: 4, rgba: 6 };
 /** By colour type. */
 const CHANNELS: Readonly<Record<number, number>> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
 /** Beside IHDR; all that the pixels depend on here. */
 const ESSENTIAL = ['PLTE', 'tRNS', 'IDAT', 'IEND'];
 const PALETTE_BYTES = 3 * 256;
-/** Inflated at once, into a thousand times as much in the worst case. */
-const STEP_BYTES = 4096;
 /** First column and row of Adam7's passes, and the steps to the next ones. */
 const PASSES = [
   [0, 0, 8, 8],
@@ -61,7 +60,7 @@ function* chunksOf(bytes: Uint8Array): Generator<Chunk> {
 }
 
 /** @throws {Error} where the file does not begin with a header that makes sense */
-export function pngHeader(bytes: Uint8Array): PngHeader {
+function headerOf(bytes: Uint8Array): PngHeader {
   const { done, value: chunk } = chunksOf(bytes).next();
   if (done || chunk.type !== 'IHDR' || chunk.data.length !== 13) throw new Error('the header is damaged');
   const view = viewOf(chunk.data);
@@ -71,10 +70,24 @@ export function pngHeader(bytes: Uint8Array): PngHeader {
   return { width, height, depth, color, isInterlaced: interlace === 1 };
 }
 
-/** Some write EXIF before the pixels, some behind them. @throws {Error} where the file is cut short */
-export function pngOrientation(bytes: Uint8Array): number {
+/** Of a palette the colours. @throws {Error} where the file is cut short */
+export function pngFrame(bytes: Uint8Array): Frame {
+  const { width, height, color } = headerOf(bytes);
+  checkSize({ width, height });
+  const channels = color === COLOR.gray || color === COLOR.grayAlpha ? 1 : 3;
+  return { width, height, channels, orientation: orientationOf(bytes) };
+}
+
+/** Some write EXIF before the pixels, some behind them. */
+function orientationOf(bytes: Uint8Array): number {
   for (const { type, data } of chunksOf(bytes)) if (type === 'eXIf') return exifOrientation(data);
   return 1;
+}
+
+/** With packages that the first such file loads. */
+export async function pngCodec(): Promise<{ default: Decode }> {
+  const { decode } = await import('./codecs/png.ts');
+  return { default: async (bytes) => decode(essential(bytes)) };
 }
 
 /** Bytes of the rows, each with its filter. */
@@ -86,25 +99,11 @@ function rowBytes({ width, height, depth, color, isInterlaced }: PngHeader): num
   return PASSES.reduce((sum, [x, y, dx, dy]) => sum + bytes(steps(width, x, dx), steps(height, y, dy)), 0);
 }
 
-/** @throws {Error} unless the data inflates to as many bytes as the header says; no more are inflated */
-function checkData(data: readonly Uint8Array[], expected: number): void {
-  let inflated = 0;
-  const stream = new Unzlib((part) => {
-    inflated += part.length;
-    if (inflated > expected) throw new Error(`its data inflates beyond the ${expected} bytes of its pixels`);
-  });
-  for (const part of data) {
-    for (let at = 0; at < part.length; at += STEP_BYTES) stream.push(part.subarray(at, at + STEP_BYTES));
-  }
-  if (inflated < expected) throw new Error(`its data ends after ${inflated} of ${expected} bytes`);
-}
-
-/**
- * The same image without the chunks that its pixels do not depend on.
- *
- * @throws {Error} where it is cut short, or holds other data than its header says
- */
-export function essentialPng(bytes: Uint8Array, header: PngHeader): Uint8Array {
+/** @throws {Error} where it is cut short, or is what is not read */
+function essential(bytes: Uint8Array): EssentialPng {
+  const header = headerOf(bytes);
+  // fast-png reads the seven passes as if every pixel had whole bytes.
+  if (header.isInterlaced && header.depth < 8) throw new Error('interlaced with fewer than 8 bits per pixel');
   const [first, ...others] = chunksOf(bytes);
   if (others.some(({ type }) => type === 'IHDR')) throw new Error('it has two headers');
   const kept = others.filter(({ type }) => ESSENTIAL.includes(type));
@@ -112,9 +111,10 @@ export function essentialPng(bytes: Uint8Array, header: PngHeader): Uint8Array {
     if (type === 'PLTE' && data.length > PALETTE_BYTES)
       throw new Error('its palette has more than 256 colours');
   }
-  checkData(
-    kept.filter(({ type }) => type === 'IDAT').map(({ data }) => data),
-    rowBytes(header),
-  );
-  return concat([bytes.subarray(0, PNG_SIGNATURE.length), first.whole, ...kept.map(({ whole }) => whole)]);
+  return {
+    bytes: concat([bytes.subarray(0, PNG_SIGNATURE.length), first.whole, ...kept.map(({ whole }) => whole)]),
+    isPalette: header.color === COLOR.palette,
+    data: kept.filter(({ type }) => type === 'IDAT').map(({ data }) => data),
+    dataBytes: rowBytes(header),
+  };
 }
