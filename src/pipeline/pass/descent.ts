@@ -178,23 +178,23 @@ class Descent {
 
   /** As `descend`. */
   async run(): Promise<number> {
-    const start = this.#start();
-    const before = await this.#heldOut();
-    let [best, least] = [start, before];
-    await minimize((point) => this.#evaluate(point), start, {
+    const { fit, heldOut } = this.#examples;
+    const squares = (point: Float64Array, examples: readonly Example[]) => {
+      this.#write(point);
+      return this.#squares(examples, [], () => {});
+    };
+    const objective = {
+      evaluate: (point: Float64Array) => this.#evaluate(point),
+      value: async (point: Float64Array) => (await squares(point, fit)) / 2,
+      heldOut: (point: Float64Array) => squares(point, heldOut),
+    };
+    const { point, left } = await minimize(objective, this.#start(), {
       iterations: ITERATIONS,
       firstStep: FIRST_STEP,
       precondition: (gradient) => this.#precondition(gradient),
-      accept: async (point) => {
-        this.#write(point);
-        const error = await this.#heldOut();
-        const isBetter = error < least;
-        if (isBetter) [best, least] = [point, error];
-        return isBetter;
-      },
     });
-    this.#write(best);
-    return best === start ? 1 : least / before;
+    this.#write(point);
+    return left;
   }
 
   #start(): Float64Array {
@@ -251,10 +251,6 @@ class Descent {
     return sum(
       this.#examples.fit.map(({ feeds }) => sum(layers.map(({ target }) => feeds[target].data.length))),
     );
-  }
-
-  #heldOut(): Promise<number> {
-    return this.#squares(this.#examples.heldOut, [], () => {});
   }
 
   /** Σ‖y − t‖² with the model's weights as they are. */

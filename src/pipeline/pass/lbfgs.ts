@@ -6,14 +6,27 @@ export interface Evaluated {
   readonly gradient: Float64Array;
 }
 
+export interface Objective {
+  evaluate(point: Float64Array): Promise<Evaluated>;
+  /** The value alone, for less. */
+  value(point: Float64Array): Promise<number>;
+  /** The error on samples held out, which ends the search where it no longer falls. */
+  heldOut(point: Float64Array): Promise<number>;
+}
+
 interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
   precondition(gradient: Float64Array): Promise<Float64Array>;
   /** How much of the preconditioned gradient is tried first. */
   readonly firstStep: number;
-  /** Called with each point that is better than the last; ends the search where it gives false. */
-  accept(point: Float64Array): Promise<boolean>;
+}
+
+interface Tried extends Pick<Evaluated, 'value'> {
+  readonly point: Float64Array;
+  readonly heldOut: number;
+  /** Absent where the search ends. */
+  readonly gradient?: Float64Array;
 }
 
 /** Steps that are tried along a direction, each a third of the one before. */
@@ -21,43 +34,53 @@ const TRIED_STEPS = 6;
 /** Of the decrease that the gradient promises, what a step has to give. */
 const SUFFICIENT = 1e-4;
 
-/** Goes downhill from `start` and tells `accept` of every point on the way. */
+/** Goes downhill from `start`, with early stopping. @returns the point with the least error on samples held out, and of that what is left */
 export async function minimize(
-  evaluate: (point: Float64Array) => Promise<Evaluated>,
+  objective: Objective,
   start: Float64Array,
-  { iterations, precondition, firstStep, accept }: MinimizeOptions,
-): Promise<void> {
+  { iterations, precondition, firstStep }: MinimizeOptions,
+): Promise<{ point: Float64Array; left: number }> {
   const pairs: { s: Float64Array; y: Float64Array; ys: number }[] = [];
-  let point = start;
-  let at = await evaluate(point);
-  for (let i = 0; i < iterations; i++) {
+  const before = await objective.heldOut(start);
+  let [point, least] = [start, before];
+  let at = await objective.evaluate(start);
+  for (let i = 1; i <= iterations; i++) {
     const direction = await descent(at.gradient, pairs, precondition, firstStep);
     const slope = dot(at.gradient, direction);
-    if (!(slope < 0)) return;
-    const found = await lineSearch(evaluate, point, at.value, direction, slope);
-    if (!found) return;
-    const s = difference(found.point, point);
-    const y = difference(found.at.gradient, at.gradient);
+    if (!(slope < 0)) break;
+    // Derivatives take most of the time, and are not needed where the search ends.
+    const attempt = async (tried: Float64Array): Promise<Tried> => {
+      const heldOut = await objective.heldOut(tried);
+      const isLast = i === iterations || !(heldOut < least);
+      const found = isLast ? { value: await objective.value(tried) } : await objective.evaluate(tried);
+      return { point: tried, heldOut, ...found };
+    };
+    const next = await lineSearch(attempt, point, at.value, direction, slope);
+    if (!next || !(next.heldOut < least)) break;
+    const from = point;
+    [point, least] = [next.point, next.heldOut];
+    if (!next.gradient) break;
+    const s = difference(point, from);
+    const y = difference(next.gradient, at.gradient);
     const ys = dot(y, s);
     if (ys > 0) pairs.push({ s, y, ys });
-    ({ point, at } = found);
-    if (!(await accept(point))) return;
+    at = { value: next.value, gradient: next.gradient };
   }
+  return { point, left: point === start ? 1 : least / before };
 }
 
 async function lineSearch(
-  evaluate: (point: Float64Array) => Promise<Evaluated>,
+  attempt: (point: Float64Array) => Promise<Tried>,
   from: Float64Array,
   value: number,
   direction: Float64Array,
   slope: number,
-): Promise<{ point: Float64Array; at: Evaluated } | undefined> {
+): Promise<Tried | undefined> {
   let step = 1;
   for (let tried = 0; tried < TRIED_STEPS; tried++) {
     const length = step;
-    const point = from.map((x, i) => x + length * direction[i]);
-    const at = await evaluate(point);
-    if (at.value <= value + SUFFICIENT * step * slope) return { point, at };
+    const found = await attempt(from.map((x, i) => x + length * direction[i]));
+    if (found.value <= value + SUFFICIENT * step * slope) return found;
     step /= 3;
   }
   return undefined;
