@@ -1,6 +1,7 @@
 // Whether a model does on the data what it was trained for, asked before the long work. Wrong preprocessing raises no
 // error by itself: the model runs, its answers are those of a coin, and pruning it keeps them.
 
+import type { FloatTensor } from '../../engine/index.ts';
 import { expectObject } from '../../expect.ts';
 import type { LinearMap } from '../../graph/index.ts';
 import { counted } from '../../printable.ts';
@@ -78,7 +79,7 @@ export function fewSamples({ steps }: Pick<Profile, 'steps'>, samples: number): 
   return { kind: 'few-samples', text };
 }
 
-/** Why outputs say so on samples without labels: they hardly tell them apart. */
+/** Why outputs say so on samples without labels: none of them tells these apart. */
 export async function flatness(
   chain: Chain,
   samples: Dataset,
@@ -86,34 +87,54 @@ export async function flatness(
 ): Promise<string | undefined> {
   const some = selectSamples(samples, (index) => index < COMPARED);
   if (some.size < 2) return undefined;
-  const outputs: Float32Array[] = [];
-  let rank = 0;
+  const spreads = new Map<string, Spread>();
   for await (const { batch, values } of modelOutputs(chain, some, options)) {
-    const [{ dims, data }] = values.values();
-    rank = dims.length;
-    const width = data.length / batch.count;
-    for (let i = 0; i < batch.count; i++) outputs.push(data.slice(i * width, (i + 1) * width));
+    for (const [name, tensor] of values) {
+      const known = spreads.get(name) ?? new Spread(tensor, batch.count);
+      if (!known.takes(tensor, batch.count)) return undefined; // sizes are found in what is seen
+      known.add(tensor);
+      spreads.set(name, known);
+    }
   }
-  if (outputs.some(({ length }) => length !== outputs[0].length)) return undefined;
-  const variation = sampleVariation(outputs);
-  if (!(variation < (rank === 2 ? FLAT_SCORES : FLAT_MAPS))) return undefined;
+  const all = [...spreads.values()];
+  if (!all.every((spread) => spread.isFlat)) return undefined;
+  const variation = Math.max(...all.map((spread) => spread.variation));
   return `outputs hardly vary: from sample to sample by ${(100 * variation).toPrecision(2)} % of their size`;
 }
 
-/** How far samples are from their mean, of their size: (Σ‖y − ȳ‖² / Σ‖y‖²)^½, 0 where all are alike. */
-function sampleVariation(outputs: readonly Float32Array[]): number {
-  const mean = new Float64Array(outputs[0].length);
-  for (const output of outputs) {
-    output.forEach((value, j) => {
-      mean[j] += value / outputs.length;
-    });
+/** How far samples of an output are from their mean. */
+class Spread {
+  readonly #rank: number;
+  readonly #total: Float64Array;
+  #squares = 0;
+  #samples = 0;
+
+  constructor({ dims, data }: FloatTensor, count: number) {
+    this.#rank = dims.length;
+    this.#total = new Float64Array(data.length / count);
   }
-  let [apart, size] = [0, 0];
-  for (const output of outputs) {
-    output.forEach((value, j) => {
-      apart += (value - mean[j]) ** 2;
-      size += value ** 2;
-    });
+
+  takes({ data }: FloatTensor, count: number): boolean {
+    return data.length === this.#total.length * count;
   }
-  return size > 0 ? Math.sqrt(apart / size) : 0;
+
+  add({ data }: FloatTensor): void {
+    const width = this.#total.length;
+    for (let i = 0; i < data.length; i++) {
+      this.#total[i % width] += data[i];
+      this.#squares += data[i] ** 2;
+    }
+    this.#samples += data.length / width;
+  }
+
+  /** Of their size: (Σ‖y − ȳ‖² / Σ‖y‖²)^½, 0 where all are alike. */
+  get variation(): number {
+    let alike = 0;
+    for (const total of this.#total) alike += total ** 2 / this.#samples;
+    return this.#squares > 0 ? Math.sqrt(Math.max(0, 1 - alike / this.#squares)) : 0;
+  }
+
+  get isFlat(): boolean {
+    return this.variation < (this.#rank === 2 ? FLAT_SCORES : FLAT_MAPS);
+  }
 }
