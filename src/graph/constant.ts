@@ -1,7 +1,7 @@
 // Weights that nodes compute from constants alone: standardised or normalised ones, biases put together of several. As constants
 // they can be solved for; an engine computes them.
 
-import { isFloat } from './dtype.ts';
+import { bitsOf, type DataType, isFloat } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { captured, isRandom, isStandard } from './node.ts';
@@ -55,11 +55,14 @@ export function computedWeights(model: Model): ComputedWeights[] {
   });
 }
 
-/** Values, and constants of several numbers; one number, as an epsilon, says nothing of what belongs together. */
+/** Values, and weights of several numbers; one number, as an epsilon, says nothing of what belongs together. */
 const isJoined = (model: Model) => (name: string) => {
   const tensor = model.tensors.get(name);
-  return !tensor || (isFloat(tensor.type) && elements(tensor.dims) > 1);
+  return !tensor || (isWeights(tensor.type) && elements(tensor.dims) > 1);
 };
+
+/** Small whole numbers are weights that were quantised; extents and indices have 32 or 64 bits. */
+const isWeights = (type: DataType) => isFloat(type) || (type !== 'bool' && bitsOf(type) <= 8);
 
 /** A copy of the model that has these constants in the place of what computes them. */
 export function withConstants(model: Model, constants: readonly Tensor[]): Model {

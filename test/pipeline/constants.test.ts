@@ -86,6 +86,22 @@ describe('weights that are computed from constants', () => {
     expect(await cutDifference(model, cuts, input)).toBeLessThan(2e-5);
   });
 
+  it('are pruned where they are quantised, and made floats again by arithmetic', async () => {
+    const b = new OnnxBuilder();
+    const quantised = (m: number, c: number) => {
+      const steps = b.node('Cast', [b.int8([m, c, 3, 3])], { to: 1 });
+      return b.add(b.mul(steps, b.floats([0.004])), b.floats([0.01]));
+    };
+    const x = b.relu(conv(b, b.input([3, 8, 8]), quantised(8, 3), 8));
+    const bytes = head(b, b.relu(conv(b, x, quantised(6, 8), 6))).build();
+    const { model, analysis } = await openModel(bytes, { engine });
+    const prunable = analysis.structures.filter((structure) => structure.prunable);
+    expect(prunable.map(({ groups }) => groups)).toEqual([8, 6]);
+    const input = randomValue([2, 3, 8, 8]);
+    const expected = await runModel(await readModel(bytes), input);
+    expect(difference(expected, await runModel(model, input))).toBeLessThan(1e-6);
+  });
+
   it.each([false, true])(
     'are pruned where numbers of channels say what they take, with streams: %s',
     async (residual) => {

@@ -116,6 +116,13 @@ export class OnnxBuilder {
     return this.#graph.tensor(fromIntegers(this.#name('i'), [value], []));
   }
 
+  /** Seeded, in [−127, 127]. */
+  int8(dims: readonly number[]): string {
+    const values = Int8Array.from({ length: elements(dims) }, () => Math.round(254 * this.#random() - 127));
+    const bytes = new Uint8Array(values.buffer);
+    return this.#graph.tensor({ name: this.#name('q'), type: 'int8', dims: [...dims], bytes });
+  }
+
   boolean(value: boolean): string {
     const bytes = Uint8Array.of(Number(value));
     return this.#graph.tensor({ name: this.#name('c'), type: 'bool', dims: [], bytes });
