@@ -224,7 +224,7 @@ export function pruneText(
 function closing(report: PruneReport, output: string): string {
   return linesOf(
     ...(report.statement ? [report.statement] : []),
-    ...report.warnings.map((text) => `warning: ${text}`),
+    ...report.warnings.map((text) => `warning: ${flagged(text)}`),
     `file checked: its outputs are ${differenceText(report)}`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,

@@ -36,4 +36,4 @@ export function quantizedText(layers: readonly string[]): string | undefined {
 
 /** What is told of a file whose whole numbers are floats where it is pruned. */
 export const dequantizedText =
-  'it is quantized, and pruned as the network of floats that it stands for: quantise the result, or have its weights stored as int8 (`weights`)';
+  "it is quantized, and pruned as the network of floats that it stands for: quantise the result, or have its weights stored so again (`weights: 'int8'`)";

@@ -19,7 +19,7 @@ test.concurrent('osscar inspect says of a quantized file that it is pruned as fl
   const { code, stdout } = await osscar('inspect', path);
   expect(code).toBe(0);
   expect(stdout).toMatch(
-    /^it is quantized, and pruned as the network of floats .* stored as int8 \(--weights\)$/m,
+    /^it is quantized, and pruned as the network of floats .* stored so again \(--weights int8\)$/m,
   );
 });
 

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { folderText, pruneText } from '../../src/cli/print.ts';
+import { dequantizedText } from '../../src/graph/index.ts';
 import { sharesOf } from '../../src/pipeline/index.ts';
 import { reportMarkup } from '../../src/report/markup.ts';
 import { LLAMA, MPT, OPT } from '../architectures/tiny.ts';
@@ -116,6 +117,14 @@ test('a report tells the features of narrow heads', () => {
     ['block 2', '4 heads with 3 features of keys and 5 features of values', '20 neurons'],
     ['block 3', '4 heads with 5 features of values', '20 neurons'],
   ]);
+});
+
+test('warnings of a table name flags', () => {
+  const both = { before: 2, after: 1 };
+  const how = { recipe: { method: 'magnitude', keep: 0.5 }, target: { chosen: { kind: 'self', blend: 0 } } };
+  const sizes = { parameters: both, bytes: both, layers: [], stages: [], samples: 1, sample: [9] };
+  const report = { ...how, ...sizes, seconds: 1, maxDifference: 0, warnings: [dequantizedText] };
+  expect(pruneText(report as never, 'small')).toMatch(/^warning: it is quantized, .* \(--weights int8\)$/m);
 });
 
 test('a terminal shows the layers, and how much of each is left where its columns have room for it', () => {
