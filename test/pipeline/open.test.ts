@@ -59,6 +59,21 @@ test('what is wrong with the inputs is said with the name of the model', () => {
   );
 });
 
+test.each(['com.microsoft.extensions', 'ai.onnx.contrib'])(
+  'nodes of %s are told where a model is refused',
+  async (domain) => {
+    const told =
+      /; DecodeImage is of onnxruntime-extensions: prune the model without what was added before and behind it$/;
+    const opening = (dims: (string | number)[], size?: number[]) => {
+      const b = new OnnxBuilder();
+      const image = b.node('DecodeImage', [b.feed('image', dims)], {}, { domain, channels: 3 });
+      return openModel(b.output(b.relu(image)).build(), { engine, size });
+    };
+    await expect(opening(['bytes'])).rejects.toThrow(told);
+    await expect(opening(['n', 'bytes'], [8])).rejects.toThrow(told);
+  },
+);
+
 test('a graph that gives nothing is refused by the name of the model', async () => {
   const graph = product(4, 3);
   graph.graph.output = [];

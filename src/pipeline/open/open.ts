@@ -232,10 +232,21 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   } catch (error) {
     const quantized = quantizedText(quantizedLayers(floats));
     const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
-    // Most likely what the engine stumbled over.
-    if (error instanceof UnsupportedModelError) for (const cause of causes) error.message += `; ${cause}`;
-    throw named(name, error, source);
+    throw named(name, explained(error, read, causes), source);
   }
+}
+
+/** Domains of onnxruntime-extensions, which decode images or take texts apart; engines have them where they are registered. */
+const EXTENSIONS = new Set(['com.microsoft.extensions', 'ai.onnx.contrib']);
+
+/** The error with what it most likely comes of. */
+function explained(error: unknown, { nodes }: Model, causes: readonly string[] = []): unknown {
+  if (!(error instanceof UnsupportedModelError)) return error;
+  for (const cause of causes) error.message += `; ${cause}`;
+  const added = nodes.find(({ domain }) => EXTENSIONS.has(domain));
+  if (added)
+    error.message += `; ${added.opType} is of onnxruntime-extensions: prune the model without what was added before and behind it`;
+  return error;
 }
 
 /** A network of floats in the form in which its layers can be cut, with the shapes of its values and what can be pruned. */
@@ -276,7 +287,7 @@ export function declaredInput(model: Model, values?: InputValues, dims?: InputDi
   try {
     return modelInput(inputs.map(describeValue), outputs.map(describeValue), values, dims);
   } catch (error) {
-    throw named(name, error);
+    throw named(name, explained(error, model));
   }
 }
 
