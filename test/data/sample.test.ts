@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { sampleEvenly } from '../../src/pipeline/data/sample.ts';
+import { drawEvenly, mulberry32, sampleEvenly } from '../../src/pipeline/data/sample.ts';
 
 /** `sizes[label]` files of each label. */
 const filesOf = (...sizes: number[]) =>
@@ -13,6 +13,22 @@ const counts = (files: { label?: number }[]) => {
   for (const { label } of files) out[label!] = (out[label!] ?? 0) + 1;
   return out;
 };
+
+test('a seed gives the numbers of mulberry32 as it was published', () => {
+  const next = mulberry32(0);
+  expect([next(), next(), next()]).toEqual([0.26642920868471265, 0.0003297457005828619, 0.2232720274478197]);
+});
+
+describe('drawEvenly', () => {
+  test('draws for a seed what it drew in earlier versions', () => {
+    expect(drawEvenly([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1], 5, 7)).toEqual([0, 2, 4, 7, 8]);
+  });
+
+  test('takes all for an infinite number, and no negative one', () => {
+    expect(drawEvenly([0, 1], Number.POSITIVE_INFINITY, 0)).toEqual([0, 1]);
+    expect(() => drawEvenly([0, 1], -1, 0)).toThrow('"n" expected a whole number from 0 on, got -1');
+  });
+});
 
 describe('sampleEvenly', () => {
   test('draws 50 of each of 10 classes for 500', () => {

@@ -201,6 +201,10 @@ test('a trial is better where its mean is lower by more than its standard error'
   expect(isBetter(Float64Array.of(0.9, 1.9, 2.9, 3.9), before)).toBe(true);
   expect(isBetter(Float64Array.of(0.5, 2.4, 2.6, 4.4), before)).toBe(false);
   expect(isBetter(before, before)).toBe(false);
+  // The standard error is 1, 0.87 and none.
+  expect(isBetter([3, 4], [3, 6])).toBe(false);
+  expect(isBetter([4.5, 2.5, 3], [4, 5, 4])).toBe(true);
+  expect(isBetter([1], [2])).toBe(true);
 });
 
 const images = await fashion('calib', 32);

@@ -91,6 +91,7 @@ describe('widthsOf', () => {
     expect(widths(100).at(-1)).toBe(100);
     expect(widths(100).at(-2)).toBe(96);
     expect(widths(64, {}, 'head')).toHaveLength(48);
+    expect(widths(4, { round: 8 }, 'head')).toEqual([1, 2, 3, 4]);
     expect(widths(16, { round: 4 })).toEqual([4, 8, 12, 16]);
     const beside = widthsOf([structure('a', 4), structure('b', 64)], { round: 8 });
     expect(beside.get('a')).toEqual([4]);

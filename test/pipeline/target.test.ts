@@ -97,12 +97,14 @@ describe('searchTarget', () => {
       return blend;
     };
     const clear = [1, 1.1, 1, 0.9];
+    const close = [0.1, 0.11, 0.1, 0.09];
     const unclear = [0.9, -0.7, 0.8, -0.8];
     const far = [3, -1, 2, -1];
     expect(await chosen({ 0: clear, 0.25: clear, 0.5: clear, 1: clear })).toBe(0.75);
     expect(await chosen({ 0: clear, 0.25: clear, 0.5: unclear, 1: clear })).toBe(0.5);
     expect(await chosen({ 0: clear, 0.25: unclear, 0.5: unclear, 1: clear })).toBe(0.25);
     expect(await chosen({ 0: clear, 0.25: clear, 0.5: far, 1: clear })).toBe(0.75);
+    expect(await chosen({ 0: clear, 0.25: clear, 0.5: close, 1: clear })).toBe(0.75);
   });
 
   test('tries the dense target at the best blend, where layers feed a shortcut', async () => {
@@ -162,7 +164,9 @@ describe('splitSamples', () => {
   });
 
   test('has the few samples serve both where a split would leave too few', () => {
-    const { isFit, isHeldOut } = splitSamples({ size: 22, views: 2 });
-    for (let i = 0; i < 22; i++) expect([isFit(i), isHeldOut(i)]).toEqual([true, true]);
+    for (const split of [splitSamples, quarterHeldOut]) {
+      const { isFit, isHeldOut } = split({ size: 22, views: 2 });
+      for (let i = 0; i < 22; i++) expect([isFit(i), isHeldOut(i)]).toEqual([true, true]);
+    }
   });
 });
