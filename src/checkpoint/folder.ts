@@ -45,7 +45,7 @@ export const CHUNK_BYTES = 16 * 2 ** 20;
 export const pathIn = (folder: Folder, file: string) => `${folder.name}/${file}`;
 
 /** @throws {InputError} if the name could lead out of a folder */
-export function checkFileName(folder: string, file: string): void {
+function checkFileName(folder: string, file: string): void {
   if (file === '' || file === '.' || file === '..' || /[/\\\0]/.test(file)) {
     throw new InputError(`"${folder}": expected the plain name of a file in the folder, got "${file}"`);
   }

@@ -9,7 +9,7 @@ import type { NodeProto } from './onnx_pb.ts';
 import { elements, groupBy, type Tensor } from './tensor.ts';
 
 /** Values that other nodes read, and all the weights that they are computed from. */
-export interface ComputedWeights {
+interface ComputedWeights {
   readonly values: readonly string[];
   readonly sources: readonly Tensor[];
 }

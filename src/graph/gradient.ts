@@ -17,14 +17,14 @@ import { weightTensors } from './weights.ts';
 import { writeModel } from './write.ts';
 
 /** The names of what a layer has in a gradient model. */
-export interface GradientValues {
+interface GradientValues {
   /** Input: what the layer should give; output: ‖y − t‖², of each place on the first axis. */
   readonly target: string;
   readonly squares: string;
 }
 
 /** The gradients of E = ½Σ‖y − t‖² by the weights of a layer, all of them outputs. */
-export interface WeightGradients {
+interface WeightGradients {
   /** p × m as W, row-major; of a convolution channels × (taps·m), which is the same. */
   readonly weight: string;
   /** Absent where the layer has no bias. */

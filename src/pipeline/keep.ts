@@ -74,16 +74,16 @@ export function sizesOf(
 ): Sizes {
   if (keep === undefined)
     return new Map(structures.map(({ name, groups }) => [name, Math.max(1, groups - 1)]));
+  const asked: KeepRatios = typeof keep === 'number' ? {} : keep;
   const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
-  for (const name of Object.keys(typeof keep === 'number' ? {} : (keep.layers ?? {}))) {
+  for (const name of Object.keys(asked.layers ?? {})) {
     if (!names.has(name))
       throw new InputError(
         `\`keep.layers\`: there is no prunable structure "${name}"; ${knownOf(structures)}`,
       );
   }
   for (const [kind, own] of KINDS) {
-    const isGiven = typeof keep === 'object' && keep[kind] !== undefined;
-    if (isGiven && !structures.some((it) => it.kind === own))
+    if (asked[kind] !== undefined && !structures.some((it) => it.kind === own))
       throw new InputError(`\`keep.${kind}\`: there are no ${kind} that can be pruned`);
   }
   const ratio = keepRatio(keep);

@@ -74,7 +74,7 @@ export type Round = (
 ) => Promise<void>;
 
 /** What a model goes through before it gets its name. */
-export interface Finishing<R> {
+interface Finishing<R> {
   readonly round: Round;
   prove(written: Written): Promise<R>;
 }

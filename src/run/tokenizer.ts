@@ -16,7 +16,7 @@ const SPECIAL = 'special_tokens_map.json';
 const ADDED = 'added_tokens.json';
 
 /** The contents of its two files. */
-export interface TokenizerFiles {
+interface TokenizerFiles {
   readonly json: object;
   readonly config?: object;
 }

@@ -94,7 +94,7 @@ export function headGraph(g: WeightGraph, description: Description): WeightGraph
  * The whole encoder, with the inputs that exported ones have: `pixel_values`, `input_features`, `input_values`, or `input_ids`, `attention_mask` and
  * `token_type_ids` → `logits` [batch, classes] or `last_hidden_state`.
  */
-export function encoderGraph(
+function encoderGraph(
   g: WeightGraph,
   description: Description,
   head: EncoderHead,

@@ -556,7 +556,7 @@ const NONE = {
 } as const;
 
 /** @throws {InputError} unless block i can have these sizes */
-export function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
+function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
   const expected = sizesOf(description, i);
   // Pruning only takes away.
   const check = (key: string, size: unknown, most: number) => {

@@ -108,7 +108,7 @@ export function isLayer(state: Propagation, node: NodeProto): boolean {
 }
 
 /** Why features stay of which no more is known. */
-export const ONE_BY_ONE = 'features of its heads are seen one by one';
+const ONE_BY_ONE = 'features of its heads are seen one by one';
 
 /**
  * The layer that makes features, where each head has its own, and there is nothing in between but what `originOf` follows; otherwise why

@@ -105,7 +105,7 @@ export function cutBias(state: Propagation, node: NodeProto, axis: Axis): void {
 }
 
 /** Why nothing is done to a layer whose weights are computed, quantised or otherwise not ours to change. */
-export function unsolvable({ model }: Propagation, node: NodeProto): string {
+function unsolvable({ model }: Propagation, node: NodeProto): string {
   const quantized = isQuantized(model, node) ? quantizedText([node.name]) : undefined;
   if (quantized) return `${node.opType} has ${quantized}`;
   return `${called(node)} has weights that are not constant floating-point numbers, or an unsupported form`;

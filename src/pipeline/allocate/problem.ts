@@ -9,7 +9,7 @@ import type { Spend } from '../recipe.ts';
 import type { Subject } from '../subject.ts';
 
 /** A size, and the sizes of structures that it may be spent on. */
-export interface Unbounded {
+interface Unbounded {
   readonly of: BudgetKind;
   readonly terms: readonly Term[];
   /** Of the dense model, and of what is written of it where all stays. */

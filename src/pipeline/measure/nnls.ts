@@ -1,6 +1,8 @@
 // Least squares with no negative coefficient (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23), on the
 // normal equations. For problems of up to some hundreds of unknowns whose columns are independent.
 
+import { dot } from '../../sum.ts';
+
 /** Gradients below it, as a part of the largest at the start, are rounding. */
 const TOLERANCE = 1e-12;
 
@@ -54,12 +56,6 @@ export function nonNegative(
     free.add(best);
   }
   return x;
-}
-
-function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-  return sum;
 }
 
 /** x of G·x = c for a positive definite G, by elimination. */

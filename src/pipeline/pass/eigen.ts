@@ -1,7 +1,7 @@
 // Eigenvectors of small symmetric matrices, by Jacobi's rotations: as many bits are right as the matrix has, and the same in every runtime.
 
 /** Λ descending, and the eigenvectors as columns. */
-export interface Eigen {
+interface Eigen {
   readonly values: Float64Array;
   /** n × n, row-major. */
   readonly vectors: Float64Array;

@@ -1,5 +1,7 @@
 // Minimising a smooth function of many variables (limited-memory BFGS; Nocedal and Wright, Numerical Optimization, 7.2).
 
+import { dot } from '../../sum.ts';
+
 /** A function's value and its gradient. */
 export interface Evaluated {
   readonly value: number;
@@ -114,10 +116,4 @@ function difference(a: Float64Array, b: Float64Array): Float64Array {
 
 function addTo(a: Float64Array, b: Float64Array, factor: number): void {
   for (let i = 0; i < a.length; i++) a[i] += factor * b[i];
-}
-
-function dot(a: Float64Array, b: Float64Array): number {
-  let result = 0;
-  for (let i = 0; i < a.length; i++) result += a[i] * b[i];
-  return result;
 }

@@ -27,7 +27,7 @@ export interface Weights {
 }
 
 /** Σx and Σxxᵀ of each head's features, over so many rows. */
-export interface HeadMoments {
+interface HeadMoments {
   rows: number;
   /** Rows that went by, those among them that are not looked at. */
   passed: number;
@@ -120,7 +120,7 @@ export class FeatureMoments {
 }
 
 /** New weights around an attention, of which every head has its first features alone, and what that leaves out. */
-export interface Narrowed {
+interface Narrowed {
   /** Of the makers, in their order; columns of features that go are zero. */
   readonly makers: readonly Weights[];
   /** Of the layer that reads what was mixed, where values lose features. */
