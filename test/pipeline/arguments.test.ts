@@ -225,6 +225,16 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     'prune: "shape" of "calibration" expected the dims of a sample, got "28x28"',
     () => untyped(prune)(model, { ...pieces, calibration: own({}, { shape: '28x28' }) }),
   ],
+  ...[
+    [1, 0, 28],
+    [1, 28.5, 28],
+  ].map(
+    (shape) =>
+      [
+        `prune: "shape" of "calibration" expected the dims of a sample, got [${shape.join(', ')}]`,
+        () => untyped(prune)(model, { ...pieces, calibration: own({}, { shape }) }),
+      ] as const,
+  ),
   [
     '"own": batch: there is no field "label"; is "labels" meant?',
     () => untyped(evaluate)(model, own({ labels: undefined, label: 1 }), { engine }),
@@ -236,6 +246,10 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
   [
     '"own": a batch of 2 samples expected 1568 values for shape [1, 28, 28], got 784',
     () => untyped(evaluate)(model, own({ count: 2 }), { engine }),
+  ],
+  [
+    '"own": a batch of 0 samples expected 0 values',
+    () => untyped(evaluate)(model, own({ count: 0, inputs: new Float32Array(0) }), { engine }),
   ],
   [
     '"own": expected 5 samples, its batches hold 1',

@@ -330,14 +330,12 @@ export function imageDataset(
   };
   const load = async (i: number) => {
     if (kept[i]) return kept[i];
-    const { name } = samples[i];
     const image = augmented(await decoded(samples[i]), i % views, i);
     // To the nearest multiples, whatever `resize` says of a common size.
     const own = extents
       ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
       : preprocessing;
     const data = preprocess(image, own, inputShape);
-    checkFinite(name, data);
     const loaded = extents ? { data, dims: imageShape(own, inputShape) } : { data };
     if (keep) kept[i] = loaded;
     return loaded;
