@@ -65,6 +65,45 @@ describe('minimize', () => {
     const { values, last } = await path(60, (g) => g.map((value) => value / 1000));
     expect(values).toEqual(values.toSorted((a, b) => b - a));
     expect(last).toBeLessThan(1e-10);
+    const soon = await path(16, (g) => g.map((value) => value / 1000));
+    expect(soon.last).toBeLessThan(1e-6); // by steps along the gradient alone 0.1
+  });
+
+  test.each([
+    ['the gradient is 0', 0, 1],
+    ['no step along it is', 1, 1 + 6],
+  ])('stays where nothing is lower: %s', async (_, slope, values) => {
+    let tried = 0;
+    const objective = {
+      evaluate: async () => ({ value: tried++, gradient: Float64Array.of(slope) }),
+      value: async () => tried++,
+      heldOut: async () => 1,
+    };
+    const start = Float64Array.of(0);
+    const how = { iterations: 4, precondition: async (g: Float64Array) => g, firstStep: 0.5 };
+    expect(await minimize(objective, start, how)).toEqual({ point: start, left: 1 });
+    expect(tried).toBe(values);
+  });
+
+  test.each<[string, (x: number) => number, (x: number) => number, object, number]>([
+    [
+      'a third of a step that goes too far',
+      (x) => x ** 2,
+      (x) => 2 * x,
+      { iterations: 1, firstStep: 2.5 },
+      -2 / 3,
+    ],
+    ['steps on where slopes become steeper', (x) => x ** 4 - 8 * x ** 2, (x) => 4 * x ** 3 - 16 * x, {}, 2],
+  ])('takes %s', async (_, f, slope, options, end) => {
+    const value = async ([x]: Float64Array) => f(x);
+    const evaluate = async ([x]: Float64Array) => ({ value: f(x), gradient: Float64Array.of(slope(x)) });
+    const how = { iterations: 30, firstStep: 1e-3, precondition: async (g: Float64Array) => g, ...options };
+    const { point } = await minimize(
+      { evaluate, value, heldOut: async ([x]) => 100 + f(x) },
+      Float64Array.of(1),
+      how,
+    );
+    expect(point[0]).toBeCloseTo(end, 6);
   });
 
   test('is faster where curvatures are known', async () => {
