@@ -295,6 +295,14 @@ test('garbage is collected at the end, where Node might wait for it for ever', a
   expect(stdout.slice(stdout.indexOf(`${packageJson.version}\n`))).toMatch(/Mark-Compact.*testing/);
 });
 
+test('a runtime that collects only by itself ends as any other', async () => {
+  // As Bun, which takes the flag and has no `gc`.
+  const bun =
+    'data:text/javascript,import v8 from "node:v8"; import { syncBuiltinESMExports } from "node:module"; v8.setFlagsFromString = () => {}; syncBuiltinESMExports();';
+  const { code, stderr } = await osscarUnder(['--import', bun], '--version');
+  expect([code, stderr]).toEqual([0, '']);
+});
+
 test('a reader that has gone is no error', async () => {
   expect(await helpInto('pipe', ({ stdout }) => stdout!.destroy())).toEqual({ code: 0, stderr: '' });
 });
