@@ -221,11 +221,15 @@ export function whatIsWrong(message: string): string {
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
   return (error: unknown): never => {
     const line = whatIsWrong(String(error instanceof Error ? error.message : error));
-    if (/WebAssembly\.Memory.*could not allocate/.test(line))
-      throw new InputError(
-        `${ENGINE_SAYS}onnxruntime cannot start: there is no address space for a WebAssembly memory (see ulimit -v)`,
-        { cause: error },
-      );
+    const isFull = /WebAssembly\.Memory.*could not allocate/.test(line);
+    const [, start] =
+      /no available backend.*?\[wasm\] (?:\w+: Aborted\()?(.+?)(?:\)\. Build|, \[|$)/.exec(line) ?? [];
+    if (isFull || start) {
+      const why = isFull
+        ? 'there is no address space for a WebAssembly memory (see ulimit -v)'
+        : `${start}; in a page its ort-wasm-simd-threaded.wasm lies beside the script that holds it (or "wasmPaths"), and the policy allows 'wasm-unsafe-eval'`;
+      throw new InputError(`${ENGINE_SAYS}onnxruntime cannot start: ${why}`, { cause: error });
+    }
     const hint = /Could not find an implementation/.test(line)
       ? ' (opset 7 and later, and float32, are what it has most operators for)'
       : '';

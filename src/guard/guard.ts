@@ -69,13 +69,11 @@ export function openGuard(options: GuardOptions = {}): Guard {
 function refused(why: string, cause?: unknown): WorkerLostError {
   // In the library's words: the command takes no engine of one's own.
   const hint =
-    'where there are no workers, the library takes "engine" (await openEngine()), without a limit of time';
+    'bundlers take guard.js as an entry (docs/runtimes.md); where there are no workers, the library takes "engine" (await openEngine()), without a limit of time';
   return new WorkerLostError(
     `guard: its thread does not start: ${why.replace(/\.$/, '')}; ${hint}, and token ids for text`,
     'guard',
-    {
-      cause,
-    },
+    { cause },
   );
 }
 

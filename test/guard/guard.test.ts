@@ -11,7 +11,7 @@ test.each([
   const error: unknown = await engine().catch((thrown) => thrown);
   expect(error).toBeInstanceOf(WorkerLostError);
   expect(String(error)).toMatch(
-    /^WorkerLostError: guard: its thread does not start: .*[^.]; where there are no workers, the library takes "engine"/,
+    /^WorkerLostError: guard: its thread does not start: .*[^.]; bundlers take guard\.js as an entry \(docs\/runtimes\.md\); where there are no workers, the library takes "engine"/,
   );
 });
 

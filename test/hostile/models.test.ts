@@ -118,18 +118,33 @@ test.each([
   expect(whatIsWrong(message)).toBe(wrong);
 });
 
-test('where there is no memory for onnxruntime, that is said, and not that it cannot load the model', async () => {
-  const create = () =>
-    Promise.reject(
-      new Error(
-        'no available backend found. ERR: [wasm] RangeError: WebAssembly.Memory(): could not allocate memory',
-      ),
-    );
-  const runtime = { InferenceSession: { create }, Tensor: class {}, env: { wasm: {}, versions: {} } };
-  const engine = await openEngine({ runtime });
-  await expect(engine.load(new Uint8Array(1))).rejects.toThrow(
-    /^engine: onnxruntime cannot start: there is no address space for a WebAssembly memory \(see ulimit -v\)$/,
-  );
+describe('where onnxruntime cannot start, that is said, and not that it cannot load the model:', () => {
+  const policy =
+    'CompileError: WebAssembly.instantiate(): violates the following Content Security policy directive';
+  const magic =
+    'CompileError: WebAssembly.instantiate(): expected magic word 00 61 73 6d, found 3c 21 64 6f @+0';
+  test.each([
+    [
+      'RangeError: WebAssembly.Memory(): could not allocate memory',
+      /^there is no address space for a WebAssembly memory \(see ulimit -v\)$/,
+    ],
+    [
+      policy,
+      /^CompileError: .* directive; in a page .*\.wasm lies beside .* policy allows 'wasm-unsafe-eval'$/,
+    ],
+    [
+      `RuntimeError: Aborted(${magic}). Build with -sASSERTIONS for more info., [cpu] Error: previous call to 'initWasm()' failed.`,
+      /^CompileError: [^;]*@\+0; in a page its ort-wasm-simd-threaded\.wasm lies beside the script/,
+    ],
+  ])('%s', async (message, why) => {
+    const create = () => Promise.reject(new Error(`no available backend found. ERR: [wasm] ${message}`));
+    const runtime = { InferenceSession: { create }, Tensor: class {}, env: { wasm: {}, versions: {} } };
+    const engine = await openEngine({ runtime });
+    const error: Error = await engine.load(new Uint8Array(1)).catch((thrown) => thrown);
+    const [before, said] = error.message.split('cannot start: ');
+    expect(before).toBe('engine: onnxruntime ');
+    expect(said).toMatch(why);
+  });
 });
 
 describe('a file of another format is called what it is', () => {
