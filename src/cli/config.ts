@@ -8,6 +8,7 @@ import { isObject } from '../expect.ts';
 import type { JsonObject } from '../json.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { flagOf } from './flags.ts';
+import { optionOf } from './mistakes.ts';
 import { say } from './say.ts';
 
 /** Read where it is in the working folder and no other is named. */
@@ -29,7 +30,7 @@ const NEVER = new Set(['config', 'version', 'help']);
 export async function applyConfig(program: Command, args: readonly string[]): Promise<void> {
   const command = program.commands.find((it) => it.name() === args.find((arg) => !arg.startsWith('-')));
   if (!command) return;
-  const config = await findConfig(args);
+  const config = await findConfig(command, args);
   if (config) setOptions(program, command, config);
 }
 
@@ -47,9 +48,11 @@ export function setOptions(program: Command, command: Command, { path, options }
 }
 
 /** @returns nothing where no file is named, and the working folder has none */
-async function findConfig(args: readonly string[]): Promise<Config | undefined> {
+async function findConfig(command: Command, args: readonly string[]): Promise<Config | undefined> {
   const at = args.findIndex((arg) => arg === '--config' || arg.startsWith('--config='));
   const named = args[at] === '--config' ? args[at + 1] : args[at]?.slice('--config='.length);
+  // A flag, or nothing, in the place of a name is refused with those of other flags.
+  if (named === '' || optionOf(command, named)) return undefined;
   if (named !== undefined) return { path: named, options: await readOptions(named) };
   if (!(await isFile(CONFIG_FILE))) return undefined;
   say(`options from ${CONFIG_FILE}`);

@@ -55,7 +55,7 @@ export function watchValues(command: Command): void {
 }
 
 /** The flag that a word of a command line begins with, if it is one. */
-function optionOf(command: Command, word = ''): Option | undefined {
+export function optionOf(command: Command, word = ''): Option | undefined {
   const [name] = word.split('=');
   return [...command.options, HELP].find((it) => it.long === name || it.short === name);
 }

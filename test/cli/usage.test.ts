@@ -115,6 +115,10 @@ describe.concurrent('osscar', () => {
     ],
     [[...prune, '--compare', 'magnitude,l1'], "'--compare <method...>' argument 'magnitude,l1' is invalid."],
     [[...prune.slice(0, -1), '--json'], "'-o, --output <path>' argument missing: --json is a flag itself"],
+    [
+      ['inspect', 'a.onnx', '--config', '--json'],
+      "'--config <file>' argument missing: --json is a flag itself",
+    ],
     [[...prune.slice(0, -1), '-h'], "'-o, --output <path>' argument missing: -h is a flag itself"],
     [
       ['prune', 'a.onnx', '--calibrate', '--keep', '0.5'],
