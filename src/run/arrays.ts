@@ -15,7 +15,7 @@ import {
   type NpyArray,
 } from '../pipeline/index.ts';
 import { linesOf } from './lines.ts';
-import { isFolder, type Place } from './place.ts';
+import { isFolder, isVisible, type Place } from './place.ts';
 
 /**
  * The samples of a path, where it holds arrays by the names of a model's inputs: an .npz file; a folder of them; a folder
@@ -37,7 +37,7 @@ async function npzFeeds(place: Place, input: ModelInput): Promise<FeedSample[]> 
 }
 
 async function folderFeeds(folder: Place, input: ModelInput): Promise<FeedSample[] | undefined> {
-  const { files } = await folder.list();
+  const files = (await folder.list()).files.filter(isVisible);
   const packed = files.filter((file) => /\.npz$/i.test(file));
   const samples: FeedSample[][] = [];
   for (const file of packed) samples.push(await npzFeeds(folder.at(file), input));

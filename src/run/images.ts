@@ -21,7 +21,7 @@ import {
 import { counted } from '../printable.ts';
 import { IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
 import type { Drawn } from './options.ts';
-import { baseName, isFolder, type Place } from './place.ts';
+import { baseName, isFolder, isVisible, type Place } from './place.ts';
 
 /** Which samples are drawn, and what their labels are. */
 export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' | 'augment'> {
@@ -37,7 +37,6 @@ export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' 
   extents?: ImageExtents;
 }
 
-const isVisible = (name: string) => !name.startsWith('.');
 const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
 
 /** Paths relative to the folder, with `/`. Sub-folders that hold images make all sub-folders classes. */

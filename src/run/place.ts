@@ -35,6 +35,8 @@ export interface Place {
   externalReader(onRead?: (path: string) => void): ReadExternal;
 }
 
+/** Hidden files are of the system: macOS puts one beside each file on disks of others. */
+export const isVisible = (name: string) => !name.startsWith('.');
 export const isFile = async (place: Place) => (await place.kind()) === 'file';
 export const isFolder = async (place: Place) => (await place.kind()) === 'folder';
 /** @throws {FormatError} naming the path, where there are more bytes */

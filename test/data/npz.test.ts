@@ -19,6 +19,13 @@ test.each([false, true])('arrays come by their names, deflated: %s', async (defl
   expect(arrays.get('a/b')!.shape).toEqual([2]);
 });
 
+test('what macOS puts beside files that it zips is passed over', async () => {
+  const names = ['__MACOSX/._ids.npy', '.DS_Store', 'a/.DS_Store', 'a/._ids.npy', '__MACOSX/a/._ids.npy'];
+  const others = names.map((name) => ({ name, bytes: Uint8Array.of(0, 5, 22, 7) }));
+  const arrays = await decodeNpz(writeZip([{ name: 'ids.npy', bytes: ids }, ...others]), 'data.npz');
+  expect([...arrays.keys()]).toEqual(['ids']);
+});
+
 test('what is no archive, or holds something else, is refused by name', async () => {
   const other = writeZip([{ name: 'readme.txt', bytes: mask }]);
   const broken = writeZip([{ name: 'x.npy', bytes: Uint8Array.of(1, 2, 3) }]);

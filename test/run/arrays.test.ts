@@ -27,6 +27,10 @@ test('of .npz files all samples are read, of .npy files an array for each input'
     ['data[0]', 1, 2, 3],
     ['data[1]', 4, 5, 6],
   ]);
+  expect(await valuesIn({ 'ids.npy': one, '._ids.npy': Uint8Array.of(0, 5, 22, 7) })).toEqual([
+    ['data[0]', 7, 8, 9],
+  ]);
+  expect(await valuesIn({ 'a.npz': packed(one), '._a.npz': Uint8Array.of(0, 5, 22, 7) })).toHaveLength(1);
   expect(await valuesIn({ 'photo.png': one })).toBeUndefined();
 });
 

@@ -24,11 +24,12 @@ export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<st
     throw new FormatError(`"${name}": expected a .npz file, got ${otherArray(bytes) ?? 'something else'}`);
   const file = name.replace(/^.*[\\/]/, '');
   const folder = name.slice(0, -file.length - 1);
-  const entries = await openZip(blobFolder([[file, bytes]], folder || '.'), file, 'npzArrays');
+  const all = await openZip(blobFolder([[file, bytes]], folder || '.'), file, 'npzArrays');
+  const entries = [...all].filter(([entry]) => !MACOS.test(entry));
   const arrays = new Map<string, NpyArray>();
   const most = Math.max(limits.npzBytes, bytes.length); // stored, it takes what it has
   // Before any of it is inflated: entries may share their bytes.
-  if (sum(Array.from(entries.values(), ({ size }) => size)) > most)
+  if (sum(entries.map(([, { size }]) => size)) > most)
     throw new FormatError(`"${name}": inflates to more than ${most} bytes (limits.npzBytes)`);
   for (const [entry, { size, checksum, read }] of entries) {
     if (!entry.endsWith('.npy')) throw new FormatError(`"${name}": "${entry}" is no .npy file`);
@@ -42,6 +43,9 @@ export async function decodeNpz(bytes: Uint8Array, name: string): Promise<Map<st
 
 /** As zip archives begin, empty ones too. */
 const MAGIC = [0x50, 0x4b];
+
+/** What macOS puts beside files that it zips. */
+const MACOS = /(^|\/)(__MACOSX\/|\.DS_Store$|\._)/;
 
 /** Of every byte, the remainder of x³² times it. */
 const REMAINDERS = Uint32Array.from({ length: 256 }, (_, byte) => {
