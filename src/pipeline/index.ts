@@ -94,6 +94,7 @@ export {
 export type { LayerReport, MethodReport, PruneReport, SavedReport } from './report.ts';
 export type { ActivationLimits, Scratch } from './store/activations.ts';
 export { engineKind, Findings } from './store/findings.ts';
+export { manifestIn } from './store/manifest.ts';
 export { opfsScratch, opfsStore } from './store/opfs.ts';
 export { fileOf, holds, keysOf, memoryStore, type RunStore } from './store/store.ts';
 export type { Candidate, TargetReport } from './target.ts';

@@ -1,7 +1,14 @@
 // All that a run on a model takes, found and opened: what `prune` and `analyze` share.
 
 import { InputError } from '../errors.ts';
-import { checkRun, type Dataset, doubtOf, memoryLimit, type PruneOptions } from '../pipeline/index.ts';
+import {
+  checkRun,
+  type Dataset,
+  doubtOf,
+  manifestIn,
+  memoryLimit,
+  type PruneOptions,
+} from '../pipeline/index.ts';
 import { openSession } from '../pool/index.ts';
 import type { Opened } from './closing.ts';
 import { madeOf, tellBetter, warningHandler } from './doubt.ts';
@@ -38,6 +45,7 @@ export async function openRun(
   const queue =
     typeof settings.queue === 'string' ? opened(await queueAt(settings.queue, settings)) : settings.queue;
   const store = typeof work === 'string' ? opened(await host.store(work, { isShared })) : work;
+  if (store) await manifestIn(store); // says what is wrong before anything is opened
   const scratch = await scratchFor(opened, settings.scratch);
   const data = await samplesPlace(calibration, 'calibration', signal);
   const labels = await labelsOf(settings.labels, signal);

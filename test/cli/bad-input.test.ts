@@ -47,6 +47,18 @@ async function pruneRefused(
 
 const CALIBRATION = [fixture('calib'), ...PREPROCESSING];
 
+test('a work folder that holds something else is refused before the model is opened', async () => {
+  const work = join(file('notes.txt', 'mine'), '..');
+  const model = file('model.onnx', 'no model');
+  await pruneRefused(
+    model,
+    CALIBRATION,
+    /^osscar: work folder ".*": is not empty, and holds no run; give another --work/,
+    ['--work', work],
+  );
+  expect(listing(work)).toEqual(['notes.txt']);
+});
+
 describe.concurrent('a file that is no model', () => {
   const png = encodePng({ width: 2, height: 2, channels: 1, data: new Uint8Array(4) });
   test.each([

@@ -22,21 +22,31 @@ export interface Manifest {
 
 const FILE = 'manifest.json';
 
+function refuse(store: RunStore, why: string): never {
+  throw new InputError(`work folder "${store.name}": ${why}; give another \`work\` folder`);
+}
+
+/**
+ * What a store says that it is of, nothing where it is empty.
+ *
+ * @throws {InputError} where it holds what is no run
+ */
+export async function manifestIn(store: RunStore): Promise<JsonObject | undefined> {
+  const bytes = await store.read(FILE);
+  if (bytes) return parsed(bytes) ?? refuse(store, `its ${FILE} is damaged`);
+  if ((await store.list()).length > 0) refuse(store, 'is not empty, and holds no run');
+  return undefined;
+}
+
 /**
  * To be called before a store is used: writes the manifest into one that is empty.
  *
  * @throws {InputError} naming what differs, where the store holds a run of something else, or what is no run
  */
 export async function openRun(store: RunStore, manifest: Manifest): Promise<void> {
-  const refuse = (why: string): never => {
-    throw new InputError(`work folder "${store.name}": ${why}; give another \`work\` folder`);
-  };
-  const bytes = await store.read(FILE);
-  if (!bytes) {
-    if ((await store.list()).length > 0) refuse('is not empty, and holds no run');
-    return store.write(FILE, new TextEncoder().encode(JSON.stringify(manifest, null, 2)));
-  }
-  const { model, data, version } = parsed(bytes) ?? refuse(`its ${FILE} is damaged`);
+  const found = await manifestIn(store);
+  if (!found) return store.write(FILE, new TextEncoder().encode(JSON.stringify(manifest, null, 2)));
+  const { model, data, version } = found;
   const named = (name: unknown) => ({ name, hash: name });
   for (const [what, held, wanted] of [
     ['model', namedIn(model), manifest.model],
@@ -48,7 +58,7 @@ export async function openRun(store: RunStore, manifest: Manifest): Promise<void
       const hash = held?.name === wanted.name ? ` (${it?.hash?.slice(0, 8)})` : '';
       return `"${it?.name ?? '?'}"${hash}`;
     });
-    refuse(`holds a run of ${what} ${before}, not of ${now}`);
+    refuse(store, `holds a run of ${what} ${before}, not of ${now}`);
   }
 }
 
