@@ -159,8 +159,11 @@ const plain = (name: string): string => name.replace(/[-_]/g, '').toLowerCase();
 
 /** The known name that is meant by another one, with a slip or two in it. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  const given = plain(name);
+  // A name in a file can be as long as the file.
   const [first] = known
-    .map((option) => ({ option, slips: slipsBetween(plain(option), plain(name)) }))
+    .filter((option) => Math.abs(plain(option).length - given.length) <= SLIPS)
+    .map((option) => ({ option, slips: slipsBetween(plain(option), given) }))
     .sort((a, b) => a.slips - b.slips);
   return first && first.slips <= Math.min(SLIPS, name.length / 2) ? first.option : undefined;
 }

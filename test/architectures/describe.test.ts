@@ -108,6 +108,16 @@ describe('describe', () => {
       'model_type "qwen-2" is not supported (is "qwen2" meant?); as an ONNX file',
     ],
     [
+      'a model type as long as the file',
+      { ...LLAMA, model_type: 'o'.repeat(1_000_000) },
+      ' is not supported (docs/language-models.md of this package says which are',
+    ],
+    [
+      'an architecture as long as the file',
+      { ...LLAMA, model_type: 'rwkv', architectures: [`${'ForA'.repeat(250_000)}!`] },
+      'model_type "rwkv" is not supported (docs/language-models.md of this package says which are',
+    ],
+    [
       'a network of convolutions',
       { ...LLAMA, model_type: 'resnet' },
       'model_type "resnet" is not supported (there are no networks of convolutions, nor of stages that become smaller); as an ONNX file it is pruned as any graph: optimum-cli export onnx --model FOLDER exported/, and prune the .onnx file in exported/',

@@ -146,7 +146,8 @@ export function descriptionIn(config: Config, nearest: Nearest, names?: Iterable
 function meantBy(config: Config, modelType: string, nearest: Nearest): string {
   const name = nameOf(config);
   const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]/g, '');
-  const own = plain(name.replace(/(For[A-Z]\w*|(LMHead)?Model)$/, ''));
+  // Of a name of anything else than words the pattern would be sought for ever.
+  const own = /^\w+$/.test(name) && plain(name.replace(/(For[A-Z]\w*|(LMHead)?Model)$/, ''));
   const same = own && MODEL_TYPES.find((it) => plain(it) === own);
   if (same) return `if it is a "${same}", as "${name}" says, "model_type" has to say so`;
   const meant = nearest(modelType, MODEL_TYPES);
