@@ -1,6 +1,6 @@
 // Functions that a model brings along, in the place of the nodes that call them: rules know operators, not these.
 
-import { create, toBinary } from '@bufbuild/protobuf';
+import { create, type Message, toBinary } from '@bufbuild/protobuf';
 import { FormatError } from '../errors.ts';
 import { limits } from '../limits.ts';
 import { untaken } from './graph.ts';
@@ -19,8 +19,8 @@ import {
 const keyOf = (domain: string, name: string) => JSON.stringify([domain, name]);
 
 /**
- * Calls of functions become what these consist of. Where functions have graphs inside, or operators of another version, calls
- * stay, and the functions too.
+ * Calls of functions become what these consist of. Where functions have operators of another version, or graphs inside call functions,
+ * calls stay, and the functions too.
  *
  * @throws {FormatError} naming a function that calls itself, and where all comes to more than `limits.onnxNodes`
  */
@@ -139,9 +139,13 @@ function isPlain({ node, input, output, opsetImport, domain }: FunctionProto, pr
     isAlike &&
     output.every((name) => made.has(name)) &&
     !input.some((name) => made.has(name)) &&
-    node.every((inner) => subgraphs(inner).length === 0)
+    node.every((inner) => subgraphs(inner).every(isDense))
   );
 }
+
+/** Whether a graph inside a node, and all within it, have names that can be changed. */
+const isDense = ({ sparseInitializer, node }: GraphProto): boolean =>
+  sparseInitializer.length === 0 && node.every((inner) => subgraphs(inner).every(isDense));
 
 /** Of a call or of what is inside, in the names that are made of both. */
 const LONGEST_NAME = 100;
@@ -160,36 +164,47 @@ function bodyOf(called: FunctionProto, call: NodeProto, fresh: (base: string) =>
     return own;
   };
   return called.node.map((inner) => {
-    const node = underNames(inner, nameOf);
+    const node = underNames(inner, nameOf, (own) => attributeOf(own, call, called));
     node.name = `${base}/${short(inner.name || inner.opType)}`;
-    node.attribute = inner.attribute.flatMap((own) => attributeOf(own, call, called) ?? []);
     return node;
   });
 }
 
-/** A copy of a node that knows values under other names, as do the graphs inside it. What they define themselves keeps its name. */
-export function underNames(node: NodeProto, nameOf: (value: string) => string): NodeProto {
+/**
+ * A copy of a node that knows values under other names, as do the graphs inside it.
+ *
+ * @param said  what a call says of an attribute. Left out: it is no call, and what graphs inside define themselves keeps its name
+ */
+export function underNames(node: NodeProto, nameOf: Renaming, said?: Said): NodeProto {
   const copy = copyMessage(node);
   copy.input = node.input.map(nameOf);
   copy.output = node.output.map(nameOf);
-  copy.attribute = node.attribute.map((own) => {
-    if (!own.g && own.graphs.length === 0) return own;
+  copy.attribute = node.attribute.flatMap((it) => {
+    const own = said ? said(it) : it;
+    if (!own || (!own.g && own.graphs.length === 0)) return own ?? [];
     const other = copyMessage(own);
-    if (own.g) other.g = graphUnder(own.g, nameOf);
-    if (own.graphs.length > 0) other.graphs = own.graphs.map((graph) => graphUnder(graph, nameOf));
+    if (own.g) other.g = graphUnder(own.g, nameOf, said);
+    if (own.graphs.length > 0) other.graphs = own.graphs.map((graph) => graphUnder(graph, nameOf, said));
     return other;
   });
   return copy;
 }
 
-function graphUnder(graph: GraphProto, nameOf: (value: string) => string): GraphProto {
-  const own = new Set(definedBy(graph));
+type Renaming = (value: string) => string;
+type Said = (own: AttributeProto) => AttributeProto | undefined;
+
+function graphUnder(graph: GraphProto, nameOf: Renaming, said?: Said): GraphProto {
+  const own = new Set(said ? [] : definedBy(graph));
   const inner = (value: string) => (own.has(value) ? value : nameOf(value));
+  const named = <T extends { name: string } & Message>(it: T): T =>
+    Object.assign(copyMessage(it), { name: inner(it.name) });
   const copy = copyMessage(graph);
-  copy.node = graph.node.map((node) => underNames(node, inner));
-  copy.output = graph.output.map((output) =>
-    Object.assign(copyMessage(output), { name: inner(output.name) }),
-  );
+  copy.node = graph.node.map((node) => underNames(node, inner, said));
+  copy.output = graph.output.map(named);
+  if (!said) return copy;
+  copy.input = graph.input.map(named);
+  copy.initializer = graph.initializer.map(named);
+  copy.valueInfo = [];
   return copy;
 }
 

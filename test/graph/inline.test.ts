@@ -2,13 +2,16 @@ import { create } from '@bufbuild/protobuf';
 import { describe, expect, it } from 'vitest';
 import { FormatError } from '../../src/errors.ts';
 import { type Model, readModel, writeModel } from '../../src/graph/index.ts';
-import { attribute, attributeOf } from '../../src/graph/node.ts';
+import { attribute, attributeOf, subgraphs } from '../../src/graph/node.ts';
 import {
   AttributeProto_AttributeType,
   AttributeProtoSchema,
   FunctionProtoSchema,
+  GraphProtoSchema,
+  type NodeProto,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
+  ValueInfoProtoSchema,
 } from '../../src/graph/onnx_pb.ts';
 import { limits } from '../../src/limits.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -114,6 +117,47 @@ describe('functions of a model', () => {
     const [before] = Object.values(await run(bytes, { sum: input }));
     const [after] = Object.values(await run(writeModel(model).model, { sum: input }));
     expect(difference(before, after)).toBeLessThan(1e-6);
+  });
+
+  it('with graphs inside are put there too, under names that nothing else has', async () => {
+    const [dense, activation] = functions();
+    // Relu of sums above 0, LeakyRelu of others, and the name of the model's input in both branches.
+    const branch = (name: string, inner: NodeProto) => {
+      Object.assign(inner, { input: ['sum'], output: ['made'] });
+      const nodes = [node('Neg', ['value'], ['negative']), node('Neg', ['negative'], ['sum']), inner];
+      const g = create(GraphProtoSchema, {
+        name,
+        node: nodes,
+        output: [create(ValueInfoProtoSchema, { name: 'made' })],
+      });
+      return create(AttributeProtoSchema, { name, g, type: AttributeProto_AttributeType.GRAPH });
+    };
+    const choice = node('If', ['holds'], ['result']);
+    choice.attribute = [
+      branch('then_branch', node('Relu', [], [])),
+      branch('else_branch', activation.node[1]),
+    ];
+    activation.node = [
+      node('Sub', ['value', 'value'], ['none']),
+      ...['value', 'none'].map((of) => node('ReduceSum', [of], [`${of} in all`])),
+      node('Greater', ['value in all', 'none in all'], ['holds']),
+      choice,
+    ];
+    const bytes = await file([dense, activation]);
+    const model = await readModel(bytes);
+    const layer = ['MatMul', 'Add', 'Sub', 'ReduceSum', 'ReduceSum', 'Greater', 'If'];
+    expect(operators(model)).toEqual(['Identity', ...layer, ...layer]);
+    expect(model.proto.functions).toEqual([]);
+    const names = model.nodes
+      .flatMap(subgraphs)
+      .flatMap((graph) => graph.node.flatMap(({ output }) => output));
+    expect(names).not.toContain('sum');
+    for (const sign of [1, -1]) {
+      const x = { ...input, data: input.data.map((value) => sign * value) };
+      const [before] = Object.values(await run(bytes, { sum: x }));
+      const [after] = Object.values(await run(writeModel(model).model, { sum: x }));
+      expect(difference(before, after)).toBeLessThan(1e-6);
+    }
   });
 
   it('stay where they are of another version of the operators', async () => {
