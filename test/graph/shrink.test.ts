@@ -103,6 +103,19 @@ const scoresOf = (b: OnnxBuilder, q: string, k: string) =>
 const mixed = (b: OnnxBuilder, scores: string, v: string) =>
   b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), v]);
 
+/** Attention with scores of relative positions. @param rows  of the queries, as a shape that their places are expanded to */
+const relativeScores = (b: OnnxBuilder, x: string, rows: (x: string, q: string) => string) => {
+  const [q, k, v] = [8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
+  const table = b.node('MatMul', [b.weight([1, 9, 6], 0.5), b.weight([6, 8], 0.5)], {}, { channels: 8 });
+  const times = b.node('Div', [count(b, q, 0), b.integers([NUMBER_OF_HEADS])]);
+  const ones = b.integers([1, 1]);
+  const positions = b.node('Tile', [merged(b, table), b.node('Concat', [times, ones], { axis: 0 })]);
+  const shape = b.node('Concat', [rows(x, q), count(b, x, 1), b.integers([5])], { axis: 0 });
+  const places = b.node('Expand', [b.integers([8, 0, 3, 3, 5]), shape]);
+  const picked = b.node('GatherElements', [scoresOf(b, q, positions), places], { axis: 2 });
+  return b.output(b.matmul(unmerged(b, mixed(b, b.add(scoresOf(b, q, k), picked), v), x), 3));
+};
+
 /** Attention of four heads with a bias of the scores. */
 const biased = (b: OnnxBuilder, x: string, bias: string, softmaxAxis = -1) => {
   const apart = (m: number, perm: number[]) =>
@@ -217,19 +230,15 @@ const GRAPHS: Record<
   'scores of relative positions that are repeated for the batch and picked for each head': {
     prunable: 1,
     dims: [2, 5, 6],
-    build: (b) => {
-      const x = b.sequence(6);
-      const [q, k, v] = [8, 8, 8].map((m) => merged(b, b.matmul(x, m)));
-      const table = b.node('MatMul', [b.weight([1, 9, 6], 0.5), b.weight([6, 8], 0.5)], {}, { channels: 8 });
-      const times = b.node('Div', [count(b, q, 0), b.integers([NUMBER_OF_HEADS])]);
-      const ones = b.integers([1, 1]);
-      const positions = b.node('Tile', [merged(b, table), b.node('Concat', [times, ones], { axis: 0 })]);
-      const rows = b.node('Concat', [count(b, q, 0), count(b, x, 1), b.integers([5])], { axis: 0 });
-      const places = b.node('Expand', [b.integers([8, 0, 3, 3, 5]), rows]);
-      const picked = b.node('GatherElements', [scoresOf(b, q, positions), places], { axis: 2 });
-      return b.output(b.matmul(unmerged(b, mixed(b, b.add(scoresOf(b, q, k), picked), v), x), 3));
-    },
+    build: (b) => relativeScores(b, b.sequence(6), (_, q) => count(b, q, 0)),
   },
+  'scores of relative positions that are picked at places of as many as the batch and a number of heads make':
+    {
+      prunable: 1,
+      dims: [2, 5, 6],
+      build: (b) =>
+        relativeScores(b, b.sequence(6), (x) => b.mul(count(b, x, 0), b.integers([NUMBER_OF_HEADS]))),
+    },
   'constants that get as many axes as an image and its number of channels': {
     prunable: 2,
     build: (b) => {

@@ -423,10 +423,13 @@ function constantAxis(state: Propagation, node: NodeProto, place: number): Axis 
 /** An axis of the output that is as long as the shape says, all of it alike. */
 function fill(state: Propagation, node: NodeProto, place: number, size: Size | undefined): void {
   const [output] = node.output;
+  const counted = size?.place?.kind === 'constant' ? { place: size.place, value: size.value } : size?.factor;
   if (size?.axis) state.mark(output, place, size.axis);
-  else if (size?.place?.kind === 'constant' && size.value === state.dims(output)![place]) {
-    const copies = state.free(size.value);
-    state.edit(copies, size.place, node.name);
-    state.mark(output, place, copies);
+  else if (size && counted && size.value === state.dims(output)![place]) {
+    const { value: extent } = size;
+    const copies = state.free(counted.value);
+    state.edit(copies, counted.place, node.name);
+    const isMerged = counted === size.factor;
+    state.mark(output, place, { ...copies, extent, outer: extent / counted.value, isMerged });
   } else if (size) pinCounted(state, node, [size]);
 }
