@@ -91,7 +91,7 @@ export async function flatness(
   for await (const { batch, values } of modelOutputs(chain, some, options)) {
     for (const [name, tensor] of values) {
       const known = spreads.get(name) ?? new Spread(tensor, batch.count);
-      if (!known.takes(tensor, batch.count)) return undefined; // sizes are found in what is seen
+      if (!known.takes(tensor, batch.count)) return undefined; // as many as are found in a sample
       known.add(tensor);
       spreads.set(name, known);
     }

@@ -36,7 +36,11 @@ const TRIED_STEPS = 6;
 /** Of the decrease that the gradient promises, what a step has to give. */
 const SUFFICIENT = 1e-4;
 
-/** Goes downhill from `start`, with early stopping. @returns the point with the least error on samples held out, and of that what is left */
+/**
+ * Goes downhill from `start`, with early stopping.
+ *
+ * @returns the point with the least error on samples held out, and what is left of that error: 1 at `start`
+ */
 export async function minimize(
   objective: Objective,
   start: Float64Array,

@@ -1,4 +1,5 @@
-// What of a PNG file is decoded, and how much that is. Colour profiles, texts and animations are left out: some are compressed, and a megabyte of them inflates to a gigabyte.
+// What of a PNG file is decoded, and how much that is. Colour profiles, texts and animations are left out: some are
+// compressed, and a megabyte of them inflates to a gigabyte.
 //
 // https://www.w3.org/TR/png-3/
 
