@@ -1,7 +1,7 @@
 // Weights that nodes compute from constants alone: standardised or normalised ones, biases put together of several. As constants
 // they can be solved for; an engine computes them.
 
-import { bitsOf, type DataType, isFloat } from './dtype.ts';
+import { type DataType, isFloat } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { captured, isRandom, isStandard } from './node.ts';
@@ -62,7 +62,7 @@ const isJoined = (model: Model) => (name: string) => {
 };
 
 /** Small whole numbers are weights that were quantised; extents and indices have 32 or 64 bits. */
-const isWeights = (type: DataType) => isFloat(type) || (type !== 'bool' && bitsOf(type) <= 8);
+const isWeights = (type: DataType) => isFloat(type) || /^u?int[248]$/.test(type);
 
 /** A copy of the model that has these constants in the place of what computes them. */
 export function withConstants(model: Model, constants: readonly Tensor[]): Model {

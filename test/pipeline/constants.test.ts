@@ -102,6 +102,21 @@ describe('weights that are computed from constants', () => {
     expect(difference(expected, await runModel(model, input))).toBeLessThan(1e-6);
   });
 
+  it('are no texts, which take no engine', async () => {
+    const b = new OnnxBuilder();
+    const names = b.node('Concat', [b.floats([1, 2]), b.floats([3, 4])], { axis: 0 });
+    const model = await readModel(
+      b
+        .output(b.gemm(b.input([4]), 3))
+        .output(names)
+        .build(),
+    );
+    for (const [name, { dims }] of model.tensors)
+      if (dims.length === 1) model.tensors.set(name, { name, type: 'string', dims, bytes: new Uint8Array() });
+    const none = { name: 'none', load: () => Promise.reject(new Error('loaded')) };
+    expect(await computeConstants(none, model)).toBe(model);
+  });
+
   it.each([false, true])(
     'are pruned where numbers of channels say what they take, with streams: %s',
     async (residual) => {
