@@ -43,6 +43,7 @@ export {
 } from './linear.ts';
 export { unrollLoops } from './loops.ts';
 export { maskInner } from './mask.ts';
+export { type Merged, mergedAgain, unmerged } from './merged.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
 export { normGains } from './norms.ts';

@@ -10,6 +10,7 @@ import {
   linearMaps,
   liveValues,
   type Model,
+  mergedAgain,
   type StoredType,
   sizeAt,
   sizeTerms,
@@ -223,7 +224,7 @@ function fileWriter(
   engine: Engine,
   { metadata = {}, externalName, weights }: FileOptions,
 ): Writer {
-  const { input, parameters, size, smallest, inputs, dims } = opened;
+  const { input, parameters, size, smallest, inputs, dims, merged } = opened;
   const { operators } = opened.source;
   let small: Model;
   return {
@@ -238,7 +239,7 @@ function fileWriter(
       const exact = weights && onnxSubject(await openParsed(small, opening));
       const stored = exact ? await storedModel(small, exact, weights, round) : small;
       const taken = withoutSampleAxis(stored, input.single ?? []);
-      const model = writeModel(taken, { externalName });
+      const model = writeModel(merged ? mergedAgain(taken, merged) : taken, { externalName });
       const external = externalReader(model);
       const subject = onnxSubject(await openModel(model.model, { ...opening, external }));
       return prove({ subject, model, exact, rounding: weights, copies: [] });

@@ -222,13 +222,17 @@ interface Convention {
   readonly isShared?: boolean;
 }
 
+/** Caches of keys and values, as they come in and go out. */
+const PAST = /^past(_key_values?)?[._]/;
+const PRESENT = /^present(_key_values)?\./;
+
 /** Names as exporters give them, and what they stand for where a sample is run whole and from its beginning. */
 const CONVENTIONS: readonly [name: RegExp, convention: Convention][] = [
   [/(^|_)attention_mask$|^input_mask$|^pixel_mask$|^mask$|^padding_mask$/, { value: 1 }],
   [/(^|_)(token_type|segment)_ids?$/, { value: 0 }],
   [/(^|_)position_ids$|^cache_position$/, { value: (place, dims) => place % dims[dims.length - 1] }],
   // n × heads × 0 × head size: no tokens have gone before.
-  [/^past(_key_values?)?[._]/, { value: 0, open: 0 }],
+  [PAST, { value: 0, open: 0 }],
   [/^use_cache_branch$/, { value: 0, isShared: true }],
   [/^(sr|sample_?rate|sampling_rate)$/, { value: 16000, isShared: true }],
 ];
@@ -344,5 +348,21 @@ export function otherFeeds(
 
 /** Outputs that hand a key-value cache on. */
 export function isCache(name: string): boolean {
-  return /^present(_key_values)?\./.test(name);
+  return PRESENT.test(name);
+}
+
+/** Outputs that hand caches on, by the inputs that take them. */
+export function cachesOf(
+  inputs: readonly ValueDescription[],
+  outputs: readonly ValueDescription[],
+): Map<string, string> {
+  const caches = new Map(
+    outputs.filter(({ name }) => isCache(name)).map(({ name }) => [name.replace(PRESENT, ''), name]),
+  );
+  return new Map(
+    inputs.flatMap(({ name }) => {
+      const present = PAST.test(name) ? caches.get(name.replace(PAST, '')) : undefined;
+      return present === undefined ? [] : [[name, present] as const];
+    }),
+  );
 }

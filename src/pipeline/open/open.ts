@@ -25,6 +25,7 @@ import {
   foldScales,
   HEADS,
   ifsOf,
+  type Merged,
   type Model,
   onlyOutputs,
   quantizedLayers,
@@ -43,6 +44,7 @@ import {
   takenOnce,
   turnProducts,
   unfuse,
+  unmerged,
   unreachedValues,
   unrollLoops,
   unselectedValues,
@@ -69,6 +71,7 @@ import {
 import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
+  cachesOf,
   extentsOf,
   type InputDims,
   type InputValues,
@@ -143,6 +146,8 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
   readonly measured?: readonly string[];
   /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
   readonly branches: readonly Branch[];
+  /** What makes a merged decoder of it again. */
+  readonly merged?: Merged;
   /** Whether the first output has a score of every token of the vocabulary for every position. */
   readonly predictsTokens: boolean;
   /** Whether it was read with operators of one's own. */
@@ -193,8 +198,10 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   }
   if (read.outputs.length === 0)
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
-  const { single = [], name: taken, shape } = declaredInput(read, options.inputs, options.dims);
-  const source = withSampleAxis(read, single);
+  const parted = asUnmerged(read, options);
+  const plain = parted?.model ?? read;
+  const { single = [], name: taken, shape } = declaredInput(plain, options.inputs, options.dims);
+  const source = withSampleAxis(plain, single);
   if (!source) throw named(name, withoutBatch(taken, shape));
   let branches: readonly Branch[] = [];
   let floats = source;
@@ -216,6 +223,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
       branches,
+      merged: parted?.merged,
       measured: measuredValues(model, source, info),
       size: options.size,
       smallest: options.smallest,
@@ -234,6 +242,16 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
     const causes = [...(quantized ? [`it has ${quantized}`] : []), ...undecidedTexts(branches)];
     throw named(name, explained(error, read, causes), source);
   }
+}
+
+/** Both decoders of a merged one, where nothing is said of what decides between them. */
+function asUnmerged(model: Model, { inputs = {}, dims }: ParsedOptions) {
+  const [ins, outs] = [model.inputs, model.outputs].map((list) => list.map(describeValue));
+  const caches = cachesOf(ins, outs);
+  if (caches.size === 0) return undefined;
+  const unsaid = Object.fromEntries(Object.entries(inputs).filter(([name]) => !caches.has(name)));
+  const parted = unmerged(model, declaredInput(model, unsaid, dims).name, caches);
+  return parted && Object.hasOwn(inputs, parted.merged.condition) ? undefined : parted;
 }
 
 /** Domains of onnxruntime-extensions, which decode images or take texts apart; engines have them where they are registered. */

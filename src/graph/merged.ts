@@ -1,0 +1,240 @@
+// Merged decoders: an If between a decoder that begins with the tokens of a text and one that goes on behind those whose keys and values
+// are in a cache, by the same weights (Optimum's `decoder_model_merged.onnx`). While they are worked with, the second one stands behind
+// the first: it reads the last token again, and what the first one's caches have of those before. What is cut in one is cut in both then.
+
+import { create } from '@bufbuild/protobuf';
+import { handedOut, ifsOf, takeBranches } from './branches.ts';
+import { redeclared, valueInfo } from './build.ts';
+import { describeValue } from './describe.ts';
+import type { DataType } from './dtype.ts';
+import { takenOnce } from './fold.ts';
+import { underNames } from './inline.ts';
+import { checkGraph, type Model } from './model.ts';
+import { captured, copyMessage, reads } from './node.ts';
+import {
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  type GraphProto,
+  GraphProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  type ValueInfoProto,
+} from './onnx_pb.ts';
+import { nodeOf } from './stored.ts';
+import { fromIntegers } from './tensor.ts';
+
+/** What two decoders in one graph become an If again by. */
+export interface Merged {
+  /** The name of the If. */
+  readonly node: string;
+  readonly condition: string;
+  /** Which of its branches begins, and which goes on. */
+  readonly branches: Readonly<Record<'first' | 'second', Branch>>;
+  /** Of the file. */
+  readonly inputs: readonly ValueInfoProto[];
+  /** Outputs that hand caches on, by the inputs that take them. */
+  readonly caches: ReadonlyMap<string, string>;
+  /** The inputs that the second decoder has other values in the place of, by these. */
+  readonly given: ReadonlyMap<string, string>;
+  /** What it gives, in the order of the first one's outputs. */
+  readonly outputs: readonly string[];
+}
+
+const BRANCHES = ['then_branch', 'else_branch'] as const;
+type Branch = (typeof BRANCHES)[number];
+
+/** What the second decoder has in the place of an input: a value of the first one, or some positions of it. */
+interface Wire {
+  readonly input: string;
+  readonly from: string;
+  readonly axis?: number;
+  readonly bounds?: readonly [start: number, end: number];
+}
+const BEFORE_LAST = [0, -1] as const;
+const LAST = [-1, Number.MAX_SAFE_INTEGER] as const;
+/** The version since which bounds of a Slice are inputs. */
+const BOUNDS_ARE_INPUTS = 10;
+
+/**
+ * A copy in which both decoders stand one behind the other, and what makes a merged one of them; undefined where the model is none.
+ *
+ * @param tokens  the input that tokens go to; of whatever has an axis of the same name the second decoder reads the last position
+ * @param caches  outputs that hand caches on, by the inputs that take them
+ */
+export function unmerged(
+  model: Model,
+  tokens: string,
+  caches: ReadonlyMap<string, string>,
+): { model: Model; merged: Merged } | undefined {
+  const [node, ...others] = ifsOf(model);
+  if (!node || others.length > 0 || model.opset < BOUNDS_ARE_INPUTS) return undefined;
+  const [condition] = node.input;
+  const isOnlyRead = (value: string) => model.uses(value).every((use) => use.node === node);
+  const readBy = (branch: Branch) => captured(only(node, branch)).filter((value) => caches.has(value));
+  const first = BRANCHES.find((branch) => readBy(branch).length === 0);
+  const second = BRANCHES.find((branch) => branch !== first && readBy(branch).length > 0);
+  const isWhole =
+    model.inputs.some(({ name }) => name === condition) &&
+    [condition, ...caches.keys()].every(isOnlyRead) &&
+    model.outputs.every(({ name }) => node.output.includes(name));
+  if (!first || !second || !isWhole) return undefined;
+
+  const copy = model.clone();
+  const wires = wiresOf(model, only(node, second), tokens, caches);
+  // Whole caches have a name of their own too: in the branch another value may have that of the output.
+  const read = new Map(
+    wires.map(({ input }) => [input, caches.has(input) ? input : copy.fresh(`${input}.last`)]),
+  );
+  copy.graph.input = model.inputs.filter(({ name }) => name !== condition && !caches.has(name));
+  const whole = Object.assign(only(node, first), { name: copy.fresh(`${node.name}.first`) });
+  const behind = underNames(only(node, second), (name) => read.get(name) ?? name);
+  const giving = new Map(model.outputs.map(({ name }) => [name, copy.fresh(`${name}.second`)]));
+  behind.name = copy.fresh(`${node.name}.second`);
+  behind.output = node.output.map((name) => giving.get(name) ?? '');
+  copy.graph.output.push(...Array.from(giving, ([from, to]) => typed(model, from, to)));
+  // What the second one does not need comes behind it, layer by layer: nodes are sorted as they are needed.
+  const between = wires.map((wire) => wired(copy, wire, read.get(wire.input)!));
+  copy.graph.node = copy.nodes.flatMap((it) => (it.name === node.name ? [behind, ...between, whole] : [it]));
+  copy.edited();
+  const taken = [
+    [whole.name, first === 'then_branch'],
+    [behind.name, second === 'then_branch'],
+  ] as const;
+  const merged = {
+    node: node.name,
+    condition,
+    branches: { first, second },
+    inputs: model.inputs,
+    caches,
+    given: new Map(
+      wires.flatMap(({ input, from, axis }) =>
+        [read.get(input)!, ...(axis === undefined ? [from] : [])].map((value) => [value, input]),
+      ),
+    ),
+    outputs: [...giving.values()],
+  };
+  // Each branch has its own node that makes weights of whole numbers.
+  return { model: takenOnce(takeBranches(copy, new Map(taken)), []), merged };
+}
+
+/** The node with one of its branches. */
+function only(node: NodeProto, branch: Branch): NodeProto {
+  const copy = copyMessage(node);
+  copy.attribute = node.attribute.filter(({ name }) => name === branch);
+  return copy;
+}
+
+/** What becomes of the inputs that the second decoder reads. */
+function wiresOf(model: Model, second: NodeProto, tokens: string, caches: Merged['caches']): Wire[] {
+  const described = (list: readonly ValueInfoProto[], name?: string) =>
+    list.filter((it) => it.name === name).map(describeValue)[0];
+  const counted = described(model.inputs, tokens)?.dims[1];
+  return captured(second).flatMap((input): Wire[] => {
+    const { dims } = described(model.inputs, input) ?? {};
+    const from = caches.get(input);
+    if (!dims) return [];
+    if (from !== undefined) {
+      const after = described(model.outputs, from)!.dims;
+      const isOpen = (dim: number | string) => typeof dim === 'string' || dim < 0;
+      const axis = dims.findIndex((dim, i) => i > 0 && isOpen(dim) && isOpen(after[i] ?? -1));
+      // An encoder's states do not grow.
+      const isSame = axis < 0 || (dims[axis] === after[axis] && dims[axis] !== -1);
+      return [{ input, from, ...(!isSame && { axis, bounds: BEFORE_LAST }) }];
+    }
+    const axis = input === tokens ? 1 : typeof counted === 'string' ? dims.indexOf(counted) : -1;
+    return axis > 0 ? [{ input, from: input, axis, bounds: LAST }] : [];
+  });
+}
+
+function wired(model: Model, { from, axis, bounds }: Wire, to: string): NodeProto {
+  if (axis === undefined || !bounds) return nodeOf(model, 'Identity', [from], to);
+  const inputs = [...bounds, axis].map((number, i) => {
+    const name = `${to}.${['start', 'end', 'axis'][i]}`;
+    model.tensors.set(name, fromIntegers(name, [number], [1]));
+    return name;
+  });
+  return nodeOf(model, 'Slice', [from, ...inputs], to);
+}
+
+/** The inverse of `unmerged`, whatever else became of its copy. What became smaller in caches is left open: none is read at first. */
+export function mergedAgain(model: Model, merged: Merged): Model {
+  const { node: name, condition, branches, inputs, caches, given } = merged;
+  const copy = model.clone();
+  copy.graph.output = model.outputs.filter((output) => !merged.outputs.includes(output.name));
+  const outputs = copy.outputs.map((output) => output.name);
+  const inside = new Map(outputs.map((value) => [value, copy.fresh(`${value}.first`)]));
+  const graphs = {
+    [branches.first]: graphTo(model, outputs, inside),
+    [branches.second]: graphTo(model, merged.outputs, given, given),
+  };
+  const type = AttributeProto_AttributeType.GRAPH;
+  const attribute = BRANCHES.map((branch) =>
+    create(AttributeProtoSchema, { name: branch, g: graphs[branch], type }),
+  );
+  const node = create(NodeProtoSchema, {
+    name,
+    opType: 'If',
+    input: [condition],
+    output: outputs,
+    attribute,
+  });
+  copy.graph.node = [node];
+  const declared = new Map([...copy.inputs, ...copy.outputs].map((value) => [value.name, value]));
+  copy.graph.input = inputs.map((input) => {
+    const cache = declared.get(caches.get(input.name) ?? '');
+    return cache ? asLarge(input, cache) : (declared.get(input.name) ?? input);
+  });
+  copy.edited();
+  copy.removeUnused(model.tensors.keys());
+  checkGraph(copy);
+  return copy;
+}
+
+/**
+ * A graph inside a node that gives these values.
+ *
+ * @param names  of values, where these have others in there
+ * @param given  values that are made outside
+ */
+function graphTo(
+  model: Model,
+  outputs: readonly string[],
+  names: ReadonlyMap<string, string>,
+  given: Pick<ReadonlySet<string>, 'has'> = new Set(),
+): GraphProto {
+  const nodes = new Set<NodeProto>();
+  const pending = [...outputs];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const node = given.has(value) ? undefined : model.producer(value);
+    if (!node || nodes.has(node)) continue;
+    nodes.add(node);
+    pending.push(...reads(node));
+  }
+  const nameOf = (value: string) => names.get(value) ?? value;
+  const made = new Set([...nodes].flatMap(({ output }) => output));
+  const others = outputs.filter((value) => !made.has(value));
+  const handed = new Map(others.map((value) => [value, model.fresh(`${value}.given`)]));
+  return create(GraphProtoSchema, {
+    name: 'decoder',
+    node: [
+      ...model.nodes.filter((node) => nodes.has(node)).map((node) => underNames(node, nameOf)),
+      ...handedOut([...handed], nameOf),
+    ],
+    output: outputs.map((value) => typed(model, value, handed.get(value) ?? nameOf(value))),
+  });
+}
+
+/** The description of a value of the same type as an output, of any extents. */
+function typed(model: Model, output: string, name: string): ValueInfoProto {
+  const declared = model.outputs.find((it) => it.name === output)!;
+  return valueInfo(name, describeValue(declared).type as DataType);
+}
+
+/** A cache as it comes in, of extents that it comes out with. */
+function asLarge(past: ValueInfoProto, present: ValueInfoProto): ValueInfoProto {
+  const extents = describeValue(present).dims;
+  return redeclared(past, ({ type, dims }) => ({
+    type,
+    dims: dims.map((dim, i) => (typeof dim === 'string' || dim === extents[i] ? dim : '')),
+  }));
+}
