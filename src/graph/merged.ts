@@ -92,9 +92,8 @@ export function unmerged(
   behind.name = copy.fresh(`${node.name}.second`);
   behind.output = node.output.map((name) => giving.get(name) ?? '');
   copy.graph.output.push(...Array.from(giving, ([from, to]) => typed(model, from, to)));
-  // What the second one does not need comes behind it, layer by layer: nodes are sorted as they are needed.
   const between = wires.map((wire) => wired(copy, wire, read.get(wire.input)!));
-  copy.graph.node = copy.nodes.flatMap((it) => (it.name === node.name ? [behind, ...between, whole] : [it]));
+  copy.graph.node = copy.nodes.flatMap((it) => (it.name === node.name ? [whole, ...between, behind] : [it]));
   copy.edited();
   const taken = [
     [whole.name, first === 'then_branch'],
@@ -114,7 +113,22 @@ export function unmerged(
     outputs: [...giving.values()],
   };
   // Each branch has its own node that makes weights of whole numbers.
-  return { model: takenOnce(takeBranches(copy, new Map(taken)), []), merged };
+  const both = takenOnce(takeBranches(copy, new Map(taken)), []);
+  inStep(both, leadingTo(both, [...giving.keys()]));
+  return { model: both, merged };
+}
+
+/** Puts each node of the second decoder behind what it needs of the first, and what has the same weights: one layer's nodes are near each other then. */
+function inStep(model: Model, first: ReadonlySet<NodeProto>): void {
+  const place = new Map<NodeProto | undefined, number>();
+  for (const [i, node] of model.nodes.entries()) {
+    const needed = reads(node).map(
+      (value) => place.get(model.producer(value) ?? model.uses(value)[0].node) ?? 0,
+    );
+    place.set(node, first.has(node) ? i : Math.max(0, ...needed));
+  }
+  model.nodes.sort((a, b) => place.get(a)! - place.get(b)!);
+  model.edited();
 }
 
 /** The node with one of its branches. */
@@ -200,16 +214,9 @@ function graphTo(
   model: Model,
   outputs: readonly string[],
   names: ReadonlyMap<string, string>,
-  given: Pick<ReadonlySet<string>, 'has'> = new Set(),
+  given?: Pick<ReadonlySet<string>, 'has'>,
 ): GraphProto {
-  const nodes = new Set<NodeProto>();
-  const pending = [...outputs];
-  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    const node = given.has(value) ? undefined : model.producer(value);
-    if (!node || nodes.has(node)) continue;
-    nodes.add(node);
-    pending.push(...reads(node));
-  }
+  const nodes = leadingTo(model, outputs, given);
   const nameOf = (value: string) => names.get(value) ?? value;
   const made = new Set([...nodes].flatMap(({ output }) => output));
   const others = outputs.filter((value) => !made.has(value));
@@ -222,6 +229,23 @@ function graphTo(
     ],
     output: outputs.map((value) => typed(model, value, handed.get(value) ?? nameOf(value))),
   });
+}
+
+/** All nodes that values are made by. @param given  values that these need not make */
+function leadingTo(
+  model: Model,
+  values: readonly string[],
+  given: Pick<ReadonlySet<string>, 'has'> = new Set(),
+): Set<NodeProto> {
+  const nodes = new Set<NodeProto>();
+  const pending = [...values];
+  for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
+    const node = given.has(value) ? undefined : model.producer(value);
+    if (!node || nodes.has(node)) continue;
+    nodes.add(node);
+    pending.push(...reads(node));
+  }
+  return nodes;
 }
 
 /** The description of a value of the same type as an output, of any extents. */

@@ -13,6 +13,11 @@ describe('merged decoders', () => {
     const caches = cachesOf(model.inputs.map(describeValue), model.outputs.map(describeValue));
     const { model: both } = unmerged(model, 'input_ids', caches)!;
     expect(both.inputs.map(({ name }) => name)).toEqual(['input_ids', 'encoder_hidden_states']);
+    // Both have a layer before one of them has the next.
+    const weights = both.nodes
+      .map(({ input }) => input[1])
+      .filter((name) => both.tensors.get(name)?.dims.length === 2);
+    expect(weights.filter((name, i) => name !== weights[i - 1])).toEqual([...new Set(weights)]);
     const feeds = { input_ids: { dims: [1, LENGTH], data: TEXT }, encoder_hidden_states: STATES };
     const given = await run(writeModel(both).model, feeds);
     const last = { dims: [1, 1, VOCABULARY], data: given.logits.data.slice(-VOCABULARY) };
