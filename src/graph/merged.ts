@@ -47,11 +47,10 @@ type Branch = (typeof BRANCHES)[number];
 interface Wire {
   readonly input: string;
   readonly from: string;
-  readonly axis?: number;
-  readonly bounds?: readonly [start: number, end: number];
+  readonly positions?: { readonly start: number; readonly end: number; readonly axis: number };
 }
-const BEFORE_LAST = [0, -1] as const;
-const LAST = [-1, Number.MAX_SAFE_INTEGER] as const;
+const BEFORE_LAST = { start: 0, end: -1 };
+const LAST = { start: -1, end: Number.MAX_SAFE_INTEGER };
 /** The version since which bounds of a Slice are inputs. */
 const BOUNDS_ARE_INPUTS = 10;
 
@@ -106,8 +105,8 @@ export function unmerged(
     inputs: model.inputs,
     caches,
     given: new Map(
-      wires.flatMap(({ input, from, axis }) =>
-        [read.get(input)!, ...(axis === undefined ? [from] : [])].map((value) => [value, input]),
+      wires.flatMap(({ input, from, positions }) =>
+        [read.get(input)!, ...(positions ? [] : [from])].map((value) => [value, input]),
       ),
     ),
     outputs: [...giving.values()],
@@ -147,27 +146,28 @@ function wiresOf(model: Model, second: NodeProto, tokens: string, caches: Merged
     const { dims } = described(model.inputs, input) ?? {};
     const from = caches.get(input);
     if (!dims) return [];
-    if (from !== undefined) {
-      const after = described(model.outputs, from)!.dims;
-      const isOpen = (dim: number | string) => typeof dim === 'string' || dim < 0;
-      const axis = dims.findIndex((dim, i) => i > 0 && isOpen(dim) && isOpen(after[i] ?? -1));
-      // An encoder's states do not grow.
-      const isSame = axis < 0 || (dims[axis] === after[axis] && dims[axis] !== -1);
-      return [{ input, from, ...(!isSame && { axis, bounds: BEFORE_LAST }) }];
+    if (from === undefined) {
+      const axis = input === tokens ? 1 : typeof counted === 'string' ? dims.indexOf(counted) : -1;
+      return axis > 0 ? [{ input, from: input, positions: { ...LAST, axis } }] : [];
     }
-    const axis = input === tokens ? 1 : typeof counted === 'string' ? dims.indexOf(counted) : -1;
-    return axis > 0 ? [{ input, from: input, axis, bounds: LAST }] : [];
+    const after = described(model.outputs, from)!.dims;
+    // What became smaller (`mergedAgain`) is open and has no name.
+    const named = dims.findIndex((dim, i) => i > 0 && typeof dim === 'string');
+    const axis = named < 0 ? dims.indexOf(-1, 1) : named;
+    // An encoder's states do not grow.
+    const grows = axis >= 0 && (dims[axis] === -1 || dims[axis] !== after[axis]);
+    return [{ input, from, ...(grows && { positions: { ...BEFORE_LAST, axis } }) }];
   });
 }
 
-function wired(model: Model, { from, axis, bounds }: Wire, to: string): NodeProto {
-  if (axis === undefined || !bounds) return nodeOf(model, 'Identity', [from], to);
-  const inputs = [...bounds, axis].map((number, i) => {
-    const name = `${to}.${['start', 'end', 'axis'][i]}`;
+function wired(model: Model, { from, positions }: Wire, to: string): NodeProto {
+  if (!positions) return nodeOf(model, 'Identity', [from], to);
+  const bounds = Object.entries(positions).map(([base, number]) => {
+    const name = `${to}.${base}`;
     model.tensors.set(name, fromIntegers(name, [number], [1]));
     return name;
   });
-  return nodeOf(model, 'Slice', [from, ...inputs], to);
+  return nodeOf(model, 'Slice', [from, ...bounds], to);
 }
 
 /** The inverse of `unmerged`, whatever else became of its copy. What became smaller in caches is left open: none is read at first. */
@@ -254,7 +254,7 @@ function typed(model: Model, output: string, name: string): ValueInfoProto {
   return valueInfo(name, describeValue(declared).type as DataType);
 }
 
-/** A cache as it comes in, of extents that it comes out with. */
+/** A cache as it comes in: extents stay that it comes out with for certain. */
 function asLarge(past: ValueInfoProto, present: ValueInfoProto): ValueInfoProto {
   const extents = describeValue(present).dims;
   return redeclared(past, ({ type, dims }) => ({

@@ -31,9 +31,11 @@ describe('merged decoders', () => {
     const caches = cachesOf(model.inputs.map(describeValue), model.outputs.map(describeValue));
     const { model: both, merged } = unmerged(model, 'input_ids', caches)!;
     const again = mergedAgain(both, merged);
-    const described = ({ inputs, outputs }: typeof model) =>
-      [inputs, outputs].map((list) => list.map(describeValue));
-    expect(described(again)).toEqual(described(model));
+    expect(again.outputs.map(describeValue)).toEqual(model.outputs.map(describeValue));
+    // of caches that come out with a name for the number of heads it is not known whether there are fewer
+    const opened = ({ name, type, dims }: ReturnType<typeof describeValue>) =>
+      name.startsWith('past_key_values.0') ? { name, type, dims: dims.with(1, -1) } : { name, type, dims };
+    expect(again.inputs.map(describeValue)).toEqual(model.inputs.map((it) => opened(describeValue(it))));
     expect(again.nodes.map(({ opType }) => opType)).toEqual(['If']);
     expect(again.tensors.size).toBeLessThan(both.tensors.size); // those of what joined the two
     const wanted = await stepped(bytes, TEXT, STATES, LENGTH);

@@ -113,8 +113,10 @@ export function mergedDecoder(): Uint8Array {
     channels: WIDTH,
   });
   b.output(logits, 'logits', ['batch_size', 'decoder_sequence_length', VOCABULARY]);
+  // PyTorch names the extents that it has not followed.
+  const headsOf = (cache: string) => (cache.startsWith('0') ? `heads of ${cache}` : HEADS);
   for (const [i, cache] of CACHES.entries())
-    b.output(caches[i], `present.${cache}`, ['batch_size', HEADS, length(cache, ' + 1'), SIZE]);
+    b.output(caches[i], `present.${cache}`, ['batch_size', headsOf(cache), length(cache, ' + 1'), SIZE]);
   return b.build();
 }
 
