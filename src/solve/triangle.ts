@@ -12,7 +12,7 @@ export { triangle };
  *
  * @param rows  that A has
  * @param to  may be A itself
- * @throws {ShapeError} where A is no Float64Array of so many rows
+ * @throws {ShapeError} where A is no Float64Array of so many rows, or n no whole number
  *
  * @example
  * const XtX = packed(Float64Array.of(4, 2, 2, 3), 2); // 4, 2, 3
@@ -23,7 +23,7 @@ export function packed(
   rows = n,
   to = new Float64Array(triangle(n) - triangle(n - rows)),
 ): Float64Array {
-  expectValues('packed', A, rows * n);
+  expectValues('packed', A, n, rows * n);
   const first = n - rows;
   for (let i = 0; i < rows; i++) {
     to.set(A.subarray(i * n, i * n + first + i + 1), triangle(first + i) - triangle(first));
@@ -34,13 +34,13 @@ export function packed(
 /**
  * The whole matrix, n × n, of its lower triangle.
  *
- * @throws {ShapeError} where A is no Float64Array of one
+ * @throws {ShapeError} where A is no Float64Array of one, or n no whole number
  *
  * @example
  * const H = unpacked(Float64Array.of(4, 2, 3), 2); // 4, 2, 2, 3
  */
 export function unpacked(A: Float64Array, n: number): Float64Array {
-  expectValues('unpacked', A, triangle(n));
+  expectValues('unpacked', A, n, triangle(n));
   const whole = new Float64Array(n * n);
   for (let i = 0; i < n; i++) whole.set(A.subarray(triangle(i), triangle(i + 1)), i * n);
   // In squares that stay in the cache.
@@ -55,7 +55,9 @@ export function unpacked(A: Float64Array, n: number): Float64Array {
   return whole;
 }
 
-function expectValues(operation: string, A: unknown, expected: number): void {
+function expectValues(operation: string, A: unknown, n: number, expected: number): void {
+  if (!(Number.isInteger(n) && n >= 0))
+    throw new ShapeError(`${operation}: "n" expected a whole number, got ${said(n)}`);
   if (!(A instanceof Float64Array && A.length >= expected))
     throw new ShapeError(
       `${operation}: "A" expected a Float64Array of ${expected} values, got ${A instanceof Float64Array ? A.length : said(A)}`,

@@ -143,6 +143,10 @@ const CALLS: Readonly<Record<string, Readonly<Record<string, Call>>>> = {
     packed: (it) => packed(it, 2),
     unpacked: (it) => unpacked(it, 2),
   },
+  n: {
+    packed: (it) => packed(new Float64Array(64), it === 5 ? 5.5 : (it as never)),
+    unpacked: (it) => unpacked(new Float64Array(64), it === 5 ? -5 : (it as never)),
+  },
   B: { multiply: (it) => session.multiply(new Float64Array(4), it, 2) },
   geometry: { addImages: (it) => sums().addImages(it, [{ channels: p, data: X }]) },
   x: {
