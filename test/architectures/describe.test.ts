@@ -298,6 +298,11 @@ describe('describe', () => {
     ],
     ['a size that is none', { ...LLAMA, hidden_size: 2 ** 53 }, '"hidden_size" expected an integer'],
     [
+      'a size beyond all numbers, as 1e400 in JSON is read',
+      { ...LLAMA, hidden_size: Infinity },
+      '"hidden_size" expected an integer of at most 2147483647, got Infinity',
+    ],
+    [
       'a size that is no primitive value',
       { ...LLAMA, hidden_size: { toString: 1 } },
       '"hidden_size" expected an integer of at least 1, got {"toString":1}',

@@ -18,10 +18,10 @@ function field<T>(
 ): T {
   const value = config[key] ?? otherwise;
   if (isExpected(value)) return value as T;
-  const problem =
-    config[key] == null
-      ? `is missing: expected ${expected}`
-      : `expected ${expected}, got ${JSON.stringify(config[key])}`;
+  const given = config[key];
+  // 1e400 is read as Infinity, which JSON would write as null.
+  const got = typeof given === 'number' ? given : JSON.stringify(given);
+  const problem = given == null ? `is missing: expected ${expected}` : `expected ${expected}, got ${got}`;
   throw new InputError(`config.json: ${calledIn(config, key)} ${problem}`);
 }
 
