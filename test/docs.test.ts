@@ -1,7 +1,16 @@
 // What README.md, CONTRIBUTING.md and docs/ tell the reader: programs are run, command lines are held against the
 // command's help, files must be there.
 
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import packageJson from '../package.json' with { type: 'json' };
@@ -28,13 +37,12 @@ const blocks = pages.flatMap(({ path, text }) =>
   }),
 );
 
-/** In the repository, where `osscar-wasm` is the package itself. */
-const FOLDER = 'build/docs';
+/** In the repository, where `osscar-wasm` is the package itself; of each run its own. */
+mkdirSync('build', { recursive: true });
+const FOLDER = mkdtempSync('build/docs-');
 /** Some of the images. */
 const PHOTOS = `${FOLDER}/photos`;
 beforeAll(() => {
-  rmSync(FOLDER, { recursive: true, force: true }); // of a run that was stopped
-  mkdirSync(FOLDER, { recursive: true });
   const photos = readdirSync('test/fixtures/calib', { recursive: true, encoding: 'utf8' });
   for (const name of photos.filter((name) => name.endsWith('.png')).filter((_, i) => i % 5 === 0))
     cpSync(join('test/fixtures/calib', name), join(PHOTOS, name));
