@@ -64,7 +64,6 @@ export function expectFloats(at: string, dtype: DataType): asserts dtype is Floa
 /** Product of the dimensions; `undefined` if one is no whole number ≥ 0 or the product passes 2⁵³. */
 export function elementCount(shape: readonly unknown[]): number | undefined {
   if (!shape.every((d): d is number => Number.isSafeInteger(d) && (d as number) >= 0)) return undefined;
-  if (shape.includes(0)) return 0;
   const count = elements(shape);
   return Number.isSafeInteger(count) ? count : undefined;
 }

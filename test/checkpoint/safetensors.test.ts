@@ -78,7 +78,7 @@ describe('reading safetensors', () => {
   });
 
   test('reads empty tensors and files without any', async () => {
-    const checkpoint = await openFile({ e: f32([0, 4], [0, 0]), w: f32([1], [0, 4]) }, bytesOf([7]));
+    const checkpoint = await openFile({ w: f32([1], [0, 4]), e: f32([0, 4], [0, 0]) }, bytesOf([7]));
     expect(await checkpoint.read('e')).toEqual(new Float32Array(0));
     expect(await checkpoint.readRaw('e')).toEqual(new Uint8Array(0));
     expect(await checkpoint.read('w')).toEqual(Float32Array.of(7));
@@ -96,7 +96,7 @@ describe('a safetensors header that lies', () => {
     ['an unknown type', { a: f32([1], [0, 4], 'F31') }, 4, 'tensor "a" has the unknown type "F31"'],
     ['a type of the wrong kind', { a: f32([1], [0, 4], {}) }, 4, 'tensor "a" has the unknown type {}'],
     ['a negative dimension', { a: f32([-1], [0, 4]) }, 4, 'impossible shape [-1]'],
-    ['a fraction as dimension', { a: f32([0.5], [0, 2]) }, 2, 'impossible shape [0.5]'],
+    ['a fraction as dimension', { a: f32([0.5, 2], [0, 4]) }, 4, 'impossible shape [0.5,2]'],
     ['a shape beyond 2^53', { a: f32([2 ** 30, 2 ** 30], [0, 4]) }, 4, 'impossible shape'],
     [
       'a dimension beyond 2^53',
@@ -129,6 +129,7 @@ describe('a safetensors header that lies', () => {
     ['unused bytes at the end', { a: f32([1], [0, 4]) }, 5, 'end at byte 4 of the data, which has 5'],
     ['an entry that is no object', { a: [1] }, 0, 'tensor "a" is not described by an object'],
     ['metadata that are no strings', { __metadata__: { a: 1 } }, 0, '"__metadata__"'],
+    ['metadata that are no object', { __metadata__: ['a'] }, 0, '"__metadata__"'],
     ['a name twice', '{"a":{},"\\u0061":{}}', 0, '"a" comes twice'],
     [
       'a field twice',

@@ -35,20 +35,24 @@ describe('planning safetensors', () => {
   });
 
   test('starts a shard when the next tensor does not fit, and writes an index', () => {
-    const tensors = [spec('a', [2]), spec('b', [1]), spec('c', [5]), spec('d', [1]), spec('e', [2])];
+    const sizes = { z: 4, a: 2, b: 1, c: 5, d: 1, e: 2 };
+    const tensors = Object.entries(sizes).map(([name, size]) => spec(name, [size]));
     const plan = planSafetensors(tensors, { maxShardBytes: 12 });
     expect(Array.from(plan.tensors.values(), ({ name, file }) => [name, file])).toEqual([
-      ['a', 'model-00001-of-00003.safetensors'],
-      ['b', 'model-00001-of-00003.safetensors'],
-      ['c', 'model-00002-of-00003.safetensors'], // larger than a shard: alone
-      ['d', 'model-00003-of-00003.safetensors'],
-      ['e', 'model-00003-of-00003.safetensors'],
+      ['z', 'model-00001-of-00004.safetensors'], // larger than a shard: alone
+      ['a', 'model-00002-of-00004.safetensors'],
+      ['b', 'model-00002-of-00004.safetensors'],
+      ['c', 'model-00003-of-00004.safetensors'],
+      ['d', 'model-00004-of-00004.safetensors'],
+      ['e', 'model-00004-of-00004.safetensors'],
     ]);
     expect(plan.index?.name).toBe('model.safetensors.index.json');
-    expect(JSON.parse(new TextDecoder().decode(plan.index?.bytes))).toEqual({
-      metadata: { total_size: 44 },
+    const index = JSON.parse(new TextDecoder().decode(plan.index?.bytes));
+    expect(index).toEqual({
+      metadata: { total_size: 60 },
       weight_map: Object.fromEntries(Array.from(plan.tensors.values(), ({ name, file }) => [name, file])),
     });
+    expect(Object.keys(index.weight_map).join('')).toBe('abcdez');
   });
 
   test('shards at 5 GB unless told otherwise', () => {
@@ -86,9 +90,12 @@ const plan = planSafetensors(
 );
 const config = json({ model_type: 'test' });
 
+/** Its lower half is an infinity of bfloat16. */
+const LIKE_INFINITY = 1 + 0x7f80 * 2 ** -23;
+
 async function writeAll(writer: CheckpointWriter): Promise<void> {
   await writer.write('b', Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8));
-  await writer.write('a', Float32Array.of(1, 2), 0);
+  await writer.write('a', Float32Array.of(1, LIKE_INFINITY), 0);
   await writer.writeFile('config.json', config);
   await writer.write('h', Float32Array.of(1 + 2 ** -11, 1 + 3 * 2 ** -11, -65504));
   await writer.write('a', Float32Array.of(3, 4), 1);
@@ -107,7 +114,7 @@ describe('writing a checkpoint', () => {
     await writer.finish();
     const checkpoint = await openCheckpoint(blobFolder(output.files()));
     expect(checkpoint.config).toEqual({ model_type: 'test' });
-    expect(await checkpoint.read('a')).toEqual(Float32Array.of(1, 2, 3, 4));
+    expect(await checkpoint.read('a')).toEqual(Float32Array.of(1, LIKE_INFINITY, 3, 4));
     expect(await checkpoint.read('h')).toEqual(Float32Array.of(1, 1 + 2 ** -9, -65504));
     expect(await checkpoint.read('b')).toEqual(Float32Array.of(1, 1 + 2 ** -6));
     expect(await checkpoint.read('e')).toEqual(new Float32Array(0));
@@ -219,7 +226,7 @@ describe('writing a checkpoint', () => {
       throw new Error('not as predicted');
     });
     await expect(failing).rejects.toThrow('not as predicted');
-    expect(seen).toEqual(Float32Array.of(1, 2, 3, 4));
+    expect(seen).toEqual(Float32Array.of(1, LIKE_INFINITY, 3, 4));
     expect(await output.list()).toEqual([]);
     expect(() => output.files()).toThrow('"out": it is not committed');
   });
@@ -299,7 +306,8 @@ describe('writing a checkpoint', () => {
     await expect(writer.writeFile('config.json', config)).rejects.toThrow(
       '"config.json": it is written or planned',
     );
-    await expect(writer.writeFile('model.safetensors.index.json', config)).rejects.toThrow('planned already');
+    for (const file of ['model.safetensors.index.json', 'model-00002-of-00002.safetensors'])
+      await expect(writer.writeFile(file, config)).rejects.toThrow('planned already');
     await expect(writer.writeFile('../config.json', config)).rejects.toThrow(InputError);
   });
 
@@ -309,8 +317,11 @@ describe('writing a checkpoint', () => {
     ['more than float16 can hold', 'h', 65520, 'writing tensor "h" as float16: got values beyond its range'],
   ])('refuses %s, which would end up in the model unseen', async (_, name, value, message) => {
     const { writer } = begin();
-    const values = new Float32Array(plan.tensors.get(name)!.shape.reduce((a, b) => a * b)).fill(value);
-    await expect(writer.write(name, values)).rejects.toThrow(message);
+    const size = plan.tensors.get(name)!.shape.reduce((a, b) => a * b);
+    for (let at = 0; at < size; at++)
+      await expect(writer.write(name, new Float32Array(size).fill(value, at, at + 1))).rejects.toThrow(
+        message,
+      );
   });
 });
 
