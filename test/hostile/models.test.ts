@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { openEngine, whatIsWrong } from '../../src/engine/onnxruntime.ts';
-import { FormatError } from '../../src/errors.ts';
+import { FormatError, InputError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -145,6 +145,16 @@ describe('where onnxruntime cannot start, that is said, and not that it cannot l
     expect(before).toBe('engine: onnxruntime ');
     expect(said).toMatch(why);
   });
+});
+
+test('where a page has not got the script of onnxruntime, that is said', async () => {
+  vi.doMock('#onnxruntime', () => Promise.reject(new TypeError('Failed to fetch')));
+  const error = await openEngine().catch((thrown) => thrown);
+  vi.doUnmock('#onnxruntime');
+  expect(error).toBeInstanceOf(InputError);
+  expect(error.message).toMatch(
+    /^engine: onnxruntime cannot be loaded: .*; in a page all scripts of the package lie beside each other$/s,
+  );
 });
 
 describe('a file of another format is called what it is', () => {
