@@ -31,9 +31,6 @@ export function onlyOutputs(model: Model, names: readonly string[]): Model {
   const copy = model.clone();
   copy.graph.output = copy.graph.output.filter(({ name }) => names.includes(name));
   copy.edited();
-  removeUnread(
-    copy,
-    known.filter((name) => !names.includes(name)),
-  );
+  removeUnread(copy, known);
   return copy;
 }

@@ -81,6 +81,7 @@ describe('branches of Ifs', () => {
     );
     expect(taken.tensors.size).toBe(6);
     expect(taken.inputs.map((input) => input.name)).toEqual(['input', 'outer', 'inner']);
+    expect(ifsOf(model)).toHaveLength(1); // that was a copy
   });
 
   it('are refused without the outputs of the If', async () => {

@@ -53,6 +53,13 @@ describe('values that nothing has been selected from', () => {
     expect(await unselected(b.output(b.node('Gather', [x, best], { axis: 1 })))).toBeUndefined();
   });
 
+  it('are no others where numbers are compared with a constant', async () => {
+    const b = new OnnxBuilder();
+    const x = b.gemm(b.input([6]), 5);
+    const isZero = b.node('Cast', [b.node('Equal', [x, b.floats([0], [])])], { to: 1 });
+    expect(await unselected(b.output(b.mul(x, isZero)))).toBeUndefined();
+  });
+
   it('are no others where layers read what was selected, as experts do', async () => {
     const b = new OnnxBuilder();
     const x = b.relu(b.gemm(b.input([6]), 5));
