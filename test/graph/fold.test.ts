@@ -62,12 +62,30 @@ describe('foldBatchNormalization', () => {
     expect(norms(await folded(b.output(b.add(b.batchNormalization(x), x))))).toBe(2);
   });
 
-  it('leaves a normalisation alone behind a layer that is an output, or whose bias is computed', async () => {
+  it('leaves a normalisation alone behind a layer that is an output, or where a bias or a scale is computed', async () => {
     const b = new OnnxBuilder();
     const x = b.conv(b.input([3, 6, 6]), 4, 3);
-    const weights = [b.weight([5, 4, 1, 1], 0.5), b.node('Abs', [b.weight([5], 0.5)])];
-    const y = b.node('Conv', [b.batchNormalization(x), ...weights], {}, { channels: 5 });
-    expect(norms(await folded(b.output(b.batchNormalization(y)).output(x)))).toBe(2);
+    const computed = () => b.node('Abs', [b.weight([5], 0.5)]);
+    const y = b.node(
+      'Conv',
+      [b.batchNormalization(x), b.weight([5, 4, 1, 1], 0.5), computed()],
+      {},
+      { channels: 5 },
+    );
+    const z = b.conv(b.batchNormalization(y), 5, 3);
+    const scaled = b.node('BatchNormalization', [
+      z,
+      computed(),
+      ...[0, 0.1, 1].map((it) => b.floats(Array(5).fill(it))),
+    ]);
+    expect(norms(await folded(b.output(scaled).output(x)))).toBe(3);
+  });
+
+  it('leaves a normalisation alone behind a transposed convolution in groups, whose weights have the channels of one', async () => {
+    const b = new OnnxBuilder();
+    const inputs = [b.conv(b.input([3, 6, 6]), 4, 3), b.weight([4, 3, 2, 2], 0.5)];
+    const x = b.node('ConvTranspose', inputs, { group: 2 }, { channels: 6 });
+    expect(norms(await folded(b.output(b.batchNormalization(x))))).toBe(1);
   });
 
   it.each<readonly [number, outputs: number]>([
@@ -376,6 +394,21 @@ describe('foldScales', () => {
       },
     ],
     ['there is no layer', (b, x) => b.add(b.mul(b.relu(x), b.weight([6], 1)), x)],
+    [
+      'the layer has two biases',
+      (b, x) => {
+        const y = b.node('Conv', [x, b.weight([6, 6, 1], 1), b.weight([6], 1)]);
+        return b.add(b.mul(b.add(y, b.weight([6, 1], 1)), b.weight([6, 1], 1)), x);
+      },
+    ],
+    [
+      'what they make is an output',
+      (b, x) => {
+        const y = b.mul(matmul(b, x), b.weight([6], 1));
+        b.output(y);
+        return b.add(y, x);
+      },
+    ],
   ])('leaves them where %s', async (_, build) => {
     const b = new OnnxBuilder();
     const model = await readModel(b.output(build(b, b.input([6, 6]))).build());
