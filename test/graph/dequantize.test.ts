@@ -244,6 +244,14 @@ describe('values that are rounded between layers', () => {
       ['Clip', 'Neg'],
     ],
     [
+      'are cut off where numbers with a sign end',
+      (g, x) => {
+        const places = [g.scalar(0.002), g.zero('least', 'int8', -128)];
+        return g.node('DequantizeLinear', [g.node('QuantizeLinear', [x, ...places]), ...places]);
+      },
+      ['Clip', 'Neg'],
+    ],
+    [
       'are cut off once for all that read them',
       (g, x) => g.node('Add', [g.rounded(x, 0.004, 0), g.rounded(x, 0.004, 0)]),
       ['Clip', 'Add', 'Neg'],
@@ -332,6 +340,13 @@ describe('values that are rounded between layers', () => {
     ],
   ])('stay with %s', (_, make) => {
     expect(kinds(withoutRounding(network(make)))).toContain('DequantizeLinear');
+  });
+
+  test('are what an output has, where one is a weight', () => {
+    const g = new QuantizedBuilder();
+    g.output(g.node('DequantizeLinear', [g.steps('w', 'int8', [4, 6]), g.scalar(0.01)]), 'y', 'float32');
+    const floats = withoutRounding(g.build('network'));
+    expect(floats.nodes.map(({ opType, output }) => [opType, output])).toEqual([['Identity', ['y']]]);
   });
 
   test('stay where the network gives whole numbers', () => {
