@@ -70,6 +70,14 @@ class QuantizedBuilder extends GraphBuilder {
 
 const kinds = (model: Model) => model.nodes.map(({ opType }) => opType);
 
+/** A copy, beside which the model is what it was. */
+function unrounded(model: Model): Model {
+  const before = kinds(model);
+  const floats = withoutRounding(model);
+  expect(kinds(model)).toEqual(before);
+  return floats;
+}
+
 describe('weights in whole numbers', () => {
   /** x · W as a Relu of a MatMul, W of 4 × 6. */
   const network = (weight: (g: QuantizedBuilder) => string) => {
@@ -112,7 +120,7 @@ describe('weights in whole numbers', () => {
     ],
   ])('and %s are floats', async (_, weight) => {
     const model = network(weight);
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).not.toContain('DequantizeLinear');
     expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
     expect(floats.tensors.size).toBe(1);
@@ -179,7 +187,7 @@ describe('weights in whole numbers', () => {
     const head = g.node('Transpose', [g.node('DequantizeLinear', [table, g.scalar(0.01)])], { perm: [1, 0] });
     g.output(g.node('MatMul', [rows, head]), 'y', 'float32', ['n', 5, 9]);
     const model = g.build('tied');
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(['Gather', 'Transpose', 'MatMul']);
     expect([...floats.tensors.values()].map(({ type, dims }) => `${type} ${dims}`)).toEqual(['float32 9,4']);
     const tokens = randomTokens([2, 5], 9);
@@ -258,7 +266,7 @@ describe('values that are rounded between layers', () => {
     ],
   ])('%s', async (_, make, expected) => {
     const model = network(make);
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(expected);
     expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
     expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
@@ -274,7 +282,7 @@ describe('values that are rounded between layers', () => {
     const weights = g.rounded(g.floats('w', randomValue([4, 6]).data, [4, 6]), 0.01, 0);
     g.output(g.node('MatMul', [g.input('x', 'float32', ['n', 4]), weights]), 'y', 'float32');
     const model = g.build('network');
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(['MatMul']);
     expect(floats.tensors.get('w')).toBe(model.tensors.get('w'));
   });
@@ -308,7 +316,7 @@ describe('values that are rounded between layers', () => {
     const y = g.rounded(g.node('Neg', [g.input('x', 'float32', ['n', 2, 6, 6])]), 0.01);
     g.output(y, 'y', 'float32');
     const model = g.build('network');
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(['Neg', 'Identity']);
     expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
   });
@@ -436,7 +444,7 @@ describe('operators of whole numbers', () => {
     ['QLinearConcat', (g, x) => g.node('QLinearConcat', [...g.places(...Y), ...x, ...x], { axis: 1 })],
   ])('%s is the operator of floats', async (opType, make, dims) => {
     const model = network(make, dims);
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     const plain = opType.replace(/^Q(Linear)?/, '');
     expect(kinds(floats)).toEqual([plain, 'Identity']);
     expect(quantizedLayers(floats)).toEqual([]);
@@ -576,7 +584,7 @@ describe('operators of whole numbers', () => {
     ],
   ])('%s is a product of floats', async (_, make, dims, expected) => {
     const model = dynamic(make, dims);
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(expected);
     expect(quantizedLayers(floats)).toEqual([]);
     const input = randomValue([2, ...(dims.slice(1) as number[])]);
@@ -608,7 +616,7 @@ describe('operators of whole numbers', () => {
     const attributes = { hidden_size: 3, direction: 'bidirectional' };
     g.output(g.node('DynamicQuantizeLSTM', [...inputs, ...places], attributes), 'y', 'float32');
     const model = g.build('recurrent');
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(['Transpose', 'Transpose', 'LSTM']);
     expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
     const input = randomValue([5, 2, 4]);
@@ -627,7 +635,7 @@ describe('operators of whole numbers', () => {
       },
       ['n', 5, 6],
     );
-    const floats = withoutRounding(model);
+    const floats = unrounded(model);
     expect(kinds(floats)).toEqual(['MatMul', 'MatMul', 'Sub', 'Neg']);
     const input = randomValue([2, 5, 6]);
     expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
