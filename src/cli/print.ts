@@ -18,6 +18,7 @@ import {
   type SavedReport,
   type Share,
   savedByHalf,
+  stateTexts,
   type TradeoffReport,
   type WholeHeads,
 } from '../pipeline/index.ts';
@@ -58,6 +59,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     ...(quantized ? [quantized] : []),
     ...(file.dequantized ? [flagged(dequantizedText)] : []),
     ...branchTexts(file.branches).map(flagged),
+    ...stateTexts(input),
     ...kindLines(found),
     ...pinnedLines(found, file.pinned),
     ...wholeLines(file.wholeHeads),

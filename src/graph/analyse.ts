@@ -20,7 +20,8 @@ import { expand } from './operators/layout.ts';
 import { concat } from './operators/pieces.ts';
 import { reduce } from './operators/spatial.ts';
 import { type Carrier, called, type Operator, Propagation } from './propagation.ts';
-import { followSizes, handedOn, isIndifferent } from './sizes.ts';
+import { followSizes, handedOn, isIndifferent, pinCounted } from './sizes.ts';
+import { type State, statesMade } from './states.ts';
 import type { Analysis, Edit, HeadsMode, Reader, Structure } from './structure.ts';
 import type { ValueInfo } from './subgraph.ts';
 import { elements, fromIntegers, groupBy, sum, type Tensor } from './tensor.ts';
@@ -33,18 +34,21 @@ export interface AnalysisOptions {
   readonly heads?: HeadsMode;
 }
 
-/** @param shapes  dims of every value in a run on any batch */
+/**
+ * @param shapes  dims of every value in a run on any batch
+ * @param states  of a network that runs step by step, which stay as large as they are
+ */
 export function analyse(
   model: Model,
   shapes: Shapes,
-  { residual = false, heads = 'fewer' }: AnalysisOptions = {},
+  { residual = false, heads = 'fewer', states = [] }: AnalysisOptions & { states?: readonly State[] } = {},
 ): Analysis {
-  let state = settled(model, shapes, () => heads === 'narrow');
+  let state = settled(model, shapes, states, () => heads === 'narrow');
   let found = structuresOf(state, residual);
   if (heads === 'narrow') {
     const whole = wholeAttentions(state, found);
     if ([...state.narrowed].some((node) => whole.has(node))) {
-      state = settled(model, shapes, (node) => !whole.has(node));
+      state = settled(model, shapes, states, (node) => !whole.has(node));
       found = structuresOf(state, residual);
     }
     for (const structure of found.values()) {
@@ -62,9 +66,14 @@ export function analyse(
 }
 
 /** What is known once all of a graph is walked. @param narrows  whether heads lose features at a node, and none of them goes */
-function settled(model: Model, shapes: Shapes, narrows: Propagation['narrows']): Propagation {
-  const state = propagated(model, shapes, narrows);
-  for (const { name } of model.outputs) output(state, name);
+function settled(
+  model: Model,
+  shapes: Shapes,
+  states: readonly State[],
+  narrows: Propagation['narrows'],
+): Propagation {
+  const state = propagated(model, shapes, states, narrows);
+  for (const { name } of model.outputs) output(state, name, states);
   for (const { name } of model.inputs) foreignHeads(state, name);
   settle(state);
   return state;
@@ -80,12 +89,19 @@ function structuresOf(state: Propagation, residual: boolean): Map<Label, Structu
   );
 }
 
-function propagated(model: Model, shapes: Shapes, narrows?: Propagation['narrows']): Propagation {
+function propagated(
+  model: Model,
+  shapes: Shapes,
+  states: readonly State[] = [],
+  narrows?: Propagation['narrows'],
+): Propagation {
   const state = new Propagation(model, shapes, narrows);
+  const made = statesMade(model, states);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {
     if (state.passed.has(node)) continue;
-    visit(state, node);
+    if (made.has(node)) handOut(state, node);
+    else visit(state, node);
     followSizes(state, node);
   }
   return state;
@@ -209,10 +225,32 @@ function foreignHeads(state: Propagation, input: string): void {
   }
 }
 
-function output(state: Propagation, name: string): void {
+/** States have all channels: labels end where they are made. */
+function handOut(state: Propagation, node: NodeProto): void {
+  for (const [input, value] of node.input.entries()) {
+    for (const [place, axis] of state.labelled(value)) refill(state, node, input, { value, place, axis });
+    if (input > 0) pinCounted(state, node, state.sizes.get(value) ?? []);
+  }
+}
+
+/** @param input  of the node, or −1 of what it makes */
+function refill(
+  state: Propagation,
+  node: NodeProto,
+  input: number,
+  { value, place, axis }: { value: string; place: number; axis: Axis },
+): void {
+  const rank = state.dims(value)!.length;
+  if (axis.outer > 1 || axis.isMerged) state.pin(axis, `${called(node)} merges it into a state`);
+  else state.slice(axis, node, input, place, 0, { tensor: value, whole: axis.extent, state: { rank } });
+}
+
+function output(state: Propagation, name: string, states: readonly State[]): void {
   const rank = state.dims(name)?.length;
+  const maker = states.some((it) => it.output === name) && state.model.producer(name);
   for (const [place, axis] of state.labelled(name)) {
-    if (isCache(name) && rank === 4 && axis.label.root().isHead) {
+    if (maker) refill(state, maker, -1, { value: name, place, axis });
+    else if (isCache(name) && rank === 4 && axis.label.root().isHead) {
       state.edit(axis, { kind: 'dim', value: name, index: place }, name);
     } else state.pin(axis, `it is the graph output "${name}"`);
   }

@@ -7,7 +7,7 @@ import { attributeOf, isStandard } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
 import { isElementwise } from './operators/elementwise.ts';
 import { termsOf } from './operators/product.ts';
-import { elements, fromIntegers, permute, type Tensor } from './tensor.ts';
+import { elements, permute, type Tensor } from './tensor.ts';
 
 /** The axes of an ellipsis. */
 const REST = '_';
@@ -134,11 +134,8 @@ export function written(
     );
     value = output;
   };
-  const integers = (base: string, values: readonly number[]) => {
-    const name = model.fresh(`${node.name}.${base}`);
-    model.tensors.set(name, fromIntegers(name, values, [values.length]));
-    return name;
-  };
+  const integers = (base: string, values: readonly number[]) =>
+    model.integers(`${node.name}.${base}`, values);
   const turn = (from: readonly string[], to: readonly string[]) => {
     const perm = to.map((letter) => from.indexOf(letter));
     if (from.join('') !== to.join('')) step('Transpose', [], [attributeOf('perm', perm)]);

@@ -11,7 +11,7 @@ import {
   type ValueInfoProto,
 } from './onnx_pb.ts';
 import type { Arithmetic } from './operators/operator.ts';
-import { groupBy, type Tensor } from './tensor.ts';
+import { fromIntegers, groupBy, type Tensor } from './tensor.ts';
 
 /** A place where a value is read: `node.input[index]`, or −1 where a graph inside the node captures it. */
 export interface Use {
@@ -137,6 +137,13 @@ export abstract class Graph<Known extends Arithmetic = Arithmetic> {
       const isWhole = end === name.length || '._'.includes(name[end]);
       if (isWhole && this.has(name.slice(0, end))) return name.slice(0, end);
     }
+    return name;
+  }
+
+  /** Adds a list of int64, under a name like `base` that it gives. */
+  integers(base: string, values: readonly number[]): string {
+    const name = this.fresh(base);
+    this.tensors.set(name, fromIntegers(name, values, [values.length]));
     return name;
   }
 

@@ -71,6 +71,7 @@ export { separateShapes } from './shared-shapes.ts';
 export { shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
 export { inFloat32, infoInFloat32 } from './single.ts';
+export type { State } from './states.ts';
 export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';
 export {
   isFitted,

@@ -1,30 +1,37 @@
 // The masked network, beside the weights of its readers: what happens to channels before a layer reads them.
 
-import { create } from '@bufbuild/protobuf';
 import { gcd } from './labels.ts';
 import type { Model } from './model.ts';
 import { attributeOf, copyMessage } from './node.ts';
-import { type AttributeProto, type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
+import type { NodeProto } from './onnx_pb.ts';
+import { type Gap, putBack } from './states.ts';
+import { nodeOf } from './stored.ts';
 import { dependsOnKept, type Norm, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
-import { elements, fromFloat32, fromIntegers, groupBy, toFloat64 } from './tensor.ts';
+import { elements, fromFloat32, groupBy, toFloat64 } from './tensor.ts';
 import { ownTensor } from './weights.ts';
 
 /**
  * A model in which normalisations are of the channels that stay, as they will be when the others are cut, and recurrent layers do not
- * read those that go. What comes of these is as before or no matter, so that every value keeps its shape and dense weights
+ * read those that go, which are zero in states that go out. What comes of these is as before or no matter, so that every value keeps its shape and dense weights
  * can be tried on it. The model itself where nothing of the kind is in the structures.
  *
  * @param cuts  for each structure the channels that stay
  */
 export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
   const all = [...cuts].filter(([{ groups }, kept]) => kept.length < groups);
-  if (!all.some(([structure]) => dependsOnKept(structure))) return model;
+  const changes = (structure: Structure) =>
+    dependsOnKept(structure) || structure.slices.some(({ state }) => state);
+  if (!all.some(([structure]) => changes(structure))) return model;
   const masked = model.clone();
+  const gaps: Gap[] = [];
   const norms: { norm: Norm; gone: number[] }[] = [];
   for (const [structure, kept] of all) {
     const removed = removedOf(structure, kept);
-    for (const slice of structure.slices)
-      if (slice.isRead) clear(masked, slice, rowsOf({ blocks: [slice] }, removed));
+    for (const slice of structure.slices) {
+      const gone = rowsOf({ blocks: [slice] }, removed);
+      if (slice.isRead) clear(masked, slice, gone);
+      else if (slice.state) gaps.push({ slice, gone });
+    }
     for (const norm of structure.norms) norms.push({ norm, gone: rowsOf({ blocks: [norm] }, removed) });
   }
   const byNode = groupBy(norms, ({ norm }) => norm.node);
@@ -33,6 +40,7 @@ export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly nu
     return list ? narrowed(masked, node, list[0].norm, new Set(list.flatMap(({ gone }) => gone))) : [node];
   });
   masked.edited();
+  putBack(masked, gaps, false);
   return masked;
 }
 
@@ -53,22 +61,11 @@ function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<n
   const positions = Array.from({ length: norm.whole / unit }, (_, position) => position);
   const stays = positions.filter((position) => !gone.has(position * unit));
   const fresh = (what: string) => model.fresh(`${node.name}.${what}`);
-  const constant = (what: string, values: readonly number[]) => {
-    const tensor = fromIntegers(fresh(what), values, [values.length]);
-    model.tensors.set(tensor.name, tensor);
-    return tensor.name;
-  };
-  const made = (opType: string, input: string[], output: string, attribute: AttributeProto[] = []) =>
-    create(NodeProtoSchema, {
-      name: fresh(`${opType}${output}`),
-      opType,
-      input,
-      output: [output],
-      attribute,
-    });
+  const constant = (what: string, values: readonly number[]) =>
+    model.integers(`${node.name}.${what}`, values);
   const along = (opType: string, input: string[], output: string, axis: number, count: number) => {
     const attribute = [attributeOf('axis', axis)];
-    if (!norm.isOpen) return [made(opType, input, output, attribute)];
+    if (!norm.isOpen) return [nodeOf(model, opType, input, output, attribute)];
     // With an axis of what each channel has behind that of the channels.
     const shape = (what: string, last: readonly number[]) =>
       constant(what, [...new Array(axis).fill(0), ...last]);
@@ -76,9 +73,9 @@ function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<n
     const [value, ...others] = input;
     const [own, whole] = ['apart', 'parts'].map((what) => model.fresh(`${output}.${what}`));
     return [
-      made('Reshape', [value, apart], own),
-      made(opType, [own, ...others], whole, attribute),
-      made('Reshape', [whole, shape('together', [-1])], output),
+      nodeOf(model, 'Reshape', [value, apart], own),
+      nodeOf(model, opType, [own, ...others], whole, attribute),
+      nodeOf(model, 'Reshape', [whole, shape('together', [-1])], output),
     ];
   };
   const few = copyMessage(node);
@@ -101,7 +98,7 @@ function narrowed(model: Model, node: NodeProto, norm: Norm, gone: ReadonlySet<n
     all.output[index] = fresh(`all${index}`);
     const both = fresh(`both${index}`);
     return [
-      made('Concat', [few.output[index], all.output[index]], both, [attributeOf('axis', axis)]),
+      nodeOf(model, 'Concat', [few.output[index], all.output[index]], both, [attributeOf('axis', axis)]),
       ...along('Gather', [both, order], node.output[index], axis, stays.length + positions.length),
     ];
   });

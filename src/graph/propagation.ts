@@ -194,7 +194,7 @@ export class Propagation {
     input: number,
     place: number,
     offset = 0,
-    kind: Partial<Pick<Slice, 'tensor' | 'isRead' | 'whole' | 'picks'>> = {},
+    kind: Partial<Pick<Slice, 'tensor' | 'isRead' | 'whole' | 'picks' | 'state'>> = {},
   ): void {
     const { tensor = node.input[input] } = kind;
     const dim = this.dims(tensor)?.[place] ?? 0;

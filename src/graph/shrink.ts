@@ -1,13 +1,15 @@
 // The physically smaller model: every constant that carries removed channels is cut.
 
-import { clone, create } from '@bufbuild/protobuf';
+import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
 import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
+import { gatherNode, insertBehind } from './gather.ts';
 import { expectModel, type Model } from './model.ts';
 import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute } from './node.ts';
-import { type NodeProto, NodeProtoSchema, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
+import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
+import { type Gap, putBack } from './states.ts';
 import { type Edit, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
 import { fromFloat32, fromIntegers, gather, groupBy, type Tensor, toIntegers } from './tensor.ts';
 
@@ -38,6 +40,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   if (!(cuts instanceof Map)) throw new InputError(`shrink: "cuts" expected a Map, got ${said(cuts)}`);
   const small = model.clone();
   const changes = new Map<string, Change>();
+  const gaps: Gap[] = [];
   const at = (node: string, input: number): Change => {
     const key = `${node}\0${input}`;
     const old = changes.get(key);
@@ -58,12 +61,17 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
+      const places = rowsOf({ blocks: [slice] }, removed);
+      if (slice.state) {
+        gaps.push({ slice, gone: places });
+        continue;
+      }
       const change = at(slice.node, slice.input);
       const { cuts, wholes } = change;
       if (slice.picks) change.picks = slice;
       if (slice.whole !== undefined) wholes.set(slice.axis, slice.whole);
       const gone = cuts.get(slice.axis) ?? new Set();
-      for (const position of rowsOf({ blocks: [slice] }, removed)) gone.add(position);
+      for (const position of places) gone.add(position);
       cuts.set(slice.axis, gone);
     }
     for (const edit of structure.edits) {
@@ -83,6 +91,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
     [...changes.values()].filter(({ picks }) => !picks),
   );
   for (const change of changes.values()) if (change.picks) pick(small, change, change.picks);
+  putBack(small, gaps, true);
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
   small.removeUnused(small.tensors.keys());
   return small;
@@ -158,33 +167,23 @@ function changed(tensor: Tensor, { cuts, numbers }: Change): Tensor {
 
 /** Adds the nodes that take from a value what stays of some axes. */
 function addGather(model: Model, value: string, { cuts, wholes }: Change, output: string): void {
-  const producer = model.producer(value);
-  let place = producer ? model.position(producer) + 1 : 0;
   let from = value;
-  for (const [i, [axis, gone]] of [...cuts].entries()) {
+  const nodes = [...cuts].map(([axis, gone], i) => {
     const to = i === cuts.size - 1 ? output : model.fresh(`${output}.part`);
-    const left = placesLeft(wholes.get(axis)!, gone);
-    const indices = fromIntegers(model.fresh(`${output}.places`), left, [left.length]);
-    model.tensors.set(indices.name, indices);
-    const input = [from, indices.name];
-    const attribute = [attributeOf('axis', axis)];
-    const name = model.fresh(`${output}.Gather`);
-    const node = create(NodeProtoSchema, { name, opType: 'Gather', input, output: [to], attribute });
-    model.graph.node.splice(place++, 0, node);
-    model.edited();
+    const node = gatherNode(model, from, axis, placesLeft(wholes.get(axis)!, gone), to);
     from = to;
-  }
+    return node;
+  });
+  insertBehind(model, value, nodes);
 }
 
 /** Makes a node a Gather of what stays of the positions that it gives. */
 function pick(model: Model, { node, cuts }: Change, { tensor, whole, picks, axis }: Slice): void {
   const at = new Map(placesLeft(whole!, cuts.get(axis)!).map((place, i) => [place, i]));
   const left = picks!.flatMap((place) => at.get(place) ?? []);
-  const indices = fromIntegers(model.fresh(`${node.name}.places`), left, [left.length]);
-  model.tensors.set(indices.name, indices);
   const unread = [...node.input];
-  const attribute = [attributeOf('axis', axis)];
-  Object.assign(node, { opType: 'Gather', input: [tensor, indices.name], attribute });
+  const input = [tensor, model.integers(`${node.name}.places`, left)];
+  Object.assign(node, { opType: 'Gather', input, attribute: [attributeOf('axis', axis)] });
   model.edited();
   removeUnread(model, unread);
 }
@@ -210,9 +209,7 @@ function lowerAttribute(
 function spellOut(model: Model, node: NodeProto, input: number, values: readonly number[]): void {
   if (model.tensors.has(node.input[input] ?? '')) return;
   removeAttribute(node, 'num_outputs'); // of a Split
-  const name = model.fresh(`${node.name}.values`);
-  model.tensors.set(name, fromIntegers(name, values, [values.length]));
-  model.setInput(node, input, name);
+  model.setInput(node, input, model.integers(`${node.name}.values`, values));
 }
 
 function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { kind: 'hold' }>): void {
@@ -238,9 +235,7 @@ function sizeType(model: Model, node: NodeProto): FloatType | 'int32' | 'int64' 
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {
-  const name = model.fresh('inferred');
-  model.tensors.set(name, fromIntegers(name, [-1], [1]));
-  model.setInput(node, input, name);
+  model.setInput(node, input, model.integers('inferred', [-1]));
 }
 
 // Dims that are left open or have a name stay as they are.

@@ -6,7 +6,8 @@ import { isFloat } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeOf, copyMessage, isStandard, removeAttribute } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { fromIntegers, gather } from './tensor.ts';
+import { nodeOf } from './stored.ts';
+import { gather } from './tensor.ts';
 
 /**
  * Of more groups whole ones go, as of the 32 of a ResNeXt: engines take such a convolution at once, and that many nodes one after the
@@ -65,13 +66,7 @@ function apart(model: Model, node: NodeProto, parts: Map<string, string[]>): Nod
     removeAttribute(layer, 'group');
     return layer;
   });
-  const attribute = [attributeOf('axis', 1)];
-  const name = model.fresh(`${node.name}.Concat`);
-  return [
-    split,
-    ...layers,
-    create(NodeProtoSchema, { name, opType: 'Concat', input: made, output: node.output, attribute }),
-  ];
+  return [split, ...layers, nodeOf(model, 'Concat', made, node.output[0], [attributeOf('axis', 1)])];
 }
 
 /** A Split of an axis into values of one size. */
@@ -84,11 +79,7 @@ export function splitEvenly(
   const sizes = parts.map(() => size);
   const [input, attribute] = [[value], [attributeOf('axis', axis)]];
   if (model.opset < 13) attribute.push(attributeOf('split', sizes));
-  else {
-    const tensor = fromIntegers(model.fresh(`${value}.sizes`), sizes, [sizes.length]);
-    model.tensors.set(tensor.name, tensor);
-    input.push(tensor.name);
-  }
+  else input.push(model.integers(`${value}.sizes`, sizes));
   const name = model.fresh(`${parts[0]}.Split`);
   return create(NodeProtoSchema, { name, opType: 'Split', input, output: parts, attribute });
 }

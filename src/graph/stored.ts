@@ -8,19 +8,10 @@ import { blockOf, isFactor, packBlocks, scaleIn } from './blocks.ts';
 import { type DataType, typeCode } from './dtype.ts';
 import type { Model } from './model.ts';
 import { attributeInt, attributeOf, isStandard, MICROSOFT, transposeOrder } from './node.ts';
-import { type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
+import { type AttributeProto, type NodeProto, NodeProtoSchema, OperatorSetIdProtoSchema } from './onnx_pb.ts';
 import { along, channelIn, largestOf, nearestSteps, type OnSteps, STEPS, scaledAxis } from './steps.ts';
 import type { ModelOutline } from './stream.ts';
-import {
-  byteLength,
-  elements,
-  fromFloat32,
-  fromIntegers,
-  mapped,
-  sum,
-  type Tensor,
-  toFloat32,
-} from './tensor.ts';
+import { byteLength, elements, fromFloat32, mapped, sum, type Tensor, toFloat32 } from './tensor.ts';
 
 /** What weights can be stored as: q8 and q4 are int8 and int4 whose MatMuls are computed in eight and four bits. */
 export const STORED_TYPES = ['float16', 'int8', 'int4', 'q8', 'q4'] as const;
@@ -275,8 +266,8 @@ function asScores(model: Model, tensor: Tensor): Stored {
   const [blocks, scales] = ['blocks', 'scales'].map((what) => model.fresh(`${name}.${what}`));
   const shape = [rows, width / block];
   const nodes = [
-    nodeOf(model, 'Reshape', [numbers.name, addIntegers(model, 'dims', [...shape, block])], blocks),
-    nodeOf(model, 'Expand', [scale.name, addIntegers(model, 'dims', shape)], scales),
+    nodeOf(model, 'Reshape', [numbers.name, model.integers('dims', [...shape, block])], blocks),
+    nodeOf(model, 'Expand', [scale.name, model.integers('dims', shape)], scales),
   ];
   const attributes = { K: width, N: rows, bits: 8, block_size: block };
   for (const node of products) multiply(model, node, [blocks, scales], attributes);
@@ -298,7 +289,7 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
   const pairs = { name: model.fresh(`${name}.int4`), type: 'uint8', dims: [Math.floor(count / 2)] } as const;
   const scale = scaleOf(model, tensor, scaledAxis(model, tensor));
   const parts: Omit<Tensor, 'bytes'>[] = [pairs, scale];
-  const shape = addIntegers(model, 'dims', dims); // a short name, that nothing else has: those of values begin with it
+  const shape = model.integers('dims', dims); // a short name, that nothing else has: those of values begin with it
   const [places, numbers, line, all, steps] = ['places', 'pairs', 'line', 'all', 'steps'].map((value) =>
     model.fresh(`${shape}.${value}`),
   );
@@ -308,7 +299,7 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
     const last = { name: model.fresh(`${name}.last`), type: 'float32', dims: [1] } as const;
     const joined = nodeOf(model, 'Concat', [line, last.name], all);
     joined.attribute = [attributeOf('axis', 0)];
-    nodes.push(nodeOf(model, 'Reshape', [numbers, addIntegers(model, `${shape}.one`, [-1])], line), joined);
+    nodes.push(nodeOf(model, 'Reshape', [numbers, model.integers(`${shape}.one`, [-1])], line), joined);
     parts.push(last);
   }
   nodes.push(
@@ -338,7 +329,7 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
   const { numbers, scale: flat } = blocksOf(model, tensor, block, 4);
   const scale = { ...flat, dims: [...flat.dims, 1, 1] };
   const line = flat.dims[1] * block;
-  const shape = addIntegers(model, 'dims', [outputs, line]);
+  const shape = model.integers('dims', [outputs, line]);
   const [places, pairs, steps, lines, whole] = ['places', 'pairs', 'steps', 'lines', 'whole'].map((value) =>
     model.fresh(`${shape}.${value}`),
   );
@@ -349,7 +340,7 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
     nodeOf(model, 'Reshape', [steps, shape], lines),
   ];
   if (line > inputs) {
-    const bounds = [0, inputs, 1].map((number) => addIntegers(model, `${shape}.cut`, [number]));
+    const bounds = [0, inputs, 1].map((number) => model.integers(`${shape}.cut`, [number]));
     nodes.push(nodeOf(model, 'Slice', [lines, ...bounds], whole));
   }
   const turned = nodeOf(model, 'Transpose', [line > inputs ? whole : lines], name);
@@ -389,12 +380,6 @@ function importMicrosoft({ proto }: Model): void {
   proto.opsetImport = [...proto.opsetImport, set];
 }
 
-function addIntegers(model: Model, base: string, values: readonly number[]): string {
-  const name = model.fresh(base);
-  model.tensors.set(name, fromIntegers(name, values, [values.length]));
-  return name;
-}
-
 /** −8 to 7 for the low bits of a byte, and for its high ones. */
 function addTable(model: Model): string {
   const name = model.fresh('int4.pairs');
@@ -404,15 +389,19 @@ function addTable(model: Model): string {
 }
 
 function cast(model: Model, from: string, to: string, type: DataType = 'float32'): NodeProto {
-  const node = nodeOf(model, 'Cast', [from], to);
-  node.attribute = [attributeOf('to', typeCode(type))];
-  return node;
+  return nodeOf(model, 'Cast', [from], to, [attributeOf('to', typeCode(type))]);
 }
 
 /** Under a name of its own. */
-export function nodeOf(model: Model, opType: string, input: string[], output: string): NodeProto {
+export function nodeOf(
+  model: Model,
+  opType: string,
+  input: string[],
+  output: string,
+  attribute: AttributeProto[] = [],
+): NodeProto {
   const name = model.fresh(`${output}.${opType}`);
-  return create(NodeProtoSchema, { name, opType, input, output: [output] });
+  return create(NodeProtoSchema, { name, opType, input, output: [output], attribute });
 }
 
 /** The tensors that a weight becomes. */

@@ -29,6 +29,11 @@ export interface Slice extends RowBlock {
   whole?: number;
   /** What the node gives are these positions of the axis of `tensor`, in this order: it becomes a Gather of those that stay. */
   picks?: readonly number[];
+  /**
+   * It is a value of so many axes that a state is made of, which stays as large: zeros are put in the place of what goes before the node
+   * reads it, or where `input` is −1 behind the node that makes it.
+   */
+  state?: { readonly rank: number };
 }
 
 /**

@@ -17,7 +17,7 @@ import {
   transposeOrder,
 } from './node.ts';
 import { type NodeProto, NodeProtoSchema } from './onnx_pb.ts';
-import { elements, fromIntegers, permute, type Tensor } from './tensor.ts';
+import { elements, permute, type Tensor } from './tensor.ts';
 
 /**
  * The model, or a copy in which a Gemm or FusedMatMul with `transA`, a MatMul whose left operand is a constant and one whose right operand
@@ -120,12 +120,8 @@ class Turning {
     const column = this.#constant(W, (tensor) => ({ ...tensor, dims: [...tensor.dims, 1] }));
     const product = this.#after('MatMul', node.name, [x, column]);
     const kept = new Array<number>(this.#shapes.get(x)!.length - 1).fill(0);
-    const shape = fromIntegers(this.#model.fresh(`${node.name}.shape`), kept, [kept.length]);
-    this.#model.tensors.set(shape.name, shape);
-    const back = this.#after('Reshape', this.#model.fresh(`${node.name}.back`), [
-      ...product.output,
-      shape.name,
-    ]);
+    const shape = this.#model.integers(`${node.name}.shape`, kept);
+    const back = this.#after('Reshape', this.#model.fresh(`${node.name}.back`), [...product.output, shape]);
     return [product, Object.assign(back, { output: node.output })];
   }
 

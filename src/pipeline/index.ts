@@ -58,6 +58,7 @@ export {
   isTokenMask,
   type ModelInput,
   type OtherInput,
+  stateTexts,
   takesTokens,
 } from './open/inputs.ts';
 export { likelyDims } from './open/lengths.ts';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { InputError } from '../../src/errors.ts';
 import { GraphBuilder } from '../../src/graph/index.ts';
+import { batchSource, listed } from '../../src/pipeline/data/batches.ts';
 import {
   arraySamples,
   type Dataset,
@@ -13,6 +14,7 @@ import {
   openModel,
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
+import { squares } from '../../src/pipeline/measure/fidelity.ts';
 import { modelInput, otherFeeds } from '../../src/pipeline/open/inputs.ts';
 import { sizedInput } from '../../src/pipeline/open/size.ts';
 import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
@@ -310,14 +312,67 @@ describe('prune, of models with several inputs', () => {
     const opened = await openModel(voiceDetector(), { engine });
     expect(opened.input.name).toBe('input');
     expect(opened.analysis.structures.some(({ prunable }) => prunable)).toBe(true);
-    const calibration = await noise(16, [32]);
-    const { report, written } = await pruneOpened(opened, { engine, session, calibration, keep: 0.5 });
+    const [calibration, evaluation] = [await noise(16, [32]), await noise(5, [32], 4)];
+    const { report, written } = await pruneOpened(opened, {
+      ...{ engine, session, calibration, evaluation, keep: 0.5, target: 'dense' },
+    });
     expect(report.maxDifference).toBeLessThan(1e-4);
-    const small = await engine.load(written.model);
+    const { kept } = report.layers.find(({ name }) => name.startsWith('lstm'))!;
+    const [{ inputs }] = await listed(evaluation.batches(5));
     const dims = [5, 32];
-    const feeds = { ...otherFeeds(opened.input, dims), input: { dims, data: new Float32Array(160) } };
-    expect((await small.run(feeds)).output.dims).toEqual([5, 2]);
-    await small.release();
+    const feeds = { ...otherFeeds(opened.input, dims), input: { dims, data: inputs } };
+    const [dense, small] = await Promise.all(
+      [voiceDetector(), written.model].map(async (bytes) => {
+        const session = await engine.load(bytes);
+        const results = await session.run(feeds);
+        await session.release();
+        return results;
+      }),
+    );
+    expect(report.warnings).toContainEqual(
+      expect.stringContaining('input "state" is output "stateN" in the next step: states keep their sizes'),
+    );
+    // a state is as large as it was, and nothing to measure a model by
+    expect(small.stateN.dims).toEqual([1, 5, 8]);
+    const units = small.stateN.data.subarray(0, 8);
+    expect(Array.from(units.keys()).filter((unit) => units[unit] !== 0)).toEqual(kept);
+    const { error, square } = squares(dense.output.data, small.output.data);
+    expect(report.quality!.relativeError).toBeCloseTo(Math.sqrt(error / square), 5);
+  });
+
+  test('states of the steps before, whose axis for samples lies within, with it or without', async () => {
+    for (const shape of [
+      [3, 8],
+      [3, 1, 8],
+    ]) {
+      const input = modelInput(
+        [value('x', 'float32', ['n', 2]), value('h', 'float32', [3, 'n', 8])],
+        [value('y', 'float32', ['n', 2]), value('hn', 'float32', [3, 'n', 8])],
+      );
+      const array = (dims: number[], by: number) => ({
+        dims,
+        data: Float32Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => i + by),
+      });
+      const samples = [0, 100].map((by) => ({ inputs: { x: array([2], by), h: array(shape, by) } }));
+      const [{ others }] = await listed(batchSource(await feedsDataset(samples, input), input).batches());
+      const { dims, data } = others!.h;
+      expect(dims).toEqual([3, 2, 8]);
+      expect([...data.subarray(8, 18)]).toEqual([100, 101, 102, 103, 104, 105, 106, 107, 8, 9]);
+    }
+    // of a model that takes one at a time
+    const one = modelInput(
+      [value('x', 'float32', [1, 2]), value('h', 'float32', [3, 1, 8])],
+      [value('y', 'float32', [1, 2]), value('hn', 'float32', [3, 1, 8])],
+    );
+    const row = (length: number, by: number) => ({ dims: [length], data: new Float32Array(length).fill(by) });
+    const samples = [1, 2].map((by) => ({
+      inputs: { x: row(2, by), h: { dims: [3, 8], data: new Float32Array(24).fill(by) } },
+    }));
+    const batches = await listed(batchSource(await feedsDataset(samples, one), one).batches());
+    expect(batches.map(({ others }) => [others!.h.dims, others!.h.data[23]])).toEqual([
+      [[3, 1, 8], 1],
+      [[3, 1, 8], 2],
+    ]);
   });
 
   test('ids of an encoder and of a decoder: the scores are of the other ids, and lengths differ', async () => {

@@ -10,6 +10,7 @@ import { groupsToKeep, type SolvedLayers } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
 import { onlyOutput } from '../data/batches.ts';
 import { quarterHeldOut } from '../data/split.ts';
+import { statesOf } from '../open/inputs.ts';
 import { loadModel, withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import { featureMaps, watchedBy } from '../pass/features.ts';
@@ -266,7 +267,8 @@ async function runOn(
   model: Model,
   variant: Variant,
 ): Promise<void> {
-  const [{ name }] = opened.model.outputs;
+  const states = statesOf(opened.input);
+  const { name } = opened.model.outputs.find((it) => !states.some(({ output }) => output === it.name))!;
   const outputs = frontier.run(distance ? [name] : [], [name], model);
   for await (const { dense, pruned, batch, count } of outputs) {
     if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));

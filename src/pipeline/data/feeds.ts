@@ -6,7 +6,14 @@ import { expectObject, said } from '../../expect.ts';
 import { elements } from '../../graph/tensor.ts';
 import { expectNoSlip, expectOptions } from '../../options.ts';
 import { named } from '../../printable.ts';
-import { expectInput, isTokenMask, type ModelInput, type OtherInput, takesTokens } from '../open/inputs.ts';
+import {
+  expectInput,
+  isTokenMask,
+  type ModelInput,
+  type OtherInput,
+  sampleAxis,
+  takesTokens,
+} from '../open/inputs.ts';
 import {
   checkFinite,
   type Dataset,
@@ -52,8 +59,10 @@ export async function feedsDataset(
   const constants: Record<string, FloatTensor> = {};
   for await (const sample of source) {
     expectObject('feedsDataset', `samples[${samples.length}]`, sample);
-    const { inputs, label, name = `sample ${samples.length}` } = sample;
+    const { label, name = `sample ${samples.length}` } = sample;
     expectNoSlip(`"${name}"`, sample, ['inputs', 'label', 'name']);
+    expectObject(`"${name}"`, 'inputs', sample.inputs);
+    const inputs = withoutBatch(sample.inputs, input);
     checkSample(inputs, input, name);
     const { [input.name]: main, ...others } = withoutPadding(inputs, input);
     const entries = Object.entries(others);
@@ -82,13 +91,12 @@ const isSame = (one: FloatTensor['data'], other: FloatTensor['data']) => one.eve
 
 /** Whether another input has one value for all samples. */
 const isShared = ({ others }: ModelInput, name: string) =>
-  others.some((it) => it.name === name && it.batchAxis !== 0);
+  others.some((it) => it.name === name && sampleAxis(it) === undefined);
 
 /** @throws {InputError} */
 function checkSample(inputs: FeedSample['inputs'], input: ModelInput, name: string): void {
   const { name: main, shape, open, fixedBatch, others } = input;
   const known = namesOf(input);
-  expectObject(`"${name}"`, 'inputs', inputs);
   for (const given of Object.keys(inputs)) {
     if (!known.includes(given))
       throw new InputError(`"${name}": the model has no input "${given}"; ${listOf(known)}`);
@@ -108,12 +116,24 @@ function checkSample(inputs: FeedSample['inputs'], input: ModelInput, name: stri
 }
 
 /** Of a sample, or of all of them. */
-function dimsOf({ dims, batchAxis }: OtherInput, fixedBatch: number): number[] {
-  const all = dims.map((dim, axis) => {
-    if (axis === batchAxis) return fixedBatch || -1;
+function dimsOf(input: OtherInput, fixedBatch: number): number[] {
+  const all = input.dims.map((dim, axis) => {
+    if (axis === input.batchAxis) return fixedBatch || -1;
     return typeof dim === 'number' && dim > 0 ? dim : -1;
   });
-  return batchAxis === 0 ? all.slice(1) : all;
+  const own = sampleAxis(input);
+  return own === undefined ? all : all.toSpliced(own, 1);
+}
+
+/** States as the model takes those of one sample, without the axis for samples. */
+function withoutBatch(inputs: FeedSample['inputs'], { others }: ModelInput): FeedSample['inputs'] {
+  const own = { ...inputs };
+  for (const other of others) {
+    const [given, axis] = [inputs[other.name], sampleAxis(other)];
+    if (!axis || given?.dims?.length !== other.dims.length || given.dims[axis] !== 1) continue;
+    own[other.name] = { dims: given.dims.toSpliced(axis, 1), data: given.data };
+  }
+  return own;
 }
 
 function checkTensor(

@@ -6,7 +6,7 @@ import { turn } from '../../turn.ts';
 import type { Chain, RunOptions } from '../chain.ts';
 import { type Batch, feedsOf, type Select } from '../data/batches.ts';
 import type { Dataset } from '../data/index.ts';
-import { isCache } from '../open/inputs.ts';
+import { isCache, statesOf } from '../open/inputs.ts';
 import { loadModel } from '../open/load.ts';
 import { type Place, through } from '../pass/through.ts';
 
@@ -15,11 +15,13 @@ export interface Outputs {
   readonly batch: Batch;
   /** The samples' own, padding left out, by name. */
   readonly values: ReadonlyMap<string, FloatTensor>;
+  /** The same of states that go on to the next step: a model is not measured by these. */
+  readonly states?: ReadonlyMap<string, FloatTensor>;
 }
 
 /** What the model gives for the samples that are before its last part. */
 export async function* outputsOf(
-  { engine, takesLabels }: Chain,
+  { engine, takesLabels, input: taken }: Chain,
   { part, pruned, source }: Place,
   network: 'dense' | 'pruned',
   { signal }: RunOptions,
@@ -39,10 +41,13 @@ export async function* outputsOf(
       );
       const names = measured ?? outputs.map(({ name }) => name);
       const fed = network === 'dense' ? input : pruned;
+      const states = new Set(statesOf(taken).map(({ output }) => output));
       const results = await session.run(feedsOf(session, batch, fed), names);
       const part = count / input.dims[0];
-      const values = names.map((name) => [name, firstPart(results[name], part)] as const);
-      yield { batch, values: new Map(values) };
+      const given = (some: readonly string[]) =>
+        new Map(some.map((name) => [name, firstPart(results[name], part)]));
+      const values = given(names.filter((name) => !states.has(name)));
+      yield { batch, values, states: given(names.filter((name) => states.has(name))) };
     }
   } finally {
     await session.release();

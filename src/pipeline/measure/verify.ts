@@ -178,7 +178,8 @@ async function timed(
 }
 
 async function* oneByOne(outputs: AsyncIterable<Outputs>): AsyncGenerator<Output> {
-  for await (const { values } of outputs) for (const [name, tensor] of values) yield { name, ...tensor };
+  for await (const { values, states = [] } of outputs)
+    for (const [name, tensor] of [...values, ...states]) yield { name, ...tensor };
 }
 
 /**

@@ -5,7 +5,7 @@
 import type { FloatTensor, ValueDescription } from '../../engine/index.ts';
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { expectObject, said } from '../../expect.ts';
-import { elements } from '../../graph/index.ts';
+import { elements, type State } from '../../graph/index.ts';
 
 /** Values of a model's inputs, by name. */
 export type Feeds = Readonly<Record<string, FloatTensor>>;
@@ -19,6 +19,8 @@ export interface OtherInput extends ValueDescription {
   readonly batchAxis?: number;
   /** What the data say of its axes, that of the batch among them; −1 where they do not. */
   readonly said?: Dims;
+  /** The output that it is in the next step, of a network that runs step by step. */
+  readonly state?: string;
   /** What it is where the data does not say, given what the samples are. Left out: the data has to say. */
   readonly fill?: Fill;
 }
@@ -115,6 +117,10 @@ export function modelInput(
   // ids that tables are asked for, one in a sample
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
   if (dims.length < 2 && !isId) throw withoutBatch(name, dims);
+  const next = nextSteps(
+    inputs.filter((input) => input !== found),
+    outputs,
+  );
   const beside = inputs
     .filter((input) => input !== found)
     .map(asOne)
@@ -122,10 +128,12 @@ export function modelInput(
       const convention = conventionOf(input, outputs);
       const value = values[input.name];
       const isShared = input.dims.length < 2 && (value !== undefined || convention?.isShared);
-      const batchAxis = isShared ? undefined : edges ? 0 : batchAxisOf(input, main);
+      const batchAxis = isShared ? undefined : edges ? 0 : batchAxisOf(input, main, next.has(input.name));
+      const state = next.get(input.name);
       return {
         ...input,
         batchAxis,
+        ...(state !== undefined && { state }),
         convention: value === undefined ? convention : { value: elementOf(value) },
       };
     });
@@ -182,7 +190,8 @@ function saidOf(
   sample: InputDims,
 ): Dims[] {
   const own = inputs.map(({ name, dims, batchAxis }) => {
-    const extents = [...(batchAxis === 0 ? [-1] : []), ...(sample[name] ?? [])];
+    const extents = [...(sample[name] ?? [])];
+    if (batchAxis === 0 || (batchAxis && extents.length < dims.length)) extents.splice(batchAxis, 0, -1);
     return dims.map((_, axis) => extents[axis] ?? -1);
   });
   const named = new Map<number | string, number>();
@@ -242,17 +251,34 @@ const conventionByName = (name: string) => CONVENTIONS.find(([pattern]) => patte
 function conventionOf(input: ValueDescription, outputs: readonly ValueDescription[]): Convention | undefined {
   const named = conventionByName(input.name);
   if (named?.value === 1 && /^float/.test(input.type) && input.dims.length === 4) return { value: 0 }; // added to scores
-  return named ?? (isState(input, outputs) ? { value: 0, open: 1 } : undefined);
+  return named ?? (nextOf(input, outputs) ? { value: 0, open: 1 } : undefined);
+}
+
+/** The outputs that inputs are in the next step, by the inputs' names; none where the model gives nothing else. */
+function nextSteps(
+  inputs: readonly ValueDescription[],
+  outputs: readonly ValueDescription[],
+): ReadonlyMap<string, string> {
+  const next = inputs.flatMap((input) => {
+    const output = conventionByName(input.name) ? undefined : nextOf(input, outputs);
+    return output ? [[input.name, output.name] as const] : [];
+  });
+  const hasMore = outputs.some(({ name }) => !next.some(([, output]) => output === name));
+  return new Map(hasMore ? next : []);
 }
 
 /**
- * A state comes in and goes out, of the same extents and nearly the same name: `h` and `hn`, `state` and `stateN`. An image
- * that is all that comes out is none: it is what a denoiser makes of another one.
+ * The output that an input is in the next step. A state comes in and goes out, of the same extents and nearly the same name: `h` and
+ * `hn`, `state` and `stateN`. An image that is all that comes out is none: it is what a denoiser makes of another one.
  */
-function isState({ name, type, dims }: ValueDescription, outputs: readonly ValueDescription[]): boolean {
-  if (!/^float/.test(type) || dims.length < 2 || (dims.length === 4 && outputs.length === 1)) return false;
+function nextOf(
+  { name, type, dims }: ValueDescription,
+  outputs: readonly ValueDescription[],
+): ValueDescription | undefined {
+  if (!/^float/.test(type) || dims.length < 2 || (dims.length === 4 && outputs.length === 1))
+    return undefined;
   const own = stemOf(name);
-  return outputs.some((output) => {
+  return outputs.find((output) => {
     const alike = output.dims.length === dims.length || output.dims.length === 0;
     const fits = output.dims.every((dim, i) => fixed(dim) === 0 || fixed(dims[i]) === 0 || dim === dims[i]);
     return alike && fits && stemOf(output.name) === own;
@@ -268,14 +294,19 @@ const stemOf = (name: string) =>
     );
 
 /** Which axis of an input counts samples: the one that bears the name, else the first that is open. */
-function batchAxisOf({ dims }: ValueDescription, main: ValueDescription): number | undefined {
+function batchAxisOf(
+  { dims }: ValueDescription,
+  main: ValueDescription,
+  isState: boolean,
+): number | undefined {
   const [batch] = main.dims;
   if (typeof batch === 'string' && dims.includes(batch)) return dims.indexOf(batch);
   const open = dims.findIndex(
     (dim) => fixed(dim) === 0 && !(typeof dim === 'string' && main.dims.includes(dim)),
   );
   if (open >= 0) return open;
-  return dims.length > 0 && fixed(batch) > 0 && dims[0] === batch ? 0 : undefined;
+  const at = dims.indexOf(batch);
+  return at === 0 || (at > 0 && isState) ? at : undefined;
 }
 
 function withFill(input: OtherInput, main: ValueDescription, convention: Convention | undefined): OtherInput {
@@ -336,14 +367,48 @@ export function otherFeeds(
   given: Feeds = {},
 ): Record<string, FloatTensor> {
   return Object.fromEntries(
-    others.map(({ name, fill }) => {
-      const tensor = given[name] ?? fill?.(dims);
+    others.map((input) => {
+      const { name, fill } = input;
+      const [own, axis] = [given[name], sampleAxis(input)];
+      const tensor = own && axis ? withSamplesAt(own, axis) : (own ?? fill?.(dims));
       if (tensor) return [name, tensor];
       throw new InputError(
         `the data says nothing of input "${name}"; give it in an .npz file, or one value for all samples (\`inputs.${name}\`)`,
       );
     }),
   );
+}
+
+/** The axis along which samples have values of their own; undefined where all have the same. */
+export function sampleAxis({ batchAxis, state }: OtherInput): number | undefined {
+  return batchAxis === 0 || state !== undefined ? batchAxis : undefined;
+}
+
+/** (n, a, b) to (a, n, b). */
+function withSamplesAt({ dims: [n, ...rest], data }: FloatTensor, axis: number): FloatTensor {
+  const [outer, inner] = [rest.slice(0, axis), rest.slice(axis)].map(elements);
+  const moved = new Float32Array(data.length);
+  for (let i = 0; i < n; i++)
+    for (let at = 0; at < outer; at++) {
+      const from = (i * outer + at) * inner;
+      moved.set(data.subarray(from, from + inner), (at * n + i) * inner);
+    }
+  return { dims: rest.toSpliced(axis, 0, n), data: moved };
+}
+
+/** States of a network that runs step by step. */
+export function statesOf({ others }: Pick<ModelInput, 'others'>): readonly State[] {
+  return others.flatMap(({ name, state }) => (state === undefined ? [] : [{ input: name, output: state }]));
+}
+
+/** What is told of them, by the first. */
+export function stateTexts(input: Pick<ModelInput, 'others'>): string[] {
+  const [first] = statesOf(input);
+  return first
+    ? [
+        `input "${first.input}" is output "${first.output}" in the next step: states keep their sizes, with zeros where channels went; samples without them begin with zeros`,
+      ]
+    : [];
 }
 
 /** Outputs that hand a key-value cache on. */

@@ -77,6 +77,7 @@ import {
   type InputValues,
   type ModelInput,
   modelInput,
+  statesOf,
   takesTokens,
   withoutBatch,
 } from './inputs.ts';
@@ -281,11 +282,12 @@ async function analysed(plain: Model, options: ParsedOptions) {
     model = fold(known);
     ({ info, told } = await shapesOf(engine, model, input));
   }
-  let analysis = analyse(model, told, options);
+  const how = { ...options, states: statesOf(input) };
+  let analysis = analyse(model, told, how);
   if (analysis.shared) {
     model = separateShapes(model, analysis.shared);
     ({ info, told } = await shapesOf(engine, model, input));
-    analysis = analyse(model, told, options);
+    analysis = analyse(model, told, how);
   }
   return { model, input, info, analysis };
 }

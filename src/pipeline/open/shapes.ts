@@ -89,13 +89,13 @@ export function contradictShapes(model: Model, shapes: Shapes): boolean {
 }
 
 /**
- * Whether a Transpose moves the first axis, so that samples may be counted by another one, extents of values within are asked for, or places are made of
- * extents, as those of masks, which samples share.
+ * Whether a Transpose moves the first axis, or a layer runs over steps there, so that samples may be counted by another one, extents of
+ * values within are asked for, or places are made of extents, as those of masks, which samples share.
  */
 export function needsPlaces(model: Model): boolean {
   return model.nodes.some((node) => {
     const { opType, input } = node;
-    if (opType === 'Range') return true;
+    if (['Range', 'LSTM', 'GRU', 'RNN'].includes(opType)) return true;
     if (opType === 'Shape') return model.producer(input[0]) !== undefined;
     return opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0;
   });
