@@ -15,7 +15,7 @@ import {
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
 import { squares } from '../../src/pipeline/measure/fidelity.ts';
-import { modelInput, otherFeeds } from '../../src/pipeline/open/inputs.ts';
+import { modelInput, otherFeeds, statesOf } from '../../src/pipeline/open/inputs.ts';
 import { sizedInput } from '../../src/pipeline/open/size.ts';
 import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
 import { encoder } from '../support/encoder.ts';
@@ -66,6 +66,17 @@ describe('modelInput', () => {
       [value('y', 'float32', ['n', 8]), value('hn', 'float32', [1, 1, 4])],
     );
     expect(held.fixedBatch).toBe(1);
+  });
+
+  test('takes what is as large as the image for what the model gives, not for a state that goes on', () => {
+    const inputs = [
+      value('image', 'float32', ['n', 3, 'h', 'w']),
+      value('prev_flow', 'float32', ['n', 2, 'h', 'w']),
+    ];
+    const outputs = [value('flow', 'float32', ['n', 2, 'h', 'w']), value('scores', 'float32', ['n', 5])];
+    expect(statesOf(modelInput(inputs, outputs))).toEqual([]);
+    const [image, state] = [inputs[0], value('prev_flow', 'float32', ['n', 2, 7, 7])];
+    expect(statesOf(modelInput([image, state], outputs))).toEqual([{ input: 'prev_flow', output: 'flow' }]);
   });
 
   test('takes an image that comes out as another one for data, not for a state', () => {

@@ -118,7 +118,7 @@ export function modelInput(
   const isId = dims.length === 1 && fixed(dims[0]) === 0 && /^int(64|32)$/.test(type);
   if (dims.length < 2 && !isId) throw withoutBatch(name, dims);
   const next = nextSteps(
-    inputs.filter((input) => input !== found),
+    inputs.filter((input) => input !== found && !isImageBeside(input, main)),
     outputs,
   );
   const beside = inputs
@@ -252,6 +252,11 @@ function conventionOf(input: ValueDescription, outputs: readonly ValueDescriptio
   const named = conventionByName(input.name);
   if (named?.value === 1 && /^float/.test(input.type) && input.dims.length === 4) return { value: 0 }; // added to scores
   return named ?? (nextOf(input, outputs) ? { value: 0, open: 1 } : undefined);
+}
+
+/** Whether an input is an image of the same height and width, as the mask or the flow of before: what comes of it is what the model is for. */
+function isImageBeside({ dims }: ValueDescription, main: ValueDescription): boolean {
+  return dims.length === 4 && String(dims.slice(2)) === String(main.dims.slice(-2));
 }
 
 /** The outputs that inputs are in the next step, by the inputs' names; none where the model gives nothing else. */
