@@ -21,7 +21,6 @@ import {
   type ValueInfoProto,
 } from './onnx_pb.ts';
 import { nodeOf } from './stored.ts';
-import { fromIntegers } from './tensor.ts';
 
 /** What two decoders in one graph become an If again by. */
 export interface Merged {
@@ -40,7 +39,8 @@ export interface Merged {
   readonly outputs: readonly string[];
 }
 
-const BRANCHES = ['then_branch', 'else_branch'] as const;
+const THEN = 'then_branch';
+const BRANCHES = [THEN, 'else_branch'] as const;
 type Branch = (typeof BRANCHES)[number];
 
 /** What the second decoder has in the place of an input: a value of the first one, or some positions of it. */
@@ -94,10 +94,10 @@ export function unmerged(
   const between = wires.map((wire) => wired(copy, wire, read.get(wire.input)!));
   copy.graph.node = copy.nodes.flatMap((it) => (it.name === node.name ? [whole, ...between, behind] : [it]));
   copy.edited();
-  const taken = [
-    [whole.name, first === 'then_branch'],
-    [behind.name, second === 'then_branch'],
-  ] as const;
+  const taken = new Map([
+    [whole.name, first === THEN],
+    [behind.name, second === THEN],
+  ]);
   const merged = {
     node: node.name,
     condition,
@@ -112,7 +112,7 @@ export function unmerged(
     outputs: [...giving.values()],
   };
   // Each branch has its own node that makes weights of whole numbers.
-  const both = takenOnce(takeBranches(copy, new Map(taken)), []);
+  const both = takenOnce(takeBranches(copy, taken), []);
   inStep(both, leadingTo(both, [...giving.keys()]));
   return { model: both, merged };
 }
@@ -162,11 +162,7 @@ function wiresOf(model: Model, second: NodeProto, tokens: string, caches: Merged
 
 function wired(model: Model, { from, positions }: Wire, to: string): NodeProto {
   if (!positions) return nodeOf(model, 'Identity', [from], to);
-  const bounds = Object.entries(positions).map(([base, number]) => {
-    const name = `${to}.${base}`;
-    model.tensors.set(name, fromIntegers(name, [number], [1]));
-    return name;
-  });
+  const bounds = Object.entries(positions).map(([base, number]) => model.integers(`${to}.${base}`, [number]));
   return nodeOf(model, 'Slice', [from, ...bounds], to);
 }
 
@@ -185,14 +181,9 @@ export function mergedAgain(model: Model, merged: Merged): Model {
   const attribute = BRANCHES.map((branch) =>
     create(AttributeProtoSchema, { name: branch, g: graphs[branch], type }),
   );
-  const node = create(NodeProtoSchema, {
-    name,
-    opType: 'If',
-    input: [condition],
-    output: outputs,
-    attribute,
-  });
-  copy.graph.node = [node];
+  copy.graph.node = [
+    create(NodeProtoSchema, { name, opType: 'If', input: [condition], output: outputs, attribute }),
+  ];
   const declared = new Map([...copy.inputs, ...copy.outputs].map((value) => [value.name, value]));
   copy.graph.input = inputs.map((input) => {
     const cache = declared.get(caches.get(input.name) ?? '');
