@@ -67,4 +67,8 @@ it('are what one branch is where that is said', async () => {
   const opened = await openModel(mergedDecoder(), { ...opening, inputs: { use_cache_branch: 0 } });
   expect(opened.branches).toMatchObject([{ taken: 'else', by: ['use_cache_branch'] }]);
   expect(opened.merged).toBeUndefined();
+  const cache = { ...opening, inputs: { 'past_key_values.0.decoder.key': 0 } };
+  await expect(openModel(mergedDecoder(), cache)).rejects.toThrow(
+    'input "past_key_values.0.decoder.key" has open dimensions',
+  );
 });

@@ -245,14 +245,14 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   }
 }
 
-/** Both decoders of a merged one, where nothing is said of what decides between them. */
+/** Both decoders of a merged one, where nothing is said of what decides between them, and of caches. */
 function asUnmerged(model: Model, { inputs = {}, dims }: ParsedOptions) {
   const [ins, outs] = [model.inputs, model.outputs].map((list) => list.map(describeValue));
   const caches = cachesOf(ins, outs);
-  if (caches.size === 0) return undefined;
-  const unsaid = Object.fromEntries(Object.entries(inputs).filter(([name]) => !caches.has(name)));
-  const parted = unmerged(model, declaredInput(model, unsaid, dims).name, caches);
-  return parted && Object.hasOwn(inputs, parted.merged.condition) ? undefined : parted;
+  const isSaid = (name: string) => Object.hasOwn(inputs, name);
+  if (caches.size === 0 || [...caches.keys()].some(isSaid)) return undefined;
+  const parted = unmerged(model, declaredInput(model, inputs, dims).name, caches);
+  return parted && isSaid(parted.merged.condition) ? undefined : parted;
 }
 
 /** Domains of onnxruntime-extensions, which decode images or take texts apart; engines have them where they are registered. */
