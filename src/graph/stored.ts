@@ -297,8 +297,7 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
   const isOdd = count % 2 === 1;
   if (isOdd) {
     const last = { name: model.fresh(`${name}.last`), type: 'float32', dims: [1] } as const;
-    const joined = nodeOf(model, 'Concat', [line, last.name], all);
-    joined.attribute = [attributeOf('axis', 0)];
+    const joined = nodeOf(model, 'Concat', [line, last.name], all, [attributeOf('axis', 0)]);
     nodes.push(nodeOf(model, 'Reshape', [numbers, model.integers(`${shape}.one`, [-1])], line), joined);
     parts.push(last);
   }
@@ -343,8 +342,9 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
     const bounds = [0, inputs, 1].map((number) => model.integers(`${shape}.cut`, [number]));
     nodes.push(nodeOf(model, 'Slice', [lines, ...bounds], whole));
   }
-  const turned = nodeOf(model, 'Transpose', [line > inputs ? whole : lines], name);
-  turned.attribute = [attributeOf('perm', [1, 0])];
+  const turned = nodeOf(model, 'Transpose', [line > inputs ? whole : lines], name, [
+    attributeOf('perm', [1, 0]),
+  ]);
   return { parts: [numbers, scale], nodes: [...nodes, turned] };
 }
 

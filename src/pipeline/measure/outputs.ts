@@ -29,6 +29,7 @@ export async function* outputsOf(
 ): AsyncGenerator<Outputs> {
   const changed = network === 'pruned' ? pruned : undefined;
   const measured = part.opened?.measured;
+  const states = new Set(statesOf(taken).map(({ output }) => output));
   const model = changed ?? (await part.read());
   const session = await loadModel(engine, measured ? withOutputs(model, measured) : model);
   try {
@@ -41,7 +42,6 @@ export async function* outputsOf(
       );
       const names = measured ?? outputs.map(({ name }) => name);
       const fed = network === 'dense' ? input : pruned;
-      const states = new Set(statesOf(taken).map(({ output }) => output));
       const results = await session.run(feedsOf(session, batch, fed), names);
       const part = count / input.dims[0];
       const given = (some: readonly string[]) =>
