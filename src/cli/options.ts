@@ -3,7 +3,7 @@
 import { availableParallelism, constants } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { InputError, OsscarError } from '../errors.ts';
-import { HEADS, type HeadsMode, type StoredType } from '../graph/index.ts';
+import { HEADS, type HeadsMode, type WeightType } from '../graph/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import {
   BUDGETS,
@@ -75,7 +75,7 @@ export interface PruneFlags extends RunFlags {
   readonly data?: string;
   readonly dataLabels?: string;
   readonly format?: Format;
-  readonly weights?: StoredType;
+  readonly weights?: WeightType;
   readonly loadable?: boolean;
   readonly overwrite?: boolean;
   readonly latencyTable?: string;

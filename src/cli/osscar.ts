@@ -3,7 +3,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { disk } from '../disk/host.ts';
 import { InputError, OsscarError } from '../errors.ts';
-import { STORED_TYPES } from '../graph/index.ts';
+import { WEIGHT_TYPES } from '../graph/index.ts';
 import { SIZES } from '../pipeline/index.ts';
 import { printable } from '../printable.ts';
 import { FORMATS, setHost } from '../run/index.ts';
@@ -101,8 +101,8 @@ function addPrune(program: Command): void {
     .addOption(
       new Option(
         '--weights <type>',
-        'what weights are stored as in ONNX files: float16, or int8 or int4 with scales, or q8 or q4, the same for native runtimes and WebGPU (default: as they are)',
-      ).choices(STORED_TYPES),
+        'what weights are stored as in ONNX files: float32, float16, int8 or int4 with scales, or q8 or q4, the same for native runtimes and WebGPU (default: as those of the model are)',
+      ).choices(WEIGHT_TYPES),
     )
     .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
     .option('--overwrite', 'replace a model that is there; never one that the run reads')

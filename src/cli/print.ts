@@ -57,7 +57,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     `${name}: input ${input.name} [${[...(input.single?.length ? [] : ['n']), ...input.shape].join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
     `${prunable.length} of ${structures.length} structures prunable`,
     ...(quantized ? [quantized] : []),
-    ...(file.dequantized ? [flagged(dequantizedText)] : []),
+    ...(file.dequantized ? [flagged(dequantizedText(file.stored))] : []),
     ...branchTexts(file.branches).map(flagged),
     ...stateTexts(input),
     ...kindLines(found),

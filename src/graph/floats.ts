@@ -1,13 +1,14 @@
 // Float weights again of those that are stored as fewer bytes (stored.ts), by this library or by others.
 
 import { unpackBlocks } from './blocks.ts';
+import { isFloat } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard, MICROSOFT, transposeOrder } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { channelIn } from './steps.ts';
-import { nodeOf, readsRows, scaledIntegers } from './stored.ts';
-import { elements, fromFloat32, mapped, type Tensor, toFloat32, toIntegers } from './tensor.ts';
+import { nodeOf, readsRows, STORED_TYPES, type StoredType, scaledIntegers } from './stored.ts';
+import { elements, fromFloat32, mapped, sum, type Tensor, toFloat32, toIntegers } from './tensor.ts';
 
 /** The model with float weights in the place of int8 and int4 and their scales, and of what a MatMulNBits multiplies with. */
 export function floatWeights(model: Model): Model {
@@ -29,6 +30,42 @@ export function floatWeights(model: Model): Model {
   for (const tensor of floats.values()) copy.tensors.set(tensor.name, tensor);
   return copy;
 }
+
+/** The part of all weights that a type has to have, beside larger ones: tables are in more bits than what is multiplied with. */
+const GOOD_PART = 1 / 8;
+
+/** What most of a model's weights are stored as, by this library or by others; undefined where most are as they are computed with. */
+export function storedType(model: Model): StoredType | undefined {
+  const counts = new Map<StoredType | undefined, number>();
+  for (const tensor of model.tensors.values()) {
+    const [type, count] = weightsIn(model, tensor);
+    counts.set(type, (counts.get(type) ?? 0) + count);
+  }
+  const all = sum([...counts.values()]);
+  if (2 * (counts.get(undefined) ?? 0) >= all) return undefined;
+  return STORED_TYPES.findLast((type) => (counts.get(type) ?? 0) >= GOOD_PART * all);
+}
+
+/** How many weights a constant holds, and as what. */
+function weightsIn(model: Model, { name, type, dims }: Tensor): [StoredType | undefined, number] {
+  const uses = model.uses(name);
+  const [{ node, index } = {}] = uses;
+  if (node?.opType === 'MatMulNBits' && index === 1) {
+    const [inputs, outputs, bits] = ['K', 'N', 'bits'].map((key) => attributeInt(node, key, 4));
+    return [bits > 4 ? 'q8' : 'q4', inputs * outputs];
+  }
+  const count = elements(dims);
+  if (/^u?int4$/.test(type)) return ['int4', count];
+  if (/^u?int8$/.test(type)) return node && isPicked(model, node) ? ['int4', 2 * count] : ['int8', count];
+  const areCast = uses.length > 0 && uses.every(({ node }) => node.opType === 'Cast');
+  if (type === 'float16' && areCast) return ['float16', count];
+  return [undefined, isFloat(type) ? count : 0];
+}
+
+/** Whether a Cast makes places in a table, of pairs of four bits, of what it reads. */
+const isPicked = (model: Model, { opType, output }: NodeProto) =>
+  opType === 'Cast' &&
+  model.uses(output[0]).some(({ node, index }) => node.opType === 'Gather' && index === 1);
 
 /** Reads rows of a table that is made floats as a whole, where `readRows` makes floats of them, and makes scores with it. */
 function wholeTables(model: Model): void {

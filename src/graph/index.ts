@@ -18,7 +18,7 @@ export { withoutRounding } from './dequantize.ts';
 export { type DescribedValue, describeValue } from './describe.ts';
 export { type DataType, type FloatType, isFloat, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
-export { floatWeights } from './floats.ts';
+export { floatWeights, storedType } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales, takenOnce, withoutCasts } from './fold.ts';
 export { type GradientModel, gradientModel } from './gradient.ts';
 export {
@@ -75,11 +75,15 @@ export type { State } from './states.ts';
 export { type OnSteps, onSteps, type Packed, STEPS, steppedMaps } from './steps.ts';
 export {
   isFitted,
+  isStorable,
   STORED_TYPES,
   type StoredType,
+  storedAs,
   storedBytes,
   storeOutline,
   storeWeights,
+  WEIGHT_TYPES,
+  type WeightType,
 } from './stored.ts';
 export { loadStored, type ModelOutline, openStored, streamModel } from './stream.ts';
 export {
@@ -132,4 +136,11 @@ export { turnProducts } from './turn.ts';
 export { unfuse } from './unfuse.ts';
 export { ownTensor, readWeights, weightTensors, writeWeights } from './weights.ts';
 export { locationOf, type ReadExternal } from './wire.ts';
-export { concat, LARGEST_FILE, type WriteOptions, type WrittenModel, writeModel } from './write.ts';
+export {
+  concat,
+  graphBytes,
+  LARGEST_FILE,
+  type WriteOptions,
+  type WrittenModel,
+  writeModel,
+} from './write.ts';

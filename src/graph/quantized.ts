@@ -34,6 +34,10 @@ export function quantizedText(layers: readonly string[]): string | undefined {
   return `quantized weights ("${layers[0]}"${others}): prune the float model, then quantise the result`;
 }
 
-/** What is told of a file whose whole numbers are floats where it is pruned. */
-export const dequantizedText =
-  "it is quantized, and pruned as the network of floats that it stands for: quantise the result, or have its weights stored so again (`weights: 'int8'`)";
+/** What is told of a file whose whole numbers are floats where it is pruned. @param stored  what the weights are stored as again */
+export function dequantizedText(stored: string | undefined): string {
+  const after = stored
+    ? `whose weights are stored as ${stored} again (\`weights: 'float32'\` leaves them floats)`
+    : "whose weights stay floats: quantise the result, or have them stored so again (`weights: 'int8'`)";
+  return `it is quantized, and pruned as the network of floats that it stands for, ${after}`;
+}

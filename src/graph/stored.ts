@@ -18,6 +18,15 @@ export const STORED_TYPES = ['float16', 'int8', 'int4', 'q8', 'q4'] as const;
 /** One of {@link STORED_TYPES}. */
 export type StoredType = (typeof STORED_TYPES)[number];
 
+/** What can be asked for: float32 is for weights as the network computes with them. */
+export const WEIGHT_TYPES = ['float32', ...STORED_TYPES] as const;
+/** One of {@link WEIGHT_TYPES}. */
+export type WeightType = (typeof WEIGHT_TYPES)[number];
+
+/** What weights are stored as, where it is not what the network computes with. @param own  what the source has, which is kept where nothing is asked for */
+export const storedAs = (asked?: WeightType, own?: StoredType): StoredType | undefined =>
+  asked === 'float32' ? undefined : (asked ?? own);
+
 /** Whether weights that are stored so have four bits, and are fitted to the calibration samples for it, in a pass of its own. */
 export const isFitted = (type?: string): type is 'int4' | 'q4' => type === 'int4' || type === 'q4';
 
@@ -176,6 +185,10 @@ export function storedBytes(
     byteLength(numbersOf(type), elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
   return bytes(tensor.dims) < floats ? bytes : undefined;
 }
+
+/** Whether any weight takes fewer bytes as this type. */
+export const isStorable = (model: Model, type: StoredType): boolean =>
+  Array.from(model.tensors.values()).some((it) => storedBytes(model, it, type));
 
 function asHalf(model: Model, { name, dims }: Tensor): Stored {
   const half = { name: model.fresh(`${name}.float16`), type: 'float16', dims } as const;

@@ -49,6 +49,12 @@ export function writeModel(model: Model, options: WriteOptions = {}): WrittenMod
     : { model: bytes };
 }
 
+/** Bytes that a model's file has besides those of its tensors. */
+export function graphBytes(model: Model): number {
+  const { model: pieces } = layOut(model, { externalThreshold: Number.POSITIVE_INFINITY });
+  return sum(pieces.map((piece) => (piece instanceof Uint8Array ? piece.length : 0)));
+}
+
 /**
  * What is in the file of a model and in its data file (nothing, if it needs none), from the first bytes to the last.
  * Types and dims say it all: tensors need not have their bytes yet.

@@ -1,7 +1,7 @@
 // What a run is told.
 
 import type { Engine } from '../engine/index.ts';
-import { STORED_TYPES } from '../graph/index.ts';
+import { WEIGHT_TYPES } from '../graph/index.ts';
 import {
   AMOUNT,
   BYTES,
@@ -79,7 +79,7 @@ export const PRUNE_OPTIONS: Options<PruneOptions> = {
   maxShardBytes: BYTES,
   output: having('an output folder (memoryOutput())', 'writeAt', 'commit', 'abort'),
   onnx: oneOf('beside', 'transformers.js'),
-  weights: oneOf(...STORED_TYPES),
+  weights: oneOf(...WEIGHT_TYPES),
   loadable: SWITCH,
   session: LATER,
   calibration: LATER,

@@ -1,7 +1,7 @@
 // What a plan asks of a model: what can be pruned of it, and what comes of that.
 
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
-import type { Term } from '../graph/index.ts';
+import type { StoredType, Term } from '../graph/index.ts';
 import type { SizeKind } from './budget.ts';
 import type { Prunable, Sizes } from './keep.ts';
 import type { PlannedStep } from './pass/steps.ts';
@@ -50,6 +50,8 @@ export interface Plannable {
   readonly structures: readonly Prunable[];
   /** A size as a function of what structures keep; macs of a sample with these dims. @throws {InputError} where it is not known */
   terms(of: SizeKind, sample: readonly number[]): readonly Term[];
+  /** What weights of ONNX files will be stored as, where that is not what the network computes with. */
+  readonly stored?: StoredType;
   /** Where the terms of bytes are of weights that are stored otherwise: those of the dense model. */
   readonly denseBytes?: number;
   profile(recipe: Recipe, sizes: Sizes, sample: readonly number[]): Profile;

@@ -3,6 +3,7 @@
 import type { BlockSizes } from '../checkpoint/architectures/index.ts';
 import {
   dequantizedText,
+  groupBy,
   quantizedText,
   type StoredType,
   type Structure,
@@ -63,6 +64,8 @@ export interface PruneReport {
   readonly parameters: BeforeAfter;
   /** Of the files. */
   readonly bytes: BeforeAfter;
+  /** What weights of a written ONNX file are stored as, where that is not what the network computes with. */
+  readonly weights?: StoredType;
   /** Multiply-adds for one sample, of a file. */
   readonly macs?: BeforeAfter;
   /** Median of one sample in the engine, of a file. */
@@ -155,6 +158,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     sample: calibration.shape,
     parameters: { before: subject.parameters, after: small.parameters },
     bytes: { before: subject.bytes, after: small.bytes },
+    weights: subject.stored,
     macs: subject.macs === undefined ? undefined : { before: subject.macs, after: small.macs! },
     latencyMs,
     maxDifference,
@@ -168,11 +172,11 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     })),
     warnings: [
       ...(doubt === undefined ? [] : [doubt]),
-      ...new Set(layers.flatMap(({ structure }) => fewRows(structure, calibration.size))),
+      ...fewRows(layers, calibration.size),
       ...layers.flatMap(unrefitted),
       ...wholeHeadsTexts(layers.map(({ name, structure }) => ({ ...structure, name }))),
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
-      ...(subject.file?.dequantized ? [dequantizedText] : []),
+      ...(subject.file?.dequantized ? [dequantizedText(subject.stored)] : []),
       ...branchTexts(subject.file?.branches ?? []),
       ...(subject.file ? stateTexts(subject.file.input) : []),
       ...farOff(quality),
@@ -209,13 +213,16 @@ function savedBy(terms: readonly Term[]): (structure: string, kept: number) => n
   return (structure, kept) => 1 - sizeAt(terms, (name) => (name === structure ? kept : 1)) / (all || 1);
 }
 
-function fewRows({ consumers }: Structure, samples: number): string[] {
-  return consumers
-    .filter((layer) => hasFewRows(layer, samples))
-    .map(
-      (layer) =>
-        `layer "${layer.node}": ${counted(layer.rows * samples, 'calibration row')} for ${counted(layer.p, 'input')}; ${counted(samplesFor(layer), 'sample')} or more fit better`,
-    );
+/** Layers that are alike in one line: deep networks have many. */
+function fewRows(layers: readonly Pick<PrunedLayer, 'structure'>[], samples: number): string[] {
+  const readers = layers.flatMap(({ structure }) => structure.consumers);
+  const few = new Map(readers.filter((it) => hasFewRows(it, samples)).map((it) => [it.node, it]));
+  const alike = groupBy(few.values(), ({ p, rows }) => `${p} ${rows}`);
+  return Array.from(alike.values(), ([layer, ...others]) => {
+    const { node, p, rows } = layer;
+    const which = others.length > 0 ? `layers "${node}" and ${others.length} more` : `layer "${node}"`;
+    return `${which}: ${counted(rows * samples, 'calibration row')} for ${counted(p, 'input')}; ${counted(samplesFor(layer), 'sample')} or more fit better`;
+  });
 }
 
 function unrefitted({ name, refused }: Pick<PrunedLayer, 'name' | 'refused'>): string[] {

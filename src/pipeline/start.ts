@@ -54,7 +54,7 @@ export async function checkStart(session: Session, subject: Subject, options: Pr
   const planned = sizesOf(recipe, subject.structures);
   const profile = subject.profile(recipe, planned, calibration.shape);
   const wasmBytes = checkSteps(profile.steps, recipe, session.maximumBytes);
-  const { bytes, files } = planWithin(subject.name, profile, recipe, session, options);
+  const { bytes, files } = planWithin(subject, profile, recipe, session, options);
   for (const samples of new Set([calibration, evaluation])) await subject.check(samples);
   return { recipe, planned, profile, wasmBytes, bytes, files };
 }
@@ -63,7 +63,7 @@ export async function startRun(session: Session, subject: Subject, options: Prun
   const { calibration, evaluation = calibration } = options;
   const checked = await checkStart(session, subject, options);
   const { recipe, planned, profile, wasmBytes, bytes, files } = checked;
-  const { clock, onProgress, onWarning } = followed(recipe, options);
+  const { clock, onProgress, onWarning } = followed(recipe, subject, options);
   const engine = clock.engine(options.engine);
   const chain = subject.chain(engine, calibration);
   // Sizes are found by many passes that have much in common.
@@ -133,26 +133,26 @@ function recipeFor(subject: Subject, options: PruneOptions): Recipe {
 
 /** @throws {OutOfMemoryError} where the run takes more than `memory` */
 function planWithin(
-  model: string,
+  { name, stored: weights }: Subject,
   profile: Profile,
   recipe: Recipe,
   { threads, maximumBytes }: Session,
   options: PruneOptions,
 ): Plan {
   const samples = options.calibration.size;
-  const plan = planRun(profile, recipe, { ...options, samples, threads, maximumBytes });
+  const plan = planRun(profile, recipe, { ...options, weights, samples, threads, maximumBytes });
   const { bytes } = plan;
   const memory = memoryLimit(options);
   if (bytes.total <= memory) return plan;
   throw new OutOfMemoryError(
-    `${model}: takes ${bytes.total} bytes at its peak, more than the ${memory} of \`memory\`, with all in files that can be: ${bytes.weights} for weights, ${bytes.wasm + bytes.helpers} for kernels, ${bytes.heap} for statistics`,
+    `${name}: takes ${bytes.total} bytes at its peak, more than the ${memory} of \`memory\`, with all in files that can be: ${bytes.weights} for weights, ${bytes.wasm + bytes.helpers} for kernels, ${bytes.heap} for statistics`,
     bytes.total,
   );
 }
 
 /** A clock, and what is called at every step and of every warning: whoever asks is told where the run is. */
-function followed(recipe: Recipe, options: PruneOptions) {
-  const course = new Course(recipe, isFitted(options.weights));
+function followed(recipe: Recipe, { stored }: Subject, options: PruneOptions) {
+  const course = new Course(recipe, isFitted(stored));
   const callers = telling();
   const tellCaller = callers(options.onProgress);
   const tell = (progress: Progress) => {

@@ -92,9 +92,9 @@ export function targetText({ chosen: { kind, blend } }: SavedReport['target']): 
   return blend > 0 && blend < 1 ? `${kind} ${blend}` : kind;
 }
 
-/** What weights are stored as, where that was asked for; behind something else. */
-export function weightsText({ settings }: Partial<Pick<SavedReport, 'settings'>>): string {
-  return settings?.weights === undefined ? '' : `, weights as ${settings.weights}`;
+/** What weights are stored as; behind something else. */
+export function weightsText({ weights }: Partial<Pick<SavedReport, 'weights'>>): string {
+  return weights === undefined ? '' : `, weights as ${weights}`;
 }
 
 const whole = (value: number) => Math.round(value).toLocaleString('en');

@@ -77,6 +77,7 @@ const REPORT = v.pipe(
     sample: v.array(number),
     parameters: BEFORE_AFTER,
     bytes: BEFORE_AFTER,
+    weights: v.optional(text),
     macs: v.optional(BEFORE_AFTER),
     latencyMs: v.optional(BEFORE_AFTER),
     tradeoff: v.optional(TRADEOFF),

@@ -3,7 +3,7 @@
 
 import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
-import { HEADS, STORED_TYPES } from '../graph/index.ts';
+import { HEADS, WEIGHT_TYPES } from '../graph/index.ts';
 import {
   AMOUNT,
   ANY,
@@ -90,7 +90,7 @@ const PRUNE: Options<PruneSettings> = {
   output: or(PATH, FOLDER),
   overwrite: SWITCH,
   format: oneOf(...FORMATS),
-  weights: oneOf(...STORED_TYPES),
+  weights: oneOf(...WEIGHT_TYPES),
   loadable: SWITCH,
   latencyTable: OBJECT,
 };

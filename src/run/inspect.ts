@@ -31,7 +31,10 @@ export interface Inspected extends Share {
   readonly name: string;
   readonly kinds: Readonly<Record<string, Share>>;
   /** Of an ONNX file. */
-  readonly file?: Pick<OpenedModel, 'bytes' | 'input' | 'quantized' | 'dequantized' | 'branches'> & {
+  readonly file?: Pick<
+    OpenedModel,
+    'bytes' | 'input' | 'quantized' | 'dequantized' | 'stored' | 'branches'
+  > & {
     readonly structures: readonly InspectedStructure[];
     /** What stays, by kind. */
     readonly pinned: readonly Pinned[];
@@ -66,7 +69,8 @@ export async function inspect(model: Source, options: ModelOptions = {}): Promis
 
 async function inspectFile(file: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
   const found = await openModelFile(file, options, opened);
-  const { name, parameters, macs, bytes, input, quantized, dequantized, branches, analysis } = found.model;
+  const { name, parameters, macs, bytes, input, quantized, dequantized, stored, branches, analysis } =
+    found.model;
   const shares = sharesOf(found.model);
   const structures = analysis.structures.map((structure): InspectedStructure => {
     const { name, layer, groups, groupSize, prunable, reason, wholeHeads } = structure;
@@ -75,7 +79,7 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   const kinds = Object.fromEntries(shares.kinds);
   const pinned = pinnedOf(found.model);
   const wholeHeads = options.heads === 'narrow' ? wholeHeadsOf(prunableOf(found.model)) : undefined;
-  const own = { bytes, input, quantized, dequantized, branches, structures, pinned, wholeHeads };
+  const own = { bytes, input, quantized, dequantized, stored, branches, structures, pinned, wholeHeads };
   return { name, parameters, macs, kinds, file: own };
 }
 

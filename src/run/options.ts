@@ -2,7 +2,7 @@
 
 import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
-import type { HeadsMode, StoredType } from '../graph/index.ts';
+import type { HeadsMode, WeightType } from '../graph/index.ts';
 import type { SimdChoice } from '../kernel/index.ts';
 import type {
   BudgetKind,
@@ -117,9 +117,9 @@ export interface PruneSettings extends RunSettings {
    * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with scales, of which `transformers.js` loads
    * `onnx/model_quantized.onnx` or `onnx/model_q4.onnx`. For `int4` layers are fitted to the calibration samples once more. They are made
    * float32 when a file is loaded; of `q8` and `q4` a MatMul is a `MatMulNBits`, which native runtimes and WebGPU compute in
-   * eight and four bits, and WebAssembly slowly. Default: as they are.
+   * eight and four bits, and WebAssembly slowly. `float32`: as the network computes with them. Default: as those of an ONNX file are stored.
    */
-  readonly weights?: StoredType;
+  readonly weights?: WeightType;
   /**
    * Of a language model's folder: the same sizes in every block, and only those that config.json can say, so that stock
    * loaders read it. `transformers.js` as the format implies it.

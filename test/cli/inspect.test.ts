@@ -11,15 +11,16 @@ const folder = temporaryFolder();
 
 test.concurrent('osscar inspect says of a quantized file that it is pruned as floats', async () => {
   const g = new GraphBuilder();
-  const numbers = g.tensor({ name: 'W', type: 'int8', dims: [4, 3], bytes: new Uint8Array(12).fill(5) });
+  const bytes = new Uint8Array(64 * 32).fill(5);
+  const numbers = g.tensor({ name: 'W', type: 'int8', dims: [64, 32], bytes });
   const weights = g.node('DequantizeLinear', [numbers, g.scalar(0.5)]);
-  g.output(g.node('MatMul', [g.input('x', 'float32', ['n', 4]), weights]), 'y', 'float32', ['n', 3]);
+  g.output(g.node('MatMul', [g.input('x', 'float32', ['n', 64]), weights]), 'y', 'float32', ['n', 32]);
   const path = join(folder, 'quantized.onnx');
   writeFileSync(path, writeModel(g.build('quantized')).model);
   const { code, stdout } = await osscar('inspect', path);
   expect(code).toBe(0);
   expect(stdout).toMatch(
-    /^it is quantized, and pruned as the network of floats .* stored so again \(--weights int8\)$/m,
+    /^it is quantized, and pruned as the network of floats .* stored as int8 again \(--weights float32 leaves them floats\)$/m,
   );
 });
 

@@ -123,8 +123,10 @@ test('warnings of a table name flags', () => {
   const both = { before: 2, after: 1 };
   const how = { recipe: { method: 'magnitude', keep: 0.5 }, target: { chosen: { kind: 'self', blend: 0 } } };
   const sizes = { parameters: both, bytes: both, layers: [], stages: [], samples: 1, sample: [9] };
-  const report = { ...how, ...sizes, seconds: 1, maxDifference: 0, warnings: [dequantizedText] };
-  expect(pruneText(report as never, 'small')).toMatch(/^warning: it is quantized, .* \(--weights int8\)$/m);
+  const report = { ...how, ...sizes, seconds: 1, maxDifference: 0, warnings: [dequantizedText('int8')] };
+  expect(pruneText(report as never, 'small')).toMatch(
+    /^warning: it is quantized, .* as int8 again \(--weights float32 .*\)$/m,
+  );
 });
 
 test('a terminal shows the layers, and how much of each is left where its columns have room for it', () => {

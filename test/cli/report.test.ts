@@ -58,7 +58,7 @@ describe('prune --report', () => {
   test('says what weights are stored as, in the text as on the page', async () => {
     const work = path('stored');
     mkdirSync(work);
-    const stored = { ...report, settings: { ...report.settings, weights: 'int8' } };
+    const stored = { ...report, weights: 'int8' };
     writeFileSync(join(work, 'report.json'), JSON.stringify(stored));
     const { stdout } = await osscar('report', work, '--report', path('stored.html'));
     expect(stdout).toMatch(/^osscar, macs .* structures, weights as int8, 40 samples, fitted to: self$/m);

@@ -657,6 +657,18 @@ test('a layer with fewer calibration rows than inputs is warned of, with the sam
   expect(ofRows(enough.report.warnings)).toEqual([]);
 });
 
+test('layers that have as few calibration rows are warned of in one line', async () => {
+  const b = new OnnxBuilder({ seed: 3 });
+  const hidden = [16, 16, 12].reduce((x, width) => b.relu(b.gemm(x, width)), b.flatten(image(b), 64));
+  const bytes = b.output(b.gemm(hidden, 5)).build();
+  const { report, opened } = await prune(bytes, await noise(8, [3, 8, 8]), { method: 'magnitude' });
+  const [first] = opened.analysis.structures.flatMap(({ consumers }) => consumers);
+  expect(report.warnings.filter((text) => text.includes('calibration rows'))).toEqual([
+    `layers "${first.node}" and 1 more: 8 calibration rows for 16 inputs; 16 samples or more fit better`,
+    expect.stringMatching(/^layer "\S+": 8 calibration rows for 12 inputs; 12 samples or more fit better$/),
+  ]);
+});
+
 describe('prune, by the form of the input', () => {
   const SAMPLES = 13;
   /** What the same network gives with an input of n × 1 × 28 × 28. */

@@ -50,17 +50,53 @@ describe('a file with weights as', () => {
     async (weights) => {
       const { report, written } = await as[weights]();
       const again = await openModel(written.model, { engine });
-      expect(again.quantized).toEqual([]);
+      expect([again.quantized, again.stored]).toEqual([[], weights]);
       expect(again.parameters).toBe(report.parameters.after);
       expect(JSON.parse(again.source.metadata('osscar.pruning')!)).toMatchObject({ weights });
       expect(await evaluate(again, evaluation, { engine })).toMatchObject({ value: report.metric!.after });
       const twice = await prune(written.model, calibration, how);
       expect(kept(twice.report)).toHaveLength(report.layers.length);
-      // Their weights are float32, as nothing else was asked for.
       expect(twice.report.parameters.after).toBeLessThan(0.6 * report.parameters.after);
-      expect(twice.written.model.length).toBeGreaterThan(4 * twice.report.parameters.after);
+      // Stored as they were, as nothing else was asked for.
+      expect([report.weights, twice.report.weights]).toEqual([weights, weights]);
+      expect((await openModel(twice.written.model, { engine })).stored).toBe(weights);
     },
   );
+
+  test('int8 has float32 again where that is asked for', async () => {
+    const { written } = await as.int8();
+    const { report, written: floats } = await prune(written.model, calibration, {
+      ...how,
+      weights: 'float32',
+    });
+    expect(report.weights).toBeUndefined();
+    const opened = await openModel(floats.model, { engine });
+    expect(opened.stored).toBeUndefined();
+    expect([...opened.source.tensors.values()].map(({ type }) => type)).not.toContain('int8');
+  });
+
+  test('int8 is what budgets of bytes, plans and other methods go by without being asked', async () => {
+    const { written } = await as.int8();
+    const opened = await openModel(written.model, { engine });
+    const options = {
+      engine,
+      session,
+      calibration,
+      ...how,
+      keep: undefined,
+      bytes: 0.6,
+      effort: 'low',
+    } as const;
+    const { report, written: small } = await pruneModel(opened, options);
+    const limit = 0.6 * written.model.length;
+    expect(small.model.length).toBeLessThanOrEqual(limit);
+    expect(small.model.length).toBeGreaterThan(0.7 * limit);
+    const planned = (weights?: 'int8' | 'float32') =>
+      plan(opened, { bytes: 0.6, samples: 128, weights }).parameters.after;
+    expect(planned()).toBe(planned('int8'));
+    expect(planned('float32')).toBeLessThan(planned());
+    expect(report.weights).toBe('int8');
+  });
 
   test('int4 is fitted to what the network gives, and much nearer to it than the nearest steps', async () => {
     const whole = await float();
@@ -166,7 +202,7 @@ describe('the proof', () => {
 
   test('refuses weights that are rounded too far', async () => {
     await expect(proven(100, 0)).rejects.toThrow(
-      /the pruned model with weights as int8 differs from the masked one by .* more than 0.25; let them be stored as they are$/,
+      /the pruned model with weights as int8 differs from the masked one by .* more than 0.25; let them be stored as they are \(`weights: 'float32'`\)$/,
     );
   });
 });

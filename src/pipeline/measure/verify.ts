@@ -76,7 +76,7 @@ export async function prove(
       const difference = await differenceOf(subject.name, expected, outputs(samples));
       if (!(difference <= allowed)) {
         const [stored, hint] = rounding
-          ? [` with weights as ${rounding}`, '; let them be stored as they are']
+          ? [` with weights as ${rounding}`, "; let them be stored as they are (`weights: 'float32'`)"]
           : ['', ''];
         throw unproven(
           `the pruned model${stored} differs from the masked one by ${difference} of its output range, more than ${allowed}${hint}`,

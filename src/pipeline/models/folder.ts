@@ -26,6 +26,7 @@ import {
   type Model,
   type Packed,
   type Structure,
+  storedAs,
   sum,
   type Tensor,
   type Term,
@@ -141,6 +142,7 @@ async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
 export function folderSubject(opened: OpenedLanguageModel, options: FolderOptions = {}): Subject {
   const { folder, checkpoint, language, heads } = opened;
   const tensors = [...checkpoint.tensors.values()];
+  const stored = storedAs(options.weights);
   return {
     name: folder.name,
     parameters: valuesIn(tensors),
@@ -176,13 +178,14 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     terms: (of, sample) => termsOf(opened, of, language.tokensOf(sample)),
     contents: () => contentsOf(opened),
     shipment: () => shipmentOf(opened),
-    writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, options),
+    stored,
+    writer: (recipe, sizes, engine) => folderWriter(opened, recipe, sizes, engine, { ...options, stored }),
   };
 }
 
 /** @throws {InputError} where weights are to be stored otherwise, and no file is written that has them so */
 export function expectStored(name: string, { weights, onnx }: FolderOptions): void {
-  if (weights && !onnx)
+  if (storedAs(weights) && !onnx)
     throw new InputError(
       `${name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
     );
@@ -355,7 +358,7 @@ async function folderWriter(
   recipe: Recipe,
   kept: Sizes,
   engine: Engine,
-  { output, maxShardBytes, onnx, metadata = {}, weights }: FolderOptions,
+  { output, maxShardBytes, onnx, metadata = {}, stored: weights }: FolderOptions & Pick<Subject, 'stored'>,
 ): Promise<Writer> {
   const { folder, checkpoint, language, image } = opened;
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);

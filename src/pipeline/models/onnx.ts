@@ -6,7 +6,9 @@ import { nonFiniteAt } from '../../finite.ts';
 import {
   countParameters,
   elements,
+  graphBytes,
   isFitted,
+  isStorable,
   linearMaps,
   liveValues,
   type Model,
@@ -14,11 +16,12 @@ import {
   type StoredType,
   sizeAt,
   sizeTerms,
-  storedBytes,
+  storedAs,
   storeWeights,
   sum,
   type Term,
   toFloat32,
+  type WeightType,
   type WriteOptions,
   weightTensors,
   withoutSampleAxis,
@@ -60,9 +63,10 @@ export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   readonly metadata?: Readonly<Record<string, string>>;
   /**
    * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with scales, of which the latter are fitted
-   * to the calibration samples once more. Values are computed in float32 all the same. Default: as they are.
+   * to the calibration samples once more. Values are computed in float32 all the same. `float32` is for weights as the network
+   * computes with them. Default: as those of the file are stored.
    */
-  readonly weights?: StoredType;
+  readonly weights?: WeightType;
 }
 
 /** How far outputs may be off: rounding of float32 is near 1e-6, of float16 near 1e-3. */
@@ -72,6 +76,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
   const { name, input, model, source, analysis, parameters, bytes, macs } = opened;
   const structures = prunableOf(opened);
   const isHalf = [...model.tensors.values()].some(({ type }) => type === 'float16');
+  const stored = storedAs(options.weights, opened.stored);
   return {
     name,
     heads: opened.heads,
@@ -114,20 +119,20 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       };
     },
     check: async (samples) => {
-      const { weights } = options;
       checkWeights(opened);
-      if (weights && ![...model.tensors.values()].some((it) => storedBytes(model, it, weights)))
+      if (stored && !isStorable(model, stored))
         throw new InputError(
-          `${name}: it has no weights of float32 that are fewer bytes as ${weights}; leave out \`weights\``,
+          `${name}: it has no weights of float32 that are fewer bytes as ${stored}; leave out \`weights\``,
         );
       await checkIds(opened, samples);
     },
-    terms: (of) => termsOf(opened, of, options.weights),
-    denseBytes: options.weights && bytes,
-    profile: (recipe, sizes) => profileOf(opened, recipe, sizes, options.weights),
+    stored,
+    terms: (of) => termsOf(opened, of, stored),
+    denseBytes: (stored ?? opened.stored) && bytes,
+    profile: (recipe, sizes) => profileOf(opened, recipe, sizes, stored),
     contents: () => contentsOf(opened),
     shipment: async () => shipmentOf(opened),
-    writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, options),
+    writer: async (recipe, _, engine) => fileWriter(opened, recipe, engine, { ...options, stored }),
   };
 }
 
@@ -157,19 +162,17 @@ async function checkIds({ model, input }: OpenedModel, samples: Dataset): Promis
 const METADATA_BYTES = 2 ** 11;
 
 function termsOf(opened: OpenedModel, of: SizeKind, stored?: StoredType): Term[] {
-  const { model, source, analysis, info, parameters, bytes } = opened;
+  const { model, analysis, info, parameters } = opened;
   const sizes = sizeTerms(model, analysis, info.shapes);
   const terms = sizes[of === 'params' ? 'parameters' : of];
   if (of === 'macs') return [...terms];
   // What the terms do not know: constants that were folded away, the graph itself.
   const known = sizeAt(terms, () => 1);
-  const [weights, folded] = [source, model].map(({ tensors }) =>
-    sum(Array.from(tensors.values(), ({ bytes }) => bytes.byteLength)),
-  );
   if (of === 'params') return [...terms, { value: Math.max(0, parameters - known), of: [] }];
+  const folded = sum(Array.from(model.tensors.values(), ({ bytes }) => bytes.byteLength));
   return [
     ...(stored ? sizeTerms(model, analysis, info.shapes, stored).bytes : terms),
-    { value: Math.max(0, bytes - weights) + METADATA_BYTES + Math.max(0, folded - known), of: [] },
+    { value: graphBytes(model) + METADATA_BYTES + Math.max(0, folded - known), of: [] },
   ];
 }
 
@@ -222,7 +225,7 @@ function fileWriter(
   opened: OpenedModel,
   recipe: Recipe,
   engine: Engine,
-  { metadata = {}, externalName, weights }: FileOptions,
+  { metadata = {}, externalName, stored: weights }: FileOptions & Pick<Subject, 'stored'>,
 ): Writer {
   const { input, parameters, size, smallest, inputs, dims, merged } = opened;
   const { operators } = opened.source;

@@ -25,6 +25,7 @@ import {
   foldScales,
   HEADS,
   ifsOf,
+  isStorable,
   type Merged,
   type Model,
   onlyOutputs,
@@ -34,12 +35,14 @@ import {
   type ReadOptions,
   readModel,
   type Shapes,
+  type StoredType,
   type Structure,
   separateExperts,
   separateGroups,
   separateProjections,
   separateShapes,
   shrink,
+  storedType,
   sum,
   takenOnce,
   turnProducts,
@@ -143,6 +146,8 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
   readonly quantized: readonly string[];
   /** Whether weights or values were whole numbers in the file: what is pruned is the network of floats that it stands for. */
   readonly dequantized: boolean;
+  /** What most of its weights are stored as, where that is not what the network computes with; and so they are again when it is written. */
+  readonly stored?: StoredType;
   /** Values that the model is measured and compared by, where it selects among these; default: its outputs. */
   readonly measured?: readonly string[];
   /** Ifs that no sample decides: a pruned model has only the branches that are taken. */
@@ -209,6 +214,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
   try {
     const decided = await withoutIfs(options.engine, source, options);
     branches = decided.branches;
+    const stored = storedType(decided.model);
     const unrounded = withoutRounding(decided.model);
     floats = floatWeights(unrounded);
     const { model, input, info, analysis } = await analysed(foldConstants(unfuse(floats)), options);
@@ -237,6 +243,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       macs: countMacs(model, info.shapes),
       quantized: quantizedLayers(floats),
       dequantized: unrounded !== decided.model,
+      stored: stored && isStorable(model, stored) ? stored : undefined,
     };
   } catch (error) {
     const quantized = quantizedText(quantizedLayers(floats));

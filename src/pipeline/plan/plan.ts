@@ -1,6 +1,6 @@
 // What pruning a model will take, before any of its weights are read.
 
-import { isFitted, STORED_TYPES, type StoredType, sum } from '../../graph/index.ts';
+import { isFitted, sum, WEIGHT_TYPES, type WeightType } from '../../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../../kernel/index.ts';
 import { AMOUNT, BYTES, COUNT, type Kind, type Options, oneOf, required } from '../../options.ts';
 import { isCorrelation } from '../../solve/index.ts';
@@ -35,7 +35,7 @@ export interface PlanOptions extends Pick<ActivationLimits, 'activationBytes'> {
   /** Bytes that the run may take in all, as `8GiB`. Default: no bound. */
   readonly memory?: Amount;
   /** What weights are stored as in ONNX files. */
-  readonly weights?: StoredType;
+  readonly weights?: WeightType;
 }
 
 const DIMS: Kind = [
@@ -49,7 +49,7 @@ export const PLAN_OPTIONS: Options<PlanOptions> = {
   threads: COUNT,
   maximumBytes: BYTES,
   memory: AMOUNT,
-  weights: oneOf(...STORED_TYPES),
+  weights: oneOf(...WEIGHT_TYPES),
 };
 
 /** Bytes that a run may take. @throws {InputError} where it is no amount */

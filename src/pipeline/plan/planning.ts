@@ -1,7 +1,7 @@
 // What pruning a model will take, of as much of it as there is: a model that is open, or what config.json says.
 
 import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
-import { HEADS, type HeadsMode } from '../../graph/index.ts';
+import { HEADS, type HeadsMode, type StoredType, storedAs } from '../../graph/index.ts';
 import { expectOptions, type Options, oneOf, SWITCH } from '../../options.ts';
 import { problemOf, uniformSizes } from '../allocate/index.ts';
 import { checkBudget } from '../budget.ts';
@@ -48,8 +48,8 @@ export function plan(
   options: PlannedOptions,
 ): Plan {
   expectOptions('plan', options, PLANNED_OPTIONS);
-  const { profile, recipe, most, isBound } = profileOf(model, options);
-  return { ...planRun(profile, recipe, options, most), ...(isBound && { isBound }) };
+  const { profile, recipe, weights, most, isBound } = profileOf(model, options);
+  return { ...planRun(profile, recipe, { ...options, weights }, most), ...(isBound && { isBound }) };
 }
 
 /**
@@ -70,8 +70,8 @@ export function planMachines(
 ): MachinesPlan {
   expectOptions('planMachines', options, PLANNED_OPTIONS);
   expectOptions('planMachines', machines, MACHINES_OPTIONS);
-  const { profile, recipe } = profileOf(model, options);
-  return planOnMachines(profile, recipe, options, rates, machines);
+  const { profile, recipe, weights } = profileOf(model, options);
+  return planOnMachines(profile, recipe, { ...options, weights }, rates, machines);
 }
 
 /** As much of a model as there is. */
@@ -89,6 +89,7 @@ function plannableOf(
   return {
     ...describedSubject({ language: model, heads }),
     isDescribed: true,
+    stored: storedAs(weights),
     ...(loadable && { loadable: uniform }),
   };
 }
@@ -100,21 +101,23 @@ function profileOf(
 ): {
   readonly profile: Profile;
   readonly recipe: Recipe;
+  readonly weights?: StoredType;
   readonly most?: Profile;
   readonly isBound?: boolean;
 } {
   const asked = recipeOf(options);
   const { sample = [] } = options;
   const subject = plannableOf(model, options);
+  const weights = subject.stored;
   // Within a budget sizes are not known yet.
   const recipe = (asked.keep !== undefined && subject.loadable?.(asked, sample)) || asked;
   const { spend } = recipe;
   checkBudget(spend, subject.file !== undefined);
   const most = subject.profile(recipe, sizesOf(recipe, subject.structures), sample);
-  if (!spend) return { profile: most, recipe };
+  if (!spend) return { profile: most, recipe, weights };
   const isKnown = spend.of !== 'latency' && spend.maxLoss === undefined;
   if (!isKnown || (spend.of === 'bytes' && !spend.isFraction && subject.isDescribed))
-    return { profile: most, recipe, isBound: true };
+    return { profile: most, recipe, weights, isBound: true };
   const sizes = uniformSizes(problemOf(subject, sample, spend));
-  return { profile: subject.profile(recipe, sizes, sample), recipe, most };
+  return { profile: subject.profile(recipe, sizes, sample), recipe, weights, most };
 }
