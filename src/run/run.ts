@@ -63,6 +63,10 @@ export async function openRun(
   const { threads, simd, shards, memory, onProgress } = settings;
   const folder = typeof settings.scratch === 'string' ? settings.scratch : undefined;
   const session = opened(await openSession({ threads, simd, scratch: folder }));
+  if (session.reason !== undefined)
+    settings.onNote?.(
+      `warning: no workers could be started, and layers are solved on one thread: ${session.reason}`,
+    );
   signal?.throwIfAborted();
   const { engine } = found;
   const shared = { ...asked, engine, session, calibration: samples, evaluation: measured, memory, signal };

@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
@@ -113,6 +113,29 @@ describe('prune', () => {
     const { report, files } = await prune(model, Object.assign(told, { onKind }));
     expect(report.settings).toMatchObject({ keep: 0.5 });
     expect(report.settings).not.toHaveProperty('samples');
+    expect((await bytesOf(files, 'model.onnx')).equals(expected)).toBe(true);
+  });
+
+  test('says that workers could not be started, and goes on without them', async () => {
+    const threads = process.getBuiltinModule('node:worker_threads');
+    const { Worker } = threads;
+    onTestFinished(() => void Object.assign(threads, { Worker }));
+    const Refused = class extends Worker {
+      constructor(script: URL, options: object) {
+        if (script.pathname.endsWith('/worker.js')) throw new Error('refused by policy');
+        super(script, options);
+      }
+    };
+    Object.assign(threads, { Worker: Refused });
+    const notes: string[] = [];
+    const { report, files } = await prune(model, {
+      ...settings,
+      ...{ calibration: named, threads: 2, onNote: (text: string) => notes.push(text) },
+    });
+    expect(notes).toContain(
+      'warning: no workers could be started, and layers are solved on one thread: refused by policy',
+    );
+    expect(report.threads).toBe(1);
     expect((await bytesOf(files, 'model.onnx')).equals(expected)).toBe(true);
   });
 
