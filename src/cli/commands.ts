@@ -52,7 +52,8 @@ async function progressing<R>(
 
 export async function inspectModel(path: string, flags: ModelFlags, command: Command): Promise<void> {
   const found = await inspect(path, { ...settingsOf(flags), ...telling(path, command) });
-  const { parameters, macs, kinds, file, folder } = found;
+  const { parameters, macs, kinds, couldNarrow, file, folder } = found;
+  const shares = { parameters, macs, kinds, couldNarrow };
   if (file) {
     const { bytes, pinned, branches, wholeHeads } = file;
     const { name, type, shape } = file.input;
@@ -60,12 +61,12 @@ export async function inspectModel(path: string, flags: ModelFlags, command: Com
       const { name, layer, groups, groupSize, prunable, ...share } = it;
       return { name, layer, groups, groupSize, prunable, reason, ...share };
     });
-    const described = { name: found.name, input: { name, type, shape }, bytes, parameters, macs, kinds };
+    const described = { name: found.name, input: { name, type, shape }, bytes, ...shares };
     print(flags, () => inspectText(found, file), { ...described, structures, pinned, branches, wholeHeads });
     return;
   }
   const { structures: _, ...described } = folder!;
-  print(flags, () => folderText(found, folder!), { ...described, parameters, macs, kinds });
+  print(flags, () => folderText(found, folder!), { ...described, ...shares });
 }
 
 export async function pruneModel(path: string, flags: PruneFlags, command: Command): Promise<void> {

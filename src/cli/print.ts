@@ -128,11 +128,14 @@ function shareCells(share: Partial<Share> = {}): string[] {
 const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
 
 /** What pruning all of a kind away would save: an upper end of what it can give. */
-function kindLines({ parameters: all, macs: allMacs, kinds }: Inspected): string[] {
-  return Object.entries(kinds).map(([kind, { parameters, macs }]) => {
+function kindLines({ parameters: all, macs: allMacs, kinds, couldNarrow }: Inspected): string[] {
+  const lines = Object.entries(kinds).map(([kind, { parameters, macs }]) => {
     const what = `${KIND_NAMES[kind] ?? kind}: ${part(parameters, all)} of the parameters`;
     return `${what} and ${part(macs, allMacs)} of the multiply-adds hang on them`;
   });
+  const hint =
+    'heads can all stay instead, each with fewer features of queries, keys and values: mostly that keeps more at the same size (--heads narrow)';
+  return couldNarrow ? [...lines, hint] : lines;
 }
 
 /** What stays, by kind, and what hangs on that alone. */

@@ -39,6 +39,7 @@ export {
 } from './measure/latency.ts';
 export { doubtOf, type Warning } from './measure/plausible.ts';
 export { latencies, type TimingOptions } from './measure/timing.ts';
+export { couldNarrow } from './models/described.ts';
 export {
   describeFolder,
   expectStored,
@@ -63,6 +64,7 @@ export {
 } from './open/inputs.ts';
 export { likelyDims } from './open/lengths.ts';
 export {
+  couldBeNarrow,
   declaredInput,
   type ModelSize,
   type OpenedModel,

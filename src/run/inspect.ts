@@ -3,6 +3,8 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Structure } from '../graph/index.ts';
 import {
+  couldBeNarrow,
+  couldNarrow,
   type OpenedModel,
   type Pinned,
   pinnedOf,
@@ -30,6 +32,11 @@ export interface InspectedStructure
 export interface Inspected extends Share {
   readonly name: string;
   readonly kinds: Readonly<Record<string, Share>>;
+  /**
+   * Whether whole heads go of attention that could lose features of queries, keys and values instead, which at the same size keeps
+   * more: `heads: 'narrow'`.
+   */
+  readonly couldNarrow: boolean;
   /** Of an ONNX file. */
   readonly file?: Pick<
     OpenedModel,
@@ -80,7 +87,7 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   const pinned = pinnedOf(found.model);
   const wholeHeads = options.heads === 'narrow' ? wholeHeadsOf(prunableOf(found.model)) : undefined;
   const own = { bytes, input, quantized, dequantized, stored, branches, structures, pinned, wholeHeads };
-  return { name, parameters, macs, kinds, file: own };
+  return { name, parameters, macs, kinds, couldNarrow: couldBeNarrow(found.model), file: own };
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
@@ -91,6 +98,7 @@ async function inspectFolder(place: Place, options: ModelOptions, opened: Opened
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
+    couldNarrow: couldNarrow({ language, heads: options.heads }),
     folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, keyDim, sizes, structures },
   };
 }

@@ -61,7 +61,7 @@ test('heads that are to be narrow are features of all heads', () => {
       sizes,
       structures,
     };
-    const found = { name: 'model', parameters: 0, macs: 0, kinds: {} };
+    const found = { name: 'model', parameters: 0, macs: 0, kinds: {}, couldNarrow: false };
     return linesOf(folderText(found, folder)).filter(([name]) => /^\d\.(heads|keys|values)$/.test(name));
   };
   expect(rowsOf(OPT, [BLOCK, MIXED])).toEqual([
@@ -76,6 +76,33 @@ test('heads that are to be narrow are features of all heads', () => {
   expect(rowsOf({ ...MPT, attn_config: { clip_qkv: 2 } })[0].slice(0, 2)).toEqual([
     '0.heads',
     '4 groups of 1 head of 8',
+  ]);
+});
+
+test.each([
+  ['heads with biases', true],
+  ['key-value groups with rotary embedding', false], // values alone could
+  ['a fused projection, split evenly', false],
+])('inspect says where heads could all stay: %s', async (name, could) => {
+  const { build, opset } = CASES[name];
+  const file = join(temporaryFolder(), 'attention.onnx');
+  writeFileSync(file, build(new OnnxBuilder({ seed: 3, opset })).build());
+  const said = async (...flags: string[]) =>
+    (await osscar('inspect', file, '--size', '11x96', ...flags)).stdout.includes('(--heads narrow)');
+  expect(await said()).toBe(could);
+  expect(await said('--heads', 'narrow')).toBe(false);
+});
+
+test('inspect says of a folder where heads could all stay', async () => {
+  const said = async (config: object, ...flags: string[]) => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+    return (await osscar('inspect', folder, ...flags)).stdout.includes('(--heads narrow)');
+  };
+  expect([await said(OPT), await said(OPT, '--heads', 'narrow'), await said(LLAMA)]).toEqual([
+    true,
+    false,
+    false,
   ]);
 });
 

@@ -73,6 +73,15 @@ function groupsOfHeads({ language, heads }: Described, block: number): Attention
   return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim };
 }
 
+/** Whether heads could lose features of queries and keys (`heads: 'narrow'`), where whole heads go. */
+export function couldNarrow(model: Described): boolean {
+  const narrow = { ...model, heads: 'narrow' } as const;
+  return (
+    model.heads !== 'narrow' &&
+    model.language.sizes.some((_, i) => groupsOfHeads(narrow, i).keys !== undefined)
+  );
+}
+
 /** What ratios and reports call the structures of a block's graph. */
 export function namesIn(
   language: LanguageModel,

@@ -141,6 +141,8 @@ export interface OpenedModel extends Required<ModelSize>, Reopening {
   readonly input: ModelInput;
   /** Shapes and types of every value in a run of one sample (or of the fixed batch). */
   readonly info: ValueInfo;
+  /** Shapes that the analysis went by: of several samples, where that can be. */
+  readonly told: Shapes;
   readonly analysis: Analysis;
   /** Layers whose weights are quantised: prune the float model, and quantise what comes of it. */
   readonly quantized: readonly string[];
@@ -217,7 +219,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
     const stored = storedType(decided.model);
     const unrounded = withoutRounding(decided.model);
     floats = floatWeights(unrounded);
-    const { model, input, info, analysis } = await analysed(foldConstants(unfuse(floats)), options);
+    const { model, input, info, told, analysis } = await analysed(foldConstants(unfuse(floats)), options);
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
@@ -226,6 +228,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       model,
       input: { ...input, outputs: Math.max(...outputs), single },
       info,
+      told,
       analysis,
       predictsTokens: takesTokens(input) && hasVocabulary(model, input, info.shapes),
       bytes: options.bytes?.() ?? sum(Array.from(source.tensors.values(), ({ bytes }) => bytes.byteLength)),
@@ -296,7 +299,15 @@ async function analysed(plain: Model, options: ParsedOptions) {
     ({ info, told } = await shapesOf(engine, model, input));
     analysis = analyse(model, told, how);
   }
-  return { model, input, info, analysis };
+  return { model, input, info, told, analysis };
+}
+
+/** Whether attention could lose features of queries and keys (`heads: 'narrow'`), where whole heads go of the model as it was opened. */
+export function couldBeNarrow({ model, input, told, residual, analysis }: OpenedModel): boolean {
+  const isHead = ({ kind, prunable, features }: Structure) => kind === 'head' && prunable && !features;
+  if (!analysis.structures.some(isHead)) return false;
+  const { structures } = analyse(model, told, { residual, heads: 'narrow', states: statesOf(input) });
+  return structures.some(({ prunable, features }) => prunable && features?.scores);
 }
 
 /**
