@@ -34,21 +34,26 @@ export interface AnalysisOptions {
   readonly heads?: HeadsMode;
 }
 
-/**
- * @param shapes  dims of every value in a run on any batch
- * @param states  of a network that runs step by step, which stay as large as they are
- */
+/** What is known of the samples. */
+interface Sampled {
+  /** Of a network that runs step by step, which stay as large as they are. */
+  readonly states?: readonly State[];
+  /** Dims of every value in a run of a sample as large as those to come. Default: `shapes`. */
+  readonly sample?: Shapes;
+}
+
+/** @param shapes  dims of every value in a run on any batch */
 export function analyse(
   model: Model,
   shapes: Shapes,
-  { residual = false, heads = 'fewer', states = [] }: AnalysisOptions & { states?: readonly State[] } = {},
+  { residual = false, heads = 'fewer', ...sampled }: AnalysisOptions & Sampled = {},
 ): Analysis {
-  let state = settled(model, shapes, states, () => heads === 'narrow');
+  let state = settled(model, shapes, sampled, () => heads === 'narrow');
   let found = structuresOf(state, residual);
   if (heads === 'narrow') {
     const whole = wholeAttentions(state, found);
     if ([...state.narrowed].some((node) => whole.has(node))) {
-      state = settled(model, shapes, states, (node) => !whole.has(node));
+      state = settled(model, shapes, sampled, (node) => !whole.has(node));
       found = structuresOf(state, residual);
     }
     for (const structure of found.values()) {
@@ -69,10 +74,10 @@ export function analyse(
 function settled(
   model: Model,
   shapes: Shapes,
-  states: readonly State[],
+  { states = [], sample }: Sampled,
   narrows: Propagation['narrows'],
 ): Propagation {
-  const state = propagated(model, shapes, states, narrows);
+  const state = propagated(model, shapes, { states, sample }, narrows);
   for (const { name } of model.outputs) output(state, name, states);
   for (const { name } of model.inputs) foreignHeads(state, name);
   settle(state);
@@ -92,10 +97,10 @@ function structuresOf(state: Propagation, residual: boolean): Map<Label, Structu
 function propagated(
   model: Model,
   shapes: Shapes,
-  states: readonly State[] = [],
+  { states = [], sample }: Sampled = {},
   narrows?: Propagation['narrows'],
 ): Propagation {
-  const state = new Propagation(model, shapes, narrows);
+  const state = new Propagation(model, shapes, narrows, sample);
   const made = statesMade(model, states);
   for (const input of model.inputs) cachedHeads(state, input.name);
   for (const node of model.nodes) {

@@ -135,14 +135,22 @@ export function linearMaps(model: Graph, shapes: Shapes): LinearMap[] {
   return sharing(model, maps);
 }
 
-/** The linear map that a node is; undefined if it is none, several, or none that can be re-solved. */
-export function linearMap(model: Graph, node: NodeProto, shapes: Shapes): LinearMap | undefined {
+/**
+ * The linear map that a node is; undefined if it is none, several, or none that can be re-solved.
+ * @param sample  shapes of a run of a sample as large as those to come, where the others are of another run
+ */
+export function linearMap(
+  model: Graph,
+  node: NodeProto,
+  shapes: Shapes,
+  sample = shapes,
+): LinearMap | undefined {
   const count = model.operator(node)?.layer?.parts?.(node) ?? 1;
-  return count === 1 ? mapOf(model, node, shapes) : undefined;
+  return count === 1 ? mapOf(model, node, shapes, sample) : undefined;
 }
 
 /** With the rows of one part and the columns of all. */
-function mapOf(model: Graph, node: NodeProto, shapes: Shapes): LinearMap | undefined {
+function mapOf(model: Graph, node: NodeProto, shapes: Shapes, sample = shapes): LinearMap | undefined {
   const layer = model.operator(node)?.layer;
   const weight = model.tensors.get(node.input[1]);
   const input = shapes.get(node.input[0]);
@@ -164,7 +172,7 @@ function mapOf(model: Graph, node: NodeProto, shapes: Shapes): LinearMap | undef
     groupSize,
     p: dims.weight[1 - outputAxis] * groupSize,
     m: dims.weight[outputAxis],
-    rows: rowsOf(model, shapes, conv ? output.toSpliced(1, 1) : input.slice(0, -1)),
+    rows: rowsOf(model, sample, node, conv !== undefined),
   };
   if (conv) map.conv = conv;
   if (bias) map.bias = bias;
@@ -180,8 +188,9 @@ export function weightDims({ isStacked }: Layer, { dims }: Tensor): readonly num
 }
 
 // Exporters may merge the batch with positions, (b, t, p) to (b·t, p), and networks with the frames of a video.
-function rowsOf(model: Graph, shapes: Shapes, dims: readonly number[]): number {
-  const batch = shapes.get(model.inputs[0]?.name)?.[0] || 1;
+function rowsOf(model: Graph, sample: Shapes, { input, output }: NodeProto, isConv: boolean): number {
+  const batch = sample.get(model.inputs[0]?.name)?.[0] || 1;
+  const dims = isConv ? sample.get(output[0])!.toSpliced(1, 1) : sample.get(input[0])!.slice(0, -1);
   return Math.ceil(elements(dims) / batch);
 }
 

@@ -52,6 +52,8 @@ export interface Carrier extends Range {
 export class Propagation {
   readonly model: Graph<Operator>;
   readonly shapes: Shapes;
+  /** Of a run of a sample as large as those to come: how many rows layers have. */
+  readonly sample: Shapes;
   readonly labels: Label[] = [];
   /** Spent by whatever goes through more places than there are nodes. */
   readonly patience = new Patience();
@@ -83,9 +85,15 @@ export class Propagation {
   /** Whether heads lose features at a node of an attention, and none of them goes. */
   readonly narrows: (node: NodeProto) => boolean;
 
-  constructor(model: Graph<Operator>, shapes: Shapes, narrows: Propagation['narrows'] = () => false) {
+  constructor(
+    model: Graph<Operator>,
+    shapes: Shapes,
+    narrows: Propagation['narrows'] = () => false,
+    sample = shapes,
+  ) {
     this.model = model;
     this.shapes = shapes;
+    this.sample = sample;
     this.narrows = narrows;
   }
 

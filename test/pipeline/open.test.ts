@@ -166,3 +166,25 @@ test('weights by which an Attention makes queries, keys and values are those of 
     ['head', 4],
   ]);
 });
+
+test.each([
+  ['a linear layer', (b: OnnxBuilder, x: string) => b.matmul(b.relu(b.matmul(x, 8)), 3)],
+  [
+    'a recurrent one',
+    (b: OnnxBuilder, x: string) => {
+      const [W, R] = [b.weight([1, 32, 6], 0.3), b.weight([1, 32, 8], 0.3)];
+      const steps = b.node('Transpose', [x], { perm: [1, 0, 2] }, { channels: 6 });
+      const made = b.node('LSTM', [steps, W, R], { hidden_size: 8 });
+      return b.matmul(b.node('Squeeze', [made, b.integers([1])], {}, { channels: 8 }), 3);
+    },
+  ],
+])('rows of %s are those of a window as long as it will be', async (_, layers) => {
+  const b = new OnnxBuilder();
+  const table = b.weight([50, 6], 1);
+  const x = b.node('Gather', [table, b.feed('input_ids', ['n', 't'], 'int64')], {}, { channels: 6 });
+  const bytes = b.output(layers(b, x)).build();
+  const { analysis } = await openModel(bytes, { engine, size: [40] });
+  const readers = analysis.structures.flatMap(({ consumers }) => consumers);
+  expect(readers.length).toBeGreaterThan(1);
+  expect(readers.map(({ rows }) => rows)).toEqual(readers.map(() => 40));
+});

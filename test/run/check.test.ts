@@ -38,7 +38,7 @@ const KINDS: readonly (readonly [
   ['one of auto, baseline, relaxed', 'simd', ['fast', 5, null], 'relaxed'],
   ['one of even, random', 'sampling', ['odd', 5, null], 'random'],
   ['one of safetensors, onnx, transformers.js', 'format', ['gguf', 5, null], 'onnx'],
-  ['one of float16, int8, int4, q8, q4', 'weights', ['int2', 8, null], 'int4'],
+  ['one of float32, float16, int8, int4, q8, q4', 'weights', ['int2', 8, null], 'int4'],
   ['one of web, node, or an engine', 'engine', ['cuda', {}, 5, null], 'web'],
   ['a list of osscar, ziplm, magnitude, magnitude-refit', 'compare', ['ziplm', ['l1'], null], ['ziplm']],
   [

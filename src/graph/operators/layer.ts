@@ -45,7 +45,7 @@ export function weightOf(state: Propagation, node: NodeProto): Tensor | undefine
 
 /** The layer reads the channels; its weights are cut along. */
 export function consume(state: Propagation, node: NodeProto, axis: Axis): void {
-  const map = linearMap(state.model, node, state.shapes);
+  const map = linearMap(state.model, node, state.shapes, state.sample);
   if (!map) {
     state.pin(axis, `${called(node)} is not a linear map that can be re-solved`);
     return;

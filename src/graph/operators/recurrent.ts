@@ -65,9 +65,9 @@ function makeUnits(state: Propagation, node: NodeProto, gates: number): void {
  * What each direction makes of its units a step later. Not of a GRU that resets them before it reads them, and not where steps are
  * no value of the graph (`foldConstants` sees to it that they are).
  */
-function recurrentMaps({ model, shapes }: Propagation, node: NodeProto): LinearMap[] {
+function recurrentMaps({ model, sample }: Propagation, node: NodeProto): LinearMap[] {
   const [output] = node.output;
-  const steps = shapes.get(output)?.[0];
+  const steps = sample.get(output)?.[0];
   const resetsFirst = node.opType === 'GRU' && attributeInt(node, 'linear_before_reset', 0) === 0;
   if (!steps || resetsFirst) return [];
   const [count, m, p] = model.tensors.get(node.input[R])!.dims;

@@ -292,12 +292,12 @@ async function analysed(plain: Model, options: ParsedOptions) {
     model = fold(known);
     ({ info, told } = await shapesOf(engine, model, input));
   }
-  const how = { ...options, states: statesOf(input) };
-  let analysis = analyse(model, told, how);
+  const analysisOf = () => analyse(model, told, { ...options, states: statesOf(input), sample: info.shapes });
+  let analysis = analysisOf();
   if (analysis.shared) {
     model = separateShapes(model, analysis.shared);
     ({ info, told } = await shapesOf(engine, model, input));
-    analysis = analyse(model, told, how);
+    analysis = analysisOf();
   }
   return { model, input, info, told, analysis };
 }
