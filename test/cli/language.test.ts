@@ -261,7 +261,8 @@ test('osscar inspect lists the structures of every block of a folder', async () 
   expect(lines[0]).toBe(
     `attention heads: ${((100 * kinds.head.parameters) / parameters).toFixed(1)} % of the parameters and ${/[\d.]+ % of the multiply-adds/.exec(lines[0])?.[0]} hang on them`,
   );
-  const rows = lines.slice(3);
+  expect(lines[2]).toContain('(--heads narrow)');
+  const rows = lines.slice(4);
   expect(rows[0]).toMatch(/^structure +groups +parameters +multiply-adds$/);
   expect(rows.slice(1).map((line) => line.split(/ +/)[0])).toEqual(
     [0, 1, 2, 3].flatMap((i) => [`${i}.heads`, `${i}.mlp`]),
