@@ -5,7 +5,7 @@
 import { bitsOf, type DataType, isFloat, typeFromCode } from './dtype.ts';
 import { floatOperators } from './integers.ts';
 import type { Model } from './model.ts';
-import { attributeInt, attributeOf, isStandard, MICROSOFT } from './node.ts';
+import { attributeInt, attributeOf, attributeString, isStandard, MICROSOFT } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
 import { along, channelIn } from './steps.ts';
 import { elements, fromFloat32, toFloat32, wholeNumbers } from './tensor.ts';
@@ -154,7 +154,7 @@ class Unrounding {
         if (this.#gone.has(node) || (node.opType === 'Shape' && isStandard(node))) continue;
         if (index !== 0) return undefined;
         if (isDequantize(node)) ends.push(node);
-        else if (!isMove(node)) return undefined;
+        else if (!isMove(node) && !isPad(model, node)) return undefined;
         else if (!moves.has(node)) {
           moves.add(node);
           values.push(...node.output);
@@ -172,12 +172,18 @@ class Unrounding {
     const model = this.#model;
     this.#unread.push(value);
     model.redirect(value, floats);
-    for (const node of moves)
+    for (const node of moves) {
+      const fill = node.opType === 'Pad' && node.input[2];
+      if (fill) {
+        this.#unread.push(fill);
+        model.setInput(node, 2, this.#floats(fill, ends[0])!);
+      }
       for (const [i, output] of node.output.entries()) {
         const name = model.fresh(`${output}.floats`);
         model.redirect(output, name);
         model.setOutput(node, i, name);
       }
+    }
     for (const node of ends) {
       const [[output], [input]] = [node.output, node.input];
       if (isNamed(model, output)) {
@@ -240,6 +246,15 @@ class Unrounding {
 function isMove(node: NodeProto): boolean {
   return (
     MOVES.test(node.opType) && isStandard(node) && (node.opType !== 'MaxPool' || node.output.length === 1)
+  );
+}
+
+/** Whether a node puts more of what its input has behind it, or a constant that stands for a float as they do. */
+function isPad(model: Model, node: NodeProto): boolean {
+  if (node.opType !== 'Pad' || !isStandard(node)) return false;
+  const fill = model.tensors.get(node.input[2] ?? '');
+  return (
+    attributeString(node, 'mode', 'constant') !== 'constant' || (fill && wholeNumbers(fill)) !== undefined
   );
 }
 

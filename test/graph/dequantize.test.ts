@@ -272,6 +272,23 @@ describe('values that are rounded between layers', () => {
     expect([...floats.tensors.values()].filter(({ type }) => type !== 'float32')).toEqual([]);
   });
 
+  test.each([
+    ['what stands for 0', ['uint8 128', 128]],
+    ['another number', ['uint8 40', 40]],
+    ['what is beside it', undefined],
+  ] as const)('go through a Pad with %s', async (_, fill) => {
+    const model = network((g, x) => {
+      const pads = g.integers([0, 0, 1, 0, 0, 0, 0, 2]);
+      const inputs = [g.whole(x, 0.01), pads, ...(fill ? [g.zero(fill[0], 'uint8', fill[1])] : [])];
+      return g.floatsOf(g.node('Pad', inputs, { mode: fill ? 'constant' : 'edge' }), 0.01);
+    });
+    const floats = unrounded(model);
+    expect(kinds(floats)).toEqual(['Pad', 'Neg']);
+    expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(ROUNDED);
+    const types = [...floats.tensors.values()].map(({ type }) => type);
+    expect(types.sort()).toEqual(fill ? ['float32', 'int64'] : ['int64']);
+  });
+
   test('are not cut off where they have −∞, as masks do, and so no steps', () => {
     const model = network((g, x) => g.rounded(x, Number.POSITIVE_INFINITY, 0));
     expect(kinds(withoutRounding(model))).toEqual(['Neg']);
