@@ -181,6 +181,7 @@ export function foldConstants(model: Model): Model {
   dropZeros(folded);
   partZeros(folded);
   nameSteps(folded);
+  openEnds(folded);
   return folded;
 }
 
@@ -287,6 +288,23 @@ function nameSteps(model: Model): void {
     const isRecurrent = isStandard(node) && RECURRENT.has(node.opType);
     if (isRecurrent && !node.output[0]) model.setOutput(node, 0, model.fresh(`${node.name}.steps`));
   }
+}
+
+/** An end beyond every extent. */
+const END = 2 ** 31 - 1;
+
+/** Slices that end at the number of all elements, as PyTorch writes a roll, go as far as there are any. */
+function openEnds(model: Model): void {
+  const ends: string[] = [];
+  for (const node of model.nodes) {
+    const [data, , end = ''] = node.input;
+    let size = model.producer(end);
+    if (size?.opType === 'Reshape') size = model.producer(size.input[0]);
+    if (node.opType !== 'Slice' || size?.opType !== 'Size' || size.input[0] !== data) continue;
+    model.setInput(node, 2, model.integers(end, [END]));
+    ends.push(end);
+  }
+  removeUnread(model, ends);
 }
 
 /** Operators that only move or repeat elements, or give them another type. */

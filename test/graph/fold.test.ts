@@ -234,6 +234,22 @@ describe('foldConstants', () => {
     expect(await runModel(folded, input)).toEqual(await runModel(model, input));
   });
 
+  it('has pieces that end at the number of all elements go to the end, as PyTorch writes a roll', async () => {
+    const b = new OnnxBuilder();
+    const x = b.input([3, 6, 6]);
+    const count = (value: string) => b.node('Reshape', [b.node('Size', [value]), b.integers([-1])]);
+    const [from, axis] = [b.integers([2]), b.integers([3])];
+    const behind = b.node('Slice', [x, from, count(x), axis], {}, { channels: 3 });
+    const before = b.node('Slice', [x, b.integers([0]), from, axis], {}, { channels: 3 });
+    const rolled = b.node('Concat', [behind, before], { axis: 3 }, { channels: 3 });
+    const other = b.node('Slice', [rolled, from, count(x), axis], {}, { channels: 3 });
+    const model = await readModel(b.output(other).build());
+    const folded = foldConstants(model);
+    const kinds = folded.nodes.map(({ opType }) => opType);
+    expect(kinds).toEqual(['Slice', 'Slice', 'Concat', 'Size', 'Reshape', 'Slice']);
+    expect(await runModel(folded, input)).toEqual(await runModel(model, input));
+  });
+
   it('leaves out a CastLike of a weight that has the type already, and no other', async () => {
     const b = new OnnxBuilder();
     const [x, scale] = [b.input([3, 6, 6]), b.weight([3, 1, 1], 1)];
