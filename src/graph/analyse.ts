@@ -112,12 +112,12 @@ function propagated(
   return state;
 }
 
-/** Operators that take parts of what they read first, by integers behind it. */
-const TAKES: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather']);
+/** Operators that take parts of what they read first, or repeat it, by integers behind it. */
+const TAKES: ReadonlySet<string> = new Set(['Slice', 'Split', 'Gather', 'Expand']);
 
 /**
- * Integers by which parts of weights are taken and that are computed from numbers of channels, as PyTorch's attention takes its query
- * weights from those of all three: the same in every run of this model. Of a smaller one they may be others, so that they are of use
+ * Integers by which parts of weights are taken or copies made and that are computed from numbers of channels, as PyTorch's attention takes its
+ * query weights from those of all three, and a norm without scales has as many ones: the same in every run of this model. Of a smaller one they may be others, so that they are of use
  * only for what is computed once and for all.
  *
  * @param info  shapes as `analyse` has them

@@ -102,6 +102,24 @@ describe('weights that are computed from constants', () => {
     expect(difference(expected, await runModel(model, input))).toBeLessThan(1e-6);
   });
 
+  it('are pruned behind norms without scales, which PyTorch gives ones that are as many as there are channels', async () => {
+    const b = new OnnxBuilder({ opset: 17 });
+    const normal = (x: string) => {
+      const [scale, shift] = [1, 0].map((value) =>
+        b.node('Expand', [b.floats([value]), b.node('Shape', [x], { start: 1, end: 2 })]),
+      );
+      return b.relu(b.node('InstanceNormalization', [x, scale, shift]));
+    };
+    const x = normal(conv(b, b.input([3, 8, 8]), b.weight([8, 3, 3, 3], 0.4), 8));
+    const y = normal(conv(b, x, b.weight([6, 8, 3, 3], 0.4), 6));
+    const { model, analysis } = await openModel(head(b, y).build(), { engine });
+    const prunable = analysis.structures.filter((structure) => structure.prunable);
+    expect(prunable.map(({ groups }) => groups)).toEqual([8, 6]);
+    const next = random(3);
+    const cuts = new Map(prunable.map((structure) => [structure, randomChannels(structure, next)]));
+    expect(await cutDifference(model, cuts, randomValue([2, 3, 8, 8]))).toBeLessThan(2e-5);
+  });
+
   it('are no texts, which take no engine', async () => {
     const b = new OnnxBuilder();
     const names = b.node('Concat', [b.floats([1, 2]), b.floats([3, 4])], { axis: 0 });
@@ -198,7 +216,7 @@ describe('weights that are computed from constants', () => {
     expect(after).toBe(before);
   });
 
-  it.each([[4], [2048]])('are computed of a single number where they are few: %i', async (width) => {
+  it.each([[4], [9000]])('are computed of a single number where they are few: %i', async (width) => {
     const b = new OnnxBuilder();
     const ones = b.node('Expand', [b.floats([1], [1]), b.integers([width])]);
     const { after } = await folded(b.output(b.mul(b.input([width]), ones)));

@@ -14,7 +14,7 @@ import {
 import { loadModel, withSessions } from './load.ts';
 
 /** So many are computed of a single number, as the scales of a norm, all of them one, that PyTorch expands. */
-const FEW = 1024;
+const FEW = 2 ** 13;
 
 /**
  * The same model with weights in the place of what computes them, where these are not more numbers than what they are made of.
