@@ -60,7 +60,7 @@ export type {
   Layer,
   LayerDims,
 } from './operators/operator.ts';
-export { onlyOutputs, withoutUnread } from './outputs.ts';
+export { declareOutputs, onlyOutputs, withoutUnread } from './outputs.ts';
 export { separateProjections } from './projections.ts';
 export { called, type Operator, type Propagation, type Rule } from './propagation.ts';
 export { dequantizedText, quantizedLayers, quantizedText } from './quantized.ts';

@@ -46,7 +46,7 @@ export interface ModelOptions extends PreprocessingOptions {
   readonly heads?: HeadsMode;
   /** Inputs that are the same for all samples, by name. */
   readonly inputs?: InputValues;
-  /** Outputs of an ONNX file that stay; what leads to others alone goes. Default: all. */
+  /** Outputs of an ONNX file that stay, or values of its nodes; what leads to others alone goes. Default: all outputs. */
   readonly outputNames?: readonly string[];
   /** A folder with tokenizer.json, or that file. Default: the model's folder. */
   readonly tokenizer?: Source;

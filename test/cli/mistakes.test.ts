@@ -433,7 +433,7 @@ describe.concurrent('a flag', () => {
     [
       'an output that there is not',
       [...images, '--output-names', 'classes'],
-      '--output-names: expected some of its outputs (logits), got "classes"',
+      '--output-names: expected some of its outputs (logits) or of the values of its nodes, got "classes"',
     ],
     [
       'an input of ONNX files for a folder, which is not run',

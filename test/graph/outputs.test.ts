@@ -27,6 +27,14 @@ describe('outputs that stay', () => {
     expect(model.outputs.map(({ name }) => name)).toEqual(['main', 'stem']);
   });
 
+  test('may be values of nodes, behind those of the model, and have what leads to these', async () => {
+    const model = await several();
+    const pooled = model.nodes.find(({ opType }) => opType === 'GlobalAveragePool')!.output[0];
+    const { outputs, nodes } = onlyOutputs(model, [pooled, 'stem', pooled]);
+    expect(outputs.map(({ name }) => name)).toEqual(['stem', pooled]);
+    expect(nodes.map(({ opType }) => opType)).toEqual(['Conv', 'Relu', 'GlobalAveragePool']);
+  });
+
   test.each([
     [['logits'], 'got "logits"'],
     [['main', 'x'], 'got "x"'],
@@ -34,7 +42,7 @@ describe('outputs that stay', () => {
   ])('are known: %j is refused', async (names, message) => {
     const model = await several();
     expect(() => onlyOutputs(model, names)).toThrow(
-      `\`outputNames\`: expected some of its outputs (side, main, stem), ${message}`,
+      `\`outputNames\`: expected some of its outputs (side, main, stem) or of the values of its nodes, ${message}`,
     );
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
-import { GraphBuilder, readModel, writeModel } from '../../src/graph/index.ts';
+import { describeValue, GraphBuilder, readModel, writeModel } from '../../src/graph/index.ts';
 import { declaredInput, openModel } from '../../src/pipeline/index.ts';
 import { likelyDims } from '../../src/pipeline/open/lengths.ts';
 import { loadModel } from '../../src/pipeline/open/load.ts';
@@ -71,6 +71,27 @@ test.each(['com.microsoft.extensions', 'ai.onnx.contrib'])(
     };
     await expect(opening(['bytes'])).rejects.toThrow(told);
     await expect(opening(['n', 'bytes'], [8])).rejects.toThrow(told);
+  },
+);
+
+test.each([
+  ['TRT', 'EfficientNMS_TRT'],
+  ['com.microsoft', 'EfficientNMS_TRT'],
+  ['', 'BatchedNMS'],
+])(
+  'an operator that onnxruntime has not, of %j, is left out by the names of what it reads',
+  async (domain, opType) => {
+    const b = new OnnxBuilder();
+    const boxes = b.conv(b.relu(b.conv(b.input([3, 8, 8]), 6, 3)), 4, 1);
+    const scores = b.node('Sigmoid', [boxes]);
+    const bytes = b.output(b.node(opType, [boxes, scores, boxes, b.integers([5])], {}, { domain })).build();
+    const told = `; what leads to ${opType} can be pruned without it: \`outputNames\` "${boxes}" "${scores}"`;
+    await expect(openModel(bytes, { engine })).rejects.toThrow(told);
+    const { model, analysis } = await openModel(bytes, { engine, outputNames: [boxes, scores] });
+    expect(model.outputs.map(describeValue)).toEqual(
+      [boxes, scores].map((name) => ({ name, type: 'float32', dims: [-1, -1, -1, -1] })),
+    );
+    expect(analysis.structures.map(({ prunable }) => prunable)).toEqual([true, false]);
   },
 );
 

@@ -17,6 +17,7 @@ import {
   concat,
   countMacs,
   countParameters,
+  declareOutputs,
   describeValue,
   elements,
   floatWeights,
@@ -99,7 +100,7 @@ export interface OpenOptions extends ReadOptions, AnalysisOptions {
   readonly inputs?: InputValues;
   /** Dims of a sample of inputs that go along, by name, where the model leaves them open. */
   readonly dims?: InputDims;
-  /** Outputs that it goes on giving; what leads to others alone is gone. Default: all. */
+  /** Outputs that it goes on giving, or values of its nodes; what leads to others alone is gone. Default: all outputs. */
   readonly outputNames?: readonly string[];
 }
 
@@ -220,6 +221,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
     const unrounded = withoutRounding(decided.model);
     floats = floatWeights(unrounded);
     const { model, input, info, told, analysis } = await analysed(foldConstants(unfuse(floats)), options);
+    declareOutputs(model, info);
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
     return {
@@ -268,13 +270,22 @@ function asUnmerged(model: Model, { inputs = {}, dims }: ParsedOptions) {
 /** Domains of onnxruntime-extensions, which decode images or take texts apart; engines have them where they are registered. */
 const EXTENSIONS = new Set(['com.microsoft.extensions', 'ai.onnx.contrib']);
 
+/** What onnxruntime says of an operator that it has not: which one, or of what domain. */
+const UNKNOWN =
+  /No Op registered for (\w+)|:(\w+)\(-?\d+\) is not a registered|No opset import for domain '([^']+)'/;
+
 /** The error with what it most likely comes of. */
-function explained(error: unknown, { nodes }: Model, causes: readonly string[] = []): unknown {
+function explained(error: unknown, model: Model, causes: readonly string[] = []): unknown {
   if (!(error instanceof UnsupportedModelError)) return error;
+  const [, standard, own = standard, foreign] = UNKNOWN.exec(error.message) ?? [];
   for (const cause of causes) error.message += `; ${cause}`;
-  const added = nodes.find(({ domain }) => EXTENSIONS.has(domain));
+  const added = model.nodes.find(({ domain }) => EXTENSIONS.has(domain));
+  const unknown = model.nodes.filter(({ opType, domain }) => opType === own || domain === foreign);
+  const read = [...new Set(unknown.flatMap(({ input }) => input))].filter((value) => model.producer(value));
   if (added)
     error.message += `; ${added.opType} is of onnxruntime-extensions: prune the model without what was added before and behind it`;
+  else if (read.length > 0)
+    error.message += `; what leads to ${unknown[0].opType} can be pruned without it: \`outputNames\` ${read.map((value) => `"${value}"`).join(' ')}`;
   return error;
 }
 
