@@ -532,6 +532,6 @@ describe('layers that make channels', () => {
     expect(await kept(48, {})).toBe(false);
     expect(await kept(48, { producers: false })).toBe(true);
     expect(await kept(48, { method: 'magnitude-refit', search: undefined })).toBe(true);
-    expect(await kept(8, {})).toBe(true);
+    expect(await kept(3, {})).toBe(true);
   });
 });

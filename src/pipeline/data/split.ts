@@ -6,8 +6,8 @@ import type { Dataset } from './dataset.ts';
 const SEARCH_SAMPLES = 192;
 /** One image or text in so many is held out from a fit. */
 const HELD_OUT = 4;
-/** Fewer than this leave too few on either side of the split; all of them then serve both. */
-const FEWEST_TO_SPLIT = 12;
+/** Of fewer than this none is a fourth to hold out; all of them then serve both. */
+const FEWEST_TO_SPLIT = HELD_OUT;
 
 /** Samples by their positions, those that are views of one image one behind the other. */
 export type Positions = Pick<Dataset, 'size' | 'views'>;
