@@ -39,7 +39,6 @@ export {
 } from './measure/latency.ts';
 export { doubtOf, type Warning } from './measure/plausible.ts';
 export { latencies, type TimingOptions } from './measure/timing.ts';
-export { couldNarrow } from './models/described.ts';
 export {
   describeFolder,
   expectStored,
@@ -49,7 +48,7 @@ export {
 } from './models/folder.ts';
 export type { FileOptions } from './models/onnx.ts';
 export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './models/pinned.ts';
-export { type Share, type Shares, sharesOf } from './models/shares.ts';
+export { couldNarrow, type Share, type Shares, sharesOf } from './models/shares.ts';
 export type { OpenedLanguageModel } from './models/twin.ts';
 export { type Branch, branchTexts } from './open/branches.ts';
 export {
@@ -64,7 +63,6 @@ export {
 } from './open/inputs.ts';
 export { likelyDims } from './open/lengths.ts';
 export {
-  couldBeNarrow,
   declaredInput,
   type ModelSize,
   type OpenedModel,

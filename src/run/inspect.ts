@@ -3,7 +3,6 @@
 import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Structure } from '../graph/index.ts';
 import {
-  couldBeNarrow,
   couldNarrow,
   type OpenedModel,
   type Pinned,
@@ -87,7 +86,7 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   const pinned = pinnedOf(found.model);
   const wholeHeads = options.heads === 'narrow' ? wholeHeadsOf(prunableOf(found.model)) : undefined;
   const own = { bytes, input, quantized, dequantized, stored, branches, structures, pinned, wholeHeads };
-  return { name, parameters, macs, kinds, couldNarrow: couldBeNarrow(found.model), file: own };
+  return { name, parameters, macs, kinds, couldNarrow: couldNarrow(found.model), file: own };
 }
 
 async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
@@ -98,7 +97,7 @@ async function inspectFolder(place: Place, options: ModelOptions, opened: Opened
     name: place.path,
     ...all,
     kinds: Object.fromEntries(kinds),
-    couldNarrow: couldNarrow({ language, heads: options.heads }),
+    couldNarrow: couldNarrow(language, options.heads),
     folder: { architecture, blocks, hidden, vocabulary, maxPositions, headDim, keyDim, sizes, structures },
   };
 }

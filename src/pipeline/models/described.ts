@@ -64,22 +64,13 @@ function structuresIn(model: Described, block: number): Prunable[] {
 type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
 
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
-function groupsOfHeads({ language, heads }: Described, block: number): Attention {
+export function groupsOfHeads({ language, heads }: Described, block: number): Attention {
   const size = language.sizes[block];
   if (size.heads === 0) return {};
   const { keyDim, valueDim } = featuresOf(size, language);
   if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
     return { heads: headGroups(size) };
   return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim };
-}
-
-/** Whether heads could lose features of queries and keys (`heads: 'narrow'`), where whole heads go. */
-export function couldNarrow(model: Described): boolean {
-  const narrow = { ...model, heads: 'narrow' } as const;
-  return (
-    model.heads !== 'narrow' &&
-    model.language.sizes.some((_, i) => groupsOfHeads(narrow, i).keys !== undefined)
-  );
 }
 
 /** What ratios and reports call the structures of a block's graph. */

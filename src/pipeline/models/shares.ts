@@ -3,16 +3,19 @@
 import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
 import { hasMethods } from '../../expect.ts';
 import {
+  analyse,
   byStructure,
   type HeadsMode,
   type SizeTerms,
+  type Structure,
   sizeAt,
   sizeTerms,
   type Term,
 } from '../../graph/index.ts';
 import type { Named } from '../keep.ts';
+import { statesOf } from '../open/inputs.ts';
 import { expectOpened, type OpenedModel, prunableOf } from '../open/open.ts';
-import { type Described, languageTerms, structuresOf } from './described.ts';
+import { type Described, groupsOfHeads, languageTerms, structuresOf } from './described.ts';
 
 /** What goes from a model with channels, heads or neurons: the weights that make them and those that read them. */
 export interface Share {
@@ -58,6 +61,26 @@ export function sharesOf(model: OpenedModel | LanguageModel, length = 1, heads?:
     structures: new Map(structures.map((it) => [it.name, alone(it)])),
     kinds: new Map(kinds.map((kind) => [kind, together(structures.filter((it) => it.kind === kind))])),
   };
+}
+
+/**
+ * Whether whole heads go of attention that could lose features of queries and keys instead (`heads: 'narrow'`).
+ * @param heads  how attention is to lose, of a folder
+ *
+ * @example
+ * if (couldNarrow(model)) console.log("mostly more is kept with heads: 'narrow'");
+ */
+export function couldNarrow(model: OpenedModel | LanguageModel, heads?: HeadsMode): boolean {
+  if (!hasMethods(model, 'tokensOf')) expectOpened('couldNarrow', model);
+  if (!('analysis' in model)) {
+    const narrow = { language: model, heads: 'narrow' } as const;
+    return heads !== 'narrow' && model.sizes.some((_, i) => groupsOfHeads(narrow, i).keys !== undefined);
+  }
+  const isHead = ({ kind, features }: Structure) => kind === 'head' && !features;
+  if (!prunableOf(model).some(isHead)) return false;
+  const { residual, input, told } = model;
+  const { structures } = analyse(model.model, told, { residual, heads: 'narrow', states: statesOf(input) });
+  return structures.some(({ prunable, features }) => prunable && features?.scores);
 }
 
 /** What goes of a size with structures. @param gone  their names */

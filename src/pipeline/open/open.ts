@@ -313,14 +313,6 @@ async function analysed(plain: Model, options: ParsedOptions) {
   return { model, input, info, told, analysis };
 }
 
-/** Whether attention could lose features of queries and keys (`heads: 'narrow'`), where whole heads go of the model as it was opened. */
-export function couldBeNarrow({ model, input, told, residual, analysis }: OpenedModel): boolean {
-  const isHead = ({ kind, prunable, features }: Structure) => kind === 'head' && prunable && !features;
-  if (!analysis.structures.some(isHead)) return false;
-  const { structures } = analyse(model, told, { residual, heads: 'narrow', states: statesOf(input) });
-  return structures.some(({ prunable, features }) => prunable && features?.scores);
-}
-
 /**
  * The input that samples go to, as the model declares it, and those that go along.
  *
