@@ -252,10 +252,11 @@ function isMove(node: NodeProto): boolean {
 /** Whether a node puts more of what its input has behind it, or a constant that stands for a float as they do. */
 function isPad(model: Model, node: NodeProto): boolean {
   if (node.opType !== 'Pad' || !isStandard(node)) return false;
-  const fill = model.tensors.get(node.input[2] ?? '');
-  return (
-    attributeString(node, 'mode', 'constant') !== 'constant' || (fill && wholeNumbers(fill)) !== undefined
-  );
+  const [, , fill] = node.input;
+  // What is given without one is the number 0, which stands for another float.
+  if (!fill) return attributeString(node, 'mode', 'constant') !== 'constant';
+  const numbers = model.tensors.get(fill);
+  return numbers !== undefined && wholeNumbers(numbers) !== undefined;
 }
 
 /** Whether nothing of a value is below 0, as far as the operators that make it tell. */

@@ -289,6 +289,22 @@ describe('values that are rounded between layers', () => {
     expect(types.sort()).toEqual(fill ? ['float32', 'int64'] : ['int64']);
   });
 
+  test.each(['constant', 'edge'])(
+    'do not go through a Pad of mode %s with what is computed',
+    async (mode) => {
+      const model = network((g, x) => {
+        const fill = g.node('Identity', [g.zero('fill', 'uint8', 40)]);
+        const padded = g.node('Pad', [g.whole(x, 0.01), g.integers([0, 0, 1, 0, 0, 0, 0, 2]), fill], {
+          mode,
+        });
+        return g.floatsOf(padded, 0.01);
+      });
+      const floats = withoutRounding(model);
+      expect(kinds(floats)).toContain('DequantizeLinear');
+      expect(await runModel(floats, input)).toEqual(await runModel(model, input));
+    },
+  );
+
   test('are not cut off where they have −∞, as masks do, and so no steps', () => {
     const model = network((g, x) => g.rounded(x, Number.POSITIVE_INFINITY, 0));
     expect(kinds(withoutRounding(model))).toEqual(['Neg']);
