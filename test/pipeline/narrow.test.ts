@@ -13,7 +13,14 @@ import {
   toFloat64,
   writeModel,
 } from '../../src/graph/index.ts';
-import { openLanguageModel, openModel, prune, tokenWindows, type Warning } from '../../src/pipeline/index.ts';
+import {
+  couldNarrow,
+  openLanguageModel,
+  openModel,
+  prune,
+  tokenWindows,
+  type Warning,
+} from '../../src/pipeline/index.ts';
 import { eigen } from '../../src/pipeline/pass/eigen.ts';
 import type { Frontier, Values } from '../../src/pipeline/pass/frontier.ts';
 import { FeatureMoments } from '../../src/pipeline/pass/narrow.ts';
@@ -347,4 +354,12 @@ describe('narrow heads are refused', () => {
       'config.json has no field for narrower heads',
     );
   });
+});
+
+test('heads that are narrow where they can be could not be narrower, though others lose whole heads', async () => {
+  const { build, opset } = CASES['heads with biases'];
+  const bytes = build(new OnnxBuilder({ seed: 3, opset })).build();
+  const opened = await openModel(bytes, { engine, size: [TOKENS, WIDTH] });
+  const asked = ['fewer', 'narrow'] as const;
+  expect(asked.map((heads) => couldNarrow({ ...opened, heads }))).toEqual([true, false]);
 });

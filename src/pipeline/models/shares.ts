@@ -7,7 +7,6 @@ import {
   byStructure,
   type HeadsMode,
   type SizeTerms,
-  type Structure,
   sizeAt,
   sizeTerms,
   type Term,
@@ -76,9 +75,8 @@ export function couldNarrow(model: OpenedModel | LanguageModel, heads?: HeadsMod
     const narrow = { language: model, heads: 'narrow' } as const;
     return heads !== 'narrow' && model.sizes.some((_, i) => groupsOfHeads(narrow, i).keys !== undefined);
   }
-  const isHead = ({ kind, features }: Structure) => kind === 'head' && !features;
-  if (!prunableOf(model).some(isHead)) return false;
   const { residual, input, told } = model;
+  if (model.heads === 'narrow' || !prunableOf(model).some(({ kind }) => kind === 'head')) return false;
   const { structures } = analyse(model.model, told, { residual, heads: 'narrow', states: statesOf(input) });
   return structures.some(({ prunable, features }) => prunable && features?.scores);
 }
