@@ -4,8 +4,8 @@ import { run } from './support/children.ts';
 /** Runs the fuzzer as `npm run fuzz` does. */
 const fuzz = (...args: readonly string[]) => run(process.execPath, ['fuzz/run.mjs', ...args]);
 
-test('1,000 damaged inputs of every parser are read or refused, with errors of ours', async () => {
-  const { code, stdout, stderr } = await fuzz('all', '1000', '1');
+test('2,000 damaged inputs of every parser are read or refused, with errors of ours', async () => {
+  const { code, stdout, stderr } = await fuzz('all', '2000', '1');
   expect([code, stderr]).toEqual([0, '']);
   const rows = stdout
     .trim()
@@ -14,10 +14,10 @@ test('1,000 damaged inputs of every parser are read or refused, with errors of o
     .map((row) => row.split('|').map((cell) => cell.trim()));
   expect(rows.length).toBeGreaterThan(10);
   for (const [, parser, inputs, read, refused, wrong, , , , peak] of rows) {
-    expect([parser, inputs, wrong]).toEqual([parser, '1000', '0']);
-    expect(Number(read) + Number(refused), parser).toBe(1000);
+    expect([parser, inputs, wrong]).toEqual([parser, '2000', '0']);
+    expect(Number(read) + Number(refused), parser).toBe(2000);
     // Or the damage does none, or leaves nothing to read.
-    expect(Math.min(Number(read), Number(refused)), parser).toBeGreaterThan(1);
+    expect(Math.min(Number(read), Number(refused)), parser).toBeGreaterThan(5);
     expect(Number(peak), parser).toBeLessThan(600);
   }
 });

@@ -75,7 +75,7 @@ describe('a file with weights as', () => {
     expect([...opened.source.tensors.values()].map(({ type }) => type)).not.toContain('int8');
   });
 
-  test('int8 is what budgets of bytes, plans and other methods go by without being asked', async () => {
+  test('int8 is what budgets of bytes and plans go by without being asked', async () => {
     const { written } = await as.int8();
     const opened = await openModel(written.model, { engine });
     const options = {
