@@ -1,7 +1,7 @@
 // Float weights again of those that are stored as fewer bytes (stored.ts), by this library or by others.
 
 import { unpackBlocks } from './blocks.ts';
-import { isFloat } from './dtype.ts';
+import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
 import { attributeInt, isStandard, MICROSOFT, transposeOrder } from './node.ts';
@@ -84,7 +84,7 @@ function wholeTables(model: Model): void {
     let table = tables.get(key);
     if (table === undefined) {
       table = model.fresh(numbers.replace(/\.u?int8$/, ''));
-      made.push(...scaledIntegers(model, numbers, scale, table, zero));
+      made.push(...scaledIntegers(model, numbers, model.tensors.get(scale)!, table, zero));
       tables.set(key, table);
     }
     unread.push(...node.input);
@@ -167,7 +167,7 @@ function scaled(model: Model, node: NodeProto): Tensor | undefined {
   if (node.opType !== 'Mul' || !isStandard(node) || model.isOutput(node.output[0])) return undefined;
   const numbers = integersAt(model, node.input[0]) ?? pairsAt(model, node.input[0]);
   const scale = model.tensors.get(node.input[1]);
-  if (!numbers || scale?.type !== 'float32') return undefined;
+  if (!numbers || scale?.type !== numbers.type) return undefined;
   const { dims, steps } = numbers;
   const along = scale.dims.flatMap((extent, axis) => (extent > 1 ? [axis] : []));
   const isAlong = along.every((axis) => scale.dims[axis] === dims[axis]);
@@ -175,11 +175,12 @@ function scaled(model: Model, node: NodeProto): Tensor | undefined {
   const channelOf = channelIn(dims, scale.dims);
   const scales = toFloat32(scale);
   const values = mapped(Float32Array, steps, (step, i) => step * scales[channelOf(i)]);
-  return fromFloat32(values, dims, { name: node.output[0], type: 'float32' });
+  return fromFloat32(values, dims, { name: node.output[0], type: scale.type });
 }
 
-/** Whole numbers of a weight. */
+/** Whole numbers of a weight, and the floats that they are made. */
 interface Steps {
+  readonly type: FloatType;
   readonly dims: readonly number[];
   readonly steps: ArrayLike<number>;
 }
@@ -188,23 +189,27 @@ interface Steps {
 function integersAt(model: Model, value: string): Steps | undefined {
   const numbers = numbersAt(model, value);
   const integers = model.tensors.get(numbers?.name ?? '');
-  if (!integers || !isWhole(integers, numbers!.zero)) return undefined;
-  const { bytes, dims, type } = integers;
-  if (type === 'int8') return { dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
-  const [zero] = toFloat32(numbers!.zero!);
-  return { dims, steps: mapped(Float32Array, bytes, (byte) => byte - zero) };
+  const type = numbers?.type;
+  if (!type || !integers || !isWhole(integers, numbers.zero)) return undefined;
+  const { bytes, dims } = integers;
+  if (integers.type === 'int8')
+    return { type, dims, steps: new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length) };
+  const [zero] = toFloat32(numbers.zero!);
+  return { type, dims, steps: mapped(Float32Array, bytes, (byte) => byte - zero) };
 }
 
 /** What is made floats, and the constant that is then taken away. */
-function numbersAt(model: Model, value: string): { name: string; zero?: Tensor } | undefined {
+function numbersAt(model: Model, value: string) {
   const less = producerOf(model, value, 'Sub');
   const zero = model.tensors.get(less?.input[1] ?? '');
   const cast = producerOf(model, less?.input[0] ?? value, 'Cast');
-  return cast && (zero || !less) ? { name: cast.input[0], zero } : undefined;
+  if (!cast || (less && !zero)) return undefined;
+  const type = typeFromCode(attributeInt(cast, 'to', 0));
+  return { name: cast.input[0], zero, type: type && isFloat(type) ? type : undefined };
 }
 
 const isWhole = ({ type }: Tensor, zero: Tensor | undefined) =>
-  zero ? type === 'uint8' && zero.type === 'float32' && elements(zero.dims) === 1 : type === 'int8';
+  zero ? type === 'uint8' && isFloat(zero.type) && elements(zero.dims) === 1 : type === 'int8';
 
 /** What `asPairs` makes. */
 function pairsAt(model: Model, value: string): Steps | undefined {
@@ -214,12 +219,13 @@ function pairsAt(model: Model, value: string): Steps | undefined {
   const pairs = line && pickedAt(model, line.input[0]);
   const dims = reshape && integersIn(model, reshape.input[1]);
   const last = model.tensors.get(joined?.input[1] ?? '');
-  if (!pairs || !dims || (joined && last?.type !== 'float32')) return undefined;
+  if (!pairs || !dims || (joined && last?.type !== pairs.type)) return undefined;
   const ends = last ? toFloat32(last) : [];
   const steps = new Float32Array(pairs.steps.length + ends.length);
   steps.set(pairs.steps);
   steps.set(ends, pairs.steps.length);
-  return dims.every((extent) => extent > 0) && elements(dims) === steps.length ? { dims, steps } : undefined;
+  const isWhole = dims.every((extent) => extent > 0) && elements(dims) === steps.length;
+  return isWhole ? { type: pairs.type, dims, steps } : undefined;
 }
 
 /** What `asBlocks` makes. */
@@ -243,7 +249,7 @@ function turned(model: Model, node: NodeProto): Tensor | undefined {
     [1, 0],
   ];
   const isMade = JSON.stringify(found) === JSON.stringify(made) && inputs > 0 && inputs <= line;
-  if (!isMade || scale?.type !== 'float32') return undefined;
+  if (!isMade || scale?.type !== pairs.type) return undefined;
   const scales = toFloat32(scale);
   const values = new Float32Array(inputs * outputs);
   for (let output = 0; output < outputs; output++)
@@ -251,22 +257,22 @@ function turned(model: Model, node: NodeProto): Tensor | undefined {
       const at = output * line + input;
       values[input * outputs + output] = pairs.steps[at] * scales[Math.floor(at / (2 * bytes))];
     }
-  return fromFloat32(values, [inputs, outputs], { name: node.output[0], type: 'float32' });
+  return fromFloat32(values, [inputs, outputs], { name: node.output[0], type: scale.type });
 }
 
 /** What a Gather picks from a table of pairs, one for each byte. */
-function pickedAt(model: Model, value: string): { dims: readonly number[]; steps: Float32Array } | undefined {
+function pickedAt(model: Model, value: string): Steps | undefined {
   const gather = producerOf(model, value, 'Gather');
   const bytes = gather && castAt(model, gather.input[1]);
   const table = model.tensors.get(gather?.input[0] ?? '');
-  const isPair = bytes?.type === 'uint8' && table?.type === 'float32' && String(table.dims) === '256,2';
-  if (!isPair || attributeInt(gather!, 'axis', 0) !== 0) return undefined;
+  const isPair = bytes?.type === 'uint8' && String(table?.dims) === '256,2';
+  if (!isPair || !table || !isFloat(table.type) || attributeInt(gather!, 'axis', 0) !== 0) return undefined;
   const all = toFloat32(table);
   const steps = new Float32Array(2 * bytes.bytes.length);
   bytes.bytes.forEach((byte, i) => {
     steps.set(all.subarray(2 * byte, 2 * byte + 2), 2 * i);
   });
-  return { dims: [...bytes.dims, 2], steps };
+  return { type: table.type, dims: [...bytes.dims, 2], steps };
 }
 
 /** The numbers of a constant of int64. */

@@ -1,6 +1,7 @@
-// The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with scales, and made float32 where they are read,
-// which engines do once, when they load it. Inputs, outputs and what is computed stay float32, so that whatever runs the one runs the
-// other. Only q8 and q4 have another operator, that multiplies with what is stored, for those runtimes that are made for it.
+// The same model with fewer bytes: weights are stored as float16, or as int8 or int4 with scales, and made floats where they are read,
+// which engines do once, when they load it. Inputs, outputs and what is computed stay of the type they had, float32 or float16, so that
+// whatever runs the one runs the other. Only q8 and q4 have another operator, that multiplies with what is stored, for those runtimes
+// that are made for it.
 
 import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
@@ -34,6 +35,9 @@ export const isFitted = (type?: string): type is 'int4' | 'q4' => type === 'int4
 const INTEGERS = { q8: 'int8', q4: 'int4' } as const;
 const numbersOf = (type: OwnType) => (type === 'q8' || type === 'q4' ? INTEGERS[type] : type);
 
+/** What networks compute with whose weights can be stored as something else. */
+const COMPUTED: ReadonlySet<DataType> = new Set(['float32', 'float16']);
+
 /** The largest number of float16. */
 const LARGEST = 65504;
 /** What the nodes of a stored weight take of the file, at most: its name is in them six times. */
@@ -56,7 +60,7 @@ export const TABLE_BYTES = 2 ** 11 + 2 ** 6;
 interface Stored {
   /** Name, type and dims of the tensors that it becomes: the numbers, and their scales where there are any. */
   readonly parts: readonly Omit<Tensor, 'bytes'>[];
-  /** Float32 again, under the weight's own name. */
+  /** Floats again, under the weight's own name. */
   readonly nodes: readonly NodeProto[];
 }
 
@@ -121,8 +125,8 @@ function store(
   onSteps: OnSteps = new Map(),
 ): ReadonlyMap<string, Stored> {
   const stored = new Map<string, Stored>();
-  const isUnpacked = Array.from(onSteps.values()).some(({ block }) => hasTable(type, block));
-  const table = isUnpacked ? addTable(model) : '';
+  const tables = new Map<DataType, string>();
+  const table = (floats: DataType) => tables.get(floats) ?? addTable(model, floats, tables);
   for (const tensor of [...model.tensors.values()]) {
     const own = typeOf(model, tensor, type, onSteps);
     if (!isWeight(tensor) || storedBytes(model, tensor, own) === undefined) continue;
@@ -141,8 +145,8 @@ function store(
 /** Whether what is stored in four bits is looked up in the table of pairs. */
 export const hasTable = (type: StoredType, block?: number): boolean => type === 'int4' || block === undefined;
 
-/** @param table  the name of that of pairs; @param block  of weights in blocks */
-type Form = (model: Model, tensor: Tensor, table: string, block?: number) => Stored;
+/** @param table  the name of that of pairs as these floats; @param block  of weights in blocks */
+type Form = (model: Model, tensor: Tensor, table: (floats: DataType) => string, block?: number) => Stored;
 
 const FORMS: Readonly<Record<OwnType, Form>> = {
   float16: asHalf,
@@ -164,15 +168,16 @@ export function storedBytes(
   tensor: Tensor,
   type: OwnType,
 ): ((dims: readonly number[]) => number) | undefined {
-  if (tensor.type !== 'float32' || tensor.dims.length < 2) return undefined;
+  if (!COMPUTED.has(tensor.type) || tensor.dims.length < 2) return undefined;
   const axis = type === 'float16' ? -1 : scaledAxis(model, tensor);
   if (axis === undefined) return undefined;
   const floats = byteLength(tensor.type, elements(tensor.dims));
+  const scale = byteLength(tensor.type, 1);
   const block = (isFitted(type) || type === 'q8') && blockOf(model, tensor);
   if (block) {
     // A budget goes by what grows evenly: with a last block that is nearly empty.
     const bytes = ([inputs, outputs]: readonly number[]) =>
-      outputs * ((inputs + block - 1) / block) * (byteLength(numbersOf(type), block) + 4) +
+      outputs * ((inputs + block - 1) / block) * (byteLength(numbersOf(type), block) + scale) +
       blocksBytes(tensor, type);
     return bytes(tensor.dims) < floats ? bytes : undefined;
   }
@@ -182,7 +187,7 @@ export function storedBytes(
   const nodes = (isFitted(type) ? int4Bytes(tensor) : nodeBytes(tensor)) + sum(rows) + scores;
   const last = (dims: readonly number[]) => (isFitted(type) && elements(dims) % 2 === 1 ? LAST_BYTES : 0);
   const bytes = (dims: readonly number[]) =>
-    byteLength(numbersOf(type), elements(dims)) + (axis < 0 ? 0 : 4 * dims[axis]) + nodes + last(dims);
+    byteLength(numbersOf(type), elements(dims)) + (axis < 0 ? 0 : scale * dims[axis]) + nodes + last(dims);
   return bytes(tensor.dims) < floats ? bytes : undefined;
 }
 
@@ -190,9 +195,9 @@ export function storedBytes(
 export const isStorable = (model: Model, type: StoredType): boolean =>
   Array.from(model.tensors.values()).some((it) => storedBytes(model, it, type));
 
-function asHalf(model: Model, { name, dims }: Tensor): Stored {
+function asHalf(model: Model, { name, dims, type }: Tensor): Stored {
   const half = { name: model.fresh(`${name}.float16`), type: 'float16', dims } as const;
-  return { parts: [half], nodes: [cast(model, half.name, name)] };
+  return { parts: [half], nodes: [cast(model, half.name, name, type)] };
 }
 
 /** Of a table that rows are read of, these alone become floats, each time, and of what else there is the whole of it. */
@@ -202,24 +207,27 @@ function asIntegers(model: Model, tensor: Tensor): Stored {
   const integers = { name: model.fresh(`${name}.int8`), type: 'int8', dims } as const;
   const scale = scaleOf(model, tensor, axis);
   const parts = [integers, scale];
-  if (axis === 0)
-    for (const node of rowReaders(model, name)) readRows(model, node, integers.name, scale.name);
+  if (axis === 0) for (const node of rowReaders(model, name)) readRows(model, node, integers.name, scale);
   if (model.uses(name).length === 0 && !model.isOutput(name)) return { parts, nodes: [] };
-  return { parts, nodes: scaledIntegers(model, integers.name, scale.name, name) };
+  return { parts, nodes: scaledIntegers(model, integers.name, scale, name) };
 }
 
 /** What makes floats of whole numbers, which DequantizeLinear would do in newer files alone, and in every run. @param zero  what they are above */
 export function scaledIntegers(
   model: Model,
   integers: string,
-  scale: string,
+  scale: Pick<Tensor, 'name' | 'type'>,
   value: string,
   zero = '',
 ): NodeProto[] {
   const floats = model.fresh(`${value}.steps`);
   const steps = zero ? model.fresh(`${value}.whole`) : floats;
   const less = zero ? [nodeOf(model, 'Sub', [floats, zero], steps)] : [];
-  return [cast(model, integers, floats), ...less, nodeOf(model, 'Mul', [steps, scale], value)];
+  return [
+    cast(model, integers, floats, scale.type),
+    ...less,
+    nodeOf(model, 'Mul', [steps, scale.name], value),
+  ];
 }
 
 function rowReaders(model: Model, table: string): NodeProto[] {
@@ -232,13 +240,19 @@ export function readsRows(node: NodeProto): boolean {
 }
 
 /** Makes floats of the rows that a Gather reads. @param zero  what their numbers are above */
-function readRows(model: Model, gather: NodeProto, integers: string, scale: string, zero = ''): void {
+function readRows(
+  model: Model,
+  gather: NodeProto,
+  integers: string,
+  scale: Pick<Tensor, 'name' | 'type'>,
+  zero = '',
+): void {
   const [, places] = gather.input;
   const [value] = gather.output;
   const [rows, scales] = ['int8', 'scale'].map((what) => model.fresh(`${value}.${what}`));
   const after = [
-    nodeOf(model, 'Gather', [scale, places], scales),
-    ...scaledIntegers(model, rows, scales, value, zero),
+    nodeOf(model, 'Gather', [scale.name, places], scales),
+    ...scaledIntegers(model, rows, { name: scales, type: scale.type }, value, zero),
   ];
   Object.assign(gather, { input: [integers, places], output: [rows] });
   model.graph.node = model.nodes.flatMap((node) => (node === gather ? [node, ...after] : [node]));
@@ -268,36 +282,36 @@ function scoresOf(model: Model, { name, dims }: Tensor) {
 
 /** The rows and the scores are of the same bytes, 128 above what they are. */
 function asScores(model: Model, tensor: Tensor): Stored {
-  const { name, dims } = tensor;
+  const { name, dims, type } = tensor;
   const [rows, width] = dims;
   const { block, turned, products } = scoresOf(model, tensor)!;
   const numbers = { name: model.fresh(`${name}.uint8`), type: 'uint8', dims } as const;
   const scale = scaleOf(model, tensor, 0);
-  const zero = fromFloat32(Float32Array.of(128), [], { name: model.fresh(`${name}.zero`), type: 'float32' });
+  const zero = fromFloat32(Float32Array.of(128), [], { name: model.fresh(`${name}.zero`), type });
   model.tensors.set(zero.name, zero);
-  for (const node of rowReaders(model, name)) readRows(model, node, numbers.name, scale.name, zero.name);
+  for (const node of rowReaders(model, name)) readRows(model, node, numbers.name, scale, zero.name);
   const [blocks, scales] = ['blocks', 'scales'].map((what) => model.fresh(`${name}.${what}`));
   const shape = [rows, width / block];
   const nodes = [
     nodeOf(model, 'Reshape', [numbers.name, model.integers('dims', [...shape, block])], blocks),
     nodeOf(model, 'Expand', [scale.name, model.integers('dims', shape)], scales),
   ];
-  const attributes = { K: width, N: rows, bits: 8, block_size: block };
+  const attributes = { K: width, N: rows, bits: 8, block_size: block, ...ROUNDING[type] };
   for (const node of products) multiply(model, node, [blocks, scales], attributes);
   model.remove(new Set(turned));
   return { parts: [numbers, scale], nodes };
 }
 
-function scaleOf(model: Model, { name, dims }: Tensor, axis: number | undefined) {
-  return { name: model.fresh(`${name}.scale`), type: 'float32', dims: along(dims, axis) } as const;
+function scaleOf(model: Model, { name, dims, type }: Tensor, axis: number | undefined) {
+  return { name: model.fresh(`${name}.scale`), type, dims: along(dims, axis) };
 }
 
 /**
  * Types of four bits are of newer files alone, so that two numbers lie in a byte, which is where they are in a table of all pairs.
  * @param table  its name
  */
-function asPairs(model: Model, tensor: Tensor, table: string): Stored {
-  const { name, dims } = tensor;
+function asPairs(model: Model, tensor: Tensor, table: (floats: DataType) => string): Stored {
+  const { name, dims, type } = tensor;
   const count = elements(dims);
   const pairs = { name: model.fresh(`${name}.int4`), type: 'uint8', dims: [Math.floor(count / 2)] } as const;
   const scale = scaleOf(model, tensor, scaledAxis(model, tensor));
@@ -306,10 +320,13 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
   const [places, numbers, line, all, steps] = ['places', 'pairs', 'line', 'all', 'steps'].map((value) =>
     model.fresh(`${shape}.${value}`),
   );
-  const nodes = [cast(model, pairs.name, places, 'int32'), nodeOf(model, 'Gather', [table, places], numbers)];
+  const nodes = [
+    cast(model, pairs.name, places, 'int32'),
+    nodeOf(model, 'Gather', [table(type), places], numbers),
+  ];
   const isOdd = count % 2 === 1;
   if (isOdd) {
-    const last = { name: model.fresh(`${name}.last`), type: 'float32', dims: [1] } as const;
+    const last = { name: model.fresh(`${name}.last`), type, dims: [1] };
     const joined = nodeOf(model, 'Concat', [line, last.name], all, [attributeOf('axis', 0)]);
     nodes.push(nodeOf(model, 'Reshape', [numbers, model.integers(`${shape}.one`, [-1])], line), joined);
     parts.push(last);
@@ -322,20 +339,21 @@ function asPairs(model: Model, tensor: Tensor, table: string): Stored {
 }
 
 /** What both forms of a weight in blocks store: outputs × blocks × bytes, and scales. */
-function blocksOf(model: Model, { name, dims: [inputs, outputs] }: Tensor, block: number, bits: 4 | 8) {
+function blocksOf(model: Model, { name, dims: [inputs, outputs], type }: Tensor, block: number, bits: 4 | 8) {
   const dims = [outputs, Math.ceil(inputs / block)];
   const numbers = {
     name: model.fresh(`${name}.int${bits}`),
     type: 'uint8',
     dims: [...dims, (block * bits) / 8],
   } as const;
-  return { numbers, scale: { name: model.fresh(`${name}.scale`), type: 'float32', dims } as const };
+  return { numbers, scale: { name: model.fresh(`${name}.scale`), type, dims } };
 }
 
 /** Blocks that are unpacked: outputs × blocks × pairs, of which the inputs that there are are taken and turned. */
-function asBlocks(model: Model, tensor: Tensor, table: string, block: number): Stored {
+function asBlocks(model: Model, tensor: Tensor, table: (floats: DataType) => string, block: number): Stored {
   const {
     name,
+    type,
     dims: [inputs, outputs],
   } = tensor;
   const { numbers, scale: flat } = blocksOf(model, tensor, block, 4);
@@ -347,7 +365,7 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
   );
   const nodes = [
     cast(model, numbers.name, places, 'int32'),
-    nodeOf(model, 'Gather', [table, places], pairs),
+    nodeOf(model, 'Gather', [table(type), places], pairs),
     nodeOf(model, 'Mul', [pairs, scale.name], steps),
     nodeOf(model, 'Reshape', [steps, shape], lines),
   ];
@@ -365,11 +383,19 @@ function asBlocks(model: Model, tensor: Tensor, table: string, block: number): S
 function asProduct(model: Model, tensor: Tensor, block: number, bits: 4 | 8): Stored {
   const { numbers, scale } = blocksOf(model, tensor, block, bits);
   const [inputs, outputs] = tensor.dims;
-  const attributes = { K: inputs, N: outputs, bits, block_size: block };
+  const attributes = { K: inputs, N: outputs, bits, block_size: block, ...ROUNDING[tensor.type] };
   for (const { node } of model.uses(tensor.name))
     multiply(model, node, [numbers.name, scale.name], attributes);
   return { parts: [numbers, scale], nodes: [] };
 }
+
+/**
+ * How runtimes may round the other operand of a MatMulNBits: at level 4 to int8 with a scale for each block, which takes a third of the time
+ * in onnxruntime. Of float16 its release 1.21 gives NaN then, on processors.
+ */
+const ROUNDING: Readonly<Partial<Record<DataType, { accuracy_level: number }>>> = {
+  float32: { accuracy_level: 4 },
+};
 
 /** Makes a MatMul one of numbers in blocks and their scales. */
 function multiply(
@@ -378,10 +404,7 @@ function multiply(
   by: readonly string[],
   attributes: Readonly<Record<string, number>>,
 ): void {
-  // At level 4 runtimes may have the other operand as int8 with a scale for each block: a third of the time in onnxruntime.
-  const attribute = Object.entries({ ...attributes, accuracy_level: 4 }).map(([key, value]) =>
-    attributeOf(key, value),
-  );
+  const attribute = Object.entries(attributes).map(([key, value]) => attributeOf(key, value));
   Object.assign(node, { opType: 'MatMulNBits', domain: MICROSOFT, input: [node.input[0], ...by], attribute });
   importMicrosoft(model);
   model.edited();
@@ -394,14 +417,15 @@ function importMicrosoft({ proto }: Model): void {
 }
 
 /** −8 to 7 for the low bits of a byte, and for its high ones. */
-function addTable(model: Model): string {
+function addTable(model: Model, type: DataType, tables: Map<DataType, string>): string {
   const name = model.fresh('int4.pairs');
   const numbers = Float32Array.from({ length: 512 }, (_, i) => (((i >> 1) >> (i & 1 ? 4 : 0)) & 15) - 8);
-  model.tensors.set(name, fromFloat32(numbers, [256, 2], { name, type: 'float32' }));
+  model.tensors.set(name, fromFloat32(numbers, [256, 2], { name, type }));
+  tables.set(type, name);
   return name;
 }
 
-function cast(model: Model, from: string, to: string, type: DataType = 'float32'): NodeProto {
+function cast(model: Model, from: string, to: string, type: DataType): NodeProto {
   return nodeOf(model, 'Cast', [from], to, [attributeOf('to', typeCode(type))]);
 }
 
@@ -439,9 +463,14 @@ function rounded(tensor: Tensor, numbers: Stored['parts'][0], scale: Stored['par
   const block = numbers.dims.length > dims.length ? numbers.dims[2] : undefined;
   const channelOf = block ? scaleIn(dims, block) : channelIn(dims, scale.dims);
   const most = STEPS.int8;
-  const scales = largestOf(values, channelOf, elements(scale.dims)).map((largest) => largest / most || 1);
-  const steps = nearestSteps(values, scales, channelOf, most);
+  const largest = largestOf(values, channelOf, elements(scale.dims));
+  const scales = fromFloat32(
+    mapped(Float32Array, largest, (it) => it / most || 1),
+    scale.dims,
+    scale,
+  );
+  const steps = nearestSteps(values, toFloat32(scales), channelOf, most);
   const zero = numbers.type === 'uint8' ? 128 : 0;
   const bytes = block ? packBlocks(steps, dims, block, 8) : mapped(Uint8Array, steps, (step) => step + zero);
-  return [{ ...numbers, bytes }, fromFloat32(scales, scale.dims, { name: scale.name, type: 'float32' })];
+  return [{ ...numbers, bytes }, scales];
 }

@@ -116,7 +116,7 @@ export interface PruneSettings extends RunSettings {
   /**
    * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with scales, of which `transformers.js` loads
    * `onnx/model_quantized.onnx` or `onnx/model_q4.onnx`. For `int4` layers are fitted to the calibration samples once more. They are made
-   * float32 when a file is loaded; of `q8` and `q4` a MatMul is a `MatMulNBits`, which native runtimes and WebGPU compute in
+   * floats when a file is loaded; of `q8` and `q4` a MatMul is a `MatMulNBits`, which native runtimes and WebGPU compute in
    * eight and four bits, and WebAssembly slowly. `float32`: as the network computes with them. Default: as those of an ONNX file are stored.
    */
   readonly weights?: WeightType;

@@ -1,16 +1,20 @@
 import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
+import { redeclared } from '../../src/graph/build.ts';
+import { typeCode } from '../../src/graph/dtype.ts';
 import {
   elements,
   floatWeights,
   foldConstants,
   fromFloat32,
+  isStorable,
   type Model,
   type NodeProto,
   onSteps,
   readModel,
   steppedMaps,
   storedBytes,
+  storedType,
   storeWeights,
   type Tensor,
   toFloat32,
@@ -213,6 +217,64 @@ describe('weights as int4', () => {
     const before = stored.nodes.length - floatWeights(stored).nodes.length;
     stored.tensors.set(input[1], other(stored.tensors.get(input[1])!));
     expect(stored.nodes.length - floatWeights(stored).nodes.length).toBe(before - 4);
+  });
+});
+
+describe('weights of a network that computes in float16', () => {
+  /** Rows of a tied table, convolutions and products in float16, between inputs and outputs of other types. */
+  async function halves() {
+    const b = new OnnxBuilder({ type: 'float16' });
+    const [single, half] = (['float32', 'float16'] as const).map((type) => ({ to: typeCode(type) }));
+    const table = b.weight([50, 64], 1);
+    const rows = b.node('Gather', [table, b.feed('ids', [1, 'tokens'], 'int64')]);
+    const turned = b.node('Transpose', [rows], { perm: [0, 2, 1] });
+    const features = b.node('Transpose', [b.node('Conv', [turned, b.weight([63, 64, 1], 0.1)])], {
+      perm: [0, 2, 1],
+    });
+    const again = b.relu(b.node('Cast', [b.node('Cast', [features], single)], half));
+    const x = b.node('MatMul', [again, b.weight([63, 64], 0.1)]);
+    const head = b.node('Transpose', [table], { perm: [1, 0] });
+    const scores = b.node('Cast', [b.node('MatMul', [x, head])], single);
+    const model = await readModel(b.output(scores, scores, [1, 'tokens', 50]).build());
+    model.graph.output = model.outputs.map((it) => redeclared(it, ({ dims }) => ({ type: 'float32', dims })));
+    return { model, scores };
+  }
+
+  test.each(['int8', 'int4', 'q8', 'q4'] as const)('as %s have scales of float16', async (type) => {
+    const { model, scores } = await halves();
+    const before = [...model.tensors.values()];
+    expect(before.map((tensor) => tensor.type)).toEqual(['float16', 'float16', 'float16']);
+    const feeds = { ids: randomTokens([1, 7], 50) };
+    const shapes = await shapesOfFeeds(model, feeds);
+    const steps = /4/.test(type) ? onSteps(model, steppedMaps(model, shapes)) : undefined;
+    const stored = storeWeights(model, type, steps);
+    const types = new Set(Array.from(stored.tensors.values(), (tensor) => tensor.type));
+    expect(types).not.toContain('float32');
+    const products = stored.nodes.filter(({ opType }) => opType === 'MatMulNBits');
+    expect(products).toHaveLength(/q/.test(type) ? 2 : 0);
+    for (const { attribute } of products)
+      expect(attribute.map(({ name }) => name)).not.toContain('accuracy_level');
+    const floats = floatWeights(await readModel(writeModel(stored).model));
+    expect(Array.from(floats.tensors.values(), (tensor) => tensor.type)).toEqual(before.map(() => 'float16'));
+    const outputsOf = async (it: Model) => (await run(writeModel(it).model, feeds))[scores];
+    const [own, of, dense] = [await outputsOf(stored), await outputsOf(floats), await outputsOf(model)];
+    expect(difference(own, of)).toBeLessThan(2e-3);
+    expect(difference(own, dense)).toBeLessThan(/4/.test(type) ? 0.3 : 0.02);
+    expect(storedType(stored)).toBe(type);
+    const said = before.map((tensor) => {
+      const kind = typeOf(model, tensor, type, steps ?? new Map());
+      return storedBytes(model, tensor, kind)?.(tensor.dims) ?? tensor.bytes.length;
+    });
+    const added = writeModel(stored).model.length - writeModel(model).model.length;
+    const most = said.reduce((a, b) => a + b) + (type === 'int4' ? TABLE_BYTES : 0) - bytesIn(before);
+    expect(added).toBeLessThanOrEqual(most);
+    expect(added).toBeLessThan(0);
+  });
+
+  test('are not stored as float16 once more', async () => {
+    const { model } = await halves();
+    expect(isStorable(model, 'float16')).toBe(false);
+    expect(isStorable(model, 'int8')).toBe(true);
   });
 });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
-import { onSteps, steppedMaps, storeWeights, writeModel } from '../../src/graph/index.ts';
+import { onSteps, readModel, steppedMaps, storeWeights, writeModel } from '../../src/graph/index.ts';
 import {
   compareMethods,
   evaluate,
@@ -154,11 +154,29 @@ describe('a file with weights as', () => {
     expect(same.quality).toEqual(report.quality);
   });
 
-  test('int8 is for those that are float32', async () => {
-    const half = halfNetwork();
-    await expect(prune(half, calibration, { ...how, weights: 'int8' })).rejects.toThrow(
-      'model: it has no weights of float32 that are fewer bytes as int8; leave out `weights`',
+  test('int8 is for those that take more bytes', async () => {
+    const b = new OnnxBuilder();
+    const x = b.gemm(b.relu(b.gemm(b.flatten(b.globalAveragePool(b.input([1, 28, 28]))), 4)), 3);
+    await expect(prune(b.output(x).build(), calibration, { ...how, weights: 'int8' })).rejects.toThrow(
+      'model: it has no weights that are fewer bytes as int8; leave out `weights`',
     );
+  });
+
+  test.each(['int8', 'int4'] as const)('%s beside values of float16 has no float32', async (weights) => {
+    const options = { ...how, evaluation: undefined };
+    const whole = await prune(halfNetwork(), few, options);
+    const { written, report } = await prune(halfNetwork(), few, { ...options, weights });
+    expect(kept(report)).toEqual(kept(whole.report));
+    const { tensors } = await readModel(written.model);
+    const types = Array.from(tensors.values(), ({ type }) => type);
+    expect(types).toContain(weights === 'int8' ? 'int8' : 'uint8');
+    expect(types).not.toContain('float32');
+    expect(written.model.length / whole.written.model.length).toBeLessThan(weights === 'int8' ? 0.8 : 0.7);
+    const again = await openModel(written.model, { engine });
+    expect([again.quantized, again.stored]).toEqual([[], weights]);
+    expect(report.maxDifference).toBeLessThan(0.25);
+    const twice = await prune(written.model, few, options);
+    expect(twice.report.bytes.after).toBeLessThan(report.bytes.after);
   });
 });
 

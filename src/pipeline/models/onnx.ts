@@ -63,8 +63,8 @@ export interface FileOptions extends Pick<WriteOptions, 'externalName'> {
   readonly metadata?: Readonly<Record<string, string>>;
   /**
    * What weights are stored as in ONNX files: `float16`, or `int8` or `int4` with scales, of which the latter are fitted
-   * to the calibration samples once more. Values are computed in float32 all the same. `float32` is for weights as the network
-   * computes with them. Default: as those of the file are stored.
+   * to the calibration samples once more. Values are computed in float32, or in float16 where they were, all the same. `float32` is for
+   * weights as the network computes with them. Default: as those of the file are stored.
    */
   readonly weights?: WeightType;
 }
@@ -122,7 +122,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
       checkWeights(opened);
       if (stored && !isStorable(model, stored))
         throw new InputError(
-          `${name}: it has no weights of float32 that are fewer bytes as ${stored}; leave out \`weights\``,
+          `${name}: it has no weights that are fewer bytes as ${stored}; leave out \`weights\``,
         );
       await checkIds(opened, samples);
     },
