@@ -103,8 +103,12 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
 
 /** Files and folders that a command reads. */
 function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {
-  const { calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, store, scratch } = flags;
-  const given = [path, calibrate, data, labels, dataLabels, tokenizer, latencyTable, work, store, scratch];
+  const { calibrate, data, labels, dataLabels, tokenizer, encoder, latencyTable, work, store, scratch } =
+    flags;
+  const given = [
+    ...[path, calibrate, data, labels, dataLabels, tokenizer, encoder],
+    ...[latencyTable, work, store, scratch],
+  ];
   return given.filter((it) => it !== undefined);
 }
 

@@ -40,6 +40,7 @@ export interface ModelFlags extends PreprocessingOptions {
   readonly input?: Readonly<Record<string, number>>;
   /** Of language models. */
   readonly tokenizer?: string;
+  readonly encoder?: string;
   readonly seqlen?: number;
 }
 
@@ -223,7 +224,11 @@ export function addDataFlags(command: Command): Command {
       lowerCase,
     )
     .optionsGroup(GROUPS.text)
-    .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)");
+    .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)")
+    .option(
+      '--encoder <path>',
+      'of a decoder that is given pairs: the ONNX file of its encoder (default: the one beside it)',
+    );
   return command.optionsGroup(GROUPS.data).option('--seed <n>', 'for drawing samples', integer, 0);
 }
 

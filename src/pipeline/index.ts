@@ -57,11 +57,14 @@ export {
   isOpen,
   isTokenMask,
   type ModelInput,
+  modelInput,
   type OtherInput,
+  otherFeeds,
   stateTexts,
   takesTokens,
 } from './open/inputs.ts';
 export { likelyDims } from './open/lengths.ts';
+export { loadModel } from './open/load.ts';
 export {
   declaredInput,
   type ModelSize,

@@ -17,6 +17,14 @@ import {
 import { linesOf } from './lines.ts';
 import { isFolder, isVisible, type Place } from './place.ts';
 
+/** Samples by the names of inputs, wherever they come from. */
+export interface Feeds {
+  /** So many, or all. */
+  draw(count: number | undefined, seed: number): Promise<FeedSample[]>;
+  /** Those that say how large samples are. */
+  known(): Promise<readonly FeedSample[]>;
+}
+
 /**
  * The samples of a path, where it holds arrays by the names of a model's inputs: an .npz file; a folder of them; a folder
  * with a .npy file for each input; lines of JSON objects.
@@ -29,6 +37,12 @@ export async function readFeeds(place: Place, input: ModelInput): Promise<FeedSa
   if (/\.npz$/i.test(place.path)) return npzFeeds(place, input);
   if (/\.jsonl$/i.test(place.path)) return lineFeeds(place, input);
   return undefined;
+}
+
+/** The same, to be drawn from. */
+export async function arrayFeeds(place: Place, input: ModelInput): Promise<Feeds | undefined> {
+  const all = await readFeeds(place, input);
+  return all && { draw: async (count, seed) => drawFeeds(all, count, seed), known: async () => all };
 }
 
 async function npzFeeds(place: Place, input: ModelInput): Promise<FeedSample[]> {

@@ -53,12 +53,20 @@ function folderOf(file: Place): Place {
   return baseName(folder) === 'onnx' ? folder.parent() : folder;
 }
 
+/** How what a decoder says begins and ends. */
+export interface Decoding {
+  readonly first?: number;
+  readonly ends: readonly number[];
+}
+
 /** What is known of a model's inputs from the files beside it. */
 export interface SideFiles {
   /** A folder with tokenizer.json. */
   readonly tokenizer?: Place;
   /** Positions of a text model. */
   readonly positions?: number;
+  /** Of a decoder behind an encoder. */
+  readonly decoding: Decoding;
   readonly preprocessing?: Partial<Preprocessing>;
 }
 
@@ -72,14 +80,27 @@ export async function readSideFiles(
   onNote?: (text: string) => void,
 ): Promise<SideFiles> {
   const folder = folderOf(file);
-  const config = folder.at('config.json');
-  const { max_position_embeddings: positions } = (await isFile(config))
-    ? await readJsonAt(config, limits.jsonBytes)
-    : {};
+  const { positions, decoding } = await readConfig(folder);
   return {
     tokenizer: (await isFile(folder.at('tokenizer.json'))) ? folder : undefined,
-    positions: Number.isInteger(positions) ? (positions as number) : undefined,
+    positions,
+    decoding,
     preprocessing: wantsPreprocessing ? await preprocessingBeside(file, onNote) : undefined,
+  };
+}
+
+const isWhole = (it: unknown): it is number => Number.isInteger(it);
+
+/** What a folder's config.json says, where there is one. */
+export async function readConfig(folder: Place): Promise<Pick<SideFiles, 'positions' | 'decoding'>> {
+  const config = folder.at('config.json');
+  const told: Record<string, unknown> = (await isFile(config))
+    ? await readJsonAt(config, limits.jsonBytes)
+    : {};
+  const { max_position_embeddings: positions, decoder_start_token_id: first, eos_token_id: end } = told;
+  return {
+    positions: isWhole(positions) ? positions : undefined,
+    decoding: { first: isWhole(first) ? first : undefined, ends: [end].flat().filter(isWhole) },
   };
 }
 

@@ -66,7 +66,13 @@ const MODEL: Options<ModelOptions> = {
   onNote: FUNCTION,
   onKind: FUNCTION,
 };
-const SAMPLES: Options<SampleOptions> = { labels: ANY, labelOffset: INTEGER, samples: COUNT, seed: INTEGER };
+const SAMPLES: Options<SampleOptions> = {
+  labels: ANY,
+  labelOffset: INTEGER,
+  samples: COUNT,
+  seed: INTEGER,
+  encoder: ANY,
+};
 const RUN: Options<RunSettings> = {
   ...MODEL,
   ...SAMPLES,

@@ -3,6 +3,7 @@
 
 import { type Engine, openEngine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
+import type { GuardOptions } from '../guard/index.ts';
 import { host } from './host.ts';
 import type { ModelOptions } from './options.ts';
 
@@ -18,6 +19,15 @@ export async function engineFor({
   if (!runtime) return openEngine({ threads });
   return openEngine({ runtime, session: threads === undefined ? {} : { intraOpNumThreads: threads } });
 }
+
+/** Of the thread on which what files ask to be run can be ended. */
+export const guardOptions = ({
+  timeout: seconds,
+  signal,
+}: Pick<ModelOptions, 'timeout' | 'signal'>): GuardOptions => ({
+  seconds,
+  signal,
+});
 
 /**
  * An engine that ends a guard with its first session: what is compiled of onnxruntime, 14 MB, V8 hands from thread to thread as

@@ -4,7 +4,7 @@ import type { LanguageModel } from '../checkpoint/architectures/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { isStraight, type Model, readModel } from '../graph/index.ts';
-import { type GuardOptions, openGuard } from '../guard/index.ts';
+import { openGuard } from '../guard/index.ts';
 import {
   type Dataset,
   declaredInput,
@@ -28,12 +28,13 @@ import {
   storedPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
-import { drawFeeds, extremeDims, readFeeds, refuseLabels } from './arrays.ts';
+import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
 import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
-import { engineFor, relieving } from './engine.ts';
+import { engineFor, guardOptions, relieving } from './engine.ts';
 import { extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
+import { PAIRS, type PairSettings, readPairs } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -61,7 +62,7 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
 }
 
 /** How a model is opened; data that are named say how large open dimensions are. */
-interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset'> {
+interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset' | 'encoder'> {
   readonly data?: Place;
 }
 
@@ -108,7 +109,7 @@ export async function openInPlace(
 }
 
 function refuseOfFiles(options: OpenSettings): void {
-  const foreign = (['residual', 'outputNames', 'inputs'] as const).find((name) => options[name]);
+  const foreign = (['residual', 'outputNames', 'inputs', 'encoder'] as const).find((name) => options[name]);
   if (foreign)
     throw new InputError(`\`${foreign}\` is of ONNX files only; leave it out of a folder of safetensors`);
 }
@@ -143,12 +144,8 @@ async function preprocessingOfFolder(place: Place, options: OpenSettings): Promi
 }
 
 /** Tokens per window, where nothing else is said. */
-function lengthFor(positions: number, { seqlen }: ModelOptions): number {
+function lengthFor(positions: number, { seqlen }: Pick<ModelOptions, 'seqlen'>): number {
   return seqlen ?? Math.min(DEFAULT_LENGTH, positions);
-}
-
-function guardOptions({ timeout: seconds, signal }: ModelOptions): GuardOptions {
-  return { seconds, signal };
 }
 
 /**
@@ -175,7 +172,14 @@ export async function openModelFile(
   const { residual, heads, inputs, outputNames } = options;
   const declared = declaredInput(source, inputs);
   options.onKind?.(takesTokens(declared) ? 'text' : 'images');
-  const data = await dataFor(declared, preprocessing, options);
+  const tokenizer = await tokenizerFor(side, options);
+  const read = reading(name, declared, side, {
+    ...options,
+    decoder: place,
+    decoding: side.decoding,
+    tokenizer,
+  });
+  const data = await dataFor(declared, preprocessing, options, read);
   const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
   const size = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { smallest } = data;
@@ -195,7 +199,7 @@ export async function openModelFile(
     });
   });
   const samples = takesTokens(model.input)
-    ? await tokensFor(model, side, options)
+    ? tokensFor(model, tokenizer, options, read)
     : imagesOfFile(model, preprocessing, options, data.extents);
   return { model, engine, files, ...samples };
 }
@@ -216,16 +220,48 @@ export async function openGuarded(
   return { model, engine: relieving(guard, await engineFor(options)) };
 }
 
-async function tokensFor(model: OpenedModel, side: SideFiles, options: OpenSettings) {
+const tokenizerFor = async (side: SideFiles, { tokenizer, signal }: ModelOptions) =>
+  tokenizer === undefined ? side.tokenizer : placeOf(tokenizer, 'tokenizer', signal);
+
+/** The input of a decoder that takes what an encoder gives. */
+const statesOf = ({ others }: ModelInput) =>
+  others.find(({ name, dims }) => /^encoder_(hidden_states|outputs?)$/.test(name) && dims.length === 3)?.name;
+
+/** What reads samples by the names of inputs, of each place once. */
+type Read = (place: Place, input: ModelInput) => Promise<Feeds | undefined>;
+
+/** @throws {InputError} for an encoder of a model that reads no states */
+function reading(
+  name: string,
+  declared: ModelInput,
+  { positions = Number.POSITIVE_INFINITY }: SideFiles,
+  settings: Omit<PairSettings, 'length'>,
+): Read {
+  const states = statesOf(declared);
+  if (settings.encoder !== undefined && !states)
+    throw new InputError(`${name}: it has no input for what an encoder gives; leave out \`encoder\``);
+  const length = lengthFor(positions, settings);
+  const found = new Map<Place, Promise<Feeds | undefined>>();
+  return (place, input) => {
+    const pairs = async () =>
+      (states &&
+        PAIRS.test(place.path) &&
+        (await readPairs(place, input, states, { ...settings, length }))) ||
+      arrayFeeds(place, input);
+    const feeds = found.get(place) ?? pairs();
+    found.set(place, feeds);
+    return feeds;
+  };
+}
+
+function tokensFor(model: OpenedModel, tokenizer: Place | undefined, options: OpenSettings, read: Read) {
   const { input, predictsTokens } = model;
-  const { tokenizer: given } = options;
-  const tokenizer = given === undefined ? side.tokenizer : await placeOf(given, 'tokenizer', options.signal);
   const [seqlen] = input.shape;
   const guarding = guardOptions(options);
   const text = predictsTokens
     ? textSamples(tokenizer, seqlen, guarding)
     : sentenceSamples(tokenizer, input, guarding);
-  return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, text) };
+  return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, text, read) };
 }
 
 function imagesOfFile(
@@ -267,6 +303,7 @@ async function dataFor(
   input: ModelInput,
   preprocessing: Preprocessing,
   options: OpenSettings,
+  read: Read = arrayFeeds,
 ): Promise<DataSize> {
   const { data, resize } = options;
   const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
@@ -278,7 +315,7 @@ async function dataFor(
     const { shape } = decodeNpy(await data.read(), data.path);
     if (!isSaid && shape.length === input.shape.length + 1) return { size: shape.slice(1) };
   }
-  const feeds = await readFeeds(data, input);
+  const feeds = await (await read(data, input))?.known();
   if (feeds) {
     const dims: Record<string, readonly number[]> = {};
     for (const { name } of input.others) {
@@ -288,6 +325,11 @@ async function dataFor(
     const [smallest, size] = [Math.min, Math.max].map((extreme) => extremeDims(feeds, input.name, extreme));
     return { dims, ...(!isSaid && size?.length === input.shape.length && { smallest, size }) };
   }
+  const states = statesOf(input);
+  if (states && !Object.hasOwn(options.inputs ?? {}, states))
+    throw new InputError(
+      `"${data.path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
+    );
   const isOwn = !isSaid && hasOpenSides(input);
   const extents = isOwn ? await extentsOfImages(data, preprocessing) : undefined;
   if (extents && resize !== undefined && resize !== 'none')
@@ -336,12 +378,13 @@ function imagesFor(
  * Samples by the names of inputs where a path holds such, else what `others` make of it.
  * @param count  calibration samples of the former, unless it is said otherwise
  */
-function orFeeds(input: ModelInput, count: number, others: Samples): Samples {
+function orFeeds(input: ModelInput, count: number, others: Samples, read: Read = arrayFeeds): Samples {
   async function dataset(place: Place, drawn: Drawn): Promise<Dataset | undefined> {
-    const feeds = await readFeeds(place, input);
+    const feeds = await read(place, input);
     if (!feeds) return undefined;
     refuseLabels(place, drawn.labels);
-    return feedsDataset(drawFeeds(feeds, drawn.samples, drawn.seed ?? 0), input, { name: place.path });
+    const samples = await feeds.draw(drawn.samples, drawn.seed ?? 0);
+    return feedsDataset(samples, input, { name: place.path });
   }
   return {
     calibration: async (place, drawn) =>

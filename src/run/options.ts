@@ -69,6 +69,11 @@ export interface SampleOptions {
   readonly samples?: number;
   /** For drawing. Default 0. */
   readonly seed?: number;
+  /**
+   * The ONNX file of the encoder that a decoder's samples go through, where these are pairs (.tsv, or .jsonl with "source" and
+   * "target"): its own, or the smaller one. Default: the one beside the decoder.
+   */
+  readonly encoder?: Source;
 }
 
 /** A run over calibration data. */

@@ -116,11 +116,14 @@ function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings)
 
 /** Files and folders that a run reads. */
 function readBy(place: Place, settings: PruneSettings): Pick<Replacing, 'inputs' | 'sources'> {
-  const { calibration, evaluation, labels, evaluationLabels, tokenizer, work, scratch } = settings;
+  const { calibration, evaluation, labels, evaluationLabels, tokenizer, encoder, work, scratch } = settings;
   const isText = (it: unknown) => typeof it === 'string' || it instanceof URL; // bytes are never made text
   const pathOf = (it: string) => (FILE_ADDRESS.test(it) ? host.place(it).path : it);
   const pathsOf = (given: readonly unknown[]) => given.filter(isText).map(String).map(pathOf);
-  const sources = [place.path, ...pathsOf([calibration, evaluation, labels, evaluationLabels, tokenizer])];
+  const sources = [
+    place.path,
+    ...pathsOf([calibration, evaluation, labels, evaluationLabels, tokenizer, encoder]),
+  ];
   return { inputs: [...sources, ...pathsOf([work, scratch])], sources };
 }
 

@@ -123,6 +123,20 @@ async function encoding<R>(
   }
 }
 
+/** The tokens of each text. @param path  where they are, for messages */
+export function tokensOf(
+  texts: readonly string[],
+  path: string,
+  tokenizer: Place | undefined,
+  guarding: GuardOptions,
+): Promise<Int32Array[]> {
+  return encoding(path, tokenizer, guarding, async (encode) => {
+    const ids: Int32Array[] = [];
+    for await (const part of encodedFrom(texts, encode)) ids.push(...part);
+    return ids;
+  });
+}
+
 /** Characters that are sent to the tokenizer at a time, and documents, which take their time however short they are. */
 const SENT = { characters: 2 ** 20, documents: 2 ** 14 };
 
@@ -198,10 +212,7 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
     // Drawn before they are tokenised, which takes far longer.
     const chosen = drawFeeds(said, samples, seed);
     const texts = chosen.map((it) => it.text);
-    const ids: Int32Array[] = [];
-    await encoding(path, tokenizer, guarding, async (encode) => {
-      for await (const part of encodedFrom(texts, encode)) ids.push(...part);
-    });
+    const ids = await tokensOf(texts, path, tokenizer, guarding);
     return chosen.map(({ label }, i) => ({ inputs: idsOf(ids[i], input, length), label }));
   }
   return {
@@ -219,9 +230,16 @@ function labelOf(value: object): number | undefined {
   return Number.isInteger(label) ? (label as number) : undefined;
 }
 
+/** So many tokens at most, of which the last one is the special token at the end. */
+export function cutTo(ids: Int32Array, length: number): Int32Array {
+  if (ids.length <= length) return ids;
+  const cut = ids.slice(0, length);
+  cut[length - 1] = ids[ids.length - 1];
+  return cut;
+}
+
 function idsOf(all: Int32Array, { name, open, others }: ModelInput, length: number): FeedSample['inputs'] {
-  // The last one is the special token at the end.
-  const ids = all.length > length ? [...all.slice(0, length - 1), all[all.length - 1]] : [...all];
+  const ids = cutTo(all, length);
   const { length: count } = ids;
   if (open[0] || count === length) return { [name]: { dims: [count], data: Float32Array.from(ids) } };
   const padded = (value: (i: number) => number) => ({

@@ -1,0 +1,195 @@
+// Pairs of what an encoder reads and what is said of it: a sentence and its translation, a recording and its words. They are samples of
+// the decoder, which reads the words that came before and what the encoder makes of the rest.
+
+import type { FloatTensor } from '../engine/index.ts';
+import { FormatError, InputError } from '../errors.ts';
+import { readModel } from '../graph/index.ts';
+import { openGuard } from '../guard/index.ts';
+import { decodeUtf8 } from '../json.ts';
+import {
+  decodeNpy,
+  type FeedSample,
+  loadModel,
+  type ModelInput,
+  modelInput,
+  otherFeeds,
+  takesTokens,
+} from '../pipeline/index.ts';
+import { named } from '../printable.ts';
+import { drawFeeds, type Feeds, jsonLines } from './arrays.ts';
+import { type Decoding, readConfig } from './beside.ts';
+import { guardOptions } from './engine.ts';
+import { linesOf } from './lines.ts';
+import type { ModelOptions, SampleOptions } from './options.ts';
+import { baseName, isFile, isFolder, type Place } from './place.ts';
+import { placeOf } from './source.ts';
+import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
+
+/** Files that may hold pairs. */
+export const PAIRS = /\.(tsv|jsonl)$/i;
+
+interface Pair {
+  /** A text, or the name of a file. */
+  readonly source: string;
+  readonly target: string;
+  /** For messages. */
+  readonly name: string;
+}
+
+/** The decoder, and what is beside it. */
+export interface PairSettings extends Omit<ModelOptions, 'tokenizer'>, Pick<SampleOptions, 'encoder'> {
+  readonly decoder: Place;
+  readonly decoding: Decoding;
+  readonly tokenizer?: Place;
+  /** Tokens of a sample, at most. */
+  readonly length: number;
+}
+
+/** @param states  the input that takes what the encoder gives; @returns nothing where a path holds no pairs */
+export async function readPairs(
+  place: Place,
+  input: ModelInput,
+  states: string,
+  settings: PairSettings,
+): Promise<Feeds | undefined> {
+  if (!(await isFile(place))) return undefined;
+  const { path } = place;
+  const text = decodeUtf8(await place.read(), `"${path}"`);
+  const pairs = [...(/\.tsv$/i.test(path) ? rowsOf(text, path) : objectsOf(text, path, input))];
+  if (pairs.length === 0) return undefined;
+  const found = new Map<Pair, FeedSample>();
+  const draw: Feeds['draw'] = async (count, seed) => {
+    const drawn = drawFeeds<Pair & { label?: number }>(pairs, count, seed);
+    const missing = drawn.filter((pair) => !found.has(pair));
+    if (missing.length > 0) {
+      const samples = await encoded(missing, place, input, states, settings);
+      for (const [i, pair] of missing.entries()) found.set(pair, samples[i]);
+    }
+    return drawn.map((pair) => found.get(pair)!);
+  };
+  return { draw, known: () => draw(DEFAULT_WINDOWS, 0) };
+}
+
+function* rowsOf(text: string, path: string): Generator<Pair> {
+  for (const { line, number } of linesOf(text, path)) {
+    const cells = line.split('\t').map((cell) => cell.trim());
+    const [source, target] = cells;
+    if (cells.length !== 2 || !source || !target)
+      throw new FormatError(
+        `"${path}" line ${number}: expected what the encoder reads, a tab, and what is said of it, got ${cells.length} columns${cells.length === 2 ? ', one of them empty' : ''}`,
+      );
+    yield { source, target, name: `${path} line ${number}` };
+  }
+}
+
+/** @returns none where the first line holds arrays */
+function* objectsOf(text: string, path: string, input: ModelInput): Generator<Pair> {
+  for (const { value, at, name } of jsonLines(text, path)) {
+    if (Object.hasOwn(value, input.name)) return;
+    const { source, target } = value as { readonly source?: unknown; readonly target?: unknown };
+    const isText = (it: unknown): it is string => typeof it === 'string' && it.trim() !== '';
+    if (!isText(source) || !isText(target))
+      throw new FormatError(
+        `${at}: expected what the encoder reads as "source", and what is said of it as "target", got an object with ${named(Object.keys(value)) || 'nothing in it'}`,
+      );
+    yield { source, target, name };
+  }
+}
+
+async function encoded(
+  pairs: readonly Pair[],
+  place: Place,
+  input: ModelInput,
+  states: string,
+  settings: PairSettings,
+): Promise<FeedSample[]> {
+  const { tokenizer, length, engine: own, threads } = settings;
+  const encoder = await encoderOf(place, settings);
+  const { first, ends } = await decodingOf(settings);
+  const guarding = guardOptions(settings);
+  const tokens = (texts: readonly string[]) => tokensOf(texts, place.path, tokenizer, guarding);
+  const targets = await tokens(pairs.map(({ target }) => target));
+  const source = await readModel(await encoder.read(), {
+    name: baseName(encoder),
+    external: encoder.externalReader(),
+  });
+  const guard = openGuard(guarding);
+  try {
+    const engine = typeof own === 'object' ? own : await guard.engine({ threads });
+    const session = await loadModel(engine, source);
+    const read = modelInput(session.inputs, session.outputs);
+    const [output] = session.outputs;
+    const inputs = takesTokens(read)
+      ? (await tokens(pairs.map((it) => it.source))).map((ids) => line(cutTo(ids, length)))
+      : await filesOf(pairs, place);
+    const mask = input.others.find(({ name }) => name === 'encoder_attention_mask');
+    const samples: FeedSample[] = [];
+    for (const [i, { name }] of pairs.entries()) {
+      const { dims, data } = inputs[i];
+      const batch = [1, ...dims];
+      const feeds = { ...otherFeeds(read, batch), [read.name]: { dims: batch, data } };
+      const { [output.name]: given } = await session.run(feeds, [output.name]);
+      const ids = decoderIds(targets[i], first, ends).slice(0, length);
+      samples.push({
+        name,
+        inputs: {
+          [input.name]: line(ids),
+          [states]: { dims: given.dims.slice(1), data: given.data },
+          ...(mask &&
+            takesTokens(read) && { [mask.name]: { dims, data: new Float32Array(dims[0]).fill(1) } }),
+        },
+      });
+    }
+    await session.release();
+    return samples;
+  } finally {
+    await guard.close();
+  }
+}
+
+const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], data: Float32Array.from(ids) });
+
+/** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
+async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
+  if (encoder !== undefined) return placeOf(encoder, 'encoder.onnx', signal);
+  const name = baseName(decoder).replace(/^decoder(_model)?(_merged|_with_past)?/, 'encoder$1');
+  const beside = decoder.parent().at(name);
+  if (name === baseName(decoder) || !(await isFile(beside)))
+    throw new InputError(
+      `"${data.path}": what an encoder reads is in it, and there is no "${name === baseName(decoder) ? 'encoder_model.onnx' : name}" beside the decoder; name its ONNX file (\`encoder\`)`,
+    );
+  onNote?.(`encoder: "${beside.path}"`);
+  return beside;
+}
+
+/** As the model's config.json says, beside the decoder or beside the tokenizer. */
+async function decodingOf({ decoding, decoder, tokenizer }: PairSettings): Promise<Required<Decoding>> {
+  const isBeside = decoding.first === undefined && tokenizer !== undefined && (await isFolder(tokenizer));
+  const { first, ends } = isBeside ? (await readConfig(tokenizer)).decoding : decoding;
+  if (first !== undefined) return { first, ends };
+  throw new InputError(
+    `"${decoder.path}": no config.json beside it, or beside the tokenizer, says what it begins with ("decoder_start_token_id"); put that of the model there`,
+  );
+}
+
+/** What the decoder reads: one token ahead of what it is to say, which ends where that does. */
+function decoderIds(target: Int32Array, first: number, ends: readonly number[]): number[] {
+  const ids = target[0] === first ? [...target] : [first, ...target];
+  return ids.length > 1 && ends.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids;
+}
+
+/** What an encoder of recordings reads: arrays, by names beside the pairs. */
+async function filesOf(pairs: readonly Pair[], place: Place): Promise<FloatTensor[]> {
+  const folder = place.parent();
+  const tensors: FloatTensor[] = [];
+  for (const { source, name } of pairs) {
+    const file = folder.at(source);
+    if (!/\.npy$/i.test(source) || !(await isFile(file)))
+      throw new InputError(
+        `"${name}": the encoder reads no text, and "${source}" is no .npy file beside the pairs`,
+      );
+    const { shape, data } = decodeNpy(await file.read(), file.path);
+    tensors.push({ dims: shape, data });
+  }
+  return tensors;
+}

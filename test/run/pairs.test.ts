@@ -1,0 +1,199 @@
+// Pairs of what an encoder reads and what is said of it, as samples of the decoder: by the built library, with files on a disk.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import type * as Library from '../../src/index.ts';
+import type * as Pieces from '../../src/model.ts';
+import { npy } from '../cli/models.ts';
+import { type Feed, randomValue, run } from '../graph/running.ts';
+import { mergedDecoder, VOCABULARY, WIDTH } from '../support/merged.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+
+const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
+const { evaluate, plan, prune }: typeof Library = await built('node');
+const { openEngine }: typeof Pieces = await built('model');
+
+const folder = mkdtempSync(join(tmpdir(), 'osscar-pairs-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const put = (name: string, content: Uint8Array | string) => {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+};
+
+/** Tokens become states as wide as the decoder reads them, with the mean of the text's. */
+function textEncoder(): Uint8Array {
+  const b = new OnnxBuilder({ seed: 4 });
+  const ids = b.feed('input_ids', ['batch', 'tokens'], 'int64');
+  const mask = b.feed('attention_mask', ['batch', 'tokens'], 'int64');
+  const words = b.node('Gather', [b.weight([VOCABULARY, WIDTH], 1), ids]);
+  const seen = b.node('Unsqueeze', [b.node('Cast', [mask], { to: 1 }), b.integers([2])]);
+  const states = b.node('Mul', [words, seen]);
+  const mean = b.node('ReduceMean', [states], { axes: [1], keepdims: 1 });
+  return b.output(b.add(states, mean), 'last_hidden_state').build();
+}
+
+/** Waveforms become states, one for each 4 of their values. */
+function soundEncoder(): Uint8Array {
+  const b = new OnnxBuilder({ seed: 6 });
+  const x = b.feed('input_values', ['batch', 'time'], 'float32');
+  const frames = b.reshape(x, [0, -1, 4]);
+  return b.output(b.node('MatMul', [frames, b.weight([4, WIDTH], 1)]), 'last_hidden_state').build();
+}
+
+const decoder = put('decoder_model_merged.onnx', mergedDecoder());
+const encoder = put('encoder_model.onnx', textEncoder());
+const word = (id: number) => `w${id}`;
+const vocab = Object.fromEntries(Array.from({ length: VOCABULARY }, (_, id) => [word(id), id]));
+put(
+  'tokenizer.json',
+  JSON.stringify({
+    version: '1.0',
+    added_tokens: [],
+    normalizer: null,
+    pre_tokenizer: { type: 'Whitespace' },
+    post_processor: null,
+    decoder: null,
+    model: { type: 'WordLevel', vocab, unk_token: word(0) },
+  }),
+);
+const config = { decoder_start_token_id: 1, eos_token_id: [2] };
+put('config.json', JSON.stringify(config));
+
+/** Sources and targets of ids; every other target says its end. */
+const pairs = Array.from({ length: 24 }, (_, i) => ({
+  source: Array.from({ length: 2 + (i % 5) }, (_, j) => 3 + ((7 * i + 3 * j) % 17)),
+  target: [...Array.from({ length: 3 + (i % 3) }, (_, j) => 3 + ((5 * i + j) % 17)), ...(i % 2 ? [2] : [])],
+}));
+const wordsOf = (ids: readonly number[]) => ids.map(word).join(' ');
+const tsv = (of: readonly (typeof pairs)[number][]) =>
+  of.map(({ source, target }) => `${wordsOf(source)}\t${wordsOf(target)}\n`).join('');
+const nested = ({ dims, data }: { dims: readonly number[]; data: ArrayLike<number> }) =>
+  Array.from({ length: dims[0] }, (_, i) => Array.from({ length: dims[1] }, (_, j) => data[i * dims[1] + j]));
+
+/** The same samples as arrays: what the decoder reads, and what the encoder gives. */
+async function arrays(
+  feeds: (pair: (typeof pairs)[number], i: number) => Record<string, Feed>,
+  model: Uint8Array,
+) {
+  const lines: string[] = [];
+  for (const [i, pair] of pairs.entries()) {
+    const { last_hidden_state: states } = await run(model, feeds(pair, i));
+    const ids = pair.target.filter((id) => id !== 2);
+    lines.push(
+      JSON.stringify({
+        input_ids: [1, ...ids],
+        encoder_hidden_states: nested({ dims: states.dims.slice(1), data: states.data }),
+      }),
+    );
+  }
+  return put('arrays.jsonl', lines.join('\n'));
+}
+
+const textFeeds = ({ source }: (typeof pairs)[number]) => {
+  const dims = [1, source.length];
+  return {
+    input_ids: { dims, data: BigInt64Array.from(source, BigInt) },
+    attention_mask: { dims, data: BigInt64Array.from(source, () => 1n) },
+  };
+};
+const quick = { threads: 1, simd: 'baseline', engine: await openEngine({ threads: 1 }) } as const;
+
+describe('pairs', () => {
+  test('of texts are what the encoder makes of the one, and the other behind the first token', async () => {
+    const expected = await evaluate(decoder, await arrays(textFeeds, textEncoder()), quick);
+    expect(expected).toMatchObject({ name: 'perplexity', samples: 24 });
+    const notes: string[] = [];
+    const onNote = (text: string) => notes.push(text);
+    expect(await evaluate(decoder, put('pairs.tsv', tsv(pairs)), { ...quick, onNote })).toEqual(expected);
+    expect(notes).toContain(`encoder: "${encoder}"`);
+    const lines = pairs.map((it) =>
+      JSON.stringify({ source: wordsOf(it.source), target: wordsOf(it.target) }),
+    );
+    expect(await evaluate(decoder, put('pairs.jsonl', lines.join('\n')), quick)).toEqual(expected);
+  });
+
+  test('of files are what the encoder makes of these', async () => {
+    const sound = (i: number) => randomValue([1, 8 + 4 * (i % 3)], i + 1);
+    const expected = await evaluate(
+      decoder,
+      await arrays((_, i) => ({ input_values: sound(i) }), soundEncoder()),
+      quick,
+    );
+    const rows = pairs.map(({ target }, i) => {
+      const { dims, data } = sound(i);
+      put(`sound${i}.npy`, npy(dims.slice(1), data));
+      return `sound${i}.npy\t${wordsOf(target)}`;
+    });
+    const how = { ...quick, encoder: put('sound.onnx', soundEncoder()) };
+    expect(await evaluate(decoder, put('sounds.tsv', rows.join('\r\n')), how)).toEqual(expected);
+  });
+
+  test('prune a decoder as arrays do, and say what that takes', async () => {
+    const settings = {
+      ...quick,
+      keep: 0.5,
+      samples: 20,
+      target: 'self',
+      search: 'greedy',
+      force: true,
+    } as const;
+    const all = put('pairs.tsv', tsv(pairs));
+    const { report, files } = await prune(decoder, { ...settings, calibration: all, evaluation: all });
+    const same = await arrays(textFeeds, textEncoder());
+    const { report: of } = await prune(decoder, { ...settings, calibration: same, evaluation: same });
+    expect(report.layers.map(({ kept }) => kept)).toEqual(of.layers.map(({ kept }) => kept));
+    expect(report.metric).toEqual(of.metric);
+    expect([...files.keys()]).toEqual(['decoder_model_merged.onnx']);
+    expect(report.parameters.after).toBeLessThan(report.parameters.before);
+    const planned = await plan(decoder, { ...settings, calibration: all });
+    expect(planned.parameters).toEqual(report.parameters);
+  });
+
+  test('are cut to the tokens of a window', async () => {
+    const long = put('long.tsv', `${wordsOf([5, 6, 7, 8, 9])}\t${wordsOf([3, 4, 5, 6, 7, 8])}\n`);
+    const short = put('short.tsv', `${wordsOf([5, 6, 7, 9])}\t${wordsOf([3, 4, 5])}\n`);
+    const cut = await evaluate(decoder, long, { ...quick, seqlen: 4 });
+    expect(cut.value).toBe((await evaluate(decoder, short, { ...quick, seqlen: 4 })).value);
+    expect(cut.value).not.toBe((await evaluate(decoder, long, quick)).value);
+  });
+
+  test.each([
+    ['a.tsv', 'w3 w4', /a.tsv" line 1: expected what the encoder reads, a tab, .* got 1 columns$/],
+    ['b.tsv', 'w3\tw4\nw3\tw4\tw5', /b.tsv" line 2: .* got 3 columns$/],
+    ['c.tsv', 'w3\t ', /c.tsv" line 1: .* got 2 columns, one of them empty$/],
+    [
+      'd.jsonl',
+      '{"source": "w3", "text": "w4"}',
+      /d.jsonl" line 1: .*"target", got an object with "source", "text"$/,
+    ],
+    ['e.txt', 'w3 w4', /e.txt": input "encoder_hidden_states" is what an encoder gives; expected pairs/],
+  ])('are told from what is none: %s', async (name, content, message) => {
+    await expect(evaluate(decoder, put(name, content), quick)).rejects.toThrow(message);
+  });
+
+  test('say what is missing beside them', async () => {
+    const all = put('pairs.tsv', tsv(pairs));
+    const other = mkdtempSync(join(folder, 'other-'));
+    const alone = join(other, 'decoder_model_merged.onnx');
+    writeFileSync(alone, mergedDecoder());
+    await expect(evaluate(alone, all, quick)).rejects.toThrow(
+      'there is no "encoder_model.onnx" beside the decoder; name its ONNX file (`encoder`)',
+    );
+    const tokenizer = join(folder, 'tokenizer.json');
+    await expect(evaluate(alone, all, { ...quick, encoder, tokenizer })).rejects.toThrow(
+      /no config.json beside it, or beside the tokenizer, says what it begins with/,
+    );
+    const expected = await evaluate(decoder, all, quick);
+    expect(await evaluate(alone, all, { ...quick, encoder, tokenizer: folder })).toEqual(expected);
+    await expect(evaluate(encoder, all, { ...quick, encoder })).rejects.toThrow(
+      'encoder_model.onnx: it has no input for what an encoder gives; leave out `encoder`',
+    );
+    const sounds = { ...quick, engine: 'web', encoder: put('sound.onnx', soundEncoder()) } as const;
+    await expect(evaluate(decoder, all, sounds)).rejects.toThrow(
+      'pairs.tsv line 1": the encoder reads no text, and "w3 w6" is no .npy file beside the pairs',
+    );
+  });
+});
