@@ -122,7 +122,6 @@ async function encoded(
     const inputs = takesTokens(read)
       ? (await tokens(pairs.map((it) => it.source))).map((ids) => line(cutTo(ids, length)))
       : await filesOf(pairs, place);
-    const mask = input.others.find(({ name }) => name === 'encoder_attention_mask');
     const samples: FeedSample[] = [];
     for (const [i, { name }] of pairs.entries()) {
       const { dims, data } = inputs[i];
@@ -135,8 +134,6 @@ async function encoded(
         inputs: {
           [input.name]: line(ids),
           [states]: { dims: given.dims.slice(1), data: given.data },
-          ...(mask &&
-            takesTokens(read) && { [mask.name]: { dims, data: new Float32Array(dims[0]).fill(1) } }),
         },
       });
     }

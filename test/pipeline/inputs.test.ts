@@ -95,6 +95,23 @@ describe('modelInput', () => {
     expect(otherFeeds(input, [2, 3, 16]).attention_mask.dims).toEqual([2, 3]);
   });
 
+  test('makes a mask as long as the states that the data has for these samples, not as the longest', () => {
+    const input = modelInput(
+      [
+        value('encoder_attention_mask', 'int64', ['n', 's']),
+        value('input_ids', 'int64', ['n', 't']),
+        value('encoder_hidden_states', 'float32', ['n', 's', 4]),
+      ],
+      [value('logits', 'float32', ['n', 't', 9])],
+      {},
+      { encoder_hidden_states: [7, 4] },
+    );
+    const states = { dims: [2, 5, 4], data: new Float32Array(40) };
+    const feeds = otherFeeds(input, [2, 3], { encoder_hidden_states: states });
+    expect(feeds.encoder_attention_mask).toEqual({ dims: [2, 5], data: new Float32Array(10).fill(1) });
+    expect(feeds.encoder_hidden_states).toEqual(states);
+  });
+
   test('takes an image without a batch for one sample', () => {
     const image = value('image', 'float32', [3, 'h', 'w']);
     const scores = value('scores', 'float32', [10]);

@@ -25,8 +25,8 @@ export interface OtherInput extends ValueDescription {
   readonly fill?: Fill;
 }
 
-/** @param dims  of the batch of samples */
-type Fill = (dims: Dims) => FloatTensor;
+/** @param dims  of the batch of samples; @param named  extents of axes that have a name, where the data has given them */
+type Fill = (dims: Dims, named?: ReadonlyMap<number | string, number>) => FloatTensor;
 
 /** The input that samples go to, with its batch and sample dimensions told apart. */
 export interface ModelInput {
@@ -317,7 +317,7 @@ function batchAxisOf(
 function withFill(input: OtherInput, main: ValueDescription, convention: Convention | undefined): OtherInput {
   if (!convention) return input;
   const { value, open } = convention;
-  return { ...input, fill: (dims) => filled(extentsOf(input, main, dims, open), value) };
+  return { ...input, fill: (dims, named) => filled(extentsOf(input, main, dims, open, named), value) };
 }
 
 const elementOf = (said: number | readonly number[]) =>
@@ -329,12 +329,14 @@ export function extentsOf(
   main: ValueDescription,
   batch: Dims,
   open?: number,
+  named?: ReadonlyMap<number | string, number>,
 ): number[] {
   return dims.map((dim, axis) => {
     if (axis === batchAxis) return batch[0];
     if (fixed(dim) > 0) return dim as number;
     const same = typeof dim === 'string' ? main.dims.indexOf(dim) : -1;
     if (same >= 0) return batch[same];
+    if (named?.has(dim)) return named.get(dim)!;
     if (said && said[axis] >= 0) return said[axis];
     if (open !== undefined) return open;
     if (dims.length === batch.length) return batch[axis];
@@ -371,11 +373,19 @@ export function otherFeeds(
   dims: Dims,
   given: Feeds = {},
 ): Record<string, FloatTensor> {
+  const own = new Map<string, FloatTensor>();
+  const named = new Map<number | string, number>();
+  for (const input of others) {
+    const { name, dims: axes } = input;
+    const [tensor, axis] = [given[name], sampleAxis(input)];
+    if (!tensor) continue;
+    const moved = axis ? withSamplesAt(tensor, axis) : tensor;
+    own.set(name, moved);
+    for (const [at, dim] of axes.entries()) if (typeof dim === 'string') named.set(dim, moved.dims[at]);
+  }
   return Object.fromEntries(
-    others.map((input) => {
-      const { name, fill } = input;
-      const [own, axis] = [given[name], sampleAxis(input)];
-      const tensor = own && axis ? withSamplesAt(own, axis) : (own ?? fill?.(dims));
+    others.map(({ name, fill }) => {
+      const tensor = own.get(name) ?? fill?.(dims, named);
       if (tensor) return [name, tensor];
       throw new InputError(
         `the data says nothing of input "${name}"; give it in an .npz file, or one value for all samples (\`inputs.${name}\`)`,
