@@ -69,11 +69,16 @@ async function lineFeeds(place: Place, input: ModelInput): Promise<FeedSample[] 
   const { path } = place;
   const samples: FeedSample[] = [];
   for (const { value, at, name } of jsonLines(decodeUtf8(await place.read(), `"${path}"`), path)) {
-    if (samples.length === 0 && !(input.name in value) && 'text' in value) return undefined;
+    const isText = 'text' in value || isPair(value);
+    if (samples.length === 0 && !(input.name in value) && isText) return undefined;
     samples.push({ ...jsonSample(value, input, at), name });
   }
   return samples;
 }
+
+/** Whether an object says what an encoder reads, and what is said of it. */
+export const isPair = (value: object): value is { source: unknown; target: unknown } =>
+  'source' in value && 'target' in value;
 
 /** An object of a file of JSON lines. */
 interface JsonLine {

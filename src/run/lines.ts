@@ -9,6 +9,28 @@ export interface Line {
   readonly number: number;
 }
 
+/** A line of a table of two columns. */
+export interface Row {
+  readonly columns: readonly [string, string];
+  /** Of a sample. */
+  readonly name: string;
+}
+
+/** The lines of a table of two columns, with a tab in between. @throws {FormatError} naming the line that has others */
+export function* columnsOf(text: string, path: string): Generator<Row> {
+  for (const { line, number } of linesOf(text, path)) {
+    const [first, second, ...more] = line.split('\t').map((cell) => cell.trim());
+    if (!first || !second || more.length > 0)
+      throw new FormatError(
+        `"${path}" line ${number}: expected two columns with a tab in between, none of them empty, got ${JSON.stringify(line.slice(0, SHOWN))}`,
+      );
+    yield { columns: [first, second], name: `${path} line ${number}` };
+  }
+}
+
+/** Characters of a line in messages. */
+const SHOWN = 60;
+
 const LINE = /[^\r\n]+/g;
 
 /**

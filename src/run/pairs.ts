@@ -19,7 +19,7 @@ import { named } from '../printable.ts';
 import { drawFeeds, type Feeds, jsonLines } from './arrays.ts';
 import { type Decoding, readConfig } from './beside.ts';
 import { guardOptions } from './engine.ts';
-import { linesOf } from './lines.ts';
+import { columnsOf } from './lines.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
 import { baseName, isFile, isFolder, type Place } from './place.ts';
 import { placeOf } from './source.ts';
@@ -55,7 +55,9 @@ export async function readPairs(
   if (!(await isFile(place))) return undefined;
   const { path } = place;
   const text = decodeUtf8(await place.read(), `"${path}"`);
-  const pairs = [...(/\.tsv$/i.test(path) ? rowsOf(text, path) : objectsOf(text, path, input))];
+  const pairs: Pair[] = /\.tsv$/i.test(path)
+    ? Array.from(columnsOf(text, path), ({ columns: [source, target], name }) => ({ source, target, name }))
+    : [...objectsOf(text, path, input)];
   if (pairs.length === 0) return undefined;
   const found = new Map<Pair, FeedSample>();
   const draw: Feeds['draw'] = async (count, seed) => {
@@ -68,18 +70,6 @@ export async function readPairs(
     return drawn.map((pair) => found.get(pair)!);
   };
   return { draw, known: () => draw(DEFAULT_WINDOWS, 0) };
-}
-
-function* rowsOf(text: string, path: string): Generator<Pair> {
-  for (const { line, number } of linesOf(text, path)) {
-    const cells = line.split('\t').map((cell) => cell.trim());
-    const [source, target] = cells;
-    if (cells.length !== 2 || !source || !target)
-      throw new FormatError(
-        `"${path}" line ${number}: expected what the encoder reads, a tab, and what is said of it, got ${cells.length} columns${cells.length === 2 ? ', one of them empty' : ''}`,
-      );
-    yield { source, target, name: `${path} line ${number}` };
-  }
 }
 
 /** @returns none where the first line holds arrays */

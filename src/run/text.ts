@@ -20,9 +20,9 @@ import {
   tokenWindows,
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
-import { drawFeeds, jsonLines } from './arrays.ts';
+import { drawFeeds, isPair, jsonLines } from './arrays.ts';
 import { IMAGE } from './labels.ts';
-import { linesOf } from './lines.ts';
+import { columnsOf, linesOf } from './lines.ts';
 import type { Drawn } from './options.ts';
 import { isFolder, type Place } from './place.ts';
 import { readTokenizer } from './tokenizer.ts';
@@ -88,14 +88,17 @@ const INSTEAD = /^(<!doctype html|<html|version https:\/\/git-lfs|%PDF-)/i;
 /** Of which text is one column among others. */
 const TABLE = /\.([ct]sv|parquet|feather|arrow|xlsx?)$/i;
 
+/** The same where a table of two columns is read. */
+const OTHER_TABLE = /\.(csv|parquet|feather|arrow|xlsx?)$/i;
+
 /** @throws {InputError} saying what is expected, where it is something else */
-async function readText(place: Place): Promise<Uint8Array> {
+async function readText(place: Place, tables = TABLE): Promise<Uint8Array> {
   const other = (await isFolder(place)) ? 'a folder' : IMAGE.test(place.path) && 'an image';
   if (other)
     throw new InputError(
       `"${place.path}": is ${other}; expected a file of text (.txt, .jsonl) or of token ids (.npy)`,
     );
-  const kind = /\.json$/i.test(place.path) ? 'JSON' : TABLE.test(place.path) && 'a table';
+  const kind = /\.json$/i.test(place.path) ? 'JSON' : tables.test(place.path) && 'a table';
   if (kind)
     throw new InputError(
       `"${place.path}": is ${kind}; expected text, or objects with a "text", one a line (.jsonl)`,
@@ -201,13 +204,9 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
   }
   async function tokenized(place: Place, { samples, seed = 0 }: Drawn): Promise<FeedSample[]> {
     const { path } = place;
-    const text = decodeUtf8(await readText(place), `"${path}"`);
-    const documents = /\.jsonl$/i.test(path)
-      ? Array.from(jsonLines(text, path), ({ value, at }) => ({
-          text: textOf(value, at),
-          label: labelOf(value),
-        }))
-      : Array.from(linesOf(text, path), ({ line }) => ({ text: line, label: undefined }));
+    const text = decodeUtf8(await readText(place, OTHER_TABLE), `"${path}"`);
+    const [, kind = ''] = /\.(jsonl|tsv)$/i.exec(path) ?? [];
+    const documents = (SENTENCES[kind.toLowerCase()] ?? linesOfText)(text, path);
     const said = documents.filter((it) => it.text.trim() !== '');
     // Drawn before they are tokenised, which takes far longer.
     const chosen = drawFeeds(said, samples, seed);
@@ -221,6 +220,31 @@ export function sentenceSamples(tokenizer: Place | undefined, input: ModelInput,
     evaluation: sentences,
   };
 }
+
+interface Sentence {
+  readonly text: string;
+  readonly label?: number;
+}
+
+/** How the sentences of files are found that have more than one in each line. */
+const SENTENCES: Readonly<Record<string, (text: string, path: string) => Sentence[]>> = {
+  jsonl: (text, path) =>
+    Array.from(jsonLines(text, path), ({ value, at }) => ({
+      text: textOf(isPair(value) ? { text: value.source } : value, at),
+      label: labelOf(value),
+    })),
+  // What is beside a text is the number of its class, or what is said of it behind a decoder.
+  tsv(text, path) {
+    const rows = Array.from(columnsOf(text, path), ({ columns }) => columns);
+    const isLabelled = rows.length > 1 && rows.slice(1).every(([, label]) => CLASS.test(label));
+    if (!isLabelled) return rows.map(([text]) => ({ text }));
+    return rows.flatMap(([text, label]) => (CLASS.test(label) ? [{ text, label: Number(label) }] : []));
+  },
+};
+const CLASS = /^\d{1,9}$/;
+
+const linesOfText = (text: string, path: string): Sentence[] =>
+  Array.from(linesOf(text, path), ({ line }) => ({ text: line }));
 
 /** Calibration sentences for an encoder unless `samples` says otherwise. */
 const DEFAULT_SENTENCES = 512;

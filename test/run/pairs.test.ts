@@ -177,6 +177,37 @@ describe('pairs', () => {
     expect(planned.parameters).toEqual(report.parameters);
   });
 
+  test('have the texts that the encoder itself is pruned by, or those of classes', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const words = b.node('Gather', [
+      b.weight([VOCABULARY, WIDTH], 1),
+      b.feed('input_ids', ['n', 't'], 'int64'),
+    ]);
+    const mean = b.node('ReduceMean', [words], { axes: [1], keepdims: 0 }, { channels: WIDTH });
+    const classifier = put('classifier.onnx', b.output(b.gemm(b.relu(b.gemm(mean, 16)), 3)).build());
+    const short = { ...quick, seqlen: 8 };
+    const settings = { ...short, keep: 0.5, target: 'self', search: 'greedy' } as const;
+    const keptBy = async (name: string, content: string) => {
+      const { report } = await prune(classifier, { ...settings, calibration: put(name, content) });
+      return report.layers.map(({ kept }) => kept);
+    };
+    const texts = pairs.map(({ source }) => wordsOf(source));
+    const alone = await keptBy('texts.txt', texts.join('\n'));
+    expect(await keptBy('pairs.tsv', tsv(pairs))).toEqual(alone);
+    const lines = pairs.map(({ target }, i) => JSON.stringify({ source: texts[i], target: wordsOf(target) }));
+    expect(await keptBy('pairs.jsonl', lines.join('\n'))).toEqual(alone);
+
+    const classes = texts.map((text, i) => ({ text, label: i % 3 }));
+    const expected = await evaluate(
+      classifier,
+      put('classes.jsonl', classes.map((it) => JSON.stringify(it)).join('\n')),
+      short,
+    );
+    expect(expected).toMatchObject({ name: 'accuracy', samples: 24 });
+    const rows = ['sentence\tlabel', ...classes.map(({ text, label }) => `${text}\t${label}`)];
+    expect(await evaluate(classifier, put('classes.tsv', rows.join('\n')), short)).toEqual(expected);
+  });
+
   test('are cut to the tokens of a window', async () => {
     const long = put('long.tsv', `${wordsOf([5, 6, 7, 8, 9])}\t${wordsOf([3, 4, 5, 6, 7, 8])}\n`);
     const short = put('short.tsv', `${wordsOf([5, 6, 7, 9])}\t${wordsOf([3, 4, 5])}\n`);
@@ -186,9 +217,13 @@ describe('pairs', () => {
   });
 
   test.each([
-    ['a.tsv', 'w3 w4', /a.tsv" line 1: expected what the encoder reads, a tab, .* got 1 columns$/],
-    ['b.tsv', 'w3\tw4\nw3\tw4\tw5', /b.tsv" line 2: .* got 3 columns$/],
-    ['c.tsv', 'w3\t ', /c.tsv" line 1: .* got 2 columns, one of them empty$/],
+    [
+      'a.tsv',
+      'w3 w4',
+      /a.tsv" line 1: expected two columns with a tab in between, none of them empty, got "w3 w4"$/,
+    ],
+    ['b.tsv', 'w3\tw4\nw3\tw4\tw5', /b.tsv" line 2: .* got "w3.tw4.tw5"$/],
+    ['c.tsv', 'w3\t ', /c.tsv" line 1: .* none of them empty/],
     [
       'd.jsonl',
       '{"source": "w3", "text": "w4"}',
