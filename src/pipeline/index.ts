@@ -51,20 +51,18 @@ export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './models/p
 export { couldNarrow, type Share, type Shares, sharesOf } from './models/shares.ts';
 export type { OpenedLanguageModel } from './models/twin.ts';
 export { type Branch, branchTexts } from './open/branches.ts';
+export { encodedBy } from './open/encode.ts';
 export {
   type InputDims,
   type InputValues,
   isOpen,
   isTokenMask,
   type ModelInput,
-  modelInput,
   type OtherInput,
-  otherFeeds,
   stateTexts,
   takesTokens,
 } from './open/inputs.ts';
 export { likelyDims } from './open/lengths.ts';
-export { loadModel } from './open/load.ts';
 export {
   declaredInput,
   type ModelSize,

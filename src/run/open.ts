@@ -62,7 +62,9 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
 }
 
 /** How a model is opened; data that are named say how large open dimensions are. */
-interface OpenSettings extends ModelOptions, Pick<SampleOptions, 'labelOffset' | 'encoder'> {
+interface OpenSettings
+  extends ModelOptions,
+    Pick<SampleOptions, 'labelOffset' | 'samples' | 'seed' | 'encoder'> {
   readonly data?: Place;
 }
 

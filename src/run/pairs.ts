@@ -7,12 +7,11 @@ import { readModel } from '../graph/index.ts';
 import { openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
 import {
+  declaredInput,
   decodeNpy,
+  encodedBy,
   type FeedSample,
-  loadModel,
   type ModelInput,
-  modelInput,
-  otherFeeds,
   takesTokens,
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
@@ -37,7 +36,9 @@ interface Pair {
 }
 
 /** The decoder, and what is beside it. */
-export interface PairSettings extends Omit<ModelOptions, 'tokenizer'>, Pick<SampleOptions, 'encoder'> {
+export interface PairSettings
+  extends Omit<ModelOptions, 'tokenizer'>,
+    Pick<SampleOptions, 'samples' | 'seed' | 'encoder'> {
   readonly decoder: Place;
   readonly decoding: Decoding;
   readonly tokenizer?: Place;
@@ -69,7 +70,7 @@ export async function readPairs(
     }
     return drawn.map((pair) => found.get(pair)!);
   };
-  return { draw, known: () => draw(DEFAULT_WINDOWS, 0) };
+  return { draw, known: () => draw(settings.samples ?? DEFAULT_WINDOWS, settings.seed ?? 0) };
 }
 
 /** @returns none where the first line holds arrays */
@@ -98,37 +99,22 @@ async function encoded(
   const { first, ends } = await decodingOf(settings);
   const guarding = guardOptions(settings);
   const tokens = (texts: readonly string[]) => tokensOf(texts, place.path, tokenizer, guarding);
-  const targets = await tokens(pairs.map(({ target }) => target));
-  const source = await readModel(await encoder.read(), {
+  const model = await readModel(await encoder.read(), {
     name: baseName(encoder),
     external: encoder.externalReader(),
   });
+  const sources = takesTokens(declaredInput(model))
+    ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
+    : await filesOf(pairs, place);
+  const targets = await tokens(pairs.map(({ target }) => target));
   const guard = openGuard(guarding);
   try {
     const engine = typeof own === 'object' ? own : await guard.engine({ threads });
-    const session = await loadModel(engine, source);
-    const read = modelInput(session.inputs, session.outputs);
-    const [output] = session.outputs;
-    const inputs = takesTokens(read)
-      ? (await tokens(pairs.map((it) => it.source))).map((ids) => line(cutTo(ids, length)))
-      : await filesOf(pairs, place);
-    const samples: FeedSample[] = [];
-    for (const [i, { name }] of pairs.entries()) {
-      const { dims, data } = inputs[i];
-      const batch = [1, ...dims];
-      const feeds = { ...otherFeeds(read, batch), [read.name]: { dims: batch, data } };
-      const { [output.name]: given } = await session.run(feeds, [output.name]);
+    const given = await encodedBy(model, engine, sources);
+    return pairs.map(({ name }, i) => {
       const ids = decoderIds(targets[i], first, ends).slice(0, length);
-      samples.push({
-        name,
-        inputs: {
-          [input.name]: line(ids),
-          [states]: { dims: given.dims.slice(1), data: given.data },
-        },
-      });
-    }
-    await session.release();
-    return samples;
+      return { name, inputs: { [input.name]: line(ids), [states]: given[i] } };
+    });
   } finally {
     await guard.close();
   }

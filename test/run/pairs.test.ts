@@ -251,6 +251,12 @@ describe('pairs', () => {
     await expect(evaluate(encoder, all, { ...quick, encoder })).rejects.toThrow(
       'encoder_model.onnx: it has no input for what an encoder gives; leave out `encoder`',
     );
+    const image = new OnnxBuilder();
+    const onlyThree = put('three.onnx', image.output(image.relu(image.feed('x', [1, 3]))).build());
+    put('two.npy', npy([2], Float32Array.of(1, 2)));
+    await expect(
+      evaluate(decoder, put('two.tsv', 'two.npy\tw3'), { ...quick, encoder: onlyThree }),
+    ).rejects.toThrow(/^three.onnx: engine: .*(dimensions|shape)/i);
     const sounds = { ...quick, engine: 'web', encoder: put('sound.onnx', soundEncoder()) } as const;
     await expect(evaluate(decoder, all, sounds)).rejects.toThrow(
       'pairs.tsv line 1": the encoder reads no text, and "w3 w6" is no .npy file beside the pairs',
