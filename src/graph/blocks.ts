@@ -77,6 +77,36 @@ export function unpackBlocks(model: Graph, node: NodeProto, name: string): Tenso
   return fromFloat32(values, [inputs, outputs], { name, type: scale.type });
 }
 
+/** What the numbers of bitsandbytes stand for, in parts of the largest of their block: floats of four bits, or quantiles of a normal distribution. */
+const FOUR_BIT_FLOATS = [0, 1 / 192, 2 / 3, 1, 1 / 3, 1 / 2, 1 / 6, 1 / 4];
+const NORMAL_QUANTILES = [
+  -1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635,
+  -0.18477343022823334, -0.09105003625154495, 0, 0.07958029955625534, 0.16093020141124725,
+  0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+];
+
+/** The weight of a MatMulBnb4, inputs × outputs, as floats; undefined where it is not a constant, or of another kind. */
+export function unpackBnb4(model: Graph, node: NodeProto, name: string): Tensor | undefined {
+  const [inputs, outputs, block] = ['K', 'N', 'block_size'].map((key) => attributeInt(node, key, 0));
+  const kind = attributeInt(node, 'quant_type', 1);
+  const [numbers, largest] = [1, 2].map((index) => model.tensors.get(node.input[index] ?? ''));
+  const isShaped = inputs > 0 && outputs > 0 && block > 0 && (kind === 0 || kind === 1);
+  if (!isShaped || attributeInt(node, 'transB', 1) !== 1 || numbers?.type !== 'uint8') return undefined;
+  if (!largest || !isFloat(largest.type)) return undefined;
+  const count = inputs * outputs;
+  const isWhole = numbers.bytes.length === Math.ceil(count / 2);
+  if (!isWhole || elements(largest.dims) !== Math.ceil(count / block)) return undefined;
+  const values = kind === 1 ? NORMAL_QUANTILES : [...FOUR_BIT_FLOATS, ...FOUR_BIT_FLOATS.map((it) => -it)];
+  const scales = toFloat32(largest);
+  const weights = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    // Output after output, the first of two in the high bits of a byte.
+    const number = bitsAt(numbers.bytes, i ^ 1, 4);
+    weights[(i % inputs) * outputs + Math.floor(i / inputs)] = values[number] * scales[Math.floor(i / block)];
+  }
+  return fromFloat32(weights, [inputs, outputs], { name, type: largest.type });
+}
+
 /** Outputs × blocks: floats, or numbers of as many bits as the weights, each output in whole bytes. */
 function zerosOf(zero: Tensor, outputs: number, blocks: number, bits: number): Float32Array | undefined {
   if (isFloat(zero.type)) return elements(zero.dims) === outputs * blocks ? toFloat32(zero) : undefined;

@@ -1,6 +1,6 @@
 // Float weights again of those that are stored as fewer bytes (stored.ts), by this library or by others.
 
-import { unpackBlocks } from './blocks.ts';
+import { unpackBlocks, unpackBnb4 } from './blocks.ts';
 import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import type { Model } from './model.ts';
@@ -50,7 +50,7 @@ export function storedType(model: Model): StoredType | undefined {
 function weightsIn(model: Model, { name, type, dims }: Tensor): [StoredType | undefined, number] {
   const uses = model.uses(name);
   const [{ node, index } = {}] = uses;
-  if (node?.opType === 'MatMulNBits' && index === 1) {
+  if (node && isProduct(node) && index === 1) {
     const [inputs, outputs, bits] = ['K', 'N', 'bits'].map((key) => attributeInt(node, key, 4));
     return [bits > 4 ? 'q8' : 'q4', inputs * outputs];
   }
@@ -130,18 +130,25 @@ function scoresAt(model: Model, node: NodeProto): string | undefined {
   return reshape && expand && !isOrdered ? keyOf(reshape.input[0], expand.input[0]) : undefined;
 }
 
-/** Makes MatMulNBits a MatMul, and an Add of its bias. @returns constants that it had */
+/** What multiplies with weights of few bits in blocks. */
+const isProduct = ({ opType, domain }: NodeProto) => domain === MICROSOFT && Object.hasOwn(PRODUCTS, opType);
+const PRODUCTS: Readonly<Record<string, typeof unpackBlocks>> = {
+  MatMulNBits: unpackBlocks,
+  MatMulBnb4: unpackBnb4,
+};
+
+/** Makes each of them a MatMul, and an Add of its bias. @returns constants that they had */
 function plainProducts(model: Model): string[] {
   const weights = new Map<string, string>();
   const constants: string[] = [];
   model.graph.node = model.nodes.flatMap((node) => {
-    if (node.opType !== 'MatMulNBits' || node.domain !== MICROSOFT) return [node];
+    if (!isProduct(node)) return [node];
     const [, ...own] = node.input;
-    const shape = ['K', 'N', 'bits', 'block_size'].map((name) => attributeInt(node, name, 0));
-    const key = JSON.stringify([...own.slice(0, 3), shape]);
+    const shape = ['K', 'N', 'bits', 'block_size', 'quant_type'].map((name) => attributeInt(node, name, -1));
+    const key = JSON.stringify([node.opType, ...own.slice(0, 3), shape]);
     const weight = weights.get(key) ?? model.fresh((own[0] ?? '').replace(/\.int[48]$/, ''));
     if (!weights.has(key)) {
-      const tensor = unpackBlocks(model, node, weight);
+      const tensor = PRODUCTS[node.opType](model, node, weight);
       if (!tensor) return [node];
       model.tensors.set(weight, tensor);
       weights.set(key, weight);

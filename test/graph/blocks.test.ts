@@ -12,6 +12,7 @@ import {
   readModel,
   steppedMaps,
   storedBytes,
+  storedType,
   storeWeights,
   type Tensor,
   toFloat32,
@@ -323,6 +324,55 @@ describe('a MatMulNBits of others', () => {
       [CHANNELS, 3],
       [66, 3],
     ]);
+  });
+});
+
+describe('a MatMulBnb4', () => {
+  const [OUTPUTS, BLOCK] = [3, 16];
+  function bitsAndBytes(kind: number, type: 'float32' | 'float16' = 'float32', attributes = {}): Model {
+    const g = new GraphBuilder();
+    const count = CHANNELS * OUTPUTS;
+    const bytes = Uint8Array.from({ length: Math.ceil(count / 2) }, (_, i) => (i * 7919) % 256);
+    const largest = randomValue([Math.ceil(count / BLOCK)], 3).data.map(Math.abs);
+    const own = [
+      g.tensor({ name: 'codes', type: 'uint8', dims: [bytes.length], bytes }),
+      g.tensor(fromFloat32(largest, [largest.length], { name: 'largest', type })),
+    ];
+    const shape = { K: CHANNELS, N: OUTPUTS, block_size: BLOCK, quant_type: kind, ...attributes };
+    const x = g.input('x', 'float32', ['n', 5, CHANNELS]);
+    const y = g.node('MatMulBnb4', [x, ...own], shape);
+    g.output(g.node('Relu', [y]), 'y', 'float32', ['n', 5, OUTPUTS]);
+    const model = g.build('network');
+    model.nodes[0].domain = 'com.microsoft';
+    model.proto.opsetImport.push(create(OperatorSetIdProtoSchema, { domain: 'com.microsoft', version: 1n }));
+    model.edited();
+    return model;
+  }
+
+  test.each([0, 1])('of kind %i is a layer with float weights, and stored as q4', async (kind) => {
+    const model = bitsAndBytes(kind);
+    expect(storedType(model)).toBe('q4');
+    const floats = floatWeights(model);
+    expect(floats.nodes.map(({ opType }) => opType)).toEqual(['MatMul', 'Relu']);
+    expect(Array.from(floats.tensors.values(), ({ dims }) => dims)).toEqual([[CHANNELS, OUTPUTS]]);
+    expect(quantizedLayers(floats)).toEqual([]);
+    expect(difference(await runModel(floats, input), await runModel(model, input))).toBeLessThan(1e-6);
+  });
+
+  test('has floats of the type of its scales', () => {
+    const [{ type }] = floatWeights(bitsAndBytes(1, 'float16')).tensors.values();
+    expect(type).toBe('float16');
+  });
+
+  test.each<[string, Model]>([
+    ['of another kind', bitsAndBytes(2)],
+    ['that is turned', bitsAndBytes(1, 'float32', { transB: 0 })],
+    ['of more outputs than numbers', bitsAndBytes(1, 'float32', { N: OUTPUTS + 1 })],
+    ['of blocks with other scales', bitsAndBytes(1, 'float32', { block_size: 8 })],
+    ['of no block', bitsAndBytes(1, 'float32', { block_size: 0 })],
+  ])('%s stays, and is told of', (_, model) => {
+    expect(floatWeights(model)).toBe(model);
+    expect(quantizedLayers(model)).toHaveLength(1);
   });
 });
 
