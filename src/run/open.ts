@@ -34,7 +34,7 @@ import type { Opened } from './closing.ts';
 import { engineFor, guardOptions, relieving } from './engine.ts';
 import { extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
-import { PAIRS, type PairSettings, readPairs } from './pairs.ts';
+import { type PairSettings, readPairs } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -246,9 +246,7 @@ function reading(
   const found = new Map<Place, Promise<Feeds | undefined>>();
   return (place, input) => {
     const pairs = async () =>
-      (states &&
-        PAIRS.test(place.path) &&
-        (await readPairs(place, input, states, { ...settings, length }))) ||
+      (states && (await readPairs(place, input, states, { ...settings, length }))) ||
       arrayFeeds(place, input);
     const feeds = found.get(place) ?? pairs();
     found.set(place, feeds);

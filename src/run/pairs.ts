@@ -20,12 +20,12 @@ import { type Decoding, readConfig } from './beside.ts';
 import { guardOptions } from './engine.ts';
 import { columnsOf } from './lines.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
-import { baseName, isFile, isFolder, type Place } from './place.ts';
+import { baseName, isFile, isFolder, isVisible, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
 
 /** Files that may hold pairs. */
-export const PAIRS = /\.(tsv|jsonl)$/i;
+const PAIRS = /\.(tsv|jsonl)$/i;
 
 interface Pair {
   /** A text, or the name of a file. */
@@ -48,12 +48,13 @@ export interface PairSettings
 
 /** @param states  the input that takes what the encoder gives; @returns nothing where a path holds no pairs */
 export async function readPairs(
-  place: Place,
+  data: Place,
   input: ModelInput,
   states: string,
   settings: PairSettings,
 ): Promise<Feeds | undefined> {
-  if (!(await isFile(place))) return undefined;
+  const place = await pairsIn(data);
+  if (place === undefined) return undefined;
   const { path } = place;
   const text = decodeUtf8(await place.read(), `"${path}"`);
   const pairs: Pair[] = /\.tsv$/i.test(path)
@@ -71,6 +72,13 @@ export async function readPairs(
     return drawn.map((pair) => found.get(pair)!);
   };
   return { draw, known: () => draw(settings.samples ?? DEFAULT_WINDOWS, settings.seed ?? 0) };
+}
+
+/** The file of pairs that a path is, or that a folder has beside what they name. */
+async function pairsIn(place: Place): Promise<Place | undefined> {
+  if (!(await isFolder(place))) return PAIRS.test(place.path) ? place : undefined;
+  const found = (await place.list()).files.filter((file) => isVisible(file) && PAIRS.test(file));
+  return found.length === 1 ? place.at(found[0]) : undefined;
 }
 
 /** @returns none where the first line holds arrays */

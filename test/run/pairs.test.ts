@@ -1,6 +1,6 @@
 // Pairs of what an encoder reads and what is said of it, as samples of the decoder: by the built library, with files on a disk.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -154,6 +154,12 @@ describe('pairs', () => {
     });
     const how = { ...quick, encoder: put('sound.onnx', soundEncoder()) };
     expect(await evaluate(decoder, put('sounds.tsv', rows.join('\r\n')), how)).toEqual(expected);
+    // As a page has them, and a folder.
+    const picked = (name: string) => new File([readFileSync(join(folder, name))], name);
+    const sounds = pairs.map((_, i) => picked(`sound${i}.npy`));
+    const tokenizer = ['tokenizer.json', 'config.json'].map(picked);
+    const all = [picked('sounds.tsv'), ...sounds];
+    expect(await evaluate(picked('decoder_model_merged.onnx'), all, { ...how, tokenizer })).toEqual(expected);
   });
 
   test('prune a decoder as arrays do, and say what that takes', async () => {
