@@ -63,7 +63,10 @@ const ARRAYS: readonly Format[] = [
 
 /** Of data whose names say what they are: how they become samples. */
 const DATA: readonly (readonly [name: RegExp, hint: string])[] = [
-  [/\.(wav|flac|mp3|ogg|opus|m4a|aac)$/i, 'decode the audio, and save its waveforms with numpy.save'],
+  [
+    /\.(wav|flac|mp3|ogg|opus|m4a|aac)$/i,
+    'of waveforms WAV files are read; where the model takes features of audio, save those with numpy.save',
+  ],
   [/\.(mp4|mkv|avi|mov|webm)$/i, 'take the images out of the video, or save its frames with numpy.save'],
   [/\.([ct]sv|xlsx?|parquet|feather|arrow)$/i, 'save the numbers of the table with numpy.save'],
   [

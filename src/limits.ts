@@ -43,7 +43,7 @@ export interface Limits {
   npzArrays: number;
   /** Values of one sample, of an image while it is resized, of the batch with which a model is probed, and of its sparse tensors. */
   sampleValues: number;
-  /** Lines of a .csv, a .jsonl, or a text of which each is a sample, that are not empty. */
+  /** Lines of a .csv, a .jsonl, or a text of which each is a sample, that are not empty; windows of audio. */
   textLines: number;
   /** Bytes of the windows that are drawn from a text. */
   windowBytes: number;

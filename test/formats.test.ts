@@ -104,7 +104,10 @@ test('what is no archive instead of arrays, and what is cut off', async () => {
 });
 
 test.each([
-  ['a.wav', 'decode the audio, and save its waveforms with numpy.save'],
+  [
+    'a.wav',
+    'of waveforms WAV files are read; where the model takes features of audio, save those with numpy.save',
+  ],
   ['a.parquet', 'save the numbers of the table with numpy.save'],
   ['a.csv', 'save the numbers of the table with numpy.save'],
   ['a.h5', 'save its arrays with numpy.save, or several with numpy.savez'],

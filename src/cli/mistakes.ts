@@ -16,7 +16,7 @@ export function checkFlags(path: string, kind: Kind, command: Command): void {
   const isGiven = (option: Option) => command.getOptionValueSource(option.attributeName()) === 'cli';
   const foreign = command.options.find((it) => it.helpGroupHeading === FOREIGN[kind] && isGiven(it));
   if (!foreign) return;
-  const [other, own] = kind === 'text' ? ['images', 'text'] : ['text', 'images'];
+  const [other, own] = kind === 'text' ? ['images and audio', 'text'] : ['text', 'images or audio'];
   throw new InputError(`${foreign.long} is for ${other}, and "${path}" is a model of ${own}; leave it out`);
 }
 

@@ -114,7 +114,7 @@ export function settingsOf(flags: Partial<PruneFlags>) {
 export const GROUPS = {
   keep: 'What to keep (one of them is required):',
   data: 'Data:',
-  images: 'Images:',
+  images: 'Images and audio:',
   text: 'Text:',
   output: 'Output:',
   machines: 'Many machines:',
@@ -164,7 +164,7 @@ export function addSizeFlags(command: Command): Command {
     .optionsGroup(GROUPS.images)
     .option(
       '--size <n>',
-      "height and width, as 224 or 192x256, or what else a model leaves open (default: the model's, or each image's own)",
+      "height and width, as 224 or 192x256, samples of a window of audio, or what else a model leaves open (default: the model's, or each file's own)",
       sides,
     )
     .optionsGroup(GROUPS.text)
@@ -223,6 +223,12 @@ export function addDataFlags(command: Command): Command {
       "rgb, bgr or gray; converts images (default: the model's channels, no conversion)",
       lowerCase,
     )
+    .option(
+      '--sampling-rate <hz>',
+      'samples of audio a second that the model takes (default: 16000)',
+      positiveInteger,
+    )
+    .option('--normalize', 'make the mean of each waveform 0 and its variance 1')
     .optionsGroup(GROUPS.text)
     .option('--tokenizer <path>', "folder with tokenizer.json, or the file (default: the model's folder)")
     .option(
@@ -238,7 +244,7 @@ export function addRunFlags(command: Command): Command {
     .optionsGroup(GROUPS.data)
     .option(
       '--calibrate <path>',
-      'required: folder of PNG, JPEG, WebP or AVIF images, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
+      'required: folder of PNG, JPEG, WebP or AVIF images or of WAV audio, .npy file of model inputs, or for a language model .txt, .jsonl ("text") or .npy of token ids',
     )
     .option(
       '--samples <n>',

@@ -1,8 +1,10 @@
-// Images for a model, out of folders of them, and the labels that their folders or a .csv file give them.
+// Images and audio for a model, out of folders of them, and the labels that their folders or a .csv file give them.
 
 import { InputError } from '../errors.ts';
 import { samplesHint } from '../formats.ts';
 import {
+  audioDataset,
+  audioExtents,
   byPath,
   type Dataset,
   decodeNpy,
@@ -12,14 +14,15 @@ import {
   type ImageExtents,
   imageDataset,
   imageSize,
+  isWaveform,
   type LabeledFile,
   npyDataset,
   ownSize,
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
-import { counted } from '../printable.ts';
-import { IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
+import { AUDIO, IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
+import type { Listed, Medium } from './listing.ts';
 import type { Drawn } from './options.ts';
 import { baseName, isFolder, isVisible, type Place } from './place.ts';
 
@@ -27,7 +30,7 @@ import { baseName, isFolder, isVisible, type Place } from './place.ts';
 export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' | 'augment'> {
   labelOffset?: number;
   preprocessing: Preprocessing;
-  /** Options that say something of images alone. */
+  /** Options that say something of images or of audio alone. */
   given?: readonly string[];
   /** The model's, without the batch; dimensions that it leaves open are ≤ 0. */
   inputShape: readonly number[];
@@ -37,22 +40,27 @@ export interface ImageOptions extends Pick<Drawn, 'labels' | 'samples' | 'seed' 
   extents?: ImageExtents;
 }
 
-const isImage = (name: string) => isVisible(name) && IMAGE.test(name);
+const IMAGES: Medium = { name: IMAGE, formats: IMAGE_FORMATS, one: 'image' };
+const WAVEFORMS: Medium = { name: AUDIO, formats: 'WAV', one: 'audio file' };
 
-/** Paths relative to the folder, with `/`. Sub-folders that hold images make all sub-folders classes. */
-async function listImages(folder: Place) {
+/** What a model's input takes. */
+const mediumOf = (inputShape: readonly number[]) => (isWaveform(inputShape) ? WAVEFORMS : IMAGES);
+
+/** Paths relative to the folder, with `/`. Sub-folders that hold samples make all sub-folders classes. */
+async function listFiles(folder: Place, { name: ending }: Medium): Promise<Listed> {
+  const isSample = (name: string) => isVisible(name) && ending.test(name);
   const top = await folder.list();
   const classes = top.folders.filter(isVisible);
-  const direct: LabeledFile[] = top.files.filter(isImage).map((path) => ({ path }));
+  const direct: LabeledFile[] = top.files.filter(isSample).map((path) => ({ path }));
   const nested: LabeledFile[] = [];
-  const others = top.files.filter((file) => isVisible(file) && !isImage(file));
+  const others = top.files.filter((file) => isVisible(file) && !isSample(file));
   let dangling = (top.dangling ?? []).filter(isVisible).length;
   const deeper: string[] = [];
   for (const [label, name] of classes.entries()) {
     const { files, folders, dangling: links = [] } = await folder.at(name).list();
     // One by one: a folder has more files than a call has arguments.
     for (const file of files.filter(isVisible)) {
-      if (isImage(file)) nested.push({ path: `${name}/${file}`, label });
+      if (isSample(file)) nested.push({ path: `${name}/${file}`, label });
       else others.push(file);
     }
     for (const below of folders.filter(isVisible)) deeper.push(`${name}/${below}`);
@@ -69,28 +77,13 @@ async function listImages(folder: Place) {
   };
 }
 
-/** How many files of each kind, as `4 .webp, 1 .txt`, the most first. */
-function kindsOf(files: readonly string[]): string {
-  const counts = new Map<string, number>();
-  for (const file of files) {
-    const kind = /[^/]\.[^./]+$/.test(file)
-      ? file.slice(file.lastIndexOf('.')).toLowerCase()
-      : 'without an ending';
-    counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  }
-  const sorted = [...counts].sort(([, a], [, b]) => b - a);
-  const rest = sorted.length > MOST_KINDS ? [`${sorted.length - MOST_KINDS} other kinds`] : [];
-  return [...sorted.slice(0, MOST_KINDS).map(([kind, n]) => `${n} ${kind}`), ...rest].join(', ');
-}
-const MOST_KINDS = 4;
-
 /** Height and width that no image of a folder has less or more of, each in the multiples that it will have. */
 export async function extentsOfImages(
   folder: Place,
   preprocessing: Preprocessing,
 ): Promise<ImageExtents | undefined> {
   if (!(await isFolder(folder))) return undefined;
-  const { files } = await listImages(folder);
+  const { files } = await listFiles(folder, IMAGES);
   const sizes: [number, number][] = [];
   for (const { path } of files) {
     const image = folder.at(path);
@@ -102,83 +95,44 @@ export async function extentsOfImages(
   return { smallest: each(Math.min), largest: each(Math.max) };
 }
 
-type Listed = Awaited<ReturnType<typeof listImages>>;
-
-const linksText = (dangling: number) => `${counted(dangling, 'link')} to what is not there`;
-
-/** Of kinds that are not read. */
-const PICTURE = /\.(gif|bmp|tiff?|hei[cf]|jp2|jxl|p[bgnp]m|svg|dng|nef|cr2)$/i;
-
-/** What a folder without a single image holds instead. */
-function noImages(folder: Place, { others, deeper: [below], dangling }: Listed): InputError {
-  const hint =
-    below !== undefined
-      ? `; its sub-folders hold folders: is "${folder.at(below.split('/')[0]).path}" meant?`
-      : others.length > 0
-        ? `, but ${kindsOf(others)}${others.some((it) => PICTURE.test(it)) ? ': convert them' : samplesHint(others[0])}`
-        : dangling > 0
-          ? `, but ${linksText(dangling)}`
-          : '';
-  return new InputError(`"${folder.path}": no ${IMAGE_FORMATS} images in the folder${hint}`);
-}
-
-/** Gives every file the label of its row; rows name a file by its path in the folder or by its base name. */
-async function labelFiles(folder: Place, files: readonly LabeledFile[], csv: Place): Promise<LabeledFile[]> {
-  const labeled: LabeledFile[] = files.map(({ path }) => ({ path }));
-  const byName = new Map<string, LabeledFile[]>();
-  for (const file of labeled) {
-    const names = new Set([file.path, baseName(file)]);
-    for (const name of names) {
-      const alike = byName.get(name);
-      if (alike) alike.push(file);
-      else byName.set(name, [file]);
-    }
-  }
-  if (await isFolder(csv))
-    throw new InputError(`"${csv.path}": is a folder; \`labels\` are a .csv file of lines file,label`);
-  const rows = parseLabels(await csv.read(), csv.path);
-  if (rows.length === 0) throw new InputError(`"${csv.path}": expected lines file,label, and there are none`);
-  for (const { file: name, label, at } of rows) {
-    const found = byName.get(name) ?? [];
-    // A file directly in the folder is meant by its name even if a sub-folder has another of that name.
-    const file = found.length > 1 ? found.find(({ path }) => path === name) : found[0];
-    if (!file) {
-      const reason =
-        found.length > 1
-          ? `"${name}" is in several folders`
-          : `there is no image "${name}" in "${folder.path}"${hintFor(name, byName)}`;
-      throw new InputError(`${at}: ${reason}`);
-    }
-    if (file.label !== undefined && file.label !== label) {
-      throw new InputError(`${at}: "${name}" has label ${file.label} already, got ${label}`);
-    }
-    file.label = label;
-  }
-  const missing = labeled.find(({ label }) => label === undefined);
-  if (missing) throw new InputError(`"${csv.path}": no label for "${missing.path}"`);
-  return labeled;
-}
-
-/** Of a name with folders before it, without its ending, or with another column beside it. */
-function hintFor(name: string, byName: ReadonlyMap<string, unknown>): string {
-  const columns = name.split(',');
-  if (columns.length > 1 && columns.some((it) => byName.has(it))) return `; ${ONLY_TWO}`;
-  const last = baseName({ path: name });
-  const meant = [...byName.keys()].find((it) => it === last || it.replace(IMAGE, '') === last);
-  return meant === undefined ? '' : `; is "${meant}" meant?`;
-}
-
-async function openArray(
+/** The shapes of the shortest and the longest waveform of audio files; nothing, where there are none. */
+export async function extentsOfAudio(
   place: Place,
-  { inputShape, given = [], labels, samples, seed = 0, onNote }: ImageOptions,
-): Promise<Dataset> {
-  const { path } = place;
+  preprocessing: Preprocessing,
+  inputShape: readonly number[],
+): Promise<{ smallest?: number[]; size: number[] } | undefined> {
+  const files = (await isFolder(place))
+    ? (await listFiles(place, WAVEFORMS)).files.map(({ path }) => place.at(path))
+    : [place].filter(({ path }) => AUDIO.test(path));
+  if (files.length === 0) return undefined;
+  const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
+  return audioExtents(entries, preprocessing, inputShape);
+}
+
+/** Gives every file the label of its row. */
+async function labelFiles(folder: Place, { one }: Medium, files: readonly LabeledFile[], csv: Place) {
+  const { path } = csv;
+  if (await isFolder(csv))
+    throw new InputError(`"${path}": is a folder; \`labels\` are a .csv file of lines file,label`);
+  const rows = parseLabels(await csv.read(), path);
+  return (await listing()).labeledBy(rows, files, { path, folder: folder.path, one, more: ONLY_TWO });
+}
+
+/** What is told of options that change nothing in such data. */
+function tellIdle(path: string, are: string, given: readonly string[], { onNote }: ImageOptions): void {
   if (given.length > 0)
-    onNote?.(
-      `warning: "${path}" holds inputs as they are; ${given.map((it) => `\`${it}\``).join(', ')} changed nothing in it`,
-    );
+    onNote?.(`warning: "${path}" ${are}; ${given.map((it) => `\`${it}\``).join(', ')} changed nothing in it`);
+}
+
+/** Options that say how audio becomes a waveform; all others of those that are given are of images. */
+const OF_AUDIO = ['samplingRate', 'normalize'];
+
+async function openArray(place: Place, options: ImageOptions): Promise<Dataset> {
+  const { inputShape, given = [], labels, samples, seed = 0 } = options;
+  const { path } = place;
+  tellIdle(path, 'holds inputs as they are', given, options);
   if (labels !== undefined)
-    throw new InputError(`"${path}": labels go with a folder of images, not with a .npy file`);
+    throw new InputError(`"${path}": labels go with a folder of images or audio, not with a .npy file`);
   const array = decodeNpy(await place.read(), path);
   const [n = 0, ...dims] = array.shape;
   // Of nothing there can be any number of rows.
@@ -196,7 +150,7 @@ async function openArray(
 const MOST_VIEWS = 1000;
 
 /**
- * A folder of images, or a .npy file of model inputs.
+ * A folder of images or audio, whichever the model takes, or a .npy file of model inputs.
  *
  * Sub-folders, in sorted order, are the classes 0, 1, 2…, as torchvision's `ImageFolder`; files directly in the
  * folder have no labels. A `labels` file overrides both. Drawn samples are even over the labels.
@@ -204,38 +158,53 @@ const MOST_VIEWS = 1000;
  * @throws {InputError} of one line that names the file
  */
 export async function openDataset(place: Place, options: ImageOptions): Promise<Dataset> {
-  const { preprocessing, inputShape, labels, labelOffset = 0, samples, seed = 0, augment } = options;
+  const { preprocessing, inputShape, given = [], samples, augment } = options;
   const { path } = place;
   if (augment !== undefined && !(Number.isInteger(augment) && augment > 0 && augment <= MOST_VIEWS))
     throw new InputError(`\`augment\`: expected a whole number from 1 to ${MOST_VIEWS}, got ${augment}`);
-  const kind = await place.kind();
-  if (kind === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
-  if (kind === 'file')
-    throw new InputError(
-      `"${path}": expected a folder of images or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)${samplesHint(path)}`,
-    );
+  const medium = mediumOf(inputShape);
+  if ((await place.kind()) === 'file' && /\.npy$/i.test(path)) return openArray(place, options);
+  const { entries, classes } = await openFiles(place, medium, options);
+  const idle = given.filter((it) => OF_AUDIO.includes(it) === (medium === IMAGES));
+  tellIdle(path, `holds ${medium.one}s`, idle, options);
+  if (medium === IMAGES) {
+    const described = { name: path, extents: options.extents, views: augment, classes };
+    return imageDataset(entries, preprocessing, inputShape, described);
+  }
+  return audioDataset(entries, preprocessing, inputShape, { name: path, classes }, samples, options.onNote);
+}
 
-  const listed = await listImages(place);
+const listing = () => import('./listing.ts');
+
+/** The files that are samples, as many as are drawn. */
+async function openFiles(place: Place, medium: Medium, options: ImageOptions) {
+  const { labels, labelOffset = 0, samples, seed = 0 } = options;
+  const { path } = place;
+  const { one } = medium;
+  if ((await place.kind()) === 'file') {
+    if (medium === WAVEFORMS && AUDIO.test(path) && labels === undefined)
+      return { entries: [{ name: path, read: () => place.read() }] };
+    throw new InputError(
+      `"${path}": expected a folder of ${one}s or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)${samplesHint(path)}`,
+    );
+  }
+  const listed = await listFiles(place, medium);
   const { files, direct, classes, others, deeper, dangling } = listed;
-  if (files.length === 0) throw noImages(place, listed);
+  if (files.length === 0) {
+    const below = place.at((deeper[0] ?? '').split('/')[0]).path;
+    throw (await listing()).noSamples({ path, below }, medium, listed, samplesHint(others[0] ?? ''));
+  }
   const ignored = others.filter(
     (file) => labels === undefined || baseName({ path: file }) !== baseName(labels),
   );
-  const skipped = [
-    ...(ignored.length > 0 ? [`${counted(ignored.length, 'file')} (${kindsOf(ignored)})`] : []),
-    ...(deeper.length > 0 ? [`${counted(deeper.length, 'folder')} within its sub-folders`] : []),
-    ...(dangling > 0 ? [linksText(dangling)] : []),
-  ];
-  if (skipped.length > 0)
-    options.onNote?.(
-      `"${path}": ignored ${skipped.join(' and ')}; only ${IMAGE_FORMATS} is read (${counted(files.length, 'image')})`,
-    );
+  if (ignored.length + deeper.length + dangling > 0)
+    options.onNote?.((await listing()).ignoredText(path, medium, listed, ignored));
   if (labels === undefined && classes && direct > 0) {
     throw new InputError(
-      `"${path}": images both in the folder and in sub-folders; expected one of the two, or labels`,
+      `"${path}": ${one}s both in the folder and in sub-folders; expected one of the two, or labels`,
     );
   }
-  const labeled = labels === undefined ? files : await labelFiles(place, files, labels);
+  const labeled = labels === undefined ? files : await labelFiles(place, medium, files, labels);
   const drawn = samples === undefined ? labeled : sampleEvenly(labeled, samples, seed);
   const entries = drawn.map(({ path: file, label }) => ({
     name: place.at(file).path,
@@ -244,6 +213,5 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;
-  const described = { name: path, extents: options.extents, views: augment, ...(numbered && { classes }) };
-  return imageDataset(entries, preprocessing, inputShape, described);
+  return { entries, classes: numbered ? classes : undefined };
 }

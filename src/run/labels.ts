@@ -4,14 +4,16 @@ import { InputError } from '../errors.ts';
 import { decodeUtf8 } from '../json.ts';
 import { linesOf } from './lines.ts';
 
-/** Names of images. */
+/** Names of images, and of audio. */
 export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
+export const AUDIO = /\.wav$/i;
+const isSample = (name: string) => IMAGE.test(name) || AUDIO.test(name);
 
 /** Of lines with more columns. */
 export const ONLY_TWO = 'lines are file,label and no other column (pandas: index=False)';
 
 /** A label of a file, and where it stands, for messages. */
-interface LabelRow {
+export interface LabelRow {
   readonly file: string;
   readonly label: number;
   readonly at: string;
@@ -20,7 +22,7 @@ interface LabelRow {
 const unquote = (text: string) => /^"(.*)"$/.exec(text)?.[1].replaceAll('""', '"') ?? text;
 
 /**
- * Lines `file,label`; a first line whose label is no number and whose file is no image is a header.
+ * Lines `file,label`; a first line whose label is no number and whose file is no image and no audio is a header.
  *
  * @throws {InputError} naming the line
  * @throws {FormatError} where the bytes are no text
@@ -33,11 +35,11 @@ export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
     const comma = line.lastIndexOf(',');
     const file = unquote(line.slice(0, comma).trim()).replaceAll('\\', '/').replace(/^\.\//, '');
     const value = unquote(line.slice(comma + 1).trim());
-    if (number === 1 && comma > 0 && !IMAGE.test(file) && !/^[-+\d]/.test(value)) continue;
+    if (number === 1 && comma > 0 && !isSample(file) && !/^[-+\d]/.test(value)) continue;
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
-    if (IMAGE.test(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
+    if (isSample(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
     if (!/^\d{1,9}$/.test(value)) {
-      const hint = IMAGE.test(file) || !file.includes(',') ? "the model's first class is 0" : ONLY_TWO;
+      const hint = isSample(file) || !file.includes(',') ? "the model's first class is 0" : ONLY_TWO;
       throw new InputError(`${at}: expected a class number as label, got "${value}"; ${hint}`);
     }
     rows.push({ file, label: Number(value), at });

@@ -16,6 +16,7 @@ import {
   type InputDims,
   inputOf,
   isOpen,
+  isWaveform,
   likelyDims,
   type ModelInput,
   type OpenedLanguageModel,
@@ -32,7 +33,7 @@ import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
 import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
 import { engineFor, guardOptions, relieving } from './engine.ts';
-import { extentsOfImages, openDataset } from './images.ts';
+import { extentsOfAudio, extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
 import { type PairSettings, readPairs } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
@@ -94,11 +95,15 @@ export async function openInPlace(
     const image = otherSide(model.language, preprocessing);
     const sized = image === undefined ? model : await openLanguageModel(folder, { heads, image });
     const input = inputOf(sized);
-    // Waveforms are as long as the data has them.
-    const { size = input.shape } = input.open.includes(true)
+    // Waveforms are as long as the data has them, or as windows of them that a size is given for.
+    const data = input.open.includes(true)
       ? await dataFor(input, preprocessing, { ...options, seqlen: undefined })
       : {};
-    return { model: sized, engine, ...imagesFor({ ...input, shape: size }, preprocessing, options) };
+    const said = input.open.includes(true)
+      ? sizeFor(preprocessing, {})?.slice(0, input.shape.length)
+      : undefined;
+    const shape = said ?? data.size ?? input.shape;
+    return { model: sized, engine, ...imagesFor({ ...input, shape }, preprocessing, options, data) };
   }
   const length = lengthFor(maxPositions, options);
   const tokenizer =
@@ -202,7 +207,7 @@ export async function openModelFile(
   });
   const samples = takesTokens(model.input)
     ? tokensFor(model, tokenizer, options, read)
-    : imagesOfFile(model, preprocessing, options, data.extents);
+    : imagesOfFile(model, preprocessing, options, data);
   return { model, engine, files, ...samples };
 }
 
@@ -268,14 +273,14 @@ function imagesOfFile(
   { input, source, name }: OpenedModel,
   preprocessing: Preprocessing,
   options: OpenSettings,
-  extents?: ImageExtents,
+  data: DataSize,
 ) {
   const { labelOffset = storedOffset(source, name) } = options;
   const made = preprocessingMetadata(preprocessing);
   return {
     isRemembered: Object.entries(made).every(([key, value]) => source.metadata(key) === value),
     metadata: { ...made, [LABEL_OFFSET]: String(labelOffset) },
-    ...imagesFor(input, preprocessing, { ...options, labelOffset }, extents),
+    ...imagesFor(input, preprocessing, { ...options, labelOffset }, data),
   };
 }
 
@@ -295,6 +300,8 @@ interface DataSize {
   readonly smallest?: readonly number[];
   /** Where images keep their own sizes. */
   readonly extents?: ImageExtents;
+  /** Whether waveforms keep their own lengths. */
+  readonly areWaveforms?: boolean;
   /** Of a sample of the inputs that go along. */
   readonly dims?: InputDims;
 }
@@ -330,6 +337,10 @@ async function dataFor(
     throw new InputError(
       `"${data.path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
     );
+  if (!isSaid && isWaveform(input.shape)) {
+    const found = await extentsOfAudio(data, preprocessing, input.shape);
+    return { ...found, areWaveforms: found !== undefined };
+  }
   const isOwn = !isSaid && hasOpenSides(input);
   const extents = isOwn ? await extentsOfImages(data, preprocessing) : undefined;
   if (extents && resize !== undefined && resize !== 'none')
@@ -349,22 +360,23 @@ function refuseMultiple({ multiple }: OpenSettings): void {
 
 type Samples = Pick<ModelInPlace, 'calibration' | 'evaluation'>;
 
-/** What options say that is done to images, and to no array. */
+/** What options say that is done to images and audio, and to no array. */
 function ofImages(options: OpenSettings): string[] {
-  const names = ['resize', 'multiple', 'scale', 'mean', 'std', 'color'] as const;
+  const names = ['resize', 'multiple', 'scale', 'mean', 'std', 'color', 'samplingRate', 'normalize'] as const;
   return names.filter((name) => options[name] !== undefined);
 }
 
-/** @param extents  where images keep their own sizes */
+/** Images, or waveforms. */
 function imagesFor(
   input: ModelInput,
   preprocessing: Preprocessing,
   options: OpenSettings,
-  extents?: ImageExtents,
+  { extents, areWaveforms }: DataSize,
 ) {
   const { labelOffset = 0, onNote } = options;
   const { shape, open } = input;
-  const inputShape = extents ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
+  const inputShape =
+    extents || areWaveforms ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
   const how = { preprocessing, given: ofImages(options), labelOffset, inputShape, extents, onNote };
   const dataset = (place: Place, drawn: Drawn) => openDataset(place, { ...drawn, ...how });
   const images = orFeeds(input, DEFAULT_IMAGES, {

@@ -65,7 +65,7 @@ export interface SampleOptions {
   readonly labels?: Source;
   /** Added to every label: 1 for models with a background class. */
   readonly labelOffset?: number;
-  /** How many. Default: 512 images or sentences and 128 windows to calibrate with, all to measure on. */
+  /** How many. Default: 512 images, waveforms or sentences and 128 windows to calibrate with, all to measure on. */
   readonly samples?: number;
   /** For drawing. Default 0. */
   readonly seed?: number;
@@ -83,7 +83,7 @@ export interface RunSettings
     RecipeOptions,
     Pick<PruneOptions, 'shards' | 'memory' | 'onProgress'> {
   /**
-   * What the model is meant for: images in a folder, arrays (.npy, .npz), text (.txt, .jsonl), or a data set that was made
+   * What the model is meant for: images or audio (WAV) in a folder, arrays (.npy, .npz), text (.txt, .jsonl), or a data set that was made
    * with `osscar-wasm/model`.
    */
   readonly calibration: Source | Dataset;

@@ -335,24 +335,24 @@ describe.concurrent('a flag', () => {
     [
       'of text for images',
       [...images, '--sampling', 'random'],
-      /^osscar: --sampling is for text, and ".*" is a model of images/,
+      /^osscar: --sampling is for text, and ".*" is a model of images or audio/,
     ],
     [
       'of images for text',
       [...text, '--mean', '0.5'],
-      /^osscar: --mean is for images, and ".*opt-kjv" is a model of text/,
+      /^osscar: --mean is for images and audio, and ".*opt-kjv" is a model of text/,
     ],
     [
       'of images for text, before a dry run',
       [...text, '--mean', '0.5', '--dry-run'],
-      /^osscar: --mean is for images, and/,
+      /^osscar: --mean is for images and audio, and/,
     ],
     [
       'of text for images, before a dry run',
       [...images, '--sampling', 'random', '--dry-run'],
       /^osscar: --sampling is for text, and/,
     ],
-    ['of views for text', [...text, '--augment', '2'], /^osscar: --augment is for images, and/],
+    ['of views for text', [...text, '--augment', '2'], /^osscar: --augment is for images and audio, and/],
     [
       'of labels for nothing',
       [...images, '--data-labels', 'a.csv'],

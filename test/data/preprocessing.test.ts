@@ -270,6 +270,8 @@ describe('parsePreprocessing', () => {
       mean: [1, 2, 3],
       layout: 'nhwc',
       color: 'bgr',
+      samplingRate: 8000,
+      normalize: true,
     };
     expect(parsePreprocessing({ ...options, std: 4 })).toEqual({ ...options, std: [4] });
   });
@@ -285,12 +287,14 @@ describe('parsePreprocessing', () => {
   const BEYOND = '(pixel / scale − mean) / std of pixels up to 255 is beyond what float32 holds, got';
   // biome-ignore lint/suspicious/noExplicitAny: what callers without types may give
   test.each<[any, string]>([
-    [{ size: 0 }, '`size`: expected pixels up to 65535, as 224, or height and width, as 192, 256, got 0'],
+    [{ size: 0 }, '`size`: expected pixels up to 16777216, as 224, or height and width, as 192, 256, got 0'],
     [{ size: [1, 2, 3] }, '`size`:'],
     [{ size: 2.5 }, '`size`:'],
     [{ size: '224' }, '`size`:'],
     [{ size: [224, 0] }, '`size`:'],
-    [{ size: 65536 }, '`size`:'],
+    [{ size: 2 ** 24 + 1 }, '`size`:'],
+    [{ samplingRate: 0 }, '`samplingRate`: expected a whole number from 1 to 4294967296, got 0'],
+    [{ normalize: 1 }, '`normalize`: expected true or false, got 1'],
     [{ multiple: 0 }, '`multiple`: expected a whole number from 1 to 65535, got 0'],
     [{ multiple: 1e9 }, '`multiple`: expected a whole number from 1 to 65535, got 1000000000'],
     [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, cover, got "stretch"'],
@@ -377,7 +381,8 @@ describe('preprocessor_config.json', () => {
     [{ image_mean, image_std: [1, 2] }, '"image_std" expected 1 or 3 numbers, got [1,2]'],
     [{ image_mean, image_std: [0] }, '"image_std" expected a number above 0, got 0'],
     [{ size: { height: 2, width: -1 } }, '"size" expected whole numbers above 0, got -1'],
-    [{ size: 70_000 }, '"size": expected pixels up to 65535, as 224'],
+    [{ size: 2 ** 25 }, '"size": expected pixels up to 16777216, as 224'],
+    [{ sampling_rate: 'x' }, '"samplingRate": expected a whole number from 1 to 4294967296, got "x"'],
     [{ crop_size: 2.5 }, '"crop_size" expected whole numbers above 0, got 2.5'],
   ])('refuses %o', (fields, message) => {
     expect(() => parsePreprocessorConfig(JSON.stringify(fields), 'p.json')).toThrow(`"p.json": ${message}`);

@@ -17,6 +17,8 @@ import { small } from '../hostile/models.ts';
 import { withInputDims } from '../pipeline/edit.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 import { run } from '../support/children.ts';
+import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { wav } from '../support/wav.ts';
 
 const { evaluate, inspect, latency, openFolder, plan, prune }: typeof Library = await import(
   new URL('../../dist/node.js', import.meta.url).href
@@ -214,27 +216,78 @@ describe('prune', () => {
     expect(report.calibration).toMatchObject({ samples: 4, seqlen: 32, sampling: 'even' });
   });
 
-  test('takes waveforms of the length that an array has', async () => {
-    const output = memoryOutput();
-    const weights = encoderWeights(WAV2VEC2);
-    const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
-    const writer = new CheckpointWriter(output, planSafetensors(specs));
-    for (const [name, { data }] of weights) await writer.write(name, data);
-    await writer.writeFile('config.json', Buffer.from(JSON.stringify(WAV2VEC2)));
-    await writer.writeFile(
-      'preprocessor_config.json',
-      Buffer.from('{"do_normalize": true, "feature_size": 1}'),
-    );
-    await writer.finish();
-    const model = [...output.files()];
-    const calibration = npy(
-      [40, 90],
-      Float32Array.from({ length: 40 * 90 }, (_, i) => Math.sin(i * i)),
-    );
-    const how = { keep: 0.5, target: 'self', correct: false, threads: 1 } as const;
-    const { report, files } = await prune(model, { ...how, calibration: [['waves.npy', calibration]] });
-    expect(report.samples).toBe(40);
-    expect((await inspect([...files])).parameters).toBe(report.parameters.after);
+  describe('of waveforms', () => {
+    const how = { keep: 0.5, target: 'self', correct: false, threads: 1, simd: 'baseline' } as const;
+    const COUNT = 12;
+    /** As whole numbers of 16 bits. */
+    const waves = (lengthOf: (i: number) => number) =>
+      Array.from({ length: COUNT }, (_, i) =>
+        Int16Array.from({ length: lengthOf(i) }, (_, t) => 9000 * Math.sin((i + 1) * t * t)),
+      );
+    const filesOf = (all: readonly Int16Array[]) =>
+      all.map((it, i) => [`${i % 2 ? 'b' : 'a'}/${100 + i}.wav`, wav(it)] as const);
+    const floats = (all: readonly Int16Array[]) =>
+      Float32Array.from(
+        all.flatMap((it) => [...it]),
+        (x) => x / 32768,
+      );
+
+    const modelOf = async (prepared: object) => {
+      const output = memoryOutput();
+      const weights = encoderWeights(WAV2VEC2);
+      const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
+      const writer = new CheckpointWriter(output, planSafetensors(specs));
+      for (const [name, { data }] of weights) await writer.write(name, data);
+      await writer.writeFile('config.json', Buffer.from(JSON.stringify(WAV2VEC2)));
+      await writer.writeFile('preprocessor_config.json', Buffer.from(JSON.stringify(prepared)));
+      await writer.finish();
+      return [...output.files()];
+    };
+
+    test('takes those of the length that an array has', async () => {
+      const model = await modelOf({ do_normalize: true, feature_size: 1 });
+      const array = npy([COUNT, 90], floats(waves(() => 90)));
+      const { report, files } = await prune(model, { ...how, calibration: [['waves.npy', array]] });
+      expect(report.samples).toBe(COUNT);
+      expect((await inspect([...files])).parameters).toBe(report.parameters.after);
+    });
+
+    test('takes audio files, each of its own length, as the same numbers by the name of the input', async () => {
+      const model = await modelOf({ do_normalize: false, feature_size: 1, sampling_rate: 8000 });
+      const all = waves((i) => 80 + i);
+      const flat = all.map((it, i) => [`${100 + i}.wav`, wav(it, { rate: 8000 })] as const);
+      const lines = all.map((it) => JSON.stringify({ input_values: [...floats([it])] }));
+      const weightsOf = async (calibration: unknown) => {
+        const { files } = await prune(model, { ...how, calibration: calibration as never });
+        return bytesOf(files, 'model.safetensors');
+      };
+      const written = await weightsOf(new File([lines.join('\n')], 'waves.jsonl'));
+      expect((await weightsOf(flat)).equals(written)).toBe(true);
+      await expect(weightsOf([['a.wav', wav(all[0])]])).rejects.toThrow('16000 samples a second');
+    });
+
+    test('takes audio files for an ONNX file, which remembers how they become waveforms', async () => {
+      const b = new OnnxBuilder({ seed: 3 });
+      const hidden = b.relu(b.conv(b.input([1, 64]), 12, 5, { dimensions: 1 }));
+      const x = b.node('ReduceMean', [b.relu(b.conv(hidden, 8, 3, { dimensions: 1 }))], {
+        axes: [2],
+        keepdims: 0,
+      });
+      const model = new File([b.output(b.gemm(x, 2)).build() as Uint8Array<ArrayBuffer>], 'words.onnx');
+      const all = waves(() => 64);
+      const settings = { ...how, force: true, samplingRate: 16000 };
+      const flat = all.map((it, i) => [`${100 + i}.wav`, wav(it)] as const);
+      const { files } = await prune(model, { ...settings, calibration: flat });
+      const array = npy([COUNT, 1, 64], floats(all));
+      const arrays = await prune(model, { ...settings, calibration: [['x.npy', array]] });
+      const smaller = await bytesOf(files, model.name);
+      expect((await bytesOf(arrays.files, model.name)).equals(smaller)).toBe(true);
+      expect(await evaluate(smaller, filesOf(all))).toMatchObject({ name: 'accuracy', samples: COUNT });
+      const slower = { ...settings, samplingRate: 8000 };
+      const { files: others } = await prune(model, { ...slower, calibration: [['x.npy', array]] });
+      const remembering = await bytesOf(others, model.name);
+      await expect(evaluate(remembering, filesOf(all))).rejects.toThrow('and the model takes 8000');
+    });
   });
 
   test.each<[string, Record<string, unknown>, string]>([

@@ -90,6 +90,21 @@ export interface ImageExtents {
   readonly largest: [number, number];
 }
 
+/** The same samples, each loaded once where all of them, of this shape, take at most so many bytes. */
+export function loadedOnce(
+  load: (i: number) => Promise<Loaded>,
+  samples: number,
+  shape: readonly number[],
+  keepBytes = KEEP_BYTES,
+): (i: number) => Promise<Loaded> {
+  if (4 * elements(shape) * samples > keepBytes) return load;
+  const kept: Loaded[] = [];
+  return async (i) => {
+    kept[i] ??= await load(i);
+    return kept[i];
+  };
+}
+
 /** Of an image data set. */
 export interface DatasetOptions extends Omit<Described, 'smallest'> {
   /** Decoded images are kept if all of them take at most this many bytes. */
@@ -311,7 +326,7 @@ export function imageDataset(
   expectObject('imageDataset', 'preprocessing', preprocessing);
   expectDims('imageDataset', 'inputShape', inputShape);
   expectOptions('imageDataset', options, IMAGE_OPTIONS);
-  const { keepBytes = KEEP_BYTES, extents, ...described } = options;
+  const { keepBytes, extents, ...described } = options;
   const shapeAt = (size: [number, number]) => imageShape({ ...preprocessing, size }, inputShape);
   const shape = extents ? shapeAt(extents.largest) : imageShape(preprocessing, inputShape);
   const { views = 1 } = described;
@@ -321,26 +336,22 @@ export function imageDataset(
     expectNoSlip(`imageDataset: "entries[${i}]"`, entry, ['name', ...SAMPLE]);
   }
   const samples = images.flatMap((entry) => new Array<ImageEntry>(views).fill(entry));
-  const keep = 4 * elements(shape) * samples.length <= keepBytes;
-  const kept: Loaded[] = [];
   let last: { readonly entry: ImageEntry; readonly image: DecodedImage } | undefined;
   const decoded = async (entry: ImageEntry) => {
     if (last?.entry !== entry) last = { entry, image: await decodeImage(await entry.read(), entry.name) };
     return last.image;
   };
   const load = async (i: number) => {
-    if (kept[i]) return kept[i];
     const image = augmented(await decoded(samples[i]), i % views, i);
     // To the nearest multiples, whatever `resize` says of a common size.
     const own = extents
       ? { ...preprocessing, size: ownSize(image, preprocessing), resize: 'fit' as const }
       : preprocessing;
     const data = preprocess(image, own, inputShape);
-    const loaded = extents ? { data, dims: imageShape(own, inputShape) } : { data };
-    if (keep) kept[i] = loaded;
-    return loaded;
+    return extents ? { data, dims: imageShape(own, inputShape) } : { data };
   };
-  return datasetOf(samples, shape, load, { ...described, smallest: extents && shapeAt(extents.smallest) });
+  const loaded = loadedOnce(load, samples.length, shape, keepBytes);
+  return datasetOf(samples, shape, loaded, { ...described, smallest: extents && shapeAt(extents.smallest) });
 }
 
 /**

@@ -1,3 +1,4 @@
+export { audioDataset, audioExtents, isWaveform } from './audio/audio.ts';
 export {
   abortable,
   type Batch,

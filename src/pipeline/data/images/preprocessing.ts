@@ -1,13 +1,13 @@
 // What happens to an image between the file and the model's input: colour, size, value range, layout.
 //
 // The steps are those of torchvision on PIL images, with 8-bit pixels until the last step, so that a model sees
-// here what it saw in training. No augmentation, and no guessing of mean and std.
+// here what it saw in training. No augmentation, and no guessing of mean and std. What is said of audio stands beside it.
 
 import { FormatError, InputError } from '../../../errors.ts';
 import { expectDims, expectObject, isObject, said } from '../../../expect.ts';
 import { parseJson } from '../../../json.ts';
 import { checkValues } from '../../../limits.ts';
-import { expectNames, type Options, oneOf, wholeFrom } from '../../../options.ts';
+import { expectNames, type Options, oneOf, SWITCH, wholeFrom } from '../../../options.ts';
 import { counted } from '../../../printable.ts';
 import { formatShape } from '../npy.ts';
 import type { DecodedImage } from './frame.ts';
@@ -26,7 +26,7 @@ export type Color = (typeof COLORS)[number];
 
 /** input = (pixel / scale − mean) / std, pixel in 0…255. */
 export interface Preprocessing {
-  /** Height and width, or both at once. Absent: those of the model's input. */
+  /** Height and width, or both at once; of audio, samples of a window. Absent: those of the model's input. */
   size?: [number, number] | number;
   /**
    * none: the image must have the size already. fit: straight to the size, whatever the aspect ratio.
@@ -46,6 +46,10 @@ export interface Preprocessing {
    * Given: images are converted, RGB → gray by luma, gray → RGB by repetition.
    */
   color?: Color;
+  /** Of audio, samples a second that the model takes. Default 16000. */
+  samplingRate?: number;
+  /** Whether each waveform gets a mean of 0 and a variance of 1, as Wav2Vec2FeatureExtractor does. Default no. */
+  normalize?: boolean;
 }
 
 /** Pixels in 0…1, as they are. */
@@ -65,8 +69,10 @@ export interface PreprocessingOptions extends Partial<Omit<Preprocessing, 'mean'
 
 /** Of a JPEG, at most. */
 const LONGEST_SIDE = 65535;
+/** Of audio at 16,000 Hz, 17 minutes. */
+const LONGEST_WINDOW = 2 ** 24;
 const isSide = (n: unknown): n is number =>
-  Number.isInteger(n) && (n as number) > 0 && (n as number) <= LONGEST_SIDE;
+  Number.isInteger(n) && (n as number) > 0 && (n as number) <= LONGEST_WINDOW;
 const isSize = (size: unknown) => Array.isArray(size) && size.length === 2 && size.every(isSide);
 const isAbove0 = (n: unknown) => Number.isFinite(n) && (n as number) > 0;
 const listed = (values: unknown) => (typeof values === 'number' ? [values] : values);
@@ -80,7 +86,7 @@ const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
 export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   size: [
     (size) => isSide(size) || isSize(size),
-    `pixels up to ${LONGEST_SIDE}, as 224, or height and width, as 192, 256`,
+    `pixels up to ${LONGEST_WINDOW}, as 224, or height and width, as 192, 256`,
   ],
   multiple: wholeFrom(1, LONGEST_SIDE),
   resize: oneOf(...RESIZES),
@@ -89,6 +95,8 @@ export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   std: [areAbove0, `${CHANNELS}, above 0`],
   layout: oneOf(...LAYOUTS),
   color: oneOf(...COLORS),
+  samplingRate: wholeFrom(1, 2 ** 32),
+  normalize: SWITCH,
 };
 
 /**

@@ -1,5 +1,6 @@
 // preprocessor_config.json, in which Hugging Face models say how their images are prepared (transformers'
-// BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before.
+// BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before. Or their
+// waveforms (SequenceFeatureExtractor): how many samples a second, and whether each has a mean of 0 and a variance of 1.
 
 import { FormatError } from '../../../errors.ts';
 import { isObject } from '../../../expect.ts';
@@ -40,12 +41,28 @@ export function parsePreprocessorConfig(json: string, name: string): Partial<Pre
     ...(do_normalize !== false && channelsOf(raw, name, positive)),
     ...sizeOf(raw, name),
     ...(raw.do_convert_rgb === true && { color: 'rgb' as const }),
+    ...(isOfAudio(raw) && audioOf(raw)),
   };
   checkedPreprocessing(found, `"${name}"`);
   return found;
 }
 
 const FLAGS = ['do_rescale', 'do_normalize', 'do_resize', 'do_center_crop', 'do_convert_rgb'];
+
+const isOfAudio = (raw: JsonObject) => 'sampling_rate' in raw || 'feature_size' in raw;
+
+function audioOf({
+  sampling_rate,
+  do_normalize,
+  feature_extractor_type,
+}: JsonObject): Partial<Preprocessing> {
+  return {
+    ...(sampling_rate !== undefined && { samplingRate: sampling_rate as number }), // the caller looks at it
+    normalize: (do_normalize as boolean) ?? feature_extractor_type === WAVES,
+  };
+}
+/** It normalises unless it is told otherwise. */
+const WAVES = 'Wav2Vec2FeatureExtractor';
 
 /** 1 / 0.00392156862745098 is 255 but for a rounding. */
 const round = (value: number) => Number(value.toPrecision(12));
