@@ -7,10 +7,12 @@ import {
   audioExtents,
   byPath,
   type Dataset,
+  type DatasetOptions,
   decodeNpy,
   drawEvenly,
   extremesOf,
   IMAGE_FORMATS,
+  type ImageEntry,
   type ImageExtents,
   imageDataset,
   imageSize,
@@ -167,11 +169,22 @@ export async function openDataset(place: Place, options: ImageOptions): Promise<
   const { entries, classes } = await openFiles(place, medium, options);
   const idle = given.filter((it) => OF_AUDIO.includes(it) === (medium === IMAGES));
   tellIdle(path, `holds ${medium.one}s`, idle, options);
-  if (medium === IMAGES) {
-    const described = { name: path, extents: options.extents, views: augment, classes };
-    return imageDataset(entries, preprocessing, inputShape, described);
-  }
-  return audioDataset(entries, preprocessing, inputShape, { name: path, classes }, samples, options.onNote);
+  const { extents, onNote } = options;
+  const described = { name: path, classes, ...(medium === IMAGES && { extents, views: augment }) };
+  return filesDataset(entries, preprocessing, inputShape, described, samples, onNote);
+}
+
+/** Files as samples of an input, of images or of audio, whichever it takes. */
+export async function filesDataset(
+  entries: readonly ImageEntry[],
+  preprocessing: Preprocessing,
+  inputShape: readonly number[],
+  described: DatasetOptions,
+  windows?: number,
+  onNote?: (text: string) => void,
+): Promise<Dataset> {
+  if (mediumOf(inputShape) === IMAGES) return imageDataset(entries, preprocessing, inputShape, described);
+  return audioDataset(entries, preprocessing, inputShape, described, windows, onNote);
 }
 
 const listing = () => import('./listing.ts');

@@ -12,12 +12,14 @@ import {
   encodedBy,
   type FeedSample,
   type ModelInput,
+  preprocessingOf,
   takesTokens,
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
 import { drawFeeds, type Feeds, jsonLines } from './arrays.ts';
-import { type Decoding, readConfig } from './beside.ts';
+import { type Decoding, readConfig, readSideFiles } from './beside.ts';
 import { guardOptions } from './engine.ts';
+import { filesDataset } from './images.ts';
 import { columnsOf } from './lines.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
 import { baseName, isFile, isFolder, isVisible, type Place } from './place.ts';
@@ -111,9 +113,10 @@ async function encoded(
     name: baseName(encoder),
     external: encoder.externalReader(),
   });
-  const sources = takesTokens(declaredInput(model))
+  const read = declaredInput(model);
+  const sources = takesTokens(read)
     ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
-    : await filesOf(pairs, place);
+    : await filesOf(pairs, place, encoder, read.shape, settings);
   const targets = await tokens(pairs.map(({ target }) => target));
   const guard = openGuard(guarding);
   try {
@@ -159,18 +162,39 @@ function decoderIds(target: Int32Array, first: number, ends: readonly number[]):
   return ids.length > 1 && ends.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids;
 }
 
-/** What an encoder of recordings reads: arrays, by names beside the pairs. */
-async function filesOf(pairs: readonly Pair[], place: Place): Promise<FloatTensor[]> {
+/** What an encoder of images or recordings reads: the files that the pairs name, as it is said beside it how they are prepared. */
+async function filesOf(
+  pairs: readonly Pair[],
+  place: Place,
+  encoder: Place,
+  shape: readonly number[],
+  settings: PairSettings,
+): Promise<FloatTensor[]> {
   const folder = place.parent();
-  const tensors: FloatTensor[] = [];
-  for (const { source, name } of pairs) {
-    const file = folder.at(source);
-    if (!/\.npy$/i.test(source) || !(await isFile(file)))
+  const files = pairs.map(({ source }) => folder.at(source));
+  for (const [i, { source, name }] of pairs.entries())
+    if (!(await isFile(files[i])))
       throw new InputError(
-        `"${name}": the encoder reads no text, and "${source}" is no .npy file beside the pairs`,
+        `"${name}": the encoder reads no text, and there is no file "${source}" beside the pairs`,
       );
-    const { shape, data } = decodeNpy(await file.read(), file.path);
-    tensors.push({ dims: shape, data });
-  }
+  if (files.every(({ path }) => ARRAY.test(path))) return Promise.all(files.map(arrayIn));
+  const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
+  const { preprocessing } = await readSideFiles(encoder, true, settings.onNote);
+  const described = { name: place.path };
+  const dataset = await filesDataset(entries, preprocessingOf(settings, preprocessing), shape, described);
+  if (dataset.size !== pairs.length)
+    throw new InputError(
+      `"${place.path}": the encoder reads windows of [${shape.join(', ')}], and files are longer; cut them, with what is said in each part`,
+    );
+  const tensors: FloatTensor[] = [];
+  for await (const { dims = dataset.shape, inputs } of dataset.batches(1))
+    tensors.push({ dims, data: inputs });
   return tensors;
+}
+
+const ARRAY = /\.npy$/i;
+
+async function arrayIn(file: Place): Promise<FloatTensor> {
+  const { shape, data } = decodeNpy(await file.read(), file.path);
+  return { dims: shape, data };
 }

@@ -2,18 +2,21 @@
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
 import { npy } from '../cli/models.ts';
-import { type Feed, randomValue, run } from '../graph/running.ts';
+import { fixture } from '../cli/osscar.ts';
+import { type Feed, randomValue, run, type Value } from '../graph/running.ts';
+import { calibrationImages } from '../runtimes/images.ts';
 import { mergedDecoder, VOCABULARY, WIDTH } from '../support/merged.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { wav } from '../support/wav.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
 const { evaluate, plan, prune }: typeof Library = await built('node');
-const { openEngine }: typeof Pieces = await built('model');
+const { imageDataset, openEngine, parsePreprocessing }: typeof Pieces = await built('model');
 
 const folder = mkdtempSync(join(tmpdir(), 'osscar-pairs-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -162,6 +165,54 @@ describe('pairs', () => {
     expect(await evaluate(picked('decoder_model_merged.onnx'), all, { ...how, tokenizer })).toEqual(expected);
   });
 
+  test('of WAV files and of images are what these become beside the encoder', async () => {
+    const first = pairs.slice(0, 6);
+    const both = async (encoder: string, files: readonly string[], of: readonly Value[]) => {
+      const rows = (names: readonly string[]) =>
+        first.map(({ target }, i) => `${names[i]}\t${wordsOf(target)}`).join('\n');
+      const arrays = of.map(({ dims, data }, i) => {
+        put(`of${i}.npy`, npy(dims, data));
+        return `of${i}.npy`;
+      });
+      const how = { ...quick, encoder };
+      const expected = await evaluate(decoder, put('arrays.tsv', rows(arrays)), how);
+      expect(await evaluate(decoder, put('files.tsv', rows(files)), how)).toEqual(expected);
+    };
+    const speech = put('speech.onnx', soundEncoder());
+    const steps = first.map((_, i) =>
+      Int16Array.from({ length: 8 + 4 * (i % 3) }, (_, j) => 900 * i - 100 * j),
+    );
+    const recorded = steps.map((it, i) => put(`speech${i}.wav`, wav(it)));
+    const waves = steps.map((it) => ({ dims: [it.length], data: Float32Array.from(it, (x) => x / 2 ** 15) }));
+    await both(
+      speech,
+      recorded.map((path) => basename(path)),
+      waves,
+    );
+
+    const b = new OnnxBuilder({ seed: 7 });
+    const rows = b.reshape(b.feed('pixel_values', ['n', 1, 28, 28]), [0, 28, 28]);
+    const seeing = b.output(b.node('MatMul', [rows, b.weight([28, WIDTH], 1)]), 'last_hidden_state').build();
+    const told = { image_mean: [0.5], image_std: [0.25], do_rescale: true, rescale_factor: 1 / 255 };
+    put('preprocessor_config.json', JSON.stringify(told));
+    const images = calibrationImages(fixture(''))
+      .slice(0, first.length)
+      .map(({ name }) => ({ name, read: async () => readFileSync(fixture(name)) }));
+    const prepared = parsePreprocessing({ mean: 0.5, std: 0.25 });
+    const values: Value[] = [];
+    for await (const { inputs } of imageDataset(images, prepared, [1, 28, 28]).batches(1))
+      values.push({ dims: [1, 28, 28], data: inputs });
+    const names = images.map(({ name }) => basename(name));
+    for (const { name } of images) put(basename(name), readFileSync(fixture(name)));
+    await both(put('seeing.onnx', seeing), names, values);
+    rmSync(join(folder, 'preprocessor_config.json'));
+    await expect(
+      evaluate(decoder, put('none.tsv', 'none.png\tw3'), { ...quick, encoder: speech }),
+    ).rejects.toThrow(
+      'none.tsv line 1": the encoder reads no text, and there is no file "none.png" beside the pairs',
+    );
+  });
+
   test('prune a decoder as arrays do, and say what that takes', async () => {
     const settings = {
       ...quick,
@@ -265,7 +316,7 @@ describe('pairs', () => {
     ).rejects.toThrow(/^three.onnx: engine: .*(dimensions|shape)/i);
     const sounds = { ...quick, engine: 'web', encoder: put('sound.onnx', soundEncoder()) } as const;
     await expect(evaluate(decoder, all, sounds)).rejects.toThrow(
-      'pairs.tsv line 1": the encoder reads no text, and "w3 w6" is no .npy file beside the pairs',
+      'pairs.tsv line 1": the encoder reads no text, and there is no file "w3 w6" beside the pairs',
     );
   });
 });
