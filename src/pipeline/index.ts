@@ -62,7 +62,7 @@ export {
   stateTexts,
   takesTokens,
 } from './open/inputs.ts';
-export { likelyDims } from './open/lengths.ts';
+export { likelyDims, likelyWindow } from './open/lengths.ts';
 export {
   declaredInput,
   type ModelSize,

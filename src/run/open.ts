@@ -18,6 +18,7 @@ import {
   isOpen,
   isWaveform,
   likelyDims,
+  likelyWindow,
   type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
@@ -187,10 +188,13 @@ export async function openModelFile(
     tokenizer,
   });
   const data = await dataFor(declared, preprocessing, options, read);
-  const length = takesTokens(declared) && declared.open[0] ? lengthOfText(side, options) : undefined;
-  const size = sizeFor(preprocessing, options) ?? data.size ?? length;
+  const isWindow = takesTokens(declared) && declared.open[0];
+  const length = isWindow ? lengthOfText(side, options) : undefined;
+  const said = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { smallest } = data;
   const { model, engine } = await openGuarded(options, opened, async (guarded) => {
+    const isFree = isWindow && said === undefined && options.data === undefined;
+    const size = isFree ? await likelyWindow(source, guarded, inputs) : said;
     const dims = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
     return openModel(bytes, {
       name,

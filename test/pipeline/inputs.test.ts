@@ -26,6 +26,45 @@ import { engine, noise, session } from './fixtures.ts';
 const value = (name: string, type: string, dims: (number | string)[]) => ({ name, type, dims });
 
 describe('modelInput', () => {
+  const statesIn = (...[inputs, outputs]: [number | string, ...(number | string)[]][][]) => {
+    const [ins, outs] = [inputs, outputs].map((list, i) =>
+      list.map((dims, at) => value(`${['in', 'activation_'][i]}${at + 2}`, 'float32', dims)),
+    );
+    const input = modelInput(ins, outs);
+    return [input.name, ...statesOf(input).map((state) => `${state.input} ${state.output}`)];
+  };
+
+  test('tells states without names by their extents, where one sample is run', () => {
+    const [frame, stacked]: [number, ...number[]][] = [
+      [1, 1, 257],
+      [1, 2, 128, 2],
+    ];
+    expect(statesIn([frame, stacked], [frame, stacked])).toEqual(['in2', 'in3 activation_3']);
+    expect(statesIn([frame, stacked], [stacked, frame])).toEqual(['in2', 'in3 activation_2']);
+    expect(statesIn([frame, stacked, stacked], [frame, stacked, stacked])).toEqual(['in3']);
+    expect(statesIn([frame, stacked], [stacked])).toEqual(['in3']);
+    const [two, open]: [number | string, ...number[]][] = [
+      [1, 2, 64, 64],
+      ['n', 2, 128, 2],
+    ];
+    expect(statesIn([[1, 3, 64, 64], two], [[1, 3, 64, 64], two])).toEqual(['in2']);
+    expect(statesIn([frame, open], [frame, open])).toEqual(['in3']);
+  });
+
+  test('knows states that are numbered, as in a video', () => {
+    const names = ['r1', 'r2'];
+    const dims = ['b', 'c', 'h', 'w'];
+    const input = modelInput(
+      [value('src', 'float32', ['n', 3, 'h', 'w']), ...names.map((it) => value(`${it}i`, 'float32', dims))],
+      [value('pha', 'float32', ['n', 1, 'h', 'w']), ...names.map((it) => value(`${it}o`, 'float32', dims))],
+    );
+    expect(input.name).toBe('src');
+    expect(input.others.map(({ name, fill }) => [name, fill !== undefined])).toEqual([
+      ['r1i', true],
+      ['r2i', true],
+    ]);
+  });
+
   test('knows masks, positions, token types and empty caches by their names', () => {
     const input = modelInput(
       [

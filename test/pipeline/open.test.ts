@@ -2,8 +2,9 @@ import { expect, test } from 'vitest';
 import { type Engine, openEngine } from '../../src/engine/index.ts';
 import { describeValue, GraphBuilder, readModel, writeModel } from '../../src/graph/index.ts';
 import { declaredInput, openModel } from '../../src/pipeline/index.ts';
-import { likelyDims } from '../../src/pipeline/open/lengths.ts';
+import { likelyDims, likelyWindow } from '../../src/pipeline/open/lengths.ts';
 import { loadModel } from '../../src/pipeline/open/load.ts';
+import { inspect } from '../../src/run/index.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 
 const engine = await openEngine({ threads: 1 });
@@ -164,6 +165,30 @@ test.each([
   const prunable = analysis.structures.filter((structure) => structure.prunable);
   expect(prunable.map(({ kind, groups }) => [kind, groups])).toContainEqual(['head', 3]);
 });
+
+test.each([
+  [600, 512],
+  [40, 32],
+])(
+  'windows of a model with %i positions are of %i tokens where nothing is said',
+  async (positions, tokens) => {
+    const b = new OnnxBuilder();
+    const ids = b.feed('input_ids', ['n', 't'], 'int64');
+    const length = b.node('Gather', [b.node('Shape', [ids]), b.integers([1])]);
+    const places = b.node('Slice', [b.weight([positions, 8], 0.5), b.integers([0]), length]);
+    const features = b.node(
+      'Add',
+      [b.node('Gather', [b.weight([30, 8], 0.5), ids]), places],
+      {},
+      { channels: 8 },
+    );
+    const bytes = b.output(b.matmul(b.relu(b.matmul(features, 12)), 3)).build();
+    expect(await likelyWindow(await readModel(bytes), engine, {})).toEqual([tokens]);
+    const { kinds, file } = await inspect(bytes, { engine });
+    expect(kinds.channel.parameters).toBeGreaterThan(0);
+    expect(file?.input.shape).toEqual([tokens]);
+  },
+);
 
 test('weights on the left of a product are those of a layer', async () => {
   const b = new OnnxBuilder();

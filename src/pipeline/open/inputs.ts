@@ -100,7 +100,7 @@ export function modelInput(
       throw new InputError(`there is no input "${name}"; the inputs are ${namesOf(inputs)}`);
   }
   const isSaid = (input: ValueDescription) =>
-    Object.hasOwn(values, input.name) || conventionOf(input, outputs) !== undefined;
+    Object.hasOwn(values, input.name) || conventionOf(input, inputs, outputs) !== undefined;
   const data = inputs.filter((input) => !isSaid(input));
   // What comes in and goes out is data where there is nothing else: the hidden states between two parts of a network.
   const unnamed = inputs.filter(({ name }) => !Object.hasOwn(values, name) && !conventionByName(name));
@@ -119,13 +119,14 @@ export function modelInput(
   if (dims.length < 2 && !isId) throw withoutBatch(name, dims);
   const next = nextSteps(
     inputs.filter((input) => input !== found && !isImageBeside(input, main)),
+    inputs,
     outputs,
   );
   const beside = inputs
     .filter((input) => input !== found)
     .map(asOne)
     .map((input) => {
-      const convention = conventionOf(input, outputs);
+      const convention = conventionOf(input, inputs, outputs);
       const value = values[input.name];
       const isShared = input.dims.length < 2 && (value !== undefined || convention?.isShared);
       const batchAxis = isShared ? undefined : edges ? 0 : batchAxisOf(input, main, next.has(input.name));
@@ -248,10 +249,14 @@ const CONVENTIONS: readonly [name: RegExp, convention: Convention][] = [
 
 const conventionByName = (name: string) => CONVENTIONS.find(([pattern]) => pattern.test(name))?.[1];
 
-function conventionOf(input: ValueDescription, outputs: readonly ValueDescription[]): Convention | undefined {
+function conventionOf(
+  input: ValueDescription,
+  inputs: readonly ValueDescription[],
+  outputs: readonly ValueDescription[],
+): Convention | undefined {
   const named = conventionByName(input.name);
   if (named?.value === 1 && /^float/.test(input.type) && input.dims.length === 4) return { value: 0 }; // added to scores
-  return named ?? (nextOf(input, outputs) ? { value: 0, open: 1 } : undefined);
+  return named ?? (nextOf(input, inputs, outputs) ? { value: 0, open: 1 } : undefined);
 }
 
 /** Whether an input is an image of the same height and width, as the mask or the flow of before: what comes of it is what the model is for. */
@@ -261,11 +266,12 @@ function isImageBeside({ dims }: ValueDescription, main: ValueDescription): bool
 
 /** The outputs that inputs are in the next step, by the inputs' names; none where the model gives nothing else. */
 function nextSteps(
+  beside: readonly ValueDescription[],
   inputs: readonly ValueDescription[],
   outputs: readonly ValueDescription[],
 ): ReadonlyMap<string, string> {
-  const next = inputs.flatMap((input) => {
-    const output = conventionByName(input.name) ? undefined : nextOf(input, outputs);
+  const next = beside.flatMap((input) => {
+    const output = conventionByName(input.name) ? undefined : nextOf(input, inputs, outputs);
     return output ? [[input.name, output.name] as const] : [];
   });
   const hasMore = outputs.some(({ name }) => !next.some(([, output]) => output === name));
@@ -277,24 +283,48 @@ function nextSteps(
  * `hn`, `state` and `stateN`. An image that is all that comes out is none: it is what a denoiser makes of another one.
  */
 function nextOf(
-  { name, type, dims }: ValueDescription,
+  input: ValueDescription,
+  inputs: readonly ValueDescription[],
   outputs: readonly ValueDescription[],
 ): ValueDescription | undefined {
+  const { name, type, dims } = input;
   if (!/^float/.test(type) || dims.length < 2 || (dims.length === 4 && outputs.length === 1))
     return undefined;
   const own = stemOf(name);
-  return outputs.find((output) => {
+  const found = outputs.find((output) => {
     const alike = output.dims.length === dims.length || output.dims.length === 0;
     const fits = output.dims.every((dim, i) => fixed(dim) === 0 || fixed(dims[i]) === 0 || dim === dims[i]);
     return alike && fits && stemOf(output.name) === own;
   });
+  return found ?? nextByShape(input, inputs, outputs);
+}
+
+/**
+ * Where names say nothing, of a network that runs one sample: what has the extents of one output and of no other input, behind the first
+ * input, and is no image beside it.
+ */
+function nextByShape(
+  input: ValueDescription,
+  inputs: readonly ValueDescription[],
+  outputs: readonly ValueDescription[],
+): ValueDescription | undefined {
+  const { dims } = input;
+  const alike = (it: ValueDescription) => String(it.dims.slice(1)) === String(dims.slice(1));
+  const isState =
+    inputs.indexOf(input) > 0 &&
+    dims.length > 2 &&
+    dims[0] === 1 &&
+    dims.every((dim) => fixed(dim) > 0) &&
+    !isImageBeside(input, inputs[0]);
+  const found = isState && inputs.filter(alike).length === 1 ? outputs.filter(alike) : [];
+  return found.length === 1 && outputs.length > 1 ? found[0] : undefined;
 }
 
 const stemOf = (name: string) =>
   name
     .toLowerCase()
     .replace(
-      /^(in|out|input|output|new|next|prev|initial|last)[._]|[._](in|out|input|output|new|next|prev)$|(?<=.)[n0]$/g,
+      /^(in|out|input|output|new|next|prev|initial|last)[._]|[._](in|out|input|output|new|next|prev)$|(?<=.)[n0]$|(?<=\d)[io]$/g,
       '',
     );
 

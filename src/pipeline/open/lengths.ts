@@ -35,6 +35,23 @@ export async function likelyDims(
   return all(FEW);
 }
 
+/** Tokens of windows that are tried where nothing says how many a model takes, those first that most models have room for. */
+const WINDOWS = [512, 128, 32, 8];
+
+/** Tokens of a window that show what can be pruned, of a model that has room for these; nothing where none of those tried is taken. */
+export async function likelyWindow(
+  model: Model,
+  engine: Engine,
+  inputs: OpenOptions['inputs'],
+): Promise<number[] | undefined> {
+  for (const tokens of WINDOWS) {
+    const dims = await likelyDims(model, engine, { size: [tokens], inputs });
+    const input = sizedInput(declaredInput(model, inputs, dims), model, [tokens]);
+    if (await probed(engine, model, input, [input.fixedBatch || 1, ...input.shape])) return [tokens];
+  }
+  return undefined;
+}
+
 /** Whole numbers that constants have, those first that are read most often. */
 function writtenSizes(model: Model): number[] {
   const times = new Map<number, number>();
