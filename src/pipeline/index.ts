@@ -55,11 +55,11 @@ export { encodedBy } from './open/encode.ts';
 export {
   type InputDims,
   type InputValues,
+  inputTexts,
   isOpen,
   isTokenMask,
   type ModelInput,
   type OtherInput,
-  stateTexts,
   takesTokens,
 } from './open/inputs.ts';
 export { likelyDims, likelyWindow } from './open/lengths.ts';

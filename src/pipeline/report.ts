@@ -21,7 +21,7 @@ import { hasFewRows, samplesFor } from './measure/plausible.ts';
 import type { Proof } from './measure/verify.ts';
 import { type Pinned, wholeHeadsTexts } from './models/pinned.ts';
 import { branchTexts } from './open/branches.ts';
-import { stateTexts } from './open/inputs.ts';
+import { inputTexts } from './open/inputs.ts';
 import type { PrunedLayer } from './pass/pruned.ts';
 import type { BeforeAfter } from './profile.ts';
 import type { Recipe } from './recipe.ts';
@@ -178,7 +178,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
       ...(subject.file?.dequantized ? [dequantizedText(subject.stored)] : []),
       ...branchTexts(subject.file?.branches ?? []),
-      ...(subject.file ? stateTexts(subject.file.input) : []),
+      ...(subject.file ? inputTexts(subject.file.input) : []),
       ...farOff(quality),
     ],
     pinned: subject.pinned,

@@ -177,7 +177,11 @@ async function filesOf(
       throw new InputError(
         `"${name}": the encoder reads no text, and there is no file "${source}" beside the pairs`,
       );
-  if (files.every(({ path }) => ARRAY.test(path))) return Promise.all(files.map(arrayIn));
+  const tensors: FloatTensor[] = [];
+  if (files.every(({ path }) => ARRAY.test(path))) {
+    for (const file of files) tensors.push(await arrayIn(file));
+    return tensors;
+  }
   const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
   const { preprocessing } = await readSideFiles(encoder, true, settings.onNote);
   const described = { name: place.path };
@@ -186,7 +190,6 @@ async function filesOf(
     throw new InputError(
       `"${place.path}": the encoder reads windows of [${shape.join(', ')}], and files are longer; cut them, with what is said in each part`,
     );
-  const tensors: FloatTensor[] = [];
   for await (const { dims = dataset.shape, inputs } of dataset.batches(1))
     tensors.push({ dims, data: inputs });
   return tensors;

@@ -39,6 +39,8 @@ export interface ModelInput {
   readonly open: readonly boolean[];
   /** Batch size the model insists on, or 0. */
   readonly fixedBatch: number;
+  /** Whether it insists on that although it declares any. */
+  readonly isHeld?: boolean;
   /** Inputs that have no axis for samples in the file, which takes one image, or one graph: its nodes, edges and whatever else. */
   readonly single?: readonly string[];
   /** Values that the model gives for one sample, where known. */
@@ -411,7 +413,8 @@ export function otherFeeds(
     if (!tensor) continue;
     const moved = axis ? withSamplesAt(tensor, axis) : tensor;
     own.set(name, moved);
-    for (const [at, dim] of axes.entries()) if (typeof dim === 'string') named.set(dim, moved.dims[at]);
+    for (const [at, dim] of axes.entries())
+      if (typeof dim === 'string' && moved.dims.length === axes.length) named.set(dim, moved.dims[at]);
   }
   return Object.fromEntries(
     others.map(({ name, fill }) => {
@@ -446,14 +449,22 @@ export function statesOf({ others }: Pick<ModelInput, 'others'>): readonly State
   return others.flatMap(({ name, state }) => (state === undefined ? [] : [{ input: name, output: state }]));
 }
 
-/** What is told of them, by the first. */
-export function stateTexts(input: Pick<ModelInput, 'others'>): string[] {
+/** What is told of them, by the first state, and of samples that have to come by as many. */
+export function inputTexts(input: ModelInput): string[] {
+  const { name, fixedBatch, isHeld } = input;
   const [first] = statesOf(input);
-  return first
-    ? [
-        `input "${first.input}" is output "${first.output}" in the next step: states keep their sizes, with zeros where channels went; samples without them begin with zeros`,
-      ]
-    : [];
+  return [
+    ...(first
+      ? [
+          `input "${first.input}" is output "${first.output}" in the next step: states keep their sizes, with zeros where channels went; samples without them begin with zeros`,
+        ]
+      : []),
+    ...(isHeld
+      ? [
+          `input "${name}" is said to take any number of samples, and the network takes ${fixedBatch} at a time, which its export wrote into the graph: so does the pruned one`,
+        ]
+      : []),
+  ];
 }
 
 /** Outputs that hand a key-value cache on. */

@@ -3,7 +3,8 @@
 import type { Engine } from '../../engine/index.ts';
 import { elements, type Model, toIntegers } from '../../graph/index.ts';
 import { areEdges, type InputDims, isOpen } from './inputs.ts';
-import { declaredInput, type OpenOptions, probed } from './open.ts';
+import { declaredInput, type OpenOptions } from './open.ts';
+import { probed } from './probe.ts';
 import { sizedInput } from './size.ts';
 
 /** Extents of inputs that nothing is said of, and how many others are tried where the network does not take these. */

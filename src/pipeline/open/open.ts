@@ -1,6 +1,6 @@
 // Opening a model: read, fold, learn the shapes, analyse.
 
-import { type Engine, expectEngine, type FloatTensor, isOfEngine } from '../../engine/index.ts';
+import { type Engine, expectEngine, isOfEngine } from '../../engine/index.ts';
 import {
   InputError,
   type OsscarError,
@@ -59,7 +59,6 @@ import {
   withoutUnread,
   withSampleAxis,
 } from '../../graph/index.ts';
-import { checkValues } from '../../limits.ts';
 import {
   expectOptions,
   FUNCTION,
@@ -72,11 +71,11 @@ import {
   SWITCH,
   TEXT,
 } from '../../options.ts';
+import { heldInput, SEVERAL } from './batch.ts';
 import { type Branch, takeKnownBranches, undecidedTexts } from './branches.ts';
 import { computeConstants } from './constants.ts';
 import {
   cachesOf,
-  extentsOf,
   type InputDims,
   type InputValues,
   type ModelInput,
@@ -85,7 +84,8 @@ import {
   takesTokens,
   withoutBatch,
 } from './inputs.ts';
-import { contradictShapes, inferShapes, needsPlaces, samplePlaces } from './shapes.ts';
+import { probe, probed, zeros } from './probe.ts';
+import { needsPlaces, samplePlaces } from './shapes.ts';
 import { sizedInput } from './size.ts';
 import { hasVocabulary } from './vocabulary.ts';
 
@@ -220,7 +220,11 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
     const stored = storedType(decided.model);
     const unrounded = withoutRounding(decided.model);
     floats = floatWeights(unrounded);
-    const { model, input, info, told, analysis } = await analysed(foldConstants(unfuse(floats)), options);
+    const { model, input, info, told, analysis } = await analysed(
+      foldConstants(unfuse(floats)),
+      decided.model,
+      options,
+    );
     declareOutputs(model, info);
     const batch = input.fixedBatch || 1;
     const outputs = model.outputs.map((output) => elements(info.shapes.get(output.name) ?? []) / batch);
@@ -290,12 +294,13 @@ function explained(error: unknown, model: Model, causes: readonly string[] = [])
 }
 
 /** A network of floats in the form in which its layers can be cut, with the shapes of its values and what can be pruned. */
-async function analysed(plain: Model, options: ParsedOptions) {
+async function analysed(plain: Model, file: Model, options: ParsedOptions) {
   const { engine, size, inputs, dims, isBuilt } = options;
   // Weights of a graph that was built here go back to where they came from: they stay as they are.
   const fold = (it: Model) => (isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it)));
   let model = fold(isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
-  const input = sizedInput(declaredInput(model, inputs, dims), model, size);
+  const sized = sizedInput(declaredInput(model, inputs, dims), model, size);
+  const input = await heldInput(engine, file, model, sized);
   let { info, told } = await shapesOf(engine, model, input);
   const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
   const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
@@ -341,8 +346,6 @@ async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Pro
   return unfuse(await computeConstants(engine, takenOnce(plain, counts), counts));
 }
 
-/** Samples of a run that shows where they are counted; of a model that takes so many at a time, as many times these. */
-const SEVERAL = 2;
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
 
@@ -412,46 +415,6 @@ async function withoutIfs(engine: Engine, file: Model, options: OpenOptions) {
     probes.map((extents) => zeros(source, input, extents)),
     inputs,
   );
-}
-
-/** Shapes for samples of zeros. */
-async function probe(
-  engine: Engine,
-  model: Model,
-  input: ModelInput,
-  dims: readonly number[],
-): Promise<ValueInfo> {
-  return inferShapes(engine, model, zeros(model, input, dims));
-}
-
-/**
- * All inputs of a run, for samples of zeros.
- *
- * @throws {InputError} where these alone are too large
- */
-function zeros(model: Model, input: ModelInput, dims: readonly number[]): Record<string, FloatTensor> {
-  checkValues(dims, `input "${input.name}"`);
-  const nothing = (extents: readonly number[]) => {
-    checkValues(extents, 'an input that goes along');
-    return { dims: extents, data: new Float32Array(elements(extents)) };
-  };
-  const main = model.inputs.map(describeValue).find(({ name }) => name === input.name)!;
-  const given = input.others.map((other) => [
-    other.name,
-    other.fill?.(dims) ?? nothing(extentsOf(other, main, dims)),
-  ]);
-  return { ...Object.fromEntries(given), [input.name]: nothing(dims) };
-}
-
-/** Nothing where the model does not take these. */
-export async function probed(...args: Parameters<typeof probe>): Promise<ValueInfo | undefined> {
-  try {
-    const info = await probe(...args);
-    return contradictShapes(args[1], info.shapes) ? undefined : info;
-  } catch (error) {
-    if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
-    throw error;
-  }
 }
 
 /** Inputs whose first axis does not count samples. */

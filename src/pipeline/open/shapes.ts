@@ -4,10 +4,12 @@
 import type { Engine, ValueDescription } from '../../engine/index.ts';
 import { OutOfMemoryError } from '../../errors.ts';
 import {
+  attributeInt,
   attributeInts,
   describeValue,
   elements,
   type Model,
+  type NodeProto,
   part,
   roundsOf,
   type SamplePlace,
@@ -80,13 +82,27 @@ export async function shapesAtLoad(engine: Engine, model: Model, feeds: Feeds, m
   return { shapes, types, open };
 }
 
-/** Whether some Reshape has other elements than what it is made of: the engine infers its shape from the sizes that it is given. */
+/**
+ * Whether some node could not be run on such shapes, which the engine infers from the sizes that it is given alone: a Reshape to other
+ * elements, an Expand that would have to take values away, a recurrent layer whose states are of other samples.
+ */
 export function contradictShapes(model: Model, shapes: Shapes): boolean {
-  return model.nodes.some(({ opType, domain, input: [data], output: [made] }) => {
-    const [from, to] = [shapes.get(data), shapes.get(made)];
-    return opType === 'Reshape' && domain === '' && from && to && elements(from) !== elements(to);
+  return model.nodes.some((node) => {
+    const { opType, domain, input, output } = node;
+    const [from, to, state] = [input[0], output[0], input[5]].map(
+      (value) => shapes.get(value) ?? model.tensors.get(value)?.dims,
+    );
+    if (domain !== '' || !from || !to) return false;
+    if (opType === 'Reshape') return elements(from) !== elements(to);
+    if (opType === 'Expand')
+      return from.some((dim, axis) => dim !== 1 && dim !== to[axis + to.length - from.length]);
+    const samples = attributeInt(node, 'layout', 0) === 1 ? 0 : 1;
+    return runsOverSteps(node) && state !== undefined && state[samples] !== from[samples];
   });
 }
+
+/** Whether a node is a layer that runs over steps. */
+export const runsOverSteps = ({ opType }: NodeProto) => ['LSTM', 'GRU', 'RNN'].includes(opType);
 
 /**
  * Whether a Transpose moves the first axis, or a layer runs over steps there, so that samples may be counted by another one, extents of
@@ -95,7 +111,7 @@ export function contradictShapes(model: Model, shapes: Shapes): boolean {
 export function needsPlaces(model: Model): boolean {
   return model.nodes.some((node) => {
     const { opType, input } = node;
-    if (['Range', 'LSTM', 'GRU', 'RNN'].includes(opType)) return true;
+    if (opType === 'Range' || runsOverSteps(node)) return true;
     if (opType === 'Shape') return model.producer(input[0]) !== undefined;
     return opType === 'Transpose' && attributeInts(node, 'perm')?.[0] !== 0;
   });
