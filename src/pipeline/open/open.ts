@@ -300,7 +300,7 @@ async function analysed(plain: Model, file: Model, options: ParsedOptions) {
   const fold = (it: Model) => (isBuilt ? foldBatchNormalization(it) : foldScales(foldBatchNormalization(it)));
   let model = fold(isBuilt ? plain : separateGroups(await computeConstants(engine, plain)));
   const sized = sizedInput(declaredInput(model, inputs, dims), model, size);
-  const input = await heldInput(engine, file, model, sized);
+  const input = isBuilt ? sized : await heldInput(engine, file, model, sized);
   let { info, told } = await shapesOf(engine, model, input);
   const counted = await withoutCounts(engine, model, { shapes: told, types: info.types });
   const known = separateProjections(separateExperts(turnProducts(counted, told), told), told);
