@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
 import type { Dataset } from '../../src/pipeline/data/dataset.ts';
-import { parsePreprocessing } from '../../src/pipeline/data/images/preprocessing.ts';
+import { parsePreprocessing, type Spectrogram } from '../../src/pipeline/data/images/preprocessing.ts';
 import { parsePreprocessorConfig } from '../../src/pipeline/data/images/preprocessor-config.ts';
 import { type ImageOptions, openDataset } from '../../src/run/images.ts';
 import { placeOf } from '../../src/run/source.ts';
@@ -172,7 +172,13 @@ describe('a folder of audio', () => {
       'for a model of features',
       [['a.wav', wav([1])]],
       { inputShape: [80, 0] },
-      "the model's input [80, ?] is no waveform but features of audio, such as the spectrograms of",
+      "the model's input [80, ?] is no waveform but features of audio: of WhisperFeatureExtractor they are made by",
+    ],
+    [
+      'for spectrograms of other bins',
+      [['a.wav', wav([1])]],
+      { inputShape: [128, 3000], preprocessing: parsePreprocessing({ spectrogram: SPECTROGRAM }) },
+      "the model's input [128, 3000] takes no spectrograms of 4 bins, as preprocessor_config.json says",
     ],
   ])('is refused: %s', async (_, files, options, message) => {
     await expect(open(files, options)).rejects.toThrow(message);
@@ -186,7 +192,62 @@ describe('a folder of audio', () => {
   });
 });
 
+const SPECTROGRAM = { melBins: 4, fftSize: 400, hopLength: 160, seconds: 30 };
+
+describe('log-mel spectrograms', () => {
+  /** A tone that rises until it is beyond what the rate holds. */
+  const rising = wav(Array.from({ length: 1200 }, (_, i) => Math.round(8000 * Math.sin((i * i) / 400))));
+  const of = async (spectrogram: Spectrogram, inputShape: number[], samplingRate = 16000, file = rising) => {
+    const preprocessing = parsePreprocessing({ spectrogram, samplingRate });
+    return read(await open([['a.wav', file]], { preprocessing, inputShape }));
+  };
+
+  test('are those of WhisperFeatureExtractor', async () => {
+    // By transformers.js 4.3.2: windows of 400 samples, of which the last are zeros.
+    const [{ values, dims }] = await of(SPECTROGRAM, [4, 10]);
+    expect(dims).toEqual([4, 10]);
+    const expected = [
+      [0.95202, 0.73785, -0.96513, -1.04798, -1.04798, -1.04798, -0.61936, 0.72958, 0.65597, -1.04798],
+      [0.83441, 0.87598, 0.18073, -1.04798, -1.04798, -1.04798, 0.38027, 0.89721, 0.66857, -1.04798],
+      [0.51116, 0.87455, 0.7713, 0.01047, -1.04798, 0.22113, 0.81337, 0.85244, 0.28729, -1.04798],
+      [-0.51133, 0.61178, 0.84136, 0.80099, 0.67434, 0.81655, 0.8296, 0.53873, -0.24485, -1.04798],
+    ];
+    for (const [i, value] of expected.flat().entries()) expect(values[i]).toBeCloseTo(value, 4);
+  });
+
+  test('of an odd number of frames, with other factors, at another rate', async () => {
+    const slow = wav(
+      Array.from({ length: 100 }, (_, i) => Math.round(8000 * Math.sin((i * i) / 400))),
+      { rate: 8000 },
+    );
+    const spectrogram = { melBins: 3, fftSize: 60, hopLength: 20, seconds: 1 };
+    const [{ values }] = await of(spectrogram, [0, 5], 8000, slow);
+    const expected = [
+      [0.15244, 0.39271, 0.47703, 0.52045, 0.54995],
+      [-1.13039, -0.94378, -0.79841, -0.58182, -0.14217],
+      [-1.45005, -1.45005, -1.45005, -1.45005, -0.49343],
+    ];
+    for (const [i, value] of expected.flat().entries()) expect(values[i]).toBeCloseTo(value, 4);
+  });
+
+  test('are of windows that the model leaves open as long as is said', async () => {
+    const long = wav(new Array(2000).fill(1), { rate: 1000 });
+    const [first, ...others] = await of({ ...SPECTROGRAM, seconds: 1 }, [0, 0], 1000, long);
+    expect(first.dims).toEqual([4, 6]);
+    expect(others.map(({ name }) => name)).toEqual(['audio/a.wav from sample 960 on']);
+  });
+});
+
 test.each<[object, object]>([
+  [
+    {
+      feature_extractor_type: 'WhisperFeatureExtractor',
+      feature_size: 128,
+      hop_length: 100,
+      chunk_length: 10,
+    },
+    { spectrogram: { melBins: 128, fftSize: 400, hopLength: 100, seconds: 10 }, normalize: false },
+  ],
   [
     { sampling_rate: 8000, do_normalize: true },
     { samplingRate: 8000, normalize: true },

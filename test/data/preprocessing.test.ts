@@ -261,6 +261,8 @@ describe('parsePreprocessing', () => {
     });
   });
 
+  const WHISPER = { melBins: 80, fftSize: 400, hopLength: 160, seconds: 30 };
+
   test('takes every option, one number for all channels too', () => {
     const options: PreprocessingOptions = {
       size: [192, 256],
@@ -272,6 +274,7 @@ describe('parsePreprocessing', () => {
       color: 'bgr',
       samplingRate: 8000,
       normalize: true,
+      spectrogram: WHISPER,
     };
     expect(parsePreprocessing({ ...options, std: 4 })).toEqual({ ...options, std: [4] });
   });
@@ -295,6 +298,16 @@ describe('parsePreprocessing', () => {
     [{ size: 2 ** 24 + 1 }, '`size`:'],
     [{ samplingRate: 0 }, '`samplingRate`: expected a whole number from 1 to 4294967296, got 0'],
     [{ normalize: 1 }, '`normalize`: expected true or false, got 1'],
+    [
+      { spectrogram: 80 },
+      '`spectrogram`: expected whole numbers as "melBins" (up to 1024), "fftSize" (even,',
+    ],
+    [{ spectrogram: { ...WHISPER, fftSize: 401 } }, '`spectrogram`:'],
+    [{ spectrogram: { ...WHISPER, fftSize: 2 * 17 } }, '`spectrogram`:'],
+    [{ spectrogram: { ...WHISPER, fftSize: 2 ** 15 } }, '`spectrogram`:'],
+    [{ spectrogram: { ...WHISPER, melBins: 0 } }, '`spectrogram`:'],
+    [{ spectrogram: { ...WHISPER, hopLength: 0.5 } }, '`spectrogram`:'],
+    [{ spectrogram: { ...WHISPER, seconds: 1e9 } }, '`spectrogram`:'],
     [{ multiple: 0 }, '`multiple`: expected a whole number from 1 to 65535, got 0'],
     [{ multiple: 1e9 }, '`multiple`: expected a whole number from 1 to 65535, got 1000000000'],
     [{ resize: 'stretch' }, '`resize`: expected one of none, fit, crop, cover, got "stretch"'],

@@ -7,7 +7,8 @@
 import { FormatError, InputError } from '../../../errors.ts';
 import { counted } from '../../../printable.ts';
 import type { ImageEntry, Loaded } from '../dataset.ts';
-import type { Preprocessing } from '../images/preprocessing.ts';
+import type { Preprocessing, Spectrogram } from '../images/preprocessing.ts';
+import { spectrogramOf } from './spectrogram.ts';
 import { isWav, otherAudio, readWav, samplesOf, type Wav } from './wav.ts';
 
 /** Of nearly all models of speech. */
@@ -16,7 +17,7 @@ const DEFAULT_RATE = 16000;
 const EPSILON = 1e-7;
 
 /** What is said of audio in a model's preprocessing. */
-export type AudioPreprocessing = Pick<Preprocessing, 'samplingRate' | 'normalize'>;
+export type AudioPreprocessing = Pick<Preprocessing, 'samplingRate' | 'normalize' | 'spectrogram'>;
 
 /** What becomes of files. */
 export interface Waveforms {
@@ -48,20 +49,54 @@ async function wavOf(
   );
 }
 
-/**
- * The axis of the samples: the other one is of one channel, or open.
- *
- * @throws {InputError} where both are of several
- */
-function timeAxis(inputShape: readonly number[]): number {
-  const axes = [...inputShape.keys()].filter((axis) => inputShape[axis] !== 1);
-  if (axes.length < 2 || axes.every((axis) => !(inputShape[axis] > 0)))
-    return axes.at(-1) ?? inputShape.length - 1;
-  const dims = inputShape.map((dim) => (dim > 0 ? dim : '?')).join(', ');
-  throw new InputError(
-    `the model's input [${dims}] is no waveform but features of audio, such as the spectrograms of WhisperFeatureExtractor; make them where the model comes from, and save them with numpy.save`,
-  );
+/** What the model takes of a window. */
+interface Form {
+  /** Samples of a window; nothing, where it may have any number. */
+  readonly length?: number;
+  dimsOf(length: number): number[];
+  /** What becomes of the samples, which end where the file does. */
+  made(samples: Float32Array, length: number): Float32Array;
 }
+
+/** Samples as they are: along one axis, where the other is of one channel, or open. */
+function waves(inputShape: readonly number[]): Form {
+  const axes = [...inputShape.keys()].filter((axis) => inputShape[axis] !== 1);
+  if (axes.length === 2 && axes.some((axis) => inputShape[axis] > 0))
+    throw new InputError(
+      `the model's input ${shapeText(inputShape)} is no waveform but features of audio: of WhisperFeatureExtractor they are made by the preprocessor_config.json that comes with the model, beside it; of all others, where the model comes from, and saved with numpy.save`,
+    );
+  const axis = axes.at(-1) ?? inputShape.length - 1;
+  return {
+    length: inputShape[axis] > 0 ? inputShape[axis] : undefined,
+    dimsOf: (length) => inputShape.map((_, i) => (i === axis ? length : 1)),
+    made: (samples, length) => {
+      const data = new Float32Array(length);
+      data.set(samples);
+      return data;
+    },
+  };
+}
+
+/** Bins × frames. */
+function spectrograms(spectrogram: Spectrogram, samplingRate: number, inputShape: readonly number[]): Form {
+  const { melBins, hopLength, seconds } = spectrogram;
+  const [bins, frames] = inputShape;
+  if (inputShape.length !== 2 || (bins > 0 && bins !== melBins))
+    throw new InputError(
+      `the model's input ${shapeText(inputShape)} takes no spectrograms of ${melBins} bins, as preprocessor_config.json says`,
+    );
+  const most = frames > 0 ? frames : Math.floor((seconds * samplingRate) / hopLength);
+  const length = most * hopLength;
+  const made = spectrogramOf(spectrogram, samplingRate);
+  const padded = waves([length]).made;
+  return {
+    length,
+    dimsOf: () => [melBins, most],
+    made: (samples) => made(padded(samples, length)),
+  };
+}
+
+const shapeText = (dims: readonly number[]) => `[${dims.map((dim) => (dim > 0 ? dim : '?')).join(', ')}]`;
 
 /**
  * @param limit  windows that there may be
@@ -74,12 +109,14 @@ export async function waveformsOf(
   limit: number,
   most = limit,
 ): Promise<Waveforms> {
-  const axis = timeAxis(inputShape);
+  const { spectrogram, samplingRate = DEFAULT_RATE } = preprocessing;
+  const form = spectrogram ? spectrograms(spectrogram, samplingRate, inputShape) : waves(inputShape);
+  const { dimsOf } = form;
   const all: { file: ImageEntry; first: number; length: number }[] = [];
   let [mixed, cut, short] = [0, 0, 0];
   for (const file of files) {
     const { length, channels } = await wavOf(file, preprocessing);
-    const own = inputShape[axis] > 0 ? inputShape[axis] : length;
+    const own = form.length ?? length;
     if (all.length + length / own > limit)
       throw new InputError(
         `"${file.name}": windows of ${own} samples are more than ${limit} (limits.textLines); give fewer files, or longer windows (\`size\`)`,
@@ -88,11 +125,11 @@ export async function waveformsOf(
       all.push({ file, first, length: own });
     if (channels > 1) mixed++;
     if (length > own) cut++;
-    if (length < own) short++;
+    // A spectrogram has them behind nearly every recording.
+    if (length < own && !spectrogram) short++;
   }
   const count = Math.min(most, all.length);
   const windows = Array.from({ length: count }, (_, i) => all[Math.floor((i * all.length) / count)]);
-  const dimsOf = (length: number) => inputShape.map((_, i) => (i === axis ? length : 1));
   const least = windows.reduce((found, { length }) => Math.min(found, length), Number.POSITIVE_INFINITY);
   const longest = windows.reduce((found, { length }) => Math.max(found, length), 0);
   const isOwn = least < longest;
@@ -109,9 +146,7 @@ export async function waveformsOf(
       if (last?.file !== file) last = { file, wav: await wavOf(file, preprocessing) };
       const samples = samplesOf(last.wav, first, length);
       if (preprocessing.normalize) normalize(samples);
-      const data = new Float32Array(length);
-      data.set(samples);
-      return { data, ...(isOwn && { dims: dimsOf(length) }) };
+      return { data: form.made(samples, length), ...(isOwn && { dims: dimsOf(length) }) };
     },
     note: [
       ...(mixed > 0 ? [`the channels of ${counted(mixed, 'file')} are mixed to one`] : []),

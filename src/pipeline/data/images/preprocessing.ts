@@ -50,6 +50,20 @@ export interface Preprocessing {
   samplingRate?: number;
   /** Whether each waveform gets a mean of 0 and a variance of 1, as Wav2Vec2FeatureExtractor does. Default no. */
   normalize?: boolean;
+  /** Of audio, where the model takes no waveforms but log-mel spectrograms, as WhisperFeatureExtractor makes them. */
+  spectrogram?: Spectrogram;
+}
+
+/** How a log-mel spectrogram is made of a waveform. */
+export interface Spectrogram {
+  /** Frequencies, on the mel scale. */
+  melBins: number;
+  /** Samples of a frame: even, of prime factors up to 13. */
+  fftSize: number;
+  /** Samples from one frame to the next. */
+  hopLength: number;
+  /** Of a window, where the model leaves its frames open. */
+  seconds: number;
 }
 
 /** Pixels in 0…1, as they are. */
@@ -82,6 +96,23 @@ const isChannels = (given: unknown) => {
 };
 const areAbove0 = (given: unknown) => isChannels(given) && (listed(given) as number[]).every(isAbove0);
 
+/** Of a frame: a second at 16,000 Hz, and no more work than is done for ten times as many of other factors. */
+const LONGEST_FRAME = 2 ** 14;
+const isSpectrogram = (it: unknown) => {
+  if (!isObject(it)) return false;
+  const { melBins, fftSize, hopLength, seconds } = it;
+  const isWhole = (n: unknown, most: number) => Number.isInteger(n) && isAbove0(n) && (n as number) <= most;
+  const isFrame =
+    isWhole(fftSize, LONGEST_FRAME) && (fftSize as number) % 2 === 0 && isSmooth(fftSize as number);
+  return isFrame && isWhole(melBins, 1024) && isWhole(hopLength, LONGEST_FRAME) && isWhole(seconds, 3600);
+};
+
+/** Whether it is a product of small numbers, as its Fourier transform is made of small ones. */
+function isSmooth(n: number): boolean {
+  for (let p = 2; p <= 13; p++) while (n % p === 0) n /= p;
+  return n === 1;
+}
+
 const CHANNELS = 'one number or one per channel, as 0.485, 0.456, 0.406';
 export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   size: [
@@ -97,6 +128,10 @@ export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   color: oneOf(...COLORS),
   samplingRate: wholeFrom(1, 2 ** 32),
   normalize: SWITCH,
+  spectrogram: [
+    isSpectrogram,
+    `whole numbers as "melBins" (up to 1024), "fftSize" (even, up to ${LONGEST_FRAME}, of factors up to 13), "hopLength" and "seconds" (up to 3600)`,
+  ],
 };
 
 /**

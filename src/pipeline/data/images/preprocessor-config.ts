@@ -1,6 +1,7 @@
 // preprocessor_config.json, in which Hugging Face models say how their images are prepared (transformers'
 // BaseImageProcessor): pixel · rescale_factor, less image_mean, over image_std; resized or cropped before. Or their
-// waveforms (SequenceFeatureExtractor): how many samples a second, and whether each has a mean of 0 and a variance of 1.
+// waveforms (SequenceFeatureExtractor): how many samples a second, whether each has a mean of 0 and a variance of 1, and what
+// spectrograms are made of them.
 
 import { FormatError } from '../../../errors.ts';
 import { isObject } from '../../../expect.ts';
@@ -10,6 +11,7 @@ import {
   checkedPreprocessing,
   DEFAULT_PREPROCESSING,
   type Preprocessing,
+  type Spectrogram,
 } from './preprocessing.ts';
 
 /**
@@ -51,18 +53,26 @@ const FLAGS = ['do_rescale', 'do_normalize', 'do_resize', 'do_center_crop', 'do_
 
 const isOfAudio = (raw: JsonObject) => 'sampling_rate' in raw || 'feature_size' in raw;
 
-function audioOf({
-  sampling_rate,
-  do_normalize,
-  feature_extractor_type,
-}: JsonObject): Partial<Preprocessing> {
+/** The caller looks at the values. */
+function audioOf(raw: JsonObject): Partial<Preprocessing> {
+  const { sampling_rate, do_normalize, feature_extractor_type } = raw;
+  const { feature_size = 80, n_fft = 400, hop_length = 160, chunk_length = 30 } = raw;
   return {
-    ...(sampling_rate !== undefined && { samplingRate: sampling_rate as number }), // the caller looks at it
+    ...(sampling_rate !== undefined && { samplingRate: sampling_rate as number }),
     normalize: (do_normalize as boolean) ?? feature_extractor_type === WAVES,
+    ...(feature_extractor_type === SPECTROGRAMS && {
+      spectrogram: {
+        melBins: feature_size,
+        fftSize: n_fft,
+        hopLength: hop_length,
+        seconds: chunk_length,
+      } as Spectrogram,
+    }),
   };
 }
 /** It normalises unless it is told otherwise. */
 const WAVES = 'Wav2Vec2FeatureExtractor';
+const SPECTROGRAMS = 'WhisperFeatureExtractor';
 
 /** 1 / 0.00392156862745098 is 255 but for a rounding. */
 const round = (value: number) => Number(value.toPrecision(12));
