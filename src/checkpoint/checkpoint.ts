@@ -6,6 +6,7 @@ import { nonFiniteAt } from '../finite.ts';
 import { placeholder, TELLING } from '../formats.ts';
 import type { JsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
+import { unloaded } from '../unloaded.ts';
 import { CHUNK_BYTES, expectFolder, type Folder, pathIn, readJson } from './folder.ts';
 import { readSafetensors } from './safetensors.ts';
 import { decode, elementCount, expectFloats, type StoredTensor, type TensorInfo } from './tensor.ts';
@@ -136,7 +137,7 @@ function newFloat32Array(length: number, at: string): Float32Array<ArrayBuffer> 
 export async function readConfig(folder: Folder): Promise<JsonObject> {
   const files = await folder.list();
   if (files.includes(CONFIG_FILE)) return readJson(folder, CONFIG_FILE, limits.jsonBytes);
-  const { folderHint } = await import('./others.ts');
+  const { folderHint } = await import('./others.ts').catch(unloaded('what tells folders apart'));
   throw new InputError(`"${folder.name}": there is no config.json in it; ${folderHint(files)}`);
 }
 
@@ -157,7 +158,7 @@ export async function openCheckpoint(folder: Folder): Promise<Checkpoint> {
   const source = await sourceIn(folder);
   if (!source) {
     const files = SOURCES.map(({ file }) => file).join(', ');
-    const { weightsHint } = await import('./others.ts');
+    const { weightsHint } = await import('./others.ts').catch(unloaded('what tells weights apart'));
     throw new InputError(
       `"${folder.name}": no weights in it; expected one of ${files}${await weightsHint(folder)}`,
     );

@@ -6,8 +6,8 @@
 
 import type { FileEntry, Reader } from '@zip.js/zip.js/lib/zip-core-reader.js';
 import { FormatError, OsscarError } from '../errors.ts';
-
 import { limits } from '../limits.ts';
+import { unloaded } from '../unloaded.ts';
 import { type Folder, pathIn } from './folder.ts';
 
 export interface ZipEntry {
@@ -48,7 +48,9 @@ export async function openZip(
   const entries = new Map<string, ZipEntry>();
   let count = 0;
   // Only where there is an archive does anybody wait for its modules.
-  const { ZipReader } = await import('@zip.js/zip.js/lib/zip-core-reader.js');
+  const { ZipReader } = await import('@zip.js/zip.js/lib/zip-core-reader.js').catch(
+    unloaded('what reads archives'),
+  );
   try {
     const reader = new ZipReader(archive.source(), { useWebWorkers: false });
     for await (const entry of reader.getEntriesGenerator()) {

@@ -5,6 +5,7 @@ import type { InferenceSession, Tensor } from 'onnxruntime-web';
 import { InputError, UnsupportedModelError } from '../errors.ts';
 import { fromHalves, isNumeric, toHalves } from '../graph/index.ts';
 import { expectOptions, OBJECT, type Options, or, TEXT, THREADS } from '../options.ts';
+import { unloaded } from '../unloaded.ts';
 import {
   ENGINE_SAYS,
   type Engine,
@@ -78,8 +79,8 @@ const START_TIMEOUT_MS = 60_000;
  */
 export async function openEngine(options: EngineOptions = {}): Promise<Engine> {
   expectOptions('openEngine', options, OPTIONS);
-  const runtime = (options.runtime ?? (await import('#onnxruntime').catch(unloaded))) as OnnxRuntime &
-    Runtime;
+  const runtime = (options.runtime ??
+    (await import('#onnxruntime').catch(unloaded(`${ENGINE_SAYS}onnxruntime`)))) as OnnxRuntime & Runtime;
   const { wasm }: OnnxRuntime['env'] = runtime.env;
   const isolatedPage = globalThis.crossOriginIsolated === true;
   const { threads: given } = options;
@@ -217,13 +218,6 @@ const PREAMBLES = [
 export function whatIsWrong(message: string): string {
   const [line] = message.split('\n', 1);
   return PREAMBLES.reduce((left, preamble) => left.replace(preamble, ''), line) || line;
-}
-
-function unloaded(cause: Error): never {
-  throw new InputError(
-    `${ENGINE_SAYS}onnxruntime cannot be loaded: ${cause.message}; in a page all scripts of the package lie beside each other`,
-    { cause },
-  );
 }
 
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {

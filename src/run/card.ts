@@ -6,6 +6,7 @@ import { type JsonObject, parseJsonObject } from '../json.ts';
 import { limits } from '../limits.ts';
 import type { SavedReport } from '../pipeline/index.ts';
 import { counted } from '../printable.ts';
+import { unloaded } from '../unloaded.ts';
 import { version } from '../version.ts';
 import { baseName, type Place } from './place.ts';
 
@@ -24,7 +25,7 @@ const TAGS = ['pruned', 'osscar'];
  * @param loader  the library that the folder is for
  */
 export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
-  const yaml = await import('yaml'); // of 72 modules, which only runs that write a card wait for
+  const yaml = await import('yaml').catch(unloaded('what writes model cards')); // of 72 modules, which only runs that write a card wait for
   const { card, config } = await filesOf(source);
   const of = frontMatter(yaml, card);
   const base = baseModel(source, config);

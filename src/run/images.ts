@@ -23,6 +23,7 @@ import {
   type Preprocessing,
   sampleEvenly,
 } from '../pipeline/index.ts';
+import { unloaded } from '../unloaded.ts';
 import { AUDIO, IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
 import type { Listed, Medium } from './listing.ts';
 import type { Drawn } from './options.ts';
@@ -187,7 +188,7 @@ export async function filesDataset(
   return audioDataset(entries, preprocessing, inputShape, described, windows, onNote);
 }
 
-const listing = () => import('./listing.ts');
+const listing = () => import('./listing.ts').catch(unloaded('what tells files apart'));
 
 /** The files that are samples, as many as are drawn. */
 async function openFiles(place: Place, medium: Medium, options: ImageOptions) {

@@ -5,6 +5,7 @@ import { InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
 import { checkJsonBytes, decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
+import { unloaded } from '../unloaded.ts';
 import { linesOf } from './lines.ts';
 import { isFolder, type Place, readJsonAt } from './place.ts';
 import type { Files } from './vocabularies.ts';
@@ -42,7 +43,9 @@ export async function readTokenizer(text: string, place: Place | undefined): Pro
     const config = await optional(CONFIG);
     if (files.has(TOKENIZER))
       return { json: await readJson(folder, TOKENIZER, limits.tokenizerBytes), config };
-    const { KINDS, made, WITHOUT_JSON } = await import('./vocabularies.ts');
+    const { KINDS, made, WITHOUT_JSON } = await import('./vocabularies.ts').catch(
+      unloaded('what reads vocabularies'),
+    );
     const named = config?.tokenizer_class ?? (await optional('config.json'))?.model_type;
     const kind = KINDS.get(String(named).replace(/Fast$/, ''));
     const isThere = kind?.files.every((file) => files.has(file));

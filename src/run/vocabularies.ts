@@ -3,6 +3,7 @@
 import { FormatError, InputError } from '../errors.ts';
 import { isObject, said } from '../expect.ts';
 import type { JsonObject } from '../json.ts';
+import { unloaded } from '../unloaded.ts';
 import type { Line } from './lines.ts';
 import type { Piece, SentencePieces } from './sentencepiece.ts';
 
@@ -173,7 +174,9 @@ function pieced(
     ...kind,
     files: [file, ...(isListed ? [LIST] : [])],
     async read(folder, settings) {
-      const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts'); // which few folders need
+      const { idsOf, partsOf, readSentencePieces } = await import('./sentencepiece.ts').catch(
+        unloaded('what reads SentencePiece models'),
+      ); // which few folders need
       const read = readSentencePieces(await folder.bytes(file), folder.path(file));
       const isPrefixed = read.isPrefixed && settings.add_prefix_space !== false;
       const given = isListed ? listed(read, await folder.json(LIST), folder.path(LIST)) : read;

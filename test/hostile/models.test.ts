@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { openEngine, whatIsWrong } from '../../src/engine/onnxruntime.ts';
 import { FormatError, InputError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
+import { decodeImage } from '../../src/pipeline/index.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { looping, small, withDims, withNames } from './models.ts';
@@ -154,6 +155,19 @@ test('where a page has not got the script of onnxruntime, that is said', async (
   expect(error).toBeInstanceOf(InputError);
   expect(error.message).toMatch(
     /^engine: onnxruntime cannot be loaded: .*; in a page all scripts of the package lie beside each other$/s,
+  );
+});
+
+test('where it has not got another one, it is said what for', async () => {
+  vi.doMock('../../src/pipeline/data/images/codecs/jpeg.ts', () =>
+    Promise.reject(new TypeError('Failed to fetch')),
+  );
+  const photo = Uint8Array.of(0xff, 0xd8, 0xff, 0xe0);
+  const error = await decodeImage(photo, 'photo.jpg').catch((thrown) => thrown);
+  vi.doUnmock('../../src/pipeline/data/images/codecs/jpeg.ts');
+  expect(error).toBeInstanceOf(InputError);
+  expect(error.message).toMatch(
+    /^what decodes JPEG cannot be loaded: .*; in a page all scripts of the package lie beside each other$/s,
   );
 });
 

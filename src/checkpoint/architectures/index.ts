@@ -1,5 +1,6 @@
 // Language models and encoders by their config.json. To add an architecture, see docs/language-models.md.
 
+import { unloaded } from '../../unloaded.ts';
 import { type LanguageModel, modelOf, type SizesRecord } from './model.ts';
 import type { Config, TensorNames } from './types.ts';
 
@@ -26,5 +27,11 @@ export async function describe(
   source?: TensorNames,
 ): Promise<LanguageModel> {
   // Who has ONNX files alone does not wait for all kinds of folders.
-  return modelOf(await import('./kinds.ts'), config, record, image, source);
+  return modelOf(
+    await import('./kinds.ts').catch(unloaded('what is known of folders')),
+    config,
+    record,
+    image,
+    source,
+  );
 }

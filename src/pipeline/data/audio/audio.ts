@@ -3,6 +3,7 @@
 import { FormatError } from '../../../errors.ts';
 import { placeholder } from '../../../formats.ts';
 import { checkValues, limits } from '../../../limits.ts';
+import { unloaded } from '../../../unloaded.ts';
 import {
   checkFinite,
   type Dataset,
@@ -22,7 +23,7 @@ async function opened(
   inputShape: readonly number[],
   windows?: number,
 ): Promise<Waveforms> {
-  const { waveformsOf } = await import('./waveforms.ts');
+  const { waveformsOf } = await import('./waveforms.ts').catch(unloaded('what reads audio'));
   const files = entries.map((entry) => ({ ...entry, read: () => audioIn(entry) }));
   return waveformsOf(files, preprocessing, inputShape, limits.textLines, windows);
 }

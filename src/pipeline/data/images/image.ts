@@ -6,6 +6,7 @@
 import { FormatError } from '../../../errors.ts';
 import { expectBytes } from '../../../expect.ts';
 import { otherImage } from '../../../formats.ts';
+import { unloaded } from '../../../unloaded.ts';
 import { avifFrame, isAvif } from './avif.ts';
 import type { Decode, Decoded } from './codec.ts';
 import type { DecodedImage, Frame } from './frame.ts';
@@ -86,7 +87,7 @@ export function imageSize(bytes: Uint8Array, name: string): Pick<DecodedImage, '
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<DecodedImage> {
   expectBytes('decodeImage', bytes);
   const format = formatOf(bytes, name);
-  const { default: decode } = await format.codec();
+  const { default: decode } = await format.codec().catch(unloaded(`what decodes ${format.name}`));
   try {
     const { width, height, channels, orientation } = format.frame(bytes);
     const decoded = await decode(bytes, width * height);
