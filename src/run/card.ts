@@ -23,14 +23,20 @@ const TAGS = ['pruned', 'osscar'];
  * The card of what was made of the model in a folder.
  *
  * @param loader  the library that the folder is for
+ * @param isAudio  what the samples are, where they are no text
  */
-export async function modelCard(source: Place, report: Report, loader: string): Promise<string> {
+export async function modelCard(
+  source: Place,
+  report: Report,
+  loader: string,
+  isAudio?: boolean,
+): Promise<string> {
   const yaml = await import('yaml').catch(unloaded('what writes model cards')); // of 72 modules, which only runs that write a card wait for
   const { card, config } = await filesOf(source);
   const of = frontMatter(yaml, card);
   const base = baseModel(source, config);
   const { metric } = report;
-  const type = isText(of.pipeline_tag) ? of.pipeline_tag : taskOf(report);
+  const type = isText(of.pipeline_tag) ? of.pipeline_tag : taskOf(report, isAudio);
   const copied = COPIED.filter((field) => isText(of[field]) || isTexts(of[field]));
   const tags = [...(isTexts(of.tags) ? of.tags : []), ...TAGS];
   const name = `${base.split('/').pop()}-pruned`;
@@ -46,11 +52,11 @@ export async function modelCard(source: Place, report: Report, loader: string): 
 }
 
 /** What Hugging Face calls that which is measured; of ONNX files without a metric nobody can know. */
-function taskOf({ metric, sizes, preprocessing }: Report): string | undefined {
+function taskOf({ metric, sizes, preprocessing }: Report, isAudio?: boolean): string | undefined {
   if (metric?.name === 'perplexity') return 'text-generation';
-  if (metric) return preprocessing ? 'image-classification' : 'text-classification';
+  if (metric) return `${isAudio ? 'audio' : preprocessing ? 'image' : 'text'}-classification`;
   if (sizes === undefined) return undefined;
-  return preprocessing ? 'image-feature-extraction' : 'feature-extraction';
+  return preprocessing && !isAudio ? 'image-feature-extraction' : 'feature-extraction';
 }
 
 const isText = (it: unknown): it is string => typeof it === 'string';

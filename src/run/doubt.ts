@@ -11,30 +11,34 @@ import { type Better, betterText } from './usual.ts';
 const LARGEST_MEAN = 2;
 
 /** How a model's inputs are made of the data. */
-export interface Made extends Pick<ModelInPlace, 'preprocessing' | 'isRemembered'> {
+export interface Made extends Pick<ModelInPlace, 'preprocessing' | 'isAudio' | 'isRemembered'> {
   /** The file that holds inputs as they are. */
   readonly array?: string;
 }
 
 export async function madeOf(
-  { preprocessing, isRemembered }: ModelInPlace,
+  { preprocessing, isAudio, isRemembered }: ModelInPlace,
   data: Place | undefined,
 ): Promise<Made> {
-  return { preprocessing, isRemembered, array: data && (await isFile(data)) ? data.path : undefined };
+  const array = data && (await isFile(data)) ? data.path : undefined;
+  return { preprocessing, isAudio, isRemembered, array };
 }
 
 /** What to look at where a dense model answers by chance. */
-function hintFor({ preprocessing, isRemembered, array }: Made): string {
+function hintFor({ preprocessing, isAudio, isRemembered, array }: Made): string {
   if (isRemembered)
     return 'preprocessing is as the model remembers it: has pruning left too little of it, or are the classes in another order (`labels`, `labelOffset`)?';
   if (!preprocessing) return 'is the tokenizer (`tokenizer`) the one that the model was trained with?';
   if (array !== undefined)
     return `does "${array}" hold inputs as the model was trained with? Arrays are taken as they are, without \`mean\` and \`std\``;
-  const { mean, std, scale } = preprocessing;
+  const { mean, std, scale, samplingRate = 'not given', normalize = false } = preprocessing;
+  const order = "the classes in the model's order (`labels`, `labelOffset`)?";
+  if (isAudio)
+    return `are \`samplingRate\` (${samplingRate}) and \`normalize\` (${normalize ? 'on' : 'off'}) right, and ${order}`;
   if (mean.some((value) => Math.abs(value) > LARGEST_MEAN) && scale === 255)
     return `\`mean: ${mean}\` is of pixels in 0…255, and \`scale: ${scale}\` brings them to 0…1: give \`scale: 1\`, or divide \`mean\` and \`std\` by ${scale}`;
   const given = isBare(preprocessing) ? 'none are given' : `they are ${mean} and ${std}`;
-  return `are \`mean\` and \`std\` right (${given}), and the classes in the model's order (\`labels\`, \`labelOffset\`)?`;
+  return `are \`mean\` and \`std\` right (${given}), and ${order}`;
 }
 
 const isBare = ({ mean, std }: Preprocessing): boolean =>

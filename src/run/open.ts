@@ -47,8 +47,9 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
   readonly engine: Engine;
   /** Tokens per window, of a language model. */
   readonly seqlen?: number;
-  /** Of a model of images. */
+  /** Of a model of images, or of audio. */
   readonly preprocessing?: Preprocessing;
+  readonly isAudio?: boolean;
   /** Whether the model's file says the same of it, as one that was pruned here does. */
   readonly isRemembered?: boolean;
   /** What a smaller model remembers of how its inputs were made. */
@@ -387,7 +388,7 @@ function imagesFor(
     calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
   });
-  return { preprocessing, inputs: { preprocessing, labelOffset }, ...images };
+  return { preprocessing, isAudio: isWaveform(shape), inputs: { preprocessing, labelOffset }, ...images };
 }
 
 /**

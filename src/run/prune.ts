@@ -78,7 +78,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
       calibration: { ...drawn, samples: result.report.samples },
       settings: { model: place.path, ...plainOf(settings) },
     };
-    const card = await modelCard(place, report, loaderOf(report, settings));
+    const card = await modelCard(place, report, loaderOf(report, settings), found.isAudio);
     const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
     const comparison = compare && (await compareMethods(found.model, report, compare, options, progressOf));
     return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
@@ -86,7 +86,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
 }
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
-async function outputFor(place: Place, settings: PruneSettings): Promise<Output> {
+export async function outputFor(place: Place, settings: Partial<PruneSettings>): Promise<Output> {
   const { output, overwrite, loadable } = settings;
   const file = await modelFile(place);
   const { format } = settings;
@@ -115,7 +115,7 @@ function loaderOf({ sizes, isLoadable }: PruneReport, { format }: PruneSettings)
 }
 
 /** Files and folders that a run reads. */
-function readBy(place: Place, settings: PruneSettings): Pick<Replacing, 'inputs' | 'sources'> {
+function readBy(place: Place, settings: Partial<PruneSettings>): Pick<Replacing, 'inputs' | 'sources'> {
   const { calibration, evaluation, labels, evaluationLabels, tokenizer, encoder, work, scratch } = settings;
   const isText = (it: unknown) => typeof it === 'string' || it instanceof URL; // bytes are never made text
   const pathOf = (it: string) => (FILE_ADDRESS.test(it) ? host.place(it).path : it);

@@ -86,16 +86,19 @@ test('has a row of what is counted and of what is stored otherwise, and what is 
   expect(model.results[0].dataset).toEqual({ name: 'train.txt', type: 'train.txt' });
 });
 
-test.each([
+test.each<[string | undefined, object, boolean?]>([
   ['text-classification', { metric: { name: 'accuracy', before: 1, after: 1 } }],
   ['image-classification', { metric: { name: 'accuracy', before: 1, after: 1 }, preprocessing: {} }],
+  ['audio-classification', { metric: { name: 'accuracy', before: 1, after: 1 }, preprocessing: {} }, true],
   ['feature-extraction', { metric: undefined }],
+  ['feature-extraction', { metric: undefined, preprocessing: {} }, true],
   ['image-feature-extraction', { metric: undefined, preprocessing: {} }],
   [undefined, { metric: undefined, sizes: undefined }], // of an ONNX file
-])('calls what encoders do %s', async (task, change) => {
+])('calls what encoders do %s', async (task, change, isAudio) => {
   rmSync(join(folder, 'README.md'), { force: true });
   const changed = { ...(report as object), ...change } as never;
-  expect(frontOf(await modelCard(onDisk(folder), changed, 'transformers.js')).pipeline_tag).toBe(task);
+  const card = await modelCard(onDisk(folder), changed, 'transformers.js', isAudio);
+  expect(frontOf(card).pipeline_tag).toBe(task);
 });
 
 test.each([

@@ -283,6 +283,11 @@ describe('prune', () => {
       const smaller = await bytesOf(files, model.name);
       expect((await bytesOf(arrays.files, model.name)).equals(smaller)).toBe(true);
       expect(await evaluate(smaller, filesOf(all))).toMatchObject({ name: 'accuracy', samples: COUNT });
+      const notes: string[] = [];
+      await evaluate(model, filesOf(all), { normalize: true, onNote: (text) => notes.push(text) });
+      expect(notes.join()).toContain(
+        "chance is 0.500: are `samplingRate` (not given) and `normalize` (on) right, and the classes in the model's order",
+      );
       const slower = { ...settings, samplingRate: 8000 };
       const { files: others } = await prune(model, { ...slower, calibration: [['x.npy', array]] });
       const remembering = await bytesOf(others, model.name);
