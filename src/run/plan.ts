@@ -20,6 +20,7 @@ import { engineFor } from './engine.ts';
 import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
 import { isLoadable, onnxOf, type PlanSettings, type RunSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
+import { outputFor } from './prune.ts';
 import { calibrationOf, labelsOf, samplesPlace } from './samples.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
 import { DEFAULT_WINDOWS } from './text.ts';
@@ -56,6 +57,8 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const file = await modelFile(place);
   return closing(async (opened) => {
+    // Refused as by `prune`; a folder that is handed over is not ended.
+    if (typeof settings.output === 'string') opened(await outputFor(place, settings));
     const { model, seqlen, engine, given } =
       file === undefined
         ? await describedFolder(place, settings, opened)

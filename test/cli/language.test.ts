@@ -1,6 +1,6 @@
 // The commands on a language model: its folder, and the ONNX file written beside the weights.
 
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { openTokenizer } from '../../src/pipeline/data/index.ts';
@@ -180,7 +180,8 @@ describe.concurrent('osscar prune --dry-run', () => {
   test('says what a run takes, from config.json alone, and writes nothing', async () => {
     const it = newFolder('plan');
     cpSync(join(MODEL, 'config.json'), join(it, 'config.json'));
-    const plan = await osscarJson('prune', it, '--dry-run', '--keep', '0.5', '-o', join(it, 'out'));
+    const plan = await osscarJson('prune', it, '--dry-run', '--keep', '0.5', '-o', `${it}-out`);
+    expect(existsSync(`${it}-out`)).toBe(false);
     expect(plan.parameters).toEqual(report.parameters);
     expect(plan).toMatchObject({ model: 'opt', fits: true });
     const { total, ...parts } = plan.bytes;

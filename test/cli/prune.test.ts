@@ -301,4 +301,7 @@ test('--dry-run says what a file takes, and writes nothing', async () => {
   expect(plan.fits).toBe(true);
   expect(plan.parameters).toEqual(parameters);
   expect(plan.bytes.wasm).toBe(memory.wasmBytes);
+  const refused = await osscar('prune', TINY, '--dry-run', '--keep', '0.4', '-o', out('planned.pt'));
+  expect(refused.code).toBe(2);
+  expect(refused.stderr).toContain('planned.pt": an ONNX file is written; give it a name that ends in .onnx');
 });
