@@ -129,7 +129,7 @@ const threadsFlag = () =>
     .default(availableParallelism(), 'all cores');
 const timeoutFlag = () =>
   new Option('--timeout <s>', 'what an ONNX file or a tokenizer may take for one sample or text')
-    .argParser(positive)
+    .argParser(seconds)
     .default(60, '60 seconds');
 
 /** What every command takes. */
@@ -473,7 +473,9 @@ const parser = (fits: (value: number) => boolean, expected: string) => (text: st
 };
 export const number = parser(Number.isFinite, 'a number, as 0.5');
 const fraction = parser(Number.isFinite, 'a number, as 0.5 or 50%');
-export const positive = parser((value) => value > 0 && value < Infinity, 'a number above 0');
+const isPositive = (value: number) => value > 0 && value < Infinity;
+export const positive = parser(isPositive, 'a number above 0');
+const seconds = parser(isPositive, 'seconds, as 300');
 const integer = parser(Number.isInteger, 'a whole number');
 
 const lowerCase = (text: string) => text.toLowerCase();

@@ -50,6 +50,7 @@ describe.concurrent('osscar', () => {
   });
 
   test.each([
+    [['--timeout', '5m'], "option '--timeout <s>' argument '5m' is invalid. expected seconds, as 300."],
     [['--samples', 'abc'], "option '--samples <n>' argument 'abc' is invalid. expected a whole number."],
     [['--keep'], "option '--keep <ratio>' argument missing"],
   ])('says no more where that is all: %j', async (flags, told) => {
