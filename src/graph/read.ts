@@ -77,9 +77,12 @@ async function read(bytes: Uint8Array, name: string, { external, operators }: Re
     const other = otherFormat(bytes, name);
     throw new FormatError(`${name}: no ONNX model: it ${other ? `is ${other}` : 'has no graph'}`);
   }
-  if (!proto.opsetImport.some((set) => set.domain === '' || set.domain === 'ai.onnx')) {
-    throw new FormatError(`${name}: it names no version of the standard operators`);
-  }
+  const standard = proto.opsetImport.find(({ domain }) => domain === '' || domain === 'ai.onnx');
+  if (!standard) throw new FormatError(`${name}: it names no version of the standard operators`);
+  if (standard.version < 1n || standard.version > 2n ** 31n)
+    throw new FormatError(
+      `${name}: its version of the standard operators (opset) is ${standard.version}, and there is none such`,
+    );
   checkNames(graph, name);
   inlineFunctions(proto, graph, name);
   await loadExternal(allTensors(graph), name, external);

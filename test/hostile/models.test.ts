@@ -6,6 +6,7 @@ import { FormatError, InputError } from '../../src/errors.ts';
 import { readModel } from '../../src/graph/index.ts';
 import { decodeImage } from '../../src/pipeline/index.ts';
 import { osscar, osscarJson, refused, temporaryFolder } from '../cli/osscar.ts';
+import { edited } from '../pipeline/edit.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { looping, small, withDims, withNames } from './models.ts';
 
@@ -146,6 +147,20 @@ describe('where onnxruntime cannot start, that is said, and not that it cannot l
     expect(before).toBe('engine: onnxruntime ');
     expect(said).toMatch(why);
   });
+});
+
+test('a name without end does not hide what is said of it', () => {
+  const { message } = new FormatError(`tensor "w": cannot read "${'x'.repeat(1e5)}": no such file`);
+  expect(message).toMatch(/^tensor "w": cannot read "x{99}…x{98}": no such file$/);
+});
+
+test.each([2n ** 40n, -5n, 0n])('version %s of the standard operators is none', async (version) => {
+  const bytes = await edited(small(), ({ proto }) => {
+    proto.opsetImport[0].version = version;
+  });
+  const error: Error = await readModel(bytes).catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(FormatError);
+  expect(error.message).toContain(`operators (opset) is ${version}, and there is none such`);
 });
 
 test('where a page has not got the script of onnxruntime, that is said', async () => {
