@@ -206,6 +206,7 @@ function fromRuntime(name: string, tensor: Tensor): FloatTensor {
 /** Before what is wrong: a code, and the place in onnxruntime's own source with the signature of the function there. */
 const PREAMBLES = [
   /^.*?ERROR_CODE: \d+, ERROR_MESSAGE: /,
+  /^(\[ONNXRuntimeError\] )?: \d+ : [A-Z_]+ : /,
   /\S*\/onnxruntime\/\S+:\d+ [^()]*\([^()]*\)(?: const)?(?: \[[^\]]*\])? (?:false was false\. )?/,
 ];
 
@@ -220,6 +221,15 @@ export function whatIsWrong(message: string): string {
   return PREAMBLES.reduce((left, preamble) => left.replace(preamble, ''), line) || line;
 }
 
+/** What a message says that is meant for who wrote onnxruntime, and what it comes to. */
+const HINTS: readonly (readonly [said: RegExp, hint: string])[] = [
+  [
+    /Could not find an implementation/,
+    ' (opset 7 and later, and float32, are what it has most operators for)',
+  ],
+  [/std::bad_alloc/, ' (its values do not fit the memory that is left, in WebAssembly 4 GiB at most)'],
+];
+
 function failed(Problem: typeof InputError | typeof UnsupportedModelError, action: string) {
   return (error: unknown): never => {
     const line = whatIsWrong(String(error instanceof Error ? error.message : error));
@@ -232,9 +242,7 @@ function failed(Problem: typeof InputError | typeof UnsupportedModelError, actio
         : `${start}; in a page its ort-wasm-simd-threaded.wasm lies beside the script that holds it (or "wasmPaths"), and the policy allows 'wasm-unsafe-eval'`;
       throw new InputError(`${ENGINE_SAYS}onnxruntime cannot start: ${why}`, { cause: error });
     }
-    const hint = /Could not find an implementation/.test(line)
-      ? ' (opset 7 and later, and float32, are what it has most operators for)'
-      : '';
+    const hint = HINTS.find(([said]) => said.test(line))?.[1] ?? '';
     throw new Problem(`${ENGINE_SAYS}onnxruntime cannot ${action} the model: ${line}${hint}`, {
       cause: error,
     });

@@ -116,6 +116,10 @@ test.each([
     'Unknown AutoPadType String',
   ],
   ['narrowing_error', 'narrowing_error'],
+  [
+    'failed to call OrtRun(). ERROR_CODE: 2, ERROR_MESSAGE: : 2 : INVALID_ARGUMENT : Tensor shape is too large',
+    'Tensor shape is too large',
+  ],
 ])('of what onnxruntime says, only what is wrong is told: %j', (message, wrong) => {
   expect(whatIsWrong(message)).toBe(wrong);
 });
