@@ -1,5 +1,6 @@
 // What is fuzzed, by the names that the fuzzer knows it by.
 
+import { audio } from './audio.ts';
 import { checkpoint } from './checkpoint.ts';
 import { images } from './images.ts';
 import { onnx } from './onnx.ts';
@@ -15,6 +16,7 @@ export const TARGETS: Targets = {
   ...tokenizers,
   ...samples,
   ...images,
+  ...audio,
   ...settings,
   ...runs,
 };
