@@ -42,8 +42,13 @@ export async function readFeeds(place: Place, input: ModelInput): Promise<FeedSa
 /** The same, to be drawn from. */
 export async function arrayFeeds(place: Place, input: ModelInput): Promise<Feeds | undefined> {
   const all = await readFeeds(place, input);
-  return all && { draw: async (count, seed) => drawFeeds(all, count, seed), known: async () => all };
+  return all && feedsOf(all);
 }
+
+export const feedsOf = (all: readonly FeedSample[]): Feeds => ({
+  draw: async (count, seed) => drawFeeds(all, count, seed),
+  known: async () => all,
+});
 
 async function npzFeeds(place: Place, input: ModelInput): Promise<FeedSample[]> {
   const { path } = place;

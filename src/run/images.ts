@@ -24,9 +24,10 @@ import {
   sampleEvenly,
 } from '../pipeline/index.ts';
 import { unloaded } from '../unloaded.ts';
-import { AUDIO, IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
+import { AUDIO, CLASS, IMAGE, ONLY_TWO, parseLabels } from './labels.ts';
 import type { Listed, Medium } from './listing.ts';
 import type { Drawn } from './options.ts';
+import { filesOf, isPairs, readPairs } from './pairs.ts';
 import { baseName, isFolder, isVisible, type Place } from './place.ts';
 
 /** Which samples are drawn, and what their labels are. */
@@ -80,15 +81,36 @@ async function listFiles(folder: Place, { name: ending }: Medium): Promise<Liste
   };
 }
 
+/** Samples of a folder, or those that pairs name beside them, of which the second may be a class. @returns nothing where a file is something else */
+async function listedIn(
+  place: Place,
+  medium: Medium,
+): Promise<{ folder: Place; listed: Listed } | undefined> {
+  // What is missing says so when it is listed.
+  if ((await place.kind()) !== 'file') return { folder: place, listed: await listFiles(place, medium) };
+  const pairs = isPairs(place) ? await readPairs(place) : [];
+  if (pairs.length === 0) return undefined;
+  await filesOf(pairs, place);
+  const areClasses = pairs.every(({ target }) => CLASS.test(target));
+  const files = pairs.map(({ source, target }) => ({
+    path: source,
+    ...(areClasses && { label: Number(target) }),
+  }));
+  return {
+    folder: place.parent(),
+    listed: { files, direct: files.length, others: [], deeper: [], dangling: 0 },
+  };
+}
+
 /** Height and width that no image of a folder has less or more of, each in the multiples that it will have. */
 export async function extentsOfImages(
-  folder: Place,
+  place: Place,
   preprocessing: Preprocessing,
 ): Promise<ImageExtents | undefined> {
-  if (!(await isFolder(folder))) return undefined;
-  const { files } = await listFiles(folder, IMAGES);
+  const { folder, listed } = (await listedIn(place, IMAGES)) ?? {};
+  if (!folder || !listed) return undefined;
   const sizes: [number, number][] = [];
-  for (const { path } of files) {
+  for (const { path } of listed.files) {
     const image = folder.at(path);
     sizes.push(ownSize(imageSize(await image.read(), image.path), preprocessing));
   }
@@ -104,8 +126,9 @@ export async function extentsOfAudio(
   preprocessing: Preprocessing,
   inputShape: readonly number[],
 ): Promise<{ smallest?: number[]; size: number[] } | undefined> {
-  const files = (await isFolder(place))
-    ? (await listFiles(place, WAVEFORMS)).files.map(({ path }) => place.at(path))
+  const { folder, listed } = (await listedIn(place, WAVEFORMS)) ?? {};
+  const files = folder
+    ? listed!.files.map(({ path }) => folder.at(path))
     : [place].filter(({ path }) => AUDIO.test(path));
   if (files.length === 0) return undefined;
   const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
@@ -195,14 +218,15 @@ async function openFiles(place: Place, medium: Medium, options: ImageOptions) {
   const { labels, labelOffset = 0, samples, seed = 0 } = options;
   const { path } = place;
   const { one } = medium;
-  if ((await place.kind()) === 'file') {
+  const found = await listedIn(place, medium);
+  if (!found) {
     if (medium === WAVEFORMS && AUDIO.test(path) && labels === undefined)
       return { entries: [{ name: path, read: () => place.read() }] };
     throw new InputError(
       `"${path}": expected a folder of ${one}s or a .npy file, or arrays by the names of the inputs (.npz, .jsonl)${samplesHint(path)}`,
     );
   }
-  const listed = await listFiles(place, medium);
+  const { folder, listed } = found;
   const { files, direct, classes, others, deeper, dangling } = listed;
   if (files.length === 0) {
     const below = place.at((deeper[0] ?? '').split('/')[0]).path;
@@ -218,12 +242,12 @@ async function openFiles(place: Place, medium: Medium, options: ImageOptions) {
       `"${path}": ${one}s both in the folder and in sub-folders; expected one of the two, or labels`,
     );
   }
-  const labeled = labels === undefined ? files : await labelFiles(place, medium, files, labels);
+  const labeled = labels === undefined ? files : await labelFiles(folder, medium, files, labels);
   const drawn = samples === undefined ? labeled : sampleEvenly(labeled, samples, seed);
   const entries = drawn.map(({ path: file, label }) => ({
-    name: place.at(file).path,
+    name: folder.at(file).path,
     ...(label !== undefined && { label: label + labelOffset }),
-    read: () => place.at(file).read(),
+    read: () => folder.at(file).read(),
   }));
   // With an offset or a labels file the labels no longer number the sub-folders.
   const numbered = labels === undefined && labelOffset === 0;

@@ -7,6 +7,8 @@ import { linesOf } from './lines.ts';
 /** Names of images, and of audio. */
 export const IMAGE = /\.(png|jpe?g|webp|avif)$/i;
 export const AUDIO = /\.wav$/i;
+/** The number of a class. */
+export const CLASS = /^\d{1,9}$/;
 const isSample = (name: string) => IMAGE.test(name) || AUDIO.test(name);
 
 /** Of lines with more columns. */
@@ -38,7 +40,7 @@ export function parseLabels(bytes: Uint8Array, path: string): LabelRow[] {
     if (number === 1 && comma > 0 && !isSample(file) && !/^[-+\d]/.test(value)) continue;
     if (comma <= 0) throw new InputError(`${at}: expected file,label, got "${line}"`);
     if (isSample(value)) throw new InputError(`${at}: expected file,label, the file first, got "${line}"`);
-    if (!/^\d{1,9}$/.test(value)) {
+    if (!CLASS.test(value)) {
       const hint = isSample(file) || !file.includes(',') ? "the model's first class is 0" : ONLY_TWO;
       throw new InputError(`${at}: expected a class number as label, got "${value}"; ${hint}`);
     }

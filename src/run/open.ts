@@ -33,10 +33,11 @@ import {
 import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
 import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
+import { decoderFeeds, type PairSettings } from './decoder.ts';
 import { engineFor, guardOptions, relieving } from './engine.ts';
 import { extentsOfAudio, extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
-import { type PairSettings, readPairs } from './pairs.ts';
+import { sourceFeeds } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -255,10 +256,11 @@ function reading(
   const length = lengthFor(positions, settings);
   const found = new Map<Place, Promise<Feeds | undefined>>();
   return (place, input) => {
-    const pairs = async () =>
-      (states && (await readPairs(place, input, states, { ...settings, length }))) ||
-      arrayFeeds(place, input);
-    const feeds = found.get(place) ?? pairs();
+    const pairs = async () => {
+      if (states) return decoderFeeds(place, input, states, { ...settings, length });
+      return takesTokens(input) ? undefined : sourceFeeds(place, input);
+    };
+    const feeds = found.get(place) ?? pairs().then((it) => it ?? arrayFeeds(place, input));
     found.set(place, feeds);
     return feeds;
   };

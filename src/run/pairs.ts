@@ -1,203 +1,90 @@
-// Pairs of what an encoder reads and what is said of it: a sentence and its translation, a recording and its words. They are samples of
-// the decoder, which reads the words that came before and what the encoder makes of the rest.
+// Pairs of what an encoder reads and what is said of it: a sentence and its translation, a recording and its words.
 
 import type { FloatTensor } from '../engine/index.ts';
 import { FormatError, InputError } from '../errors.ts';
-import { readModel } from '../graph/index.ts';
-import { openGuard } from '../guard/index.ts';
 import { decodeUtf8 } from '../json.ts';
-import {
-  declaredInput,
-  decodeNpy,
-  encodedBy,
-  type FeedSample,
-  type ModelInput,
-  preprocessingOf,
-  takesTokens,
-} from '../pipeline/index.ts';
+import { decodeNpy, type ModelInput } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
-import { drawFeeds, type Feeds, jsonLines } from './arrays.ts';
-import { type Decoding, readConfig, readSideFiles } from './beside.ts';
-import { guardOptions } from './engine.ts';
-import { filesDataset } from './images.ts';
+import { type Feeds, feedsOf, isPair, jsonLines } from './arrays.ts';
 import { columnsOf } from './lines.ts';
-import type { ModelOptions, SampleOptions } from './options.ts';
-import { baseName, isFile, isFolder, isVisible, type Place } from './place.ts';
-import { placeOf } from './source.ts';
-import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
+import { isFile, isFolder, isVisible, type Place } from './place.ts';
 
-/** Files that may hold pairs. */
-const PAIRS = /\.(tsv|jsonl)$/i;
+/** Whether a file of that name may hold pairs. */
+export const isPairs = ({ path }: Pick<Place, 'path'>) => /\.(tsv|jsonl)$/i.test(path);
 
-interface Pair {
-  /** A text, or the name of a file. */
+export interface Pair {
+  /** A text, or the name of a file beside the pairs. */
   readonly source: string;
   readonly target: string;
   /** For messages. */
   readonly name: string;
 }
 
-/** The decoder, and what is beside it. */
-export interface PairSettings
-  extends Omit<ModelOptions, 'tokenizer'>,
-    Pick<SampleOptions, 'samples' | 'seed' | 'encoder'> {
-  readonly decoder: Place;
-  readonly decoding: Decoding;
-  readonly tokenizer?: Place;
-  /** Tokens of a sample, at most. */
-  readonly length: number;
-}
-
-/** @param states  the input that takes what the encoder gives; @returns nothing where a path holds no pairs */
-export async function readPairs(
-  data: Place,
-  input: ModelInput,
-  states: string,
-  settings: PairSettings,
-): Promise<Feeds | undefined> {
-  const place = await pairsIn(data);
-  if (place === undefined) return undefined;
-  const { path } = place;
-  const text = decodeUtf8(await place.read(), `"${path}"`);
-  const pairs: Pair[] = /\.tsv$/i.test(path)
-    ? Array.from(columnsOf(text, path), ({ columns: [source, target], name }) => ({ source, target, name }))
-    : [...objectsOf(text, path, input)];
-  if (pairs.length === 0) return undefined;
-  const found = new Map<Pair, FeedSample>();
-  const draw: Feeds['draw'] = async (count, seed) => {
-    const drawn = drawFeeds<Pair & { label?: number }>(pairs, count, seed);
-    const missing = drawn.filter((pair) => !found.has(pair));
-    if (missing.length > 0) {
-      const samples = await encoded(missing, place, input, states, settings);
-      for (const [i, pair] of missing.entries()) found.set(pair, samples[i]);
-    }
-    return drawn.map((pair) => found.get(pair)!);
-  };
-  return { draw, known: () => draw(settings.samples ?? DEFAULT_WINDOWS, settings.seed ?? 0) };
-}
-
 /** The file of pairs that a path is, or that a folder has beside what they name. */
-async function pairsIn(place: Place): Promise<Place | undefined> {
-  if (!(await isFolder(place))) return PAIRS.test(place.path) ? place : undefined;
-  const found = (await place.list()).files.filter((file) => isVisible(file) && PAIRS.test(file));
+export async function pairsPlace(place: Place): Promise<Place | undefined> {
+  if (!(await isFolder(place))) return isPairs(place) ? place : undefined;
+  const found = (await place.list()).files.filter((path) => isVisible(path) && isPairs({ path }));
   return found.length === 1 ? place.at(found[0]) : undefined;
 }
 
-/** @returns none where the first line holds arrays */
-function* objectsOf(text: string, path: string, input: ModelInput): Generator<Pair> {
+/**
+ * @param areThey  whether the first object of lines of JSON is to be one
+ * @returns none, where it is not
+ * @throws {FormatError} naming the line that is no pair
+ */
+export async function readPairs(place: Place, areThey: (first: object) => boolean = isPair): Promise<Pair[]> {
+  const { path } = place;
+  const text = decodeUtf8(await place.read(), `"${path}"`);
+  const pairs: Pair[] = [];
+  if (/\.tsv$/i.test(path)) {
+    for (const { columns, name } of columnsOf(text, path))
+      pairs.push({ source: columns[0], target: columns[1], name });
+    return pairs;
+  }
   for (const { value, at, name } of jsonLines(text, path)) {
-    if (Object.hasOwn(value, input.name)) return;
+    if (pairs.length === 0 && !areThey(value)) return pairs;
     const { source, target } = value as { readonly source?: unknown; readonly target?: unknown };
-    const isText = (it: unknown): it is string => typeof it === 'string' && it.trim() !== '';
     if (!isText(source) || !isText(target))
       throw new FormatError(
         `${at}: expected what the encoder reads as "source", and what is said of it as "target", got an object with ${named(Object.keys(value)) || 'nothing in it'}`,
       );
-    yield { source, target, name };
+    pairs.push({ source, target, name });
   }
+  return pairs;
 }
 
-async function encoded(
-  pairs: readonly Pair[],
-  place: Place,
-  input: ModelInput,
-  states: string,
-  settings: PairSettings,
-): Promise<FeedSample[]> {
-  const { tokenizer, length, engine: own, threads } = settings;
-  const encoder = await encoderOf(place, settings);
-  const { first, ends } = await decodingOf(settings);
-  const guarding = guardOptions(settings);
-  const tokens = (texts: readonly string[]) => tokensOf(texts, place.path, tokenizer, guarding);
-  const model = await readModel(await encoder.read(), {
-    name: baseName(encoder),
-    external: encoder.externalReader(),
-  });
-  const read = declaredInput(model);
-  const sources = takesTokens(read)
-    ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
-    : await filesOf(pairs, place, encoder, read.shape, settings);
-  const targets = await tokens(pairs.map(({ target }) => target));
-  const guard = openGuard(guarding);
-  try {
-    const engine = typeof own === 'object' ? own : await guard.engine({ threads });
-    const given = await encodedBy(model, engine, sources);
-    return pairs.map(({ name }, i) => {
-      const ids = decoderIds(targets[i], first, ends).slice(0, length);
-      return { name, inputs: { [input.name]: line(ids), [states]: given[i] } };
-    });
-  } finally {
-    await guard.close();
-  }
-}
+const isText = (it: unknown): it is string => typeof it === 'string' && it.trim() !== '';
 
-const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], data: Float32Array.from(ids) });
-
-/** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
-async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
-  if (encoder !== undefined) return placeOf(encoder, 'encoder.onnx', signal);
-  const name = baseName(decoder).replace(/^decoder(_model)?(_merged|_with_past)?/, 'encoder$1');
-  const beside = decoder.parent().at(name);
-  if (name === baseName(decoder) || !(await isFile(beside)))
-    throw new InputError(
-      `"${data.path}": what an encoder reads is in it, and there is no "${name === baseName(decoder) ? 'encoder_model.onnx' : name}" beside the decoder; name its ONNX file (\`encoder\`)`,
-    );
-  onNote?.(`encoder: "${beside.path}"`);
-  return beside;
-}
-
-/** As the model's config.json says, beside the decoder or beside the tokenizer. */
-async function decodingOf({ decoding, decoder, tokenizer }: PairSettings): Promise<Required<Decoding>> {
-  const isBeside = decoding.first === undefined && tokenizer !== undefined && (await isFolder(tokenizer));
-  const { first, ends } = isBeside ? (await readConfig(tokenizer)).decoding : decoding;
-  if (first !== undefined) return { first, ends };
-  throw new InputError(
-    `"${decoder.path}": no config.json beside it, or beside the tokenizer, says what it begins with ("decoder_start_token_id"); put that of the model there`,
-  );
-}
-
-/** What the decoder reads: one token ahead of what it is to say, which ends where that does. */
-function decoderIds(target: Int32Array, first: number, ends: readonly number[]): number[] {
-  const ids = target[0] === first ? [...target] : [first, ...target];
-  return ids.length > 1 && ends.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids;
-}
-
-/** What an encoder of images or recordings reads: the files that the pairs name, as it is said beside it how they are prepared. */
-async function filesOf(
-  pairs: readonly Pair[],
-  place: Place,
-  encoder: Place,
-  shape: readonly number[],
-  settings: PairSettings,
-): Promise<FloatTensor[]> {
+/** The files that pairs name, beside them. @throws {InputError} naming the line of one that is not there */
+export async function filesOf(pairs: readonly Pair[], place: Place): Promise<Place[]> {
   const folder = place.parent();
   const files = pairs.map(({ source }) => folder.at(source));
   for (const [i, { source, name }] of pairs.entries())
     if (!(await isFile(files[i])))
       throw new InputError(
-        `"${name}": the encoder reads no text, and there is no file "${source}" beside the pairs`,
+        `"${name}": there is no file "${source}" beside it, and what the model reads is no text`,
       );
+  return files;
+}
+
+/** Inputs that files of NumPy hold, where all of them do. */
+export async function arraysIn(files: readonly Place[]): Promise<FloatTensor[] | undefined> {
+  if (!files.every(({ path }) => /\.npy$/i.test(path))) return undefined;
   const tensors: FloatTensor[] = [];
-  if (files.every(({ path }) => ARRAY.test(path))) {
-    for (const file of files) tensors.push(await arrayIn(file));
-    return tensors;
+  for (const file of files) {
+    const { shape, data } = decodeNpy(await file.read(), file.path);
+    tensors.push({ dims: shape, data });
   }
-  const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
-  const { preprocessing } = await readSideFiles(encoder, true, settings.onNote);
-  const described = { name: place.path };
-  const dataset = await filesDataset(entries, preprocessingOf(settings, preprocessing), shape, described);
-  if (dataset.size !== pairs.length)
-    throw new InputError(
-      `"${place.path}": the encoder reads windows of [${shape.join(', ')}], and files are longer; cut them, with what is said in each part`,
-    );
-  for await (const { dims = dataset.shape, inputs } of dataset.batches(1))
-    tensors.push({ dims, data: inputs });
   return tensors;
 }
 
-const ARRAY = /\.npy$/i;
-
-async function arrayIn(file: Place): Promise<FloatTensor> {
-  const { shape, data } = decodeNpy(await file.read(), file.path);
-  return { dims: shape, data };
+/** Inputs of an encoder that pairs name as files of NumPy. @returns nothing where a path holds no such pairs */
+export async function sourceFeeds(place: Place, { name }: ModelInput): Promise<Feeds | undefined> {
+  if (!isPairs(place) || !(await isFile(place))) return undefined;
+  const pairs = await readPairs(place);
+  if (pairs.length === 0) return undefined;
+  const tensors = await arraysIn(await filesOf(pairs, place));
+  return (
+    tensors && feedsOf(tensors.map((tensor, i) => ({ name: pairs[i].name, inputs: { [name]: tensor } })))
+  );
 }

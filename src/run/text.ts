@@ -21,7 +21,7 @@ import {
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
 import { drawFeeds, isPair, jsonLines } from './arrays.ts';
-import { IMAGE } from './labels.ts';
+import { CLASS, IMAGE } from './labels.ts';
 import { columnsOf, linesOf } from './lines.ts';
 import type { Drawn } from './options.ts';
 import { isFolder, type Place } from './place.ts';
@@ -241,7 +241,6 @@ const SENTENCES: Readonly<Record<string, (text: string, path: string) => Sentenc
     return rows.flatMap(([text, label]) => (CLASS.test(label) ? [{ text, label: Number(label) }] : []));
   },
 };
-const CLASS = /^\d{1,9}$/;
 
 const linesOfText = (text: string, path: string): Sentence[] =>
   Array.from(linesOf(text, path), ({ line }) => ({ text: line }));

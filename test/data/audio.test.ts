@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { FormatError, InputError } from '../../src/errors.ts';
 import type { Dataset } from '../../src/pipeline/data/dataset.ts';
@@ -158,6 +159,41 @@ describe('a folder of audio', () => {
     );
     const scaled = 300 / 32768 / Math.sqrt((300 / 32768) ** 2 + 1e-7);
     expect(values).toEqual([Math.fround(-scaled), Math.fround(scaled), 0]);
+  });
+
+  test('are those that pairs name beside them, with what is said of each or its class', async () => {
+    const all: Files = [
+      ['a.wav', wav([1])],
+      ['b.wav', wav([2, 3])],
+      ['c.wav', wav([4])],
+    ];
+    const opened = async (name: string, text: string) => {
+      const place = await placeOf([...all, [name, Buffer.from(text)]] as never, 'audio');
+      const how = { preprocessing: parsePreprocessing({}), inputShape: [0] };
+      return (await read(await openDataset(place.at(name), how))).map(({ name, label, values }) => [
+        name,
+        label,
+        values.length,
+      ]);
+    };
+    const rows = [
+      ['audio/b.wav', undefined, 2],
+      ['audio/a.wav', undefined, 1],
+    ];
+    expect(await opened('said.tsv', 'b.wav\tgood morning\na.wav\t7 men')).toEqual(rows);
+    expect(
+      await opened(
+        'said.jsonl',
+        rows.map(([name]) => JSON.stringify({ source: basename(String(name)), target: 'x' })).join('\n'),
+      ),
+    ).toEqual(rows);
+    expect(await opened('classes.tsv', 'b.wav\t3\na.wav\t0')).toEqual([
+      ['audio/b.wav', 3, 2],
+      ['audio/a.wav', 0, 1],
+    ]);
+    await expect(opened('none.tsv', 'd.wav\t3')).rejects.toThrow(
+      'none.tsv line 1": there is no file "d.wav" beside it, and what the model reads is no text',
+    );
   });
 
   test('may be one recording', async () => {

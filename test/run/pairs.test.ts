@@ -209,7 +209,7 @@ describe('pairs', () => {
     await expect(
       evaluate(decoder, put('none.tsv', 'none.png\tw3'), { ...quick, encoder: speech }),
     ).rejects.toThrow(
-      'none.tsv line 1": the encoder reads no text, and there is no file "none.png" beside the pairs',
+      'none.tsv line 1": there is no file "none.png" beside it, and what the model reads is no text',
     );
   });
 
@@ -316,7 +316,7 @@ describe('pairs', () => {
     ).rejects.toThrow(/^three.onnx: engine: .*(dimensions|shape)/i);
     const sounds = { ...quick, engine: 'web', encoder: put('sound.onnx', soundEncoder()) } as const;
     await expect(evaluate(decoder, all, sounds)).rejects.toThrow(
-      'pairs.tsv line 1": the encoder reads no text, and there is no file "w3 w6" beside the pairs',
+      'pairs.tsv line 1": there is no file "w3 w6" beside it, and what the model reads is no text',
     );
   });
 });

@@ -1,0 +1,148 @@
+// Pairs as samples of a decoder, which reads the words that came before and what the encoder makes of the rest.
+
+import type { FloatTensor } from '../engine/index.ts';
+import { InputError } from '../errors.ts';
+import { readModel } from '../graph/index.ts';
+import { openGuard } from '../guard/index.ts';
+import {
+  declaredInput,
+  encodedBy,
+  type FeedSample,
+  type ModelInput,
+  preprocessingOf,
+  takesTokens,
+} from '../pipeline/index.ts';
+import { drawFeeds, type Feeds } from './arrays.ts';
+import { type Decoding, readConfig, readSideFiles } from './beside.ts';
+import { guardOptions } from './engine.ts';
+import { filesDataset } from './images.ts';
+import type { ModelOptions, SampleOptions } from './options.ts';
+import { arraysIn, filesOf, type Pair, pairsPlace, readPairs } from './pairs.ts';
+import { baseName, isFile, isFolder, type Place } from './place.ts';
+import { placeOf } from './source.ts';
+import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
+
+/** The decoder, and what is beside it. */
+export interface PairSettings
+  extends Omit<ModelOptions, 'tokenizer'>,
+    Pick<SampleOptions, 'samples' | 'seed' | 'encoder'> {
+  readonly decoder: Place;
+  readonly decoding: Decoding;
+  readonly tokenizer?: Place;
+  /** Tokens of a sample, at most. */
+  readonly length: number;
+}
+
+/** @param states  the input that takes what the encoder gives; @returns nothing where a path holds no pairs */
+export async function decoderFeeds(
+  data: Place,
+  input: ModelInput,
+  states: string,
+  settings: PairSettings,
+): Promise<Feeds | undefined> {
+  const place = await pairsPlace(data);
+  if (place === undefined) return undefined;
+  const pairs = await readPairs(place, (first) => !Object.hasOwn(first, input.name));
+  if (pairs.length === 0) return undefined;
+  const found = new Map<Pair, FeedSample>();
+  const draw: Feeds['draw'] = async (count, seed) => {
+    const drawn = drawFeeds<Pair & { label?: number }>(pairs, count, seed);
+    const missing = drawn.filter((pair) => !found.has(pair));
+    if (missing.length > 0) {
+      const samples = await encoded(missing, place, input, states, settings);
+      for (const [i, pair] of missing.entries()) found.set(pair, samples[i]);
+    }
+    return drawn.map((pair) => found.get(pair)!);
+  };
+  return { draw, known: () => draw(settings.samples ?? DEFAULT_WINDOWS, settings.seed ?? 0) };
+}
+
+async function encoded(
+  pairs: readonly Pair[],
+  place: Place,
+  input: ModelInput,
+  states: string,
+  settings: PairSettings,
+): Promise<FeedSample[]> {
+  const { tokenizer, length, engine: own, threads } = settings;
+  const encoder = await encoderOf(place, settings);
+  const { first, ends } = await decodingOf(settings);
+  const guarding = guardOptions(settings);
+  const tokens = (texts: readonly string[]) => tokensOf(texts, place.path, tokenizer, guarding);
+  const model = await readModel(await encoder.read(), {
+    name: baseName(encoder),
+    external: encoder.externalReader(),
+  });
+  const read = declaredInput(model);
+  const sources = takesTokens(read)
+    ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
+    : await sourcesOf(pairs, place, encoder, read.shape, settings);
+  const targets = await tokens(pairs.map(({ target }) => target));
+  const guard = openGuard(guarding);
+  try {
+    const engine = typeof own === 'object' ? own : await guard.engine({ threads });
+    const given = await encodedBy(model, engine, sources);
+    return pairs.map(({ name }, i) => {
+      const ids = decoderIds(targets[i], first, ends).slice(0, length);
+      return { name, inputs: { [input.name]: line(ids), [states]: given[i] } };
+    });
+  } finally {
+    await guard.close();
+  }
+}
+
+const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], data: Float32Array.from(ids) });
+
+/** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
+async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
+  if (encoder !== undefined) return placeOf(encoder, 'encoder.onnx', signal);
+  const name = baseName(decoder).replace(/^decoder(_model)?(_merged|_with_past)?/, 'encoder$1');
+  const beside = decoder.parent().at(name);
+  if (name === baseName(decoder) || !(await isFile(beside)))
+    throw new InputError(
+      `"${data.path}": what an encoder reads is in it, and there is no "${name === baseName(decoder) ? 'encoder_model.onnx' : name}" beside the decoder; name its ONNX file (\`encoder\`)`,
+    );
+  onNote?.(`encoder: "${beside.path}"`);
+  return beside;
+}
+
+/** As the model's config.json says, beside the decoder or beside the tokenizer. */
+async function decodingOf({ decoding, decoder, tokenizer }: PairSettings): Promise<Required<Decoding>> {
+  const isBeside = decoding.first === undefined && tokenizer !== undefined && (await isFolder(tokenizer));
+  const { first, ends } = isBeside ? (await readConfig(tokenizer)).decoding : decoding;
+  if (first !== undefined) return { first, ends };
+  throw new InputError(
+    `"${decoder.path}": no config.json beside it, or beside the tokenizer, says what it begins with ("decoder_start_token_id"); put that of the model there`,
+  );
+}
+
+/** What the decoder reads: one token ahead of what it is to say, which ends where that does. */
+function decoderIds(target: Int32Array, first: number, ends: readonly number[]): number[] {
+  const ids = target[0] === first ? [...target] : [first, ...target];
+  return ids.length > 1 && ends.includes(ids[ids.length - 1]) ? ids.slice(0, -1) : ids;
+}
+
+/** What an encoder of images or recordings reads: the files that the pairs name, as it is said beside it how they are prepared. */
+async function sourcesOf(
+  pairs: readonly Pair[],
+  place: Place,
+  encoder: Place,
+  shape: readonly number[],
+  settings: PairSettings,
+): Promise<FloatTensor[]> {
+  const files = await filesOf(pairs, place);
+  const arrays = await arraysIn(files);
+  if (arrays) return arrays;
+  const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
+  const { preprocessing } = await readSideFiles(encoder, true, settings.onNote);
+  const described = { name: place.path };
+  const dataset = await filesDataset(entries, preprocessingOf(settings, preprocessing), shape, described);
+  if (dataset.size !== pairs.length)
+    throw new InputError(
+      `"${place.path}": the encoder reads windows of [${shape.join(', ')}], and files are longer; cut them, with what is said in each part`,
+    );
+  const tensors: FloatTensor[] = [];
+  for await (const { dims = dataset.shape, inputs } of dataset.batches(1))
+    tensors.push({ dims, data: inputs });
+  return tensors;
+}
