@@ -4,8 +4,23 @@ import type { Command } from 'commander';
 import { checkWritable, readFileBytes, writeAtomically } from '../disk/files.ts';
 import { readStatus, work } from '../disk/worker.ts';
 import { InputError } from '../errors.ts';
-import { type LatencyTable, type ProgressStep, parseLatencyTable } from '../pipeline/index.ts';
-import { analyze, evaluate, inspect, type Kind, latency, plan, prune } from '../run/index.ts';
+import {
+  type LatencyTable,
+  type ProgressStep,
+  parseLatencyTable,
+  type SavedReport,
+} from '../pipeline/index.ts';
+import {
+  analyze,
+  evaluate,
+  type Inspected,
+  inspect,
+  type Kind,
+  latency,
+  type Planned,
+  plan,
+  prune,
+} from '../run/index.ts';
 import { configOf } from './config.ts';
 import { checkFlags } from './mistakes.ts';
 import {
@@ -28,6 +43,7 @@ import {
   planText,
   pruneText,
   statusText,
+  textOf,
 } from './print.ts';
 import { progressReporter } from './progress.ts';
 import { checkReport, keepReport, keepTradeoff, readReport, readTradeoff } from './report.ts';
@@ -52,21 +68,30 @@ async function progressing<R>(
 
 export async function inspectModel(path: string, flags: ModelFlags, command: Command): Promise<void> {
   const found = await inspect(path, { ...settingsOf(flags), ...telling(path, command) });
-  const { parameters, macs, kinds, couldNarrow, file, folder } = found;
-  const shares = { parameters, macs, kinds, couldNarrow };
-  if (file) {
-    const { bytes, pinned, branches, wholeHeads } = file;
-    const { name, type, shape } = file.input;
-    const structures = file.structures.map(({ reason = null, ...it }) => {
-      const { name, layer, groups, groupSize, prunable, ...share } = it;
-      return { name, layer, groups, groupSize, prunable, reason, ...share };
-    });
-    const described = { name: found.name, input: { name, type, shape }, bytes, ...shares };
-    print(flags, () => inspectText(found, file), { ...described, structures, pinned, branches, wholeHeads });
+  const { folder, encoder } = found;
+  if (folder) {
+    const { structures: _, ...described } = folder;
+    print(flags, () => folderText(found, folder), { ...described, ...sharesIn(found) });
     return;
   }
-  const { structures: _, ...described } = folder!;
-  print(flags, () => folderText(found, folder!), { ...described, ...shares });
+  const text = () => textOf(found, (it) => inspectText(it, it.file!));
+  print(flags, text, { ...fileIn(found), encoder: encoder && fileIn(encoder) });
+}
+
+const sharesIn = ({ parameters, macs, kinds, couldNarrow }: Inspected) => ({
+  ...{ parameters, macs, kinds, couldNarrow },
+});
+
+/** What is printed of an ONNX file as JSON. */
+function fileIn(found: Inspected) {
+  const { bytes, pinned, branches, wholeHeads, input, ...file } = found.file!;
+  const { name, type, shape } = input;
+  const structures = file.structures.map(({ reason = null, ...it }) => {
+    const { name, layer, groups, groupSize, prunable, ...share } = it;
+    return { name, layer, groups, groupSize, prunable, reason, ...share };
+  });
+  const described = { name: found.name, input: { name, type, shape }, bytes, ...sharesIn(found) };
+  return { ...described, structures, pinned, branches, wholeHeads };
 }
 
 export async function pruneModel(path: string, flags: PruneFlags, command: Command): Promise<void> {
@@ -80,7 +105,7 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
       machines,
       ...(network !== undefined && { storeRate: (network * 1e9) / 8 }),
     });
-    print(flags, () => planText(planned), planned);
+    print(flags, () => textOf<Planned>(planned, planText), planned);
     return;
   }
   const { output } = flags;
@@ -97,9 +122,13 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
   const tradeoff = report.tradeoff ?? analysed;
   const saved = { ...report, tradeoff, settings: configOf(command, path) };
   // Before the report, whose disk may be full by now.
-  print(flags, () => pruneText(saved, output, process.stdout.columns), saved);
+  print(flags, () => prunedText(saved, output), saved);
   await keepReport(saved, { ...flags, work: settings.work }, replacing);
 }
+
+/** @param output  where the model is, or the folder that its files are in */
+const prunedText = (report: SavedReport, output: string) =>
+  textOf(report, (it) => pruneText(it, it === report ? output : it.model.path, process.stdout.columns));
 
 /** Files and folders that a command reads. */
 function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {
@@ -120,7 +149,7 @@ export async function reportRun(
   await checkReport(flags.report, replacing);
   const report = await readReport(work);
   if (flags.report !== undefined) await keepReport(report, { report: flags.report }, replacing);
-  print(flags, () => pruneText(report, report.model.path, process.stdout.columns), report);
+  print(flags, () => prunedText(report, report.model.path), report);
 }
 
 export async function analyzeModel(path: string, flags: RunFlags, command: Command): Promise<void> {

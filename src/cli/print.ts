@@ -40,6 +40,11 @@ function table(cells: readonly (readonly string[])[], left: readonly number[] = 
   return rows.map((row) => row.map(align).join('  ').trimEnd());
 }
 
+/** What is said of a model in each of its files. */
+export function textOf<T extends { readonly encoder?: T }>(it: T, one: (it: T) => string): string {
+  return it.encoder === undefined ? one(it) : `encoder: ${one(it.encoder)}\n\ndecoder: ${one(it)}`;
+}
+
 export function inspectText(found: Inspected, file: NonNullable<Inspected['file']>): string {
   const { name, parameters, macs } = found;
   const { bytes, input, structures } = file;

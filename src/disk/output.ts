@@ -134,7 +134,7 @@ export async function openModelFolderOutput(
   const place = join(temporary, relative(resolve(source), resolve(file)));
   return {
     externalName: `${basename(file)}_data`,
-    async save({ written }, _, card) {
+    async save({ written }, _, card, along = new Map()) {
       const { model, external } = written!;
       for (const { path, real } of beside) {
         const copy = join(temporary, path);
@@ -142,6 +142,11 @@ export async function openModelFolderOutput(
         await named(target, copyFile(real, copy));
       }
       await named(target, mkdir(dirname(place), { recursive: true }));
+      for (const [name, content] of along) {
+        const bytes = new Uint8Array(await content.arrayBuffer());
+        await writeAtomically(join(dirname(place), name), [bytes]);
+        await readBack(join(dirname(place), name), bytes, target);
+      }
       if (external) await writeAtomically(`${place}_data`, external);
       await writeAtomically(place, [model]);
       await writeAtomically(join(temporary, CARD_FILE), [new TextEncoder().encode(card)]);

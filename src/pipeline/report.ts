@@ -129,6 +129,8 @@ export interface SavedReport extends PruneReport {
   readonly model: { readonly path: string; readonly sha256?: string };
   /** Other methods, where they were asked for. */
   readonly comparison?: readonly MethodReport[];
+  /** Of a decoder that was pruned along with its encoder, what has become of that. */
+  readonly encoder?: SavedReport;
 }
 
 /** What a run has come to. */

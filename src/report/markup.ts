@@ -46,6 +46,7 @@ export function reportMarkup(report: SavedReport, level = 2): string {
     `<p>${escaped(summary(report))}</p>`,
     ...warnings.map((text) => `<p class="warning"><strong>Warning:</strong> ${escaped(text)}</p>`),
     section('Before and after', beforeAndAfter(report)),
+    ...(report.encoder ? [section('Before and after, of the encoder', beforeAndAfter(report.encoder))] : []),
     ...(report.comparison ? [section('Other methods', comparisonTable(report, report.comparison))] : []),
     // Of a run that rounds alone there are none.
     ...(report.layers.length > 0

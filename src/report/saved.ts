@@ -107,6 +107,8 @@ const REPORT = v.pipe(
     calibration: object({ path: text, samples: number, seed: number }),
     settings: object({ model: text }),
     model: object({ path: text, sha256: v.optional(text) }),
+    // Judged like this one, whose type says it.
+    encoder: v.optional(v.lazy((): v.GenericSchema => REPORT)),
   }),
   v.check(
     ({ recipe, allocation }) => !recipe.spend || allocation !== undefined,

@@ -14,29 +14,63 @@ export const ONNX_DATA = /\.onnx[._]data/i;
 /** Variants of a model in other types, made from it. */
 const VARIANT = /_(fp16|q4|q4f16|q8|int8|uint8|bnb4|quantized)\.onnx$/i;
 
+/** The ONNX files of a model. */
+export interface ModelFiles {
+  /** The whole, or what is behind an encoder. */
+  readonly file: Place;
+  /** Where the model is in two files, as Optimum exports T5, Whisper and others. */
+  readonly encoder?: Place;
+}
+
 /**
- * The ONNX file that a path is, or that a folder without other weights holds.
+ * The ONNX file that a path is, or those that a folder without other weights holds.
  *
  * @returns nothing for a folder with weights of PyTorch or safetensors, or with no ONNX file
  * @throws {InputError} where a folder holds several models, or there is nothing
  */
-export async function modelFile(place: Place): Promise<Place | undefined> {
+export async function modelFiles(place: Place): Promise<ModelFiles | undefined> {
   const { path } = place;
-  if (!(await isFolder(place))) return place;
+  if (!(await isFolder(place))) return { file: place };
   const { files, folders } = await place.list();
   if (files.some((file) => CHECKPOINT.test(file))) return undefined;
   if (folders.includes('snapshots')) throw await cacheError(place.at('snapshots'));
   for (const folder of [place.at('onnx'), place]) {
     if (!(await isFolder(folder))) continue;
-    const found = (await folder.list()).files.filter((file) => ONNX.test(file) && !VARIANT.test(file));
+    const all = (await folder.list()).files.filter((file) => ONNX.test(file));
+    const plain = all.filter((file) => !VARIANT.test(file));
+    const found = plain.length > 0 ? plain : all;
     const chosen = found.length === 1 ? found[0] : found.find((file) => file === 'model.onnx');
-    if (chosen) return folder.at(chosen);
+    if (chosen) return { file: folder.at(chosen) };
+    const [encoder, decoder] = [ENCODER, DECODER].map((name) => found.filter((file) => name.test(file)));
+    const merged = decoder.filter((file) => file.includes('_merged'));
+    const behind = merged.length > 0 ? merged : decoder;
+    if (encoder.length === 1 && behind.length === 1)
+      return { file: folder.at(behind[0]), encoder: folder.at(encoder[0]) };
     if (found.length > 1)
       throw new InputError(
         `"${path}": several models (${found.join(', ')}); give the file, as ${folder.at(found[0]).path}`,
       );
   }
   return undefined;
+}
+
+/** The encoder in a folder: of several that which is expected. */
+export async function encoderIn(folder: Place, expected: string): Promise<string | undefined> {
+  const found = (await folder.list()).files.filter((file) => ENCODER.test(file));
+  return found.find((file) => file === expected) ?? (found.length === 1 ? found[0] : undefined);
+}
+
+const ENCODER = /^encoder(_\w+)?\.onnx$/;
+/** One that needs a cache (decoder_with_past_model.onnx) begins nothing. */
+const DECODER = /^decoder(?!\w*_with_past)(_\w+)?\.onnx$/;
+
+/** The same where a call is about one file. @throws {InputError} where there are two as well */
+export async function modelFile(place: Place): Promise<Place | undefined> {
+  const { file, encoder } = (await modelFiles(place)) ?? {};
+  if (file === undefined || encoder === undefined) return file;
+  throw new InputError(
+    `"${place.path}": an encoder and a decoder (${baseName(encoder)}, ${baseName(file)}); give one of the files, as ${file.path}`,
+  );
 }
 
 /** Where Hugging Face's libraries download to. */

@@ -52,8 +52,9 @@ export async function modelCard(
 }
 
 /** What Hugging Face calls that which is measured; of ONNX files without a metric nobody can know. */
-function taskOf({ metric, sizes, preprocessing }: Report, isAudio?: boolean): string | undefined {
-  if (metric?.name === 'perplexity') return 'text-generation';
+function taskOf({ metric, sizes, preprocessing, encoder }: Report, isAudio?: boolean): string | undefined {
+  // Behind an encoder it may be of a translation, a summary or a recording.
+  if (metric?.name === 'perplexity') return encoder ? undefined : 'text-generation';
   if (metric) return `${isAudio ? 'audio' : preprocessing ? 'image' : 'text'}-classification`;
   if (sizes === undefined) return undefined;
   return preprocessing && !isAudio ? 'image-feature-extraction' : 'feature-extraction';
@@ -128,7 +129,8 @@ function resultOf({ metric, calibration, settings }: Report, type: string) {
 }
 
 function text(name: string, base: string, report: Report): string {
-  const { parameters, bytes, metric, stored, macs, calibration, calibrationHash, target, statement } = report;
+  const { parameters, bytes, metric, stored, macs, encoder } = report;
+  const { calibration, calibrationHash, target, statement } = report;
   const row = (what: string, { before, after }: { before: number; after: number }) =>
     `| ${what} | ${Number(before.toPrecision(6))} | ${Number(after.toPrecision(6))} |`;
   return [
@@ -142,6 +144,9 @@ function text(name: string, base: string, report: Report): string {
     row('parameters', parameters),
     ...(macs ? [row('multiply-adds', macs)] : []),
     row('bytes of the weights', bytes),
+    ...(encoder
+      ? [row('parameters of the encoder', encoder.parameters), row('bytes of its weights', encoder.bytes)]
+      : []),
     ...(metric ? [row(`${metric.name}, ${metric.samples} ${metric.data} samples`, metric)] : []),
     ...(metric && stored?.metric !== undefined
       ? [

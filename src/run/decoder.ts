@@ -2,7 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
-import { readModel } from '../graph/index.ts';
+import { type Model, readModel } from '../graph/index.ts';
 import { openGuard } from '../guard/index.ts';
 import {
   declaredInput,
@@ -10,15 +10,16 @@ import {
   type FeedSample,
   type ModelInput,
   preprocessingOf,
+  storedPreprocessing,
   takesTokens,
 } from '../pipeline/index.ts';
 import { drawFeeds, type Feeds } from './arrays.ts';
-import { type Decoding, readConfig, readSideFiles } from './beside.ts';
+import { type Decoding, encoderIn, modelFiles, readConfig, readSideFiles } from './beside.ts';
 import { guardOptions } from './engine.ts';
 import { filesDataset } from './images.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
 import { arraysIn, filesOf, type Pair, pairsPlace, readPairs } from './pairs.ts';
-import { baseName, isFile, isFolder, type Place } from './place.ts';
+import { baseName, isFolder, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
 
@@ -73,10 +74,9 @@ async function encoded(
     name: baseName(encoder),
     external: encoder.externalReader(),
   });
-  const read = declaredInput(model);
-  const sources = takesTokens(read)
+  const sources = takesTokens(declaredInput(model))
     ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
-    : await sourcesOf(pairs, place, encoder, read.shape, settings);
+    : await sourcesOf(pairs, place, encoder, model, settings);
   const targets = await tokens(pairs.map(({ target }) => target));
   const guard = openGuard(guarding);
   try {
@@ -95,19 +95,31 @@ const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], dat
 
 /** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
 async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
-  if (encoder !== undefined) return placeOf(encoder, 'encoder.onnx', signal);
-  const name = baseName(decoder).replace(/^decoder(_model)?(_merged|_with_past)?/, 'encoder$1');
-  const beside = decoder.parent().at(name);
-  if (name === baseName(decoder) || !(await isFile(beside)))
+  if (encoder !== undefined) {
+    const place = await placeOf(encoder, 'encoder.onnx', signal);
+    const files = await modelFiles(place);
+    return files?.encoder ?? files?.file ?? place;
+  }
+  const folder = decoder.parent();
+  const name = await encoderIn(
+    folder,
+    baseName(decoder).replace(/^decoder(_model)?(_merged|_with_past)?/, 'encoder$1'),
+  );
+  if (name === undefined)
     throw new InputError(
-      `"${data.path}": what an encoder reads is in it, and there is no "${name === baseName(decoder) ? 'encoder_model.onnx' : name}" beside the decoder; name its ONNX file (\`encoder\`)`,
+      `"${data.path}": what an encoder reads is in it, and there is no "encoder_model.onnx" beside the decoder; name its ONNX file (\`encoder\`)`,
     );
+  const beside = folder.at(name);
   onNote?.(`encoder: "${beside.path}"`);
   return beside;
 }
 
 /** As the model's config.json says, beside the decoder or beside the tokenizer. */
-async function decodingOf({ decoding, decoder, tokenizer }: PairSettings): Promise<Required<Decoding>> {
+async function decodingOf({
+  decoding,
+  decoder,
+  tokenizer,
+}: Pick<PairSettings, 'decoding' | 'decoder' | 'tokenizer'>): Promise<Required<Decoding>> {
   const isBeside = decoding.first === undefined && tokenizer !== undefined && (await isFolder(tokenizer));
   const { first, ends } = isBeside ? (await readConfig(tokenizer)).decoding : decoding;
   if (first !== undefined) return { first, ends };
@@ -127,14 +139,16 @@ async function sourcesOf(
   pairs: readonly Pair[],
   place: Place,
   encoder: Place,
-  shape: readonly number[],
+  model: Model,
   settings: PairSettings,
 ): Promise<FloatTensor[]> {
+  const { shape } = declaredInput(model);
   const files = await filesOf(pairs, place);
   const arrays = await arraysIn(files);
   if (arrays) return arrays;
   const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
-  const { preprocessing } = await readSideFiles(encoder, true, settings.onNote);
+  const preprocessing =
+    storedPreprocessing(model) ?? (await readSideFiles(encoder, true, settings.onNote)).preprocessing;
   const described = { name: place.path };
   const dataset = await filesDataset(entries, preprocessingOf(settings, preprocessing), shape, described);
   if (dataset.size !== pairs.length)

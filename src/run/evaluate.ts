@@ -2,6 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { type Dataset, doubtOf, evaluate as evaluateModel, type Metric } from '../pipeline/index.ts';
+import { modelFiles } from './beside.ts';
 import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { doubtText, madeOf } from './doubt.ts';
@@ -45,7 +46,8 @@ export async function evaluate(
   const dataPlace = await samplesPlace(data, 'data', settings.signal);
   const labels = await labelsOf(settings.labels, settings.signal);
   return closing(async (opened) => {
-    const found = await openInPlace(place, { ...settings, data: dataPlace }, opened);
+    const file = (await modelFiles(place))?.file;
+    const found = await openInPlace(file ?? place, { ...settings, data: dataPlace }, opened);
     const { scratch, signal } = settings;
     const samples = dataPlace
       ? await found.evaluation(dataPlace, { ...settings, labels })

@@ -14,7 +14,8 @@ import {
   type WholeHeads,
   wholeHeadsOf,
 } from '../pipeline/index.ts';
-import { modelFile } from './beside.ts';
+import { modelFiles } from './beside.ts';
+import { settingsFor } from './both.ts';
 import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { describeInPlace, openModelFile } from './open.ts';
@@ -54,6 +55,8 @@ export interface Inspected extends Share {
   > & {
     readonly structures: Shares['structures'];
   };
+  /** Of a folder with two ONNX files, of which this is the decoder. */
+  readonly encoder?: Inspected;
 }
 
 /**
@@ -67,10 +70,12 @@ export interface Inspected extends Share {
 export async function inspect(model: Source, options: ModelOptions = {}): Promise<Inspected> {
   options = ownOptions('inspect', options);
   const place = await placeOf(model, MODEL_NAME, options.signal);
-  const file = await modelFile(place);
-  return closing((opened) =>
-    file === undefined ? inspectFolder(place, options, opened) : inspectFile(file, options, opened),
-  );
+  const { file, encoder } = (await modelFiles(place)) ?? {};
+  if (file === undefined) return closing((opened) => inspectFolder(place, options, opened));
+  const inspected = (of: Place, told: ModelOptions) => closing((opened) => inspectFile(of, told, opened));
+  if (encoder === undefined) return inspected(file, options);
+  const first = await inspected(encoder, settingsFor('encoder', options));
+  return { ...(await inspected(file, settingsFor('decoder', options))), encoder: first };
 }
 
 async function inspectFile(file: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {

@@ -195,8 +195,10 @@ export async function openModelFile(
   const said = sizeFor(preprocessing, options) ?? data.size ?? length;
   const { smallest } = data;
   const { model, engine } = await openGuarded(options, opened, async (guarded) => {
-    const isFree = isWindow && said === undefined && options.data === undefined;
+    const isFree = isWindow && said === undefined;
     const size = isFree ? await likelyWindow(source, guarded, inputs) : said;
+    if (isFree && size && options.data)
+      options.onNote?.(`windows of ${size} tokens, as nothing says how many it takes (\`seqlen\`)`);
     const dims = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
     return openModel(bytes, {
       name,
@@ -344,6 +346,7 @@ async function dataFor(
     throw new InputError(
       `"${data.path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
     );
+  if (takesTokens(input)) return {};
   if (!isSaid && isWaveform(input.shape)) {
     const found = await extentsOfAudio(data, preprocessing, input.shape);
     return { ...found, areWaveforms: found !== undefined };

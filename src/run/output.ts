@@ -30,12 +30,14 @@ export interface Output extends FileOptions, FolderOptions {
   /**
    * @param isRead  whether the run has read a file, which then stays
    * @param card  README.md of a folder
+   * @param along  files beside the model, by their names
    * @returns what reports say of it
    */
   save(
     result: PruneResult,
     isRead: (path: string) => boolean,
     card: string,
+    along?: ReadonlyMap<string, Blob>,
   ): Promise<{ readonly path: string; readonly sha256?: string }>;
   /** What was saved, where it has gone nowhere else. */
   files?(): ReadonlyMap<string, Blob>;
@@ -54,8 +56,9 @@ export function keptOutput(name: string, isFile: boolean): Output {
   return {
     externalName,
     files: () => files,
-    async save({ written }) {
+    async save({ written }, _, __, along = new Map()) {
       const { model, external } = written!;
+      for (const [other, content] of along) files.set(other, content);
       files.set(name, new Blob([model as Uint8Array<ArrayBuffer>]));
       if (external) files.set(externalName, new Blob(external as Uint8Array<ArrayBuffer>[]));
       return { path: name };

@@ -13,7 +13,8 @@ import {
   recipeOf,
 } from '../pipeline/index.ts';
 import { platform } from '../pool/platform.ts';
-import { modelFile } from './beside.ts';
+import { modelFiles } from './beside.ts';
+import { checkBoth, settingsFor } from './both.ts';
 import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
@@ -41,6 +42,8 @@ export interface Planned extends Plan {
   readonly fits: boolean;
   /** On several machines like this one, where they were asked for. */
   readonly onMachines?: MachinesPlan;
+  /** Of a folder with two ONNX files, of which this is the decoder: that of the encoder, which comes first. */
+  readonly encoder?: Planned;
 }
 
 /**
@@ -52,13 +55,22 @@ export interface Planned extends Plan {
  */
 export async function plan(model: Source, settings: PlanSettings): Promise<Planned> {
   settings = ownOptions('plan', settings);
-  const recipe = recipeOf(settings);
-  expectBound(recipe.spend);
+  expectBound(recipeOf(settings).spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
-  const file = await modelFile(place);
+  const { file, encoder } = (await modelFiles(place)) ?? {};
   return closing(async (opened) => {
     // Refused as by `prune`; a folder that is handed over is not ended.
-    if (typeof settings.output === 'string') opened(await outputFor(place, settings));
+    if (typeof settings.output === 'string') opened(await outputFor(place, file, settings));
+    if (file === undefined || encoder === undefined) return planOf(place, file, settings);
+    checkBoth(place, { file, encoder }, settings);
+    const first = await planOf(encoder, encoder, settingsFor('encoder', settings));
+    return { ...(await planOf(file, file, settingsFor('decoder', settings))), encoder: first };
+  });
+}
+
+function planOf(place: Place, file: Place | undefined, settings: PlanSettings): Promise<Planned> {
+  const recipe = recipeOf(settings);
+  return closing(async (opened) => {
     const { model, seqlen, engine, given } =
       file === undefined
         ? await describedFolder(place, settings, opened)

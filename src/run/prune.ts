@@ -11,7 +11,8 @@ import {
   type SavedReport,
   sharing,
 } from '../pipeline/index.ts';
-import { modelFile } from './beside.ts';
+import { modelFiles } from './beside.ts';
+import { type Both, checkBoth, metricOfBoth, settingsFor } from './both.ts';
 import { modelCard } from './card.ts';
 import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
@@ -49,12 +50,39 @@ export interface Pruned {
 export async function prune(model: Source, settings: PruneSettings): Promise<Pruned> {
   // All say what is wrong before anything is opened.
   settings = ownOptions('prune', settings);
-  const recipe = recipeOf(settings);
-  expectBound(recipe.spend);
+  expectBound(recipeOf(settings).spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
+  const files = await modelFiles(place);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
-    const output = opened(await outputFor(place, settings));
+    const output = opened(await outputFor(place, files?.file, settings));
+    const { encoder } = files ?? {};
+    return encoder
+      ? pruneBoth(place, { ...files!, encoder }, settings, output)
+      : pruneTo(output, place, settings);
+  });
+}
+
+/** The encoder first, so that the decoder is fitted to what it will read. */
+async function pruneBoth(place: Place, both: Both, settings: PruneSettings, output: Output): Promise<Pruned> {
+  checkBoth(place, both, settings);
+  const { file, encoder } = both;
+  const before = (await metricOfBoth(both, settings))?.value;
+  const kept = keptOutput(baseName(encoder), true);
+  const first = await pruneTo(kept, encoder, settingsFor('encoder', settings));
+  const behind = { ...settingsFor('decoder', settings), encoder: [...first.files] };
+  return pruneTo(output, file, behind, { place, before, ...first });
+}
+
+/** @param first  of a model in two files the folder, how good they were, and what has become of the other one */
+function pruneTo(
+  output: Output,
+  place: Place,
+  settings: PruneSettings,
+  first?: Pruned & { place: Place; before?: number },
+): Promise<Pruned> {
+  const recipe = recipeOf(settings);
+  return closing(async (opened) => {
     const { latencyTable, compare, weights, format } = settings;
     const { found, drawn, options } = await openRun('prune', place, settings, opened, {
       ...recipe,
@@ -71,25 +99,31 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
       externalName: output.externalName,
       metadata: found.metadata,
     });
+    const { metric } = result.report;
     const report = {
       version: 1 as const,
       ...result.report,
       ...found.inputs,
       calibration: { ...drawn, samples: result.report.samples },
       settings: { model: place.path, ...plainOf(settings) },
+      ...(first && { encoder: first.report }),
+      ...(metric && first?.before !== undefined && { metric: { ...metric, before: first.before } }),
     };
-    const card = await modelCard(place, report, loaderOf(report, settings), found.isAudio);
-    const written = await output.save(result, (file) => found.files?.has(file) ?? false, card);
+    const card = await modelCard(first?.place ?? place, report, loaderOf(report, settings), found.isAudio);
+    const isRead = (file: string) => found.files?.has(file) ?? false;
+    const written = await output.save(result, isRead, card, first?.files);
     const comparison = compare && (await compareMethods(found.model, report, compare, options, progressOf));
     return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
   });
 }
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
-export async function outputFor(place: Place, settings: Partial<PruneSettings>): Promise<Output> {
-  const { output, overwrite, loadable } = settings;
-  const file = await modelFile(place);
-  const { format } = settings;
+export async function outputFor(
+  place: Place,
+  file: Place | undefined,
+  settings: Partial<PruneSettings>,
+): Promise<Output> {
+  const { output, overwrite, loadable, format } = settings;
   const isOfFolders = format !== undefined && format !== 'onnx';
   const foreign = loadable ? '`loadable: true`' : isOfFolders && `\`format: '${format}'\``;
   if (file !== undefined && foreign)

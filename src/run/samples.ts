@@ -7,7 +7,7 @@ import type { RunSettings } from './options.ts';
 import type { Place } from './place.ts';
 import { placeOf, type Source } from './source.ts';
 
-const isDataset = (data: Source | Dataset): data is Dataset =>
+export const isDataset = (data: Source | Dataset | undefined): data is Dataset =>
   typeof Object(data).batches === 'function' && Array.isArray(Object(data).shape);
 
 /** Before a model is opened, which may take its time. @throws {InputError} where there is nothing */

@@ -12,6 +12,7 @@ import { type Feed, randomValue, run, type Value } from '../graph/running.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 import { mergedDecoder, VOCABULARY, WIDTH } from '../support/merged.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
+import { CONFIG, pairs, TOKENIZER, textEncoder, tsv, wordsOf } from '../support/pairs.ts';
 import { wav } from '../support/wav.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
@@ -25,18 +26,6 @@ const put = (name: string, content: Uint8Array | string) => {
   writeFileSync(path, content);
   return path;
 };
-
-/** Tokens become states as wide as the decoder reads them, with the mean of the text's. */
-function textEncoder(): Uint8Array {
-  const b = new OnnxBuilder({ seed: 4 });
-  const ids = b.feed('input_ids', ['batch', 'tokens'], 'int64');
-  const mask = b.feed('attention_mask', ['batch', 'tokens'], 'int64');
-  const words = b.node('Gather', [b.weight([VOCABULARY, WIDTH], 1), ids]);
-  const seen = b.node('Unsqueeze', [b.node('Cast', [mask], { to: 1 }), b.integers([2])]);
-  const states = b.node('Mul', [words, seen]);
-  const mean = b.node('ReduceMean', [states], { axes: [1], keepdims: 1 });
-  return b.output(b.add(states, mean), 'last_hidden_state').build();
-}
 
 /** Waveforms become states, one for each 4 of their values. */
 function soundEncoder(): Uint8Array {
@@ -67,31 +56,9 @@ function maskedDecoder(): Uint8Array {
 
 const decoder = put('decoder_model_merged.onnx', mergedDecoder());
 const encoder = put('encoder_model.onnx', textEncoder());
-const word = (id: number) => `w${id}`;
-const vocab = Object.fromEntries(Array.from({ length: VOCABULARY }, (_, id) => [word(id), id]));
-put(
-  'tokenizer.json',
-  JSON.stringify({
-    version: '1.0',
-    added_tokens: [],
-    normalizer: null,
-    pre_tokenizer: { type: 'Whitespace' },
-    post_processor: null,
-    decoder: null,
-    model: { type: 'WordLevel', vocab, unk_token: word(0) },
-  }),
-);
-const config = { decoder_start_token_id: 1, eos_token_id: [2] };
-put('config.json', JSON.stringify(config));
+put('tokenizer.json', TOKENIZER);
+put('config.json', CONFIG);
 
-/** Sources and targets of ids; every other target says its end. */
-const pairs = Array.from({ length: 24 }, (_, i) => ({
-  source: Array.from({ length: 2 + (i % 5) }, (_, j) => 3 + ((7 * i + 3 * j) % 17)),
-  target: [...Array.from({ length: 3 + (i % 3) }, (_, j) => 3 + ((5 * i + j) % 17)), ...(i % 2 ? [2] : [])],
-}));
-const wordsOf = (ids: readonly number[]) => ids.map(word).join(' ');
-const tsv = (of: readonly (typeof pairs)[number][]) =>
-  of.map(({ source, target }) => `${wordsOf(source)}\t${wordsOf(target)}\n`).join('');
 const nested = ({ dims, data }: { dims: readonly number[]; data: ArrayLike<number> }) =>
   Array.from({ length: dims[0] }, (_, i) => Array.from({ length: dims[1] }, (_, j) => data[i * dims[1] + j]));
 

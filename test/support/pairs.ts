@@ -1,0 +1,51 @@
+// Pairs of texts in words that are the numbers of tokens, and what is beside the models that read them.
+
+import { VOCABULARY, WIDTH } from './merged.ts';
+import { OnnxBuilder } from './onnx-builder.ts';
+
+const word = (id: number) => `w${id}`;
+const vocab = Object.fromEntries(Array.from({ length: VOCABULARY }, (_, id) => [word(id), id]));
+
+export const TOKENIZER = JSON.stringify({
+  version: '1.0',
+  added_tokens: [],
+  normalizer: null,
+  pre_tokenizer: { type: 'Whitespace' },
+  post_processor: null,
+  decoder: null,
+  model: { type: 'WordLevel', vocab, unk_token: word(0) },
+});
+
+export const CONFIG = JSON.stringify({ decoder_start_token_id: 1, eos_token_id: [2] });
+
+interface Pair {
+  readonly source: readonly number[];
+  readonly target: readonly number[];
+}
+
+/** Sources and targets of ids; every other target says its end. */
+export const pairs: readonly Pair[] = Array.from({ length: 24 }, (_, i) => ({
+  source: Array.from({ length: 2 + (i % 5) }, (_, j) => 3 + ((7 * i + 3 * j) % 17)),
+  target: [...Array.from({ length: 3 + (i % 3) }, (_, j) => 3 + ((5 * i + j) % 17)), ...(i % 2 ? [2] : [])],
+}));
+
+export const wordsOf = (ids: readonly number[]) => ids.map(word).join(' ');
+
+export const tsv = (of: readonly Pair[]) =>
+  of.map(({ source, target }) => `${wordsOf(source)}\t${wordsOf(target)}\n`).join('');
+
+/** Tokens become states as wide as the decoder reads them, with the mean of the text's; and neurons, where there are any. */
+export function textEncoder(neurons = 0): Uint8Array {
+  const b = new OnnxBuilder({ seed: 4 });
+  const ids = b.feed('input_ids', ['batch', 'tokens'], 'int64');
+  const mask = b.feed('attention_mask', ['batch', 'tokens'], 'int64');
+  const words = b.node('Gather', [b.weight([VOCABULARY, WIDTH], 1), ids]);
+  const seen = b.node('Unsqueeze', [b.node('Cast', [mask], { to: 1 }), b.integers([2])]);
+  const states = b.node('Mul', [words, seen]);
+  const mean = b.node('ReduceMean', [states], { axes: [1], keepdims: 1 });
+  const sum = b.add(states, mean);
+  if (neurons === 0) return b.output(sum, 'last_hidden_state').build();
+  const up = b.relu(b.node('MatMul', [sum, b.weight([WIDTH, neurons], 0.5)], {}, { channels: neurons }));
+  const down = b.node('MatMul', [up, b.weight([neurons, WIDTH], 0.5)], {}, { channels: WIDTH });
+  return b.output(b.add(sum, down), 'last_hidden_state').build();
+}
