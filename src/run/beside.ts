@@ -41,17 +41,24 @@ export async function modelFiles(place: Place): Promise<ModelFiles | undefined> 
     const found = plain.length > 0 ? plain : all;
     const chosen = found.length === 1 ? found[0] : found.find((file) => file === 'model.onnx');
     if (chosen) return { file: folder.at(chosen) };
-    const [encoder, decoder] = [ENCODER, DECODER].map((name) => found.filter((file) => name.test(file)));
-    const merged = decoder.filter((file) => file.includes('_merged'));
-    const behind = merged.length > 0 ? merged : decoder;
-    if (encoder.length === 1 && behind.length === 1)
-      return { file: folder.at(behind[0]), encoder: folder.at(encoder[0]) };
+    const both = bothIn(found);
+    if (both) return { file: folder.at(both.decoder), encoder: folder.at(both.encoder) };
     if (found.length > 1)
       throw new InputError(
         `"${path}": several models (${found.join(', ')}); give the file, as ${folder.at(found[0]).path}`,
       );
   }
   return undefined;
+}
+
+/** An encoder and a decoder, where all files are forms of these. */
+function bothIn(files: readonly string[]): { encoder: string; decoder: string } | undefined {
+  if (!files.every((file) => /^(en|de)coder[_.]/.test(file))) return undefined;
+  const [encoders, decoders] = [ENCODER, DECODER].map((name) => files.filter((file) => name.test(file)));
+  const merged = decoders.filter((file) => file.includes('_merged'));
+  const [decoder, ...others] = merged.length > 0 ? merged : decoders;
+  const isClear = encoders.length === 1 && decoder !== undefined && others.length === 0;
+  return isClear ? { encoder: encoders[0], decoder } : undefined;
 }
 
 /** The encoder in a folder: of several that which is expected. */

@@ -40,16 +40,17 @@ export function checkBoth(place: Place, { file, encoder }: Both, settings: PlanS
 }
 
 /** How good they are together, on what they are measured on, before either is smaller. */
-export function metricOfBoth({ file }: Both, settings: PruneSettings): Promise<Metric | undefined> {
+export function metricOfBoth({ file, encoder }: Both, settings: PruneSettings): Promise<Metric | undefined> {
   const { calibration, evaluation, seed, scratch, signal } = settings;
   return closing(async (opened) => {
     const data = await samplesPlace(evaluation ?? calibration, 'calibration', signal);
     const told = settingsFor('decoder', { ...settings, onNote: undefined });
-    const found = await openInPlace(file, { ...told, data }, opened);
+    if (data === undefined) return undefined;
+    const found = await openInPlace(file, { ...told, encoder, data }, opened);
     const samples =
       evaluation === undefined
         ? await calibrationOf(found, data, undefined, settings)
-        : await found.evaluation(data!, { seed });
+        : await found.evaluation(data, { seed });
     return evaluate(found.model, samples, {
       engine: found.engine,
       scratch: await scratchFor(opened, scratch),

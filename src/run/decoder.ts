@@ -2,6 +2,7 @@
 
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
+import { hasMethods } from '../expect.ts';
 import { type Model, readModel } from '../graph/index.ts';
 import { openGuard } from '../guard/index.ts';
 import {
@@ -26,7 +27,8 @@ import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
 /** The decoder, and what is beside it. */
 export interface PairSettings
   extends Omit<ModelOptions, 'tokenizer'>,
-    Pick<SampleOptions, 'samples' | 'seed' | 'encoder'> {
+    Pick<SampleOptions, 'samples' | 'seed'> {
+  readonly encoder?: SampleOptions['encoder'] | Place;
   readonly decoder: Place;
   readonly decoding: Decoding;
   readonly tokenizer?: Place;
@@ -96,7 +98,8 @@ const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], dat
 /** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
 async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
   if (encoder !== undefined) {
-    const place = await placeOf(encoder, 'encoder.onnx', signal);
+    const isPlace = (it: typeof encoder): it is Place => hasMethods(it, 'externalReader');
+    const place = isPlace(encoder) ? encoder : await placeOf(encoder, 'encoder.onnx', signal);
     const files = await modelFiles(place);
     return files?.encoder ?? files?.file ?? place;
   }

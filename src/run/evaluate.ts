@@ -46,8 +46,12 @@ export async function evaluate(
   const dataPlace = await samplesPlace(data, 'data', settings.signal);
   const labels = await labelsOf(settings.labels, settings.signal);
   return closing(async (opened) => {
-    const file = (await modelFiles(place))?.file;
-    const found = await openInPlace(file ?? place, { ...settings, data: dataPlace }, opened);
+    const { file = place, encoder } = (await modelFiles(place)) ?? {};
+    const found = await openInPlace(
+      file,
+      { ...settings, encoder: settings.encoder ?? encoder, data: dataPlace },
+      opened,
+    );
     const { scratch, signal } = settings;
     const samples = dataPlace
       ? await found.evaluation(dataPlace, { ...settings, labels })

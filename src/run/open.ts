@@ -68,7 +68,8 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
 /** How a model is opened; data that are named say how large open dimensions are. */
 interface OpenSettings
   extends ModelOptions,
-    Pick<SampleOptions, 'labelOffset' | 'samples' | 'seed' | 'encoder'> {
+    Pick<SampleOptions, 'labelOffset' | 'samples' | 'seed'>,
+    Pick<PairSettings, 'encoder'> {
   readonly data?: Place;
 }
 
@@ -193,12 +194,10 @@ export async function openModelFile(
   const isWindow = takesTokens(declared) && declared.open[0];
   const length = isWindow ? lengthOfText(side, options) : undefined;
   const said = sizeFor(preprocessing, options) ?? data.size ?? length;
+  const isFree = isWindow && said === undefined;
   const { smallest } = data;
   const { model, engine } = await openGuarded(options, opened, async (guarded) => {
-    const isFree = isWindow && said === undefined;
     const size = isFree ? await likelyWindow(source, guarded, inputs) : said;
-    if (isFree && size && options.data)
-      options.onNote?.(`windows of ${size} tokens, as nothing says how many it takes (\`seqlen\`)`);
     const dims = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
     return openModel(bytes, {
       name,
@@ -213,6 +212,9 @@ export async function openModelFile(
       outputNames,
     });
   });
+  // A perplexity is of windows of some length, and features of texts as long as they are.
+  if (isFree && options.data && model.predictsTokens)
+    throw new InputError(`${name}: nothing says how many tokens windows of text have; give it (\`seqlen\`)`);
   const samples = takesTokens(model.input)
     ? tokensFor(model, tokenizer, options, read)
     : imagesOfFile(model, preprocessing, options, data);
@@ -254,7 +256,9 @@ function reading(
 ): Read {
   const states = statesOf(declared);
   if (settings.encoder !== undefined && !states)
-    throw new InputError(`${name}: it has no input for what an encoder gives; leave out \`encoder\``);
+    throw new InputError(
+      `${name}: it has no input for what an encoder gives (encoder_hidden_states); give each file by itself, without \`encoder\``,
+    );
   const length = lengthFor(positions, settings);
   const found = new Map<Place, Promise<Feeds | undefined>>();
   return (place, input) => {

@@ -149,6 +149,23 @@ describe('a folder of an encoder and a decoder', () => {
     await refused([...run, ...flags], message);
   });
 
+  test('is told from files that are called so, or are more', async () => {
+    const images = path('images');
+    mkdirSync(images);
+    writeFileSync(join(images, 'encoder.onnx'), textEncoder());
+    writeFileSync(join(images, 'decoder.onnx'), textEncoder());
+    await refused(
+      ['prune', images, '--calibrate', calib, '--keep', '0.5', '-o', path('never')],
+      'decoder.onnx: it has no input for what an encoder gives (encoder_hidden_states); give each file by itself',
+    );
+    writeFileSync(join(images, 'joiner.onnx'), textEncoder());
+    await refused(
+      ['prune', images, '--calibrate', calib, '--keep', '0.5', '-o', path('never')],
+      'several models (decoder.onnx, encoder.onnx, joiner.onnx); give the file',
+    );
+    await refused(['prune', model, '--keep', '0.5', '-o', path('never')], 'calibrat');
+  });
+
   test('is no one file', async () => {
     await refused(
       ['latency', model],

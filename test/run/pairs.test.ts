@@ -273,7 +273,7 @@ describe('pairs', () => {
     const expected = await evaluate(decoder, all, quick);
     expect(await evaluate(alone, all, { ...quick, encoder, tokenizer: folder })).toEqual(expected);
     await expect(evaluate(encoder, all, { ...quick, encoder })).rejects.toThrow(
-      'encoder_model.onnx: it has no input for what an encoder gives; leave out `encoder`',
+      'encoder_model.onnx: it has no input for what an encoder gives (encoder_hidden_states); give each file by itself, without `encoder`',
     );
     const image = new OnnxBuilder();
     const onlyThree = put('three.onnx', image.output(image.relu(image.feed('x', [1, 3]))).build());

@@ -10,7 +10,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { CheckpointWriter, memoryOutput, planSafetensors } from '../../src/checkpoint/index.ts';
 import { readModel, writeModel } from '../../src/graph/index.ts';
 import type * as Library from '../../src/index.ts';
-import { encoderWeights, WAV2VEC2 } from '../architectures/encoders.ts';
+import { spectrogramOf } from '../../src/pipeline/data/audio/spectrogram.ts';
+import { encoderWeights, WAV2VEC2, WHISPER } from '../architectures/encoders.ts';
 import { npy } from '../cli/models.ts';
 import { fixture, MOBILENET } from '../cli/osscar.ts';
 import { small } from '../hostile/models.ts';
@@ -232,13 +233,13 @@ describe('prune', () => {
         (x) => x / 32768,
       );
 
-    const modelOf = async (prepared: object) => {
+    const modelOf = async (prepared: object, config = WAV2VEC2) => {
       const output = memoryOutput();
-      const weights = encoderWeights(WAV2VEC2);
+      const weights = encoderWeights(config);
       const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
       const writer = new CheckpointWriter(output, planSafetensors(specs));
       for (const [name, { data }] of weights) await writer.write(name, data);
-      await writer.writeFile('config.json', Buffer.from(JSON.stringify(WAV2VEC2)));
+      await writer.writeFile('config.json', Buffer.from(JSON.stringify(config)));
       await writer.writeFile('preprocessor_config.json', Buffer.from(JSON.stringify(prepared)));
       await writer.finish();
       return [...output.files()];
@@ -264,6 +265,28 @@ describe('prune', () => {
       const written = await weightsOf(new File([lines.join('\n')], 'waves.jsonl'));
       expect((await weightsOf(flat)).equals(written)).toBe(true);
       await expect(weightsOf([['a.wav', wav(all[0])]])).rejects.toThrow('16000 samples a second');
+    });
+
+    test('takes audio files for Whisper as spectrograms of these, padded to its window', async () => {
+      // A window is of 18 frames.
+      const spectrogram = { melBins: 5, fftSize: 400, hopLength: 160, seconds: 1 };
+      const model = await modelOf(
+        { feature_extractor_type: 'WhisperFeatureExtractor', feature_size: 5, chunk_length: 1 },
+        WHISPER,
+      );
+      const all = waves((i) => 2000 + 60 * i);
+      const made = spectrogramOf(spectrogram, 16000);
+      const padded = (it: Int16Array) =>
+        Float32Array.from({ length: 18 * 160 }, (_, i) => (it[i] ?? 0) / 32768);
+      const array = npy([COUNT, 5, 18], Float32Array.from(all.flatMap((it) => [...made(padded(it))])));
+      const weightsBy = async (calibration: unknown) => {
+        const { files } = await prune(model, { ...how, calibration: calibration as never });
+        return bytesOf(files, 'model.safetensors');
+      };
+      const written = await weightsBy([['x.npy', array]]);
+      expect(
+        (await weightsBy(all.map((it, i) => [`${100 + i}.wav`, wav(it)] as const))).equals(written),
+      ).toBe(true);
     });
 
     test('takes audio files for an ONNX file, which remembers how they become waveforms', async () => {
