@@ -1,6 +1,6 @@
 // What a user has beside images: texts for an encoder's folder, arrays by input name, sizes that differ.
 
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { encode as encodePng } from 'fast-png';
 import { describe, expect, test } from 'vitest';
@@ -41,6 +41,12 @@ test('an encoder in a folder of transformers.js goes to another such folder, by 
   expect(listing(join(out, 'onnx'))).toEqual(['model.onnx']);
   const { parameters } = await osscarJson('inspect', out);
   expect(parameters).toBe(report.parameters.after);
+  // A variant alone is what there is.
+  const [model, variant, other] = ['', '_quantized', '_q4'].map((it) => join(out, `onnx/model${it}.onnx`));
+  renameSync(model, variant);
+  expect((await osscarJson('inspect', out)).parameters).toBe(parameters);
+  copyFileSync(variant, other);
+  await refused(['inspect', out], 'several models (model_q4.onnx, model_quantized.onnx); give the file');
 });
 
 test('arrays by input name come from an .npz, and what is the same for all from a flag', async () => {
