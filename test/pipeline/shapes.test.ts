@@ -84,6 +84,16 @@ describe('samples', () => {
     expect([samplesOf(info, hidden).axis, samplesOf(info, x).axis]).toEqual([-1, 0]);
   });
 
+  test('are told from tokens in rows that are merged of both, where there may be any number of these', async () => {
+    const b = new OnnxBuilder();
+    const ids = b.feed('input_ids', ['n', 't'], 'int64');
+    const embedded = b.node('Gather', [b.weight([20, 6], 1), ids], {}, { channels: 6 });
+    const rows = b.reshape(transpose(b, embedded, 1, 0, 2), [-1, 6], 6);
+    b.output(b.matmul(b.relu(b.matmul(rows, 8)), 3));
+    const { info } = await openModel(b.build(), { engine, size: [7] });
+    expect(samplesOf(info, rows)).toEqual({ axis: 0, positions: 7 });
+  });
+
   /** A model that asks for the extents of a value within. */
   async function askingWithin(more = (_: OnnxBuilder, y: string) => y) {
     const b = new OnnxBuilder();

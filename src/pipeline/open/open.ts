@@ -365,14 +365,15 @@ async function shapesOf(
   const told = distinct ?? (isFree ? await probe(engine, model, input, alike) : shown);
   const isSingle = input.fixedBatch === 1;
   const isAsked = needsPlaces(model) && !isSingle;
-  const more = isAsked && !isFree ? await probed(engine, model, input, alike) : told;
+  // Of as many tokens: rows that are merged of samples and tokens are told by no other.
+  const more = isAsked ? await probed(engine, model, input, alike) : undefined;
   const counts = [batch, several] as const;
   const info: ValueInfo = {
     ...shown,
     fixed: heldInputs(input),
     unreached: unreachedValues(model),
     isSingle,
-    ...(isAsked && more && { samples: samplePlaces(model, shown.shapes, more.shapes, counts) }),
+    ...(more && { samples: samplePlaces(model, shown.shapes, more.shapes, counts) }),
   };
   return { info, told: told.shapes };
 }
