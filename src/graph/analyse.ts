@@ -349,7 +349,7 @@ function disputed(
   const own = wanted(edits[0].reader);
   const agrees = ({ node, index }: Use) =>
     handedOn(node, index) !== undefined ||
-    isIndifferent(state, node, index) ||
+    (isIndifferent(state, node, index) && !(place.kind === 'infer' && node.opType === 'Equal')) ||
     ((index > 0 || node.opType === 'ConstantOfShape') && wanted(node.name) === own);
   const values = new Set(source.output.slice(0, 1)); // grows with what is made of them
   for (const value of values) {

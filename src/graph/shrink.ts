@@ -214,13 +214,18 @@ function spellOut(model: Model, node: NodeProto, input: number, values: readonly
 
 function hold(model: Model, node: NodeProto, { value, rank }: Extract<Edit, { kind: 'hold' }>): void {
   const [output] = node.output;
-  const name = model.fresh(`${output}.held`);
+  model.redirect(output, sizeLike(model, node, `${output}.held`, value, rank));
+}
+
+/** A constant for one size, of the type that a node computes with. */
+function sizeLike(model: Model, node: NodeProto, base: string, value: number, rank: number): string {
+  const name = model.fresh(base);
   const [type, dims] = [sizeType(model, node), new Array<number>(rank).fill(1)];
   const number = isFloat(type)
     ? fromFloat32(Float32Array.of(value), dims, { name, type })
     : fromIntegers(name, [value], dims, type);
   model.tensors.set(name, number);
-  model.redirect(output, name);
+  return name;
 }
 
 /** What a node that computes from sizes computes in. */
@@ -235,7 +240,7 @@ function sizeType(model: Model, node: NodeProto): FloatType | 'int32' | 'int64' 
 }
 
 function infer(model: Model, node: NodeProto, input: number): void {
-  model.setInput(node, input, model.integers('inferred', [-1]));
+  model.setInput(node, input, sizeLike(model, node, 'inferred', -1, 1));
 }
 
 // Dims that are left open or have a name stay as they are.

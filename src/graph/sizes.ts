@@ -117,10 +117,13 @@ const extents: SizeRule = (state, node) => {
 const isVector = (state: Propagation, value: string) => state.dims(value)?.length === 1;
 const unplaced = ({ value, axis, isFixed, factor }: Size): Size => ({ value, axis, isFixed, factor });
 
-/** A size that is handed on as it is: it may be edited where a Concat reads it, which `settle` holds against all readers. */
+/** It can become the mark −1, which what looks for marks would find. */
+const isInferred = ({ place }: Size) => place?.kind === 'infer';
+
+/** A size that is handed on as it is: it may be edited, or left to be inferred, where a Concat reads it, which `settle` holds against all readers. */
 function listed(state: Propagation, size: Size): Size {
   const { place } = size;
-  const isListed = place?.kind === 'constant' && state.model.node(place.node)?.opType === 'Concat';
+  const isListed = place && 'node' in place && state.model.node(place.node)?.opType === 'Concat';
   return isListed ? size : unplaced(size);
 }
 
@@ -319,7 +322,7 @@ const where: SizeRule = (state, node, inputs) => {
     return { ...own, isFixed: own.isFixed && condition.isFixed };
   })(state, node, inputs);
   const isRepeated = inputs.some((list) => list?.length !== chosen?.length);
-  return chosen?.map((size) => (isRepeated ? unplaced(size) : listed(state, size)));
+  return chosen?.map((size) => (isRepeated || isInferred(size) ? unplaced(size) : listed(state, size)));
 };
 
 /** A vector of one number, as long as another shape is. */
@@ -339,7 +342,7 @@ const handed: SizeRule = (state, node, [data]) =>
 /** PyTorch's newer exporter has the mark of an extent that stays as it is, −1, become 1 so. */
 const magnitude: SizeRule = (state, node, inputs) =>
   handed(state, node, inputs)?.map((size) =>
-    size.value < 0 ? { ...unplaced(size), value: -size.value } : size,
+    size.value < 0 || isInferred(size) ? { ...unplaced(size), value: Math.abs(size.value) } : size,
   );
 
 /** As a fraction, for a scale, a number of channels stays what it is. */

@@ -1257,6 +1257,20 @@ const GRAPHS: Record<
       return head(b, b.node('Reshape', [x, b.node('Concat', sizes, { axis: 0 })], {}, { channels: 6 }));
     },
   },
+  'channels that are merged with samples and rows, as many as are computed and cast': {
+    prunable: 1,
+    build: (b) => {
+      const x = b.relu(b.conv(image(b), 6, 3));
+      const samples = b.node('Cast', [count(b, x, 0)], { to: 6 }); // int32, as all before the last Cast
+      const whole = (value: number) => b.integers([value], 'int32');
+      const rows = b.node('Mul', [b.node('Mul', [samples, whole(6)]), whole(4)]);
+      const to = (...sizes: string[]) => b.node('Cast', [b.node('Concat', sizes, { axis: 0 })], { to: 7 }); // int64
+      const merged = b.node('Tanh', [b.node('Reshape', [x, to(rows, whole(2), whole(8))])]);
+      const apart = b.node('Reshape', [merged, to(samples, whole(6), whole(8), whole(8))]);
+      b.output(b.gemm(b.node('Flatten', [apart], {}, { channels: 384 }), 5));
+      return b;
+    },
+  },
   'attention over places, by means and maxima of the channels': {
     prunable: 2,
     build: (b) => head(b, b.relu(b.conv(overPlaces(b, b.relu(b.conv(image(b), 6, 3))), 5, 3))),
