@@ -42,11 +42,18 @@ const chunks = fc
   .tuple(format, fc.array(body, { maxLength: 2 }), data)
   .map(([head, others, samples]) => riff(head, ...others, samples));
 
-/** As the samples of a model that leaves the length open, and of one that takes windows. */
+const spectrogram = { melBins: 4, fftSize: 20, hopLength: 5, seconds: 1 };
+
+/** As the samples of a model that leaves the length open, of one that takes windows, and of one that takes spectrograms of these. */
 async function readAll(bytes: Uint8Array): Promise<void> {
   const file = { name: 'a.wav', read: async () => bytes };
-  for (const shape of [[0], [1, 7]]) {
-    const dataset = await audioDataset([file], { normalize: true }, shape, { name: 'a.wav' });
+  const models = [
+    [[0], { normalize: true }],
+    [[1, 7], { normalize: true }],
+    [[4, 3], { spectrogram }],
+  ] as const;
+  for (const [shape, preprocessing] of models) {
+    const dataset = await audioDataset([file], preprocessing, shape, { name: 'a.wav' });
     for await (const _ of dataset.batches(4));
   }
 }

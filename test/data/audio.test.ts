@@ -216,6 +216,15 @@ describe('a folder of audio', () => {
       { inputShape: [128, 3000], preprocessing: parsePreprocessing({ spectrogram: SPECTROGRAM }) },
       "the model's input [128, 3000] takes no spectrograms of 4 bins, as preprocessor_config.json says",
     ],
+    [
+      'for spectrograms of more than there is memory for',
+      [['a.wav', wav([1])]],
+      {
+        inputShape: [4, 2 ** 20],
+        preprocessing: parsePreprocessing({ spectrogram: { ...SPECTROGRAM, hopLength: 2 ** 14 } }),
+      },
+      'a window of [17179869184] has 17179869184 values, more than',
+    ],
   ])('is refused: %s', async (_, files, options, message) => {
     await expect(open(files, options)).rejects.toThrow(message);
   });

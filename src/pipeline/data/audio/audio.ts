@@ -66,7 +66,9 @@ export async function audioDataset(
   windows?: number,
   onNote?: (text: string) => void,
 ): Promise<Dataset> {
-  const { samples, shape, smallest, note, load } = await opened(entries, preprocessing, inputShape, windows);
+  const found = await opened(entries, preprocessing, inputShape, windows);
+  const { samples, shape, smallest, longest, note, load } = found;
+  checkValues([longest], 'a window of');
   checkValues(shape, 'a waveform of');
   if (note !== '') onNote?.(`"${described.name}": ${note}`);
   const checked = async (i: number) => {

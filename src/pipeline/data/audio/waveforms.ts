@@ -25,6 +25,8 @@ export interface Waveforms {
   /** Of the longest one, and of the shortest, where that is another. */
   readonly shape: number[];
   readonly smallest?: number[];
+  /** Samples of the longest window, whatever is made of them. */
+  readonly longest: number;
   load(i: number): Promise<Loaded>;
   /** What is done to files; empty, where that is nothing. */
   readonly note: string;
@@ -140,6 +142,7 @@ export async function waveformsOf(
       ...(label !== undefined && { label }),
     })),
     shape: dimsOf(longest),
+    longest,
     ...(isOwn && { smallest: dimsOf(least) }),
     async load(i) {
       const { file, first, length } = windows[i];
