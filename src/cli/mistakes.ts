@@ -115,6 +115,7 @@ const COMMANDS: Synonyms<string> = [
   [/^(info|list|show|summary|structures)$/, 'Did you mean inspect?'],
   [/^(bench\w*|profile|time|timing)$/, 'Did you mean latency?'],
   [/^(test|validate|perplexity|accuracy)$/, 'Did you mean eval?'],
+  [/^(compare|diff)$/, 'eval says how good a model is, prune --compare what other methods do'],
 ];
 
 /** Commander's message, and what it leaves open. */
@@ -169,6 +170,9 @@ function clusterHint(called: Command, given: readonly string[], program: Command
 function valueHint(called: Command, given: readonly string[], excess: readonly string[]): string | undefined {
   const takesNext = (word: string) => !word.includes('=') && optionOf(called, word)?.required;
   const at = given.findIndex((it, i) => it === excess[0] && !takesNext(given[i - 1]));
+  const before = optionOf(called, given[at - 1]);
+  if (before && !before.required && /^(true|false|yes|no|on|off|[01])$/i.test(excess[0]))
+    return `${before.long} takes no value: it is on where it is there`;
   const inline = given[at - 1]?.includes('=');
   const [flag, value] = inline
     ? (/^([^=]+)=(.*)$/s.exec(given[at - 1]) ?? []).slice(1)

@@ -81,13 +81,23 @@ async function listFiles(folder: Place, { name: ending }: Medium): Promise<Liste
   };
 }
 
+/** @throws {InputError} where a folder has none */
+async function someIn(folder: Place, medium: Medium): Promise<Listed> {
+  const listed = await listFiles(folder, medium);
+  const { files, others, deeper } = listed;
+  if (files.length > 0) return listed;
+  const { path } = folder;
+  const below = folder.at((deeper[0] ?? '').split('/')[0]).path;
+  throw (await listing()).noSamples({ path, below }, medium, listed, samplesHint(others[0] ?? ''));
+}
+
 /** Samples of a folder, or those that pairs name beside them, of which the second may be a class. @returns nothing where a file is something else */
 async function listedIn(
   place: Place,
   medium: Medium,
 ): Promise<{ folder: Place; listed: Listed } | undefined> {
   // What is missing says so when it is listed.
-  if ((await place.kind()) !== 'file') return { folder: place, listed: await listFiles(place, medium) };
+  if ((await place.kind()) !== 'file') return { folder: place, listed: await someIn(place, medium) };
   const pairs = isPairs(place) ? await readPairs(place) : [];
   if (pairs.length === 0) return undefined;
   await filesOf(pairs, place);
@@ -102,33 +112,32 @@ async function listedIn(
   };
 }
 
-/** Height and width that no image of a folder has less or more of, each in the multiples that it will have. */
+/** Height and width that no image has less or more of, each in the multiples that it will have; nothing, where a file holds none. */
 export async function extentsOfImages(
   place: Place,
   preprocessing: Preprocessing,
 ): Promise<ImageExtents | undefined> {
-  const { folder, listed } = (await listedIn(place, IMAGES)) ?? {};
-  if (!folder || !listed) return undefined;
+  const found = await listedIn(place, IMAGES);
+  if (!found) return undefined;
   const sizes: [number, number][] = [];
-  for (const { path } of listed.files) {
-    const image = folder.at(path);
+  for (const { path } of found.listed.files) {
+    const image = found.folder.at(path);
     sizes.push(ownSize(imageSize(await image.read(), image.path), preprocessing));
   }
-  if (sizes.length === 0) return undefined;
   const each = (extreme: (one: number, other: number) => number) =>
     extremesOf(sizes, extreme) as [number, number];
   return { smallest: each(Math.min), largest: each(Math.max) };
 }
 
-/** The shapes of the shortest and the longest waveform of audio files; nothing, where there are none. */
+/** The shapes of the shortest and the longest waveform of audio files; nothing, where a file is of another kind. */
 export async function extentsOfAudio(
   place: Place,
   preprocessing: Preprocessing,
   inputShape: readonly number[],
 ): Promise<{ smallest?: number[]; size: number[] } | undefined> {
-  const { folder, listed } = (await listedIn(place, WAVEFORMS)) ?? {};
-  const files = folder
-    ? listed!.files.map(({ path }) => folder.at(path))
+  const found = await listedIn(place, WAVEFORMS);
+  const files = found
+    ? found.listed.files.map(({ path }) => found.folder.at(path))
     : [place].filter(({ path }) => AUDIO.test(path));
   if (files.length === 0) return undefined;
   const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
@@ -228,10 +237,6 @@ async function openFiles(place: Place, medium: Medium, options: ImageOptions) {
   }
   const { folder, listed } = found;
   const { files, direct, classes, others, deeper, dangling } = listed;
-  if (files.length === 0) {
-    const below = place.at((deeper[0] ?? '').split('/')[0]).path;
-    throw (await listing()).noSamples({ path, below }, medium, listed, samplesHint(others[0] ?? ''));
-  }
   const ignored = others.filter(
     (file) => labels === undefined || baseName({ path: file }) !== baseName(labels),
   );

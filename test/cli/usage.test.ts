@@ -193,6 +193,14 @@ describe.concurrent('osscar', () => {
     [['prune', 'a.onnx', '--iterative_steps', '8'], '(nothing is trained)'],
     [['prune', 'a.onnx', '-q'], '(progress goes to standard error'],
     [['--prune', 'a.onnx'], "unknown option '--prune' (a command comes first, as osscar prune)"],
+    [
+      ['compare', 'a.onnx', 'b.onnx'],
+      "unknown command 'compare' (eval says how good a model is, prune --compare",
+    ],
+    [
+      ['prune', 'a.onnx', '--force', 'true'],
+      '"true" (--force takes no value: it is on where it is there; see',
+    ],
     [['compress', 'a.onnx'], "unknown command 'compress' (Did you mean prune?)"],
     [['quantize', 'a.onnx'], '(Did you mean prune, with --weights or --format?)'],
     [['export', 'a.onnx'], '(Did you mean prune, with --weights or --format?)'],

@@ -311,6 +311,10 @@ describe('prune', () => {
       expect(notes.join()).toContain(
         "chance is 0.500: are `samplingRate` (not given) and `normalize` (on) right, and the classes in the model's order",
       );
+      const open = await withInputDims(new Uint8Array(await model.arrayBuffer()), ['n', 1, 't']);
+      const songs = [['a/1.mp3', new Uint8Array(9)] as const, ['b/1.mp3', new Uint8Array(9)] as const];
+      await expect(evaluate(open, songs)).rejects.toThrow('no WAV audio files in the folder, but 2 .mp3');
+      await expect(evaluate(model, filesOf(all), { size: 32 })).rejects.toThrow('`size` 32: input');
       const slower = { ...settings, samplingRate: 8000 };
       const { files: others } = await prune(model, { ...slower, calibration: [['x.npy', array]] });
       const remembering = await bytesOf(others, model.name);

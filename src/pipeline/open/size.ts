@@ -33,7 +33,9 @@ function refused({ name, shape, open }: ModelInput, size: readonly number[]): In
   const dims = shape.map((dim) => dim || '?').join(', ');
   const fixed = open.some(Boolean) ? 'of' : 'of a fixed size,';
   const given = size.length === 1 ? '`seqlen`' : '`size`';
-  return new InputError(`${given} ${size.join('x')}: input "${name}" is ${fixed} [${dims}]`);
+  // Of audio it was one number.
+  const extents = shape.length < 3 ? [...new Set(size)] : size;
+  return new InputError(`${given} ${extents.join('x')}: input "${name}" is ${fixed} [${dims}]`);
 }
 
 /** The axes of a sample that a size is of; none, where it cannot be told. */
