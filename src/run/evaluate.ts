@@ -22,9 +22,12 @@ export interface Evaluated extends Metric {
 /** Why there is nothing to say of a model by itself. */
 function unmeasured({ model }: ModelInPlace, samples: Dataset): string {
   const isOfFeatures = 'language' in model && !model.language.givesScores;
+  const where = /\.np[yz]$/i.test(samples.name ?? '')
+    ? 'give an array of them as "labels" beside the inputs (numpy.savez)'
+    : 'use sub-folders per class or `labels`, a .csv';
   return isOfFeatures
     ? `the ${model.language.architecture} gives features, which labels say nothing of; reports of pruning say how near they stay`
-    : `"${samples.name}": no labels; use sub-folders per class or \`labels\`, a .csv`;
+    : `"${samples.name}": no labels; ${where}`;
 }
 
 /**

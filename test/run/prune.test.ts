@@ -311,6 +311,9 @@ describe('prune', () => {
       expect(notes.join()).toContain(
         "chance is 0.500: are `samplingRate` (not given) and `normalize` (on) right, and the classes in the model's order",
       );
+      const unlabeled =
+        'x.npy": no labels; give an array of them as "labels" beside the inputs (numpy.savez)';
+      await expect(evaluate(model, new File([array as never], 'x.npy'))).rejects.toThrow(unlabeled);
       const open = await withInputDims(new Uint8Array(await model.arrayBuffer()), ['n', 1, 't']);
       const songs = [['a/1.mp3', new Uint8Array(9)] as const, ['b/1.mp3', new Uint8Array(9)] as const];
       await expect(evaluate(open, songs)).rejects.toThrow('no WAV audio files in the folder, but 2 .mp3');
