@@ -1,9 +1,10 @@
 // A model in two files: an encoder, and the decoder behind it. Each is a run of its own, and what they are told together is decided here.
 
 import { InputError } from '../errors.ts';
-import { evaluate, type Metric, type Progress, recipeOf } from '../pipeline/index.ts';
+import { doubtOf, evaluate, type Metric, type Progress, recipeOf } from '../pipeline/index.ts';
 import type { ModelFiles } from './beside.ts';
 import { closing } from './closing.ts';
+import { madeOf, warningHandler } from './doubt.ts';
 import { openInPlace } from './open.ts';
 import type { PlanSettings, PruneSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
@@ -39,23 +40,32 @@ export function checkBoth(place: Place, { file, encoder }: Both, settings: PlanS
   );
 }
 
-/** How good they are together, on what they are measured on, before either is smaller. */
+/**
+ * How good they are together, on what they are measured on, before either is smaller.
+ *
+ * @throws {InputError} where they answer by chance, unless `force`
+ */
 export function metricOfBoth({ file, encoder }: Both, settings: PruneSettings): Promise<Metric | undefined> {
-  const { calibration, evaluation, seed, scratch, signal } = settings;
+  const { calibration, evaluation, seed, scratch, force, signal } = settings;
   return closing(async (opened) => {
     const data = await samplesPlace(evaluation ?? calibration, 'calibration', signal);
-    const told = settingsFor('decoder', { ...settings, onNote: undefined });
     if (data === undefined) return undefined;
+    const told = settingsFor('decoder', { ...settings, onNote: undefined });
     const found = await openInPlace(file, { ...told, encoder, data }, opened);
     const samples =
       evaluation === undefined
         ? await calibrationOf(found, data, undefined, settings)
         : await found.evaluation(data, { seed });
-    return evaluate(found.model, samples, {
+    const metric = await evaluate(found.model, samples, {
       engine: found.engine,
       scratch: await scratchFor(opened, scratch),
       signal,
     });
+    const doubt = metric && doubtOf(metric);
+    // Where it is forced, the run on the decoder says it.
+    const refuse = warningHandler(await madeOf(found, data), { force });
+    if (doubt !== undefined) refuse({ kind: 'implausible', text: `dense ${doubt}` });
+    return metric;
   });
 }
 

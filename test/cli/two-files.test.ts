@@ -82,6 +82,11 @@ describe('a folder of an encoder and a decoder', () => {
 
   test('is told of as both, where files are picked as well', async () => {
     const settings = { ...how, calibration: new File([tsv(pairs)], 'pairs.tsv'), keep: 0.5 };
+    // Weights are random: that is said before either is pruned.
+    const onProgress = () => expect.unreachable();
+    await expect(prune(model, { ...settings, force: false, onProgress })).rejects.toThrow(
+      /^dense perplexity is .*: is the tokenizer \(`tokenizer`\) the one .*\(`force: true` goes on\)$/,
+    );
     const picked = ['config.json', 'tokenizer.json', ...FILES.map((name) => `onnx/${name}`)].map(
       (name) => [name, new Uint8Array(readFileSync(join(model, name)))] as const,
     );
