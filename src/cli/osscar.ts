@@ -149,8 +149,8 @@ function addPrune(program: Command): void {
 function addReport(program: Command): void {
   program
     .command('report')
-    .description('what the last finished run of a --work folder has done')
-    .argument('<work>', 'folder that was given as --work')
+    .description('what the last finished run of a --work folder, or that of a report, has done')
+    .argument('<work>', 'folder that was given as --work, or .json of a report')
     .optionsGroup(GROUPS.output)
     .option('--report <file.html>', 'a page of it, and beside it the same as .json')
     .option('--overwrite', 'replace a page that is there')
@@ -161,6 +161,7 @@ function addReport(program: Command): void {
         ['osscar report run/'],
         ['osscar report run/ --report report.html'],
         ['osscar report run/ --json', 'as prune --json has it'],
+        ['osscar report smaller.json', 'which prune --report smaller.html has written'],
       ),
     )
     .action(reportRun);

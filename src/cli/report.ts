@@ -65,10 +65,16 @@ export async function keepReport(
   ]);
 }
 
-/** @throws {InputError} where the folder has none, or one of a later version */
-export async function readReport(work: string): Promise<SavedReport> {
-  await checkFolder(work);
-  const path = join(work, REPORT_FILE);
+/**
+ * @param place  the folder of a run, or a report that was written as JSON
+ * @throws {InputError} where the folder has none, or one of a later version
+ */
+export async function readReport(place: string): Promise<SavedReport> {
+  const isThere = await isFile(place);
+  if (isThere && !/\.json$/i.test(place))
+    throw new InputError(`"${place}": expected the folder of a run (\`work\`), or the .json of its report`);
+  if (!isThere) await checkFolder(place);
+  const path = isThere ? place : join(place, REPORT_FILE);
   if (!(await named(path, unlessMissing(lstat(path)))))
     throw new InputError(`"${path}": no finished run of osscar prune --work is in this folder`);
   return parseReport(parseJsonObject(await readFileBytes(path), path), path);

@@ -158,6 +158,12 @@ describe('beside what was pruned, a report has', () => {
 describe('osscar report', () => {
   test('gives the report of a finished run again', async () => {
     expect(await osscarJsonOf('report', path('work'))).toEqual(report);
+    expect(await osscarJsonOf('report', path('report.json'))).toEqual(report);
+    const other = await osscar('report', MODEL);
+    expect([other.code, other.stderr]).toEqual([
+      2,
+      expect.stringContaining('onnx": expected the folder of a run (--work), or the .json'),
+    ]);
     const { code, stdout } = await osscar('report', path('work'), '--report', path('again.html'));
     expect(code).toBe(0);
     expect(stdout).toMatch(/^osscar, macs at most .*, 6 structures, 40 samples/);
