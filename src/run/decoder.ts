@@ -71,15 +71,23 @@ async function encoded(
   const encoder = await encoderOf(place, settings);
   const { first, ends } = await decodingOf(settings);
   const guarding = guardOptions(settings);
-  const tokens = (texts: readonly string[]) => tokensOf(texts, place.path, tokenizer, guarding);
   const model = await readModel(await encoder.read(), {
     name: baseName(encoder),
     external: encoder.externalReader(),
   });
-  const sources = takesTokens(declaredInput(model))
-    ? (await tokens(pairs.map(({ source }) => source))).map((ids) => line(cutTo(ids, length)))
-    : await sourcesOf(pairs, place, encoder, model, settings);
-  const targets = await tokens(pairs.map(({ target }) => target));
+  const texts = takesTokens(declaredInput(model)) ? pairs.map(({ source }) => source) : [];
+  // At once, as a thread is started for it.
+  const ids = await tokensOf(
+    [...texts, ...pairs.map(({ target }) => target)],
+    place.path,
+    tokenizer,
+    guarding,
+  );
+  const targets = ids.slice(texts.length);
+  const sources =
+    texts.length > 0
+      ? texts.map((_, i) => line(cutTo(ids[i], length)))
+      : await sourcesOf(pairs, place, encoder, model, settings);
   const guard = openGuard(guarding);
   try {
     const engine = typeof own === 'object' ? own : await guard.engine({ threads });

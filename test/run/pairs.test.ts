@@ -12,7 +12,7 @@ import { type Feed, randomValue, run, type Value } from '../graph/running.ts';
 import { calibrationImages } from '../runtimes/images.ts';
 import { mergedDecoder, VOCABULARY, WIDTH } from '../support/merged.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { CONFIG, pairs, TOKENIZER, textEncoder, tsv, wordsOf } from '../support/pairs.ts';
+import { CONFIG, maskedDecoder, pairs, TOKENIZER, textEncoder, tsv, wordsOf } from '../support/pairs.ts';
 import { wav } from '../support/wav.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
@@ -33,25 +33,6 @@ function soundEncoder(): Uint8Array {
   const x = b.feed('input_values', ['batch', 'time'], 'float32');
   const frames = b.reshape(x, [0, -1, 4]);
   return b.output(b.node('MatMul', [frames, b.weight([4, WIDTH], 1)]), 'last_hidden_state').build();
-}
-
-/** A decoder of one attention to the encoder's states, as Optimum exports those of T5: it asks which of them count. */
-function maskedDecoder(): Uint8Array {
-  const b = new OnnxBuilder({ seed: 8 });
-  const mask = b.feed('encoder_attention_mask', ['batch_size', 'encoder_sequence_length'], 'int64');
-  const ids = b.feed('input_ids', ['batch_size', 'decoder_sequence_length'], 'int64');
-  const states = b.feed('encoder_hidden_states', ['batch_size', 'encoder_sequence_length', WIDTH]);
-  const table = b.weight([VOCABULARY, WIDTH], 1);
-  const product = (x: string, p: number, m: number) => b.node('MatMul', [x, b.weight([p, m], 0.4)]);
-  const x = b.node('Gather', [table, ids]);
-  const keys = b.node('Transpose', [product(states, WIDTH, 8)], { perm: [0, 2, 1] });
-  const counts = b.node('Unsqueeze', [b.node('Cast', [mask], { to: 1 }), b.integers([1])]);
-  const scores = b.node('Mul', [b.node('MatMul', [product(x, WIDTH, 8), keys]), counts]);
-  const seen = b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), product(states, WIDTH, 8)]);
-  const sum = b.add(x, product(seen, 8, WIDTH));
-  const neurons = b.relu(product(sum, WIDTH, 16));
-  const turned = b.node('Transpose', [table], { perm: [1, 0] });
-  return b.output(b.node('MatMul', [b.add(sum, product(neurons, 16, WIDTH)), turned]), 'logits').build();
 }
 
 const decoder = put('decoder_model_merged.onnx', mergedDecoder());

@@ -49,3 +49,22 @@ export function textEncoder(neurons = 0): Uint8Array {
   const down = b.node('MatMul', [up, b.weight([neurons, WIDTH], 0.5)], {}, { channels: WIDTH });
   return b.output(b.add(sum, down), 'last_hidden_state').build();
 }
+
+/** A decoder of one attention to the encoder's states, as Optimum exports those of T5: it asks which of them count. */
+export function maskedDecoder(): Uint8Array {
+  const b = new OnnxBuilder({ seed: 8 });
+  const mask = b.feed('encoder_attention_mask', ['batch_size', 'encoder_sequence_length'], 'int64');
+  const ids = b.feed('input_ids', ['batch_size', 'decoder_sequence_length'], 'int64');
+  const states = b.feed('encoder_hidden_states', ['batch_size', 'encoder_sequence_length', WIDTH]);
+  const table = b.weight([VOCABULARY, WIDTH], 1);
+  const product = (x: string, p: number, m: number) => b.node('MatMul', [x, b.weight([p, m], 0.4)]);
+  const x = b.node('Gather', [table, ids]);
+  const keys = b.node('Transpose', [product(states, WIDTH, 8)], { perm: [0, 2, 1] });
+  const counts = b.node('Unsqueeze', [b.node('Cast', [mask], { to: 1 }), b.integers([1])]);
+  const scores = b.node('Mul', [b.node('MatMul', [product(x, WIDTH, 8), keys]), counts]);
+  const seen = b.node('MatMul', [b.node('Softmax', [scores], { axis: -1 }), product(states, WIDTH, 8)]);
+  const sum = b.add(x, product(seen, 8, WIDTH));
+  const neurons = b.relu(product(sum, WIDTH, 16));
+  const turned = b.node('Transpose', [table], { perm: [1, 0] });
+  return b.output(b.node('MatMul', [b.add(sum, product(neurons, 16, WIDTH)), turned]), 'logits').build();
+}
