@@ -217,7 +217,7 @@ export async function openModelFile(
     throw new InputError(`${name}: nothing says how many tokens windows of text have; give it (\`seqlen\`)`);
   const samples = takesTokens(model.input)
     ? tokensFor(model, tokenizer, options, read)
-    : imagesOfFile(model, preprocessing, options, data);
+    : imagesOfFile(model, preprocessing, options, data, read);
   return { model, engine, files, ...samples };
 }
 
@@ -287,13 +287,14 @@ function imagesOfFile(
   preprocessing: Preprocessing,
   options: OpenSettings,
   data: DataSize,
+  read: Read,
 ) {
   const { labelOffset = storedOffset(source, name) } = options;
   const made = preprocessingMetadata(preprocessing);
   return {
     isRemembered: Object.entries(made).every(([key, value]) => source.metadata(key) === value),
     metadata: { ...made, [LABEL_OFFSET]: String(labelOffset) },
-    ...imagesFor(input, preprocessing, { ...options, labelOffset }, data),
+    ...imagesFor(input, preprocessing, { ...options, labelOffset }, data, read),
   };
 }
 
@@ -386,6 +387,7 @@ function imagesFor(
   preprocessing: Preprocessing,
   options: OpenSettings,
   { extents, areWaveforms }: DataSize,
+  read: Read = arrayFeeds,
 ) {
   const { labelOffset = 0, onNote } = options;
   const { shape, open } = input;
@@ -393,10 +395,12 @@ function imagesFor(
     extents || areWaveforms ? shape.map((dim, axis) => (open[axis] && dim !== 3 ? 0 : dim)) : shape;
   const how = { preprocessing, given: ofImages(options), labelOffset, inputShape, extents, onNote };
   const dataset = (place: Place, drawn: Drawn) => openDataset(place, { ...drawn, ...how });
-  const images = orFeeds(input, DEFAULT_IMAGES, {
-    calibration: (place, drawn) => dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
+  const others = {
+    calibration: (place: Place, drawn: Drawn) =>
+      dataset(place, { ...drawn, samples: drawn.samples ?? DEFAULT_IMAGES }),
     evaluation: dataset,
-  });
+  };
+  const images = orFeeds(input, DEFAULT_IMAGES, others, read);
   return { preprocessing, isAudio: isWaveform(shape), inputs: { preprocessing, labelOffset }, ...images };
 }
 

@@ -6,6 +6,8 @@ import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
+import { sourceFeeds } from '../../src/run/pairs.ts';
+import { placeOf } from '../../src/run/source.ts';
 import { npy } from '../cli/models.ts';
 import { fixture } from '../cli/osscar.ts';
 import { type Feed, randomValue, run, type Value } from '../graph/running.ts';
@@ -159,6 +161,35 @@ describe('pairs', () => {
     ).rejects.toThrow(
       'none.tsv line 1": there is no file "none.png" beside it, and what the model reads is no text',
     );
+  });
+
+  test('of arrays are samples of the encoder itself', async () => {
+    const [one, other] = [Float32Array.of(1, 2), Float32Array.of(3, 4, 5)];
+    const files = [
+      ['said.tsv', Buffer.from('b.npy\tgood\na.npy\tmorning\n')],
+      ['a.npy', npy([2], one)],
+      ['b.npy', npy([3], other)],
+    ] as const;
+    const data = await placeOf(files as never, 'data');
+    const feeds = await sourceFeeds(data.at('said.tsv'), { name: 'x' } as never);
+    expect(await feeds!.draw(undefined, 0)).toEqual([
+      { name: 'data/said.tsv line 1', inputs: { x: { dims: [3], data: other } } },
+      { name: 'data/said.tsv line 2', inputs: { x: { dims: [2], data: one } } },
+    ]);
+    expect(await sourceFeeds(data, { name: 'x' } as never)).toBeUndefined();
+    const b = new OnnxBuilder({ seed: 2 });
+    const x = b.reshape(b.feed('input_values', ['batch', 'time'], 'float32'), [0, -1, 4]);
+    const hidden = b.relu(b.node('MatMul', [x, b.weight([4, 8], 1)], {}, { channels: 8 }));
+    const states = b.node('MatMul', [hidden, b.weight([8, WIDTH], 1)], {}, { channels: WIDTH });
+    const hearing = new File([b.output(states).build() as Uint8Array<ArrayBuffer>], 'hearing.onnx');
+    const rows = Array.from({ length: 12 }, (_, i) => {
+      const { dims, data } = randomValue([8 + 4 * (i % 3)], i + 1);
+      put(`heard${i}.npy`, npy(dims, data));
+      return `heard${i}.npy\tw3`;
+    });
+    const calibration = put('heard.tsv', rows.join('\n'));
+    const how = { ...quick, keep: 0.5, target: 'self', force: true } as const;
+    expect((await prune(hearing, { ...how, calibration })).report.samples).toBe(12);
   });
 
   test('prune a decoder as arrays do, and say what that takes', async () => {
