@@ -63,6 +63,8 @@ export async function* streamModel(
 const HEADER_BYTES = 20;
 /** Weights of fewer bytes are read with the graph. */
 const MIN_STORED = 4096;
+/** Fields are read so many bytes at a time: there are thousands, most of them small. */
+const AHEAD = MIN_STORED - 1;
 /** Where an ONNX file has the data of its weights. */
 const RAW_DATA = [
   ModelProtoSchema.field.graph.number,
@@ -78,7 +80,10 @@ const RAW_DATA = [
  * @throws {FormatError} if it is cut short or its parts contradict each other
  */
 export async function openStored(file: string, size: number, read: ReadExternal): Promise<Model> {
-  const proto = fromBinary(ModelProtoSchema, await skim(file, read, 0, size, RAW_DATA));
+  const proto = fromBinary(
+    ModelProtoSchema,
+    await skim(file, readingAhead(file, read, size), 0, size, RAW_DATA),
+  );
   const tensors = proto.graph!.initializer.map((message): Tensor => {
     const where = `${file}: tensor "${message.name}"`;
     if (message.dataLocation !== EXTERNAL) return decodeTensor(message, where);
@@ -102,27 +107,41 @@ export async function loadStored(part: Model, read: ReadExternal): Promise<Model
   return part;
 }
 
+type Read = (offset: number, length: number) => Promise<Uint8Array>;
+
+function readingAhead(file: string, read: ReadExternal, size: number): Read {
+  let start = 0;
+  let bytes: Uint8Array = new Uint8Array();
+  return async (offset, length) => {
+    if (offset < start || offset + length > start + bytes.length) {
+      bytes = await read(file, offset, Math.min(Math.max(length, AHEAD), size - offset));
+      start = offset;
+    }
+    return bytes.subarray(offset - start, offset - start + length);
+  };
+}
+
 /**
  * A message of a file. Tensors whose data, the last field on the path, is long come as if it were in a file beside the
  * model, which is the model itself.
  */
 async function skim(
   file: string,
-  read: ReadExternal,
+  read: Read,
   from: number,
   to: number,
   [next, ...path]: readonly number[],
 ): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   for (let at = from, end: number; at < to; at = end) {
-    const reader = new BinaryReader(await read(file, at, Math.min(HEADER_BYTES, to - at)));
+    const reader = new BinaryReader(await read(at, Math.min(HEADER_BYTES, to - at)));
     const [number, type] = reader.tag();
     if (type !== WireType.LengthDelimited) reader.skip(type);
     const length = type === WireType.LengthDelimited ? reader.uint32() : 0;
     const offset = at + reader.pos;
     end = offset + length;
     if (end > to) throw new FormatError(`${file}: no ONNX model: truncated at byte ${at}`);
-    if (number !== next || length < MIN_STORED) parts.push(await read(file, at, end - at));
+    if (number !== next || length < MIN_STORED) parts.push(await read(at, end - at));
     else if (path.length === 0)
       parts.push(toBinary(TensorProtoSchema, referenceTo({ location: file, offset, length })));
     else {
