@@ -102,7 +102,7 @@ function propagated(
 ): Propagation {
   const state = new Propagation(model, shapes, narrows, sample);
   const made = statesMade(model, states);
-  for (const input of model.inputs) cachedHeads(state, input.name);
+  for (const { name } of model.inputs) cachedHeads(state, name, states);
   for (const node of model.nodes) {
     if (state.passed.has(node)) continue;
     if (made.has(node)) handOut(state, node);
@@ -208,16 +208,23 @@ function follow(state: Propagation, node: NodeProto, operator?: Operator): void 
   else state.pinAll(node, `${called(node)} cannot be seen through`);
 }
 
+/** Axes of caches, by how many there are, that may be heads, or channels of a convolution. */
+const CHANNELS_OF_CACHES: Readonly<Record<number, readonly number[]>> = { 3: [1, 2], 4: [1] };
+
 const isCache = (name: string) => /(^|[^a-z])(past|present)([^a-z]|$)/i.test(name);
 
-// The heads of cached keys and values are cut with those of the layers that add to them.
-function cachedHeads(state: Propagation, input: string): void {
-  const dims = state.dims(input);
-  if (!isCache(input) || dims?.length !== 4 || dims[1] < 2) return;
-  const heads = state.free(dims[1]);
-  heads.label.isHead = true;
-  state.edit(heads, { kind: 'dim', value: input, index: 1 }, input);
-  state.mark(input, 1, heads);
+// The heads of cached keys and values are cut with those of the layers that add to them, and so are the channels of what a convolution over tokens has of the last ones.
+function cachedHeads(state: Propagation, input: string, states: readonly State[]): void {
+  const dims = state.dims(input) ?? [];
+  const keepsSize = dims.length === 3 && states.some((it) => it.input === input);
+  if (!isCache(input) || keepsSize) return;
+  for (const index of CHANNELS_OF_CACHES[dims.length] ?? []) {
+    if (dims[index] < 2) continue;
+    const axis = state.free(dims[index]);
+    axis.label.isHead = dims.length === 4;
+    state.edit(axis, { kind: 'dim', value: input, index }, input);
+    state.mark(input, index, axis);
+  }
 }
 
 /** A cache that does not go on as an output, as those of an encoder, is made by another model, which goes on giving all heads. */
@@ -255,7 +262,11 @@ function output(state: Propagation, name: string, states: readonly State[]): voi
   const maker = states.some((it) => it.output === name) && state.model.producer(name);
   for (const [place, axis] of state.labelled(name)) {
     if (maker) refill(state, maker, -1, { value: name, place, axis });
-    else if (isCache(name) && rank === 4 && axis.label.root().isHead) {
+    else if (
+      isCache(name) &&
+      CHANNELS_OF_CACHES[rank ?? 0]?.includes(place) &&
+      axis.label.leaves().every(({ isHead }) => isHead)
+    ) {
       state.edit(axis, { kind: 'dim', value: name, index: place }, name);
     } else state.pin(axis, `it is the graph output "${name}"`);
   }

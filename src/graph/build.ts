@@ -6,6 +6,8 @@ import { type DataType, typeCode } from './dtype.ts';
 import { checkGraph, Model } from './model.ts';
 import { attributeOf, type BuildAttribute } from './node.ts';
 import {
+  type GraphProto,
+  GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
@@ -28,7 +30,8 @@ export class GraphBuilder {
   readonly #tensors = new Map<string, Tensor | (() => Tensor)>();
   readonly #names = new Set<string>();
 
-  input(name: string, type: DataType, dims: BuildDims): string {
+  /** Without dims its shape is left open. */
+  input(name: string, type: DataType, dims?: BuildDims): string {
     this.#inputs.push(valueInfo(name, type, dims));
     this.#names.add(name);
     return name;
@@ -116,7 +119,7 @@ export class GraphBuilder {
       irVersion: IR_VERSION,
       producerName: 'osscar-wasm',
       opsetImport: [{ domain: '', version: BigInt(OPSET) }],
-      graph: { name, node: this.#nodes, input: this.#inputs, output: this.#outputs },
+      graph: this.graph(name),
     });
     const tensors = Array.from(
       this.#tensors,
@@ -125,6 +128,11 @@ export class GraphBuilder {
     const model = new Model(name, proto, new Map(tensors));
     checkGraph(model);
     return model;
+  }
+
+  /** Its nodes as the body of another graph's node; constants are of that graph. */
+  graph(name: string): GraphProto {
+    return create(GraphProtoSchema, { name, node: this.#nodes, input: this.#inputs, output: this.#outputs });
   }
 
   #fresh(base: string): string {

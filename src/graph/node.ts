@@ -11,8 +11,8 @@ import {
 } from './onnx_pb.ts';
 import { toSafe } from './tensor.ts';
 
-/** An integer, integers, a text, or `{ float }`: the kinds of attribute that the operators here take. */
-export type BuildAttribute = number | readonly number[] | string | { float: number };
+/** An integer, integers, a text, `{ float }` or `{ graph }`: the kinds of attribute that the operators here take. */
+export type BuildAttribute = number | readonly number[] | string | { float: number } | { graph: GraphProto };
 
 /** A shallow copy that keeps unset fields unset: lists and inner messages are shared with the original. */
 export function copyMessage<T extends Message>(message: T): T {
@@ -79,10 +79,11 @@ export function attributeString(node: NodeProto, name: string, otherwise: string
 }
 
 export function attributeOf(name: string, value: BuildAttribute): AttributeProto {
-  const { INT, INTS, FLOAT, STRING } = AttributeProto_AttributeType;
+  const { INT, INTS, FLOAT, STRING, GRAPH } = AttributeProto_AttributeType;
   if (typeof value === 'number') return create(AttributeProtoSchema, { name, i: BigInt(value), type: INT });
   if (typeof value === 'string')
     return create(AttributeProtoSchema, { name, s: new TextEncoder().encode(value), type: STRING });
+  if ('graph' in value) return create(AttributeProtoSchema, { name, g: value.graph, type: GRAPH });
   if ('float' in value) return create(AttributeProtoSchema, { name, f: value.float, type: FLOAT });
   return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: INTS });
 }

@@ -18,6 +18,7 @@ import { squares } from '../../src/pipeline/measure/fidelity.ts';
 import { modelInput, otherFeeds, statesOf } from '../../src/pipeline/open/inputs.ts';
 import { sizedInput } from '../../src/pipeline/open/size.ts';
 import { concat, multihead, size, transpose, WIDTH } from '../graph/attention-graphs.ts';
+import { CHANNELS, EACH, gatedDelta, KEYS } from '../graph/linear-attention-graph.ts';
 import { encoder } from '../support/encoder.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
@@ -741,4 +742,19 @@ describe('sizes that a model leaves open', () => {
     ];
     expect(other.report.layers.map(({ kept }) => kept)).toEqual(one.report.layers.map(({ kept }) => kept));
   });
+});
+
+test('what convolutions and recurrences keep of earlier tokens loses what goes of their heads, and is no output to be fitted', async () => {
+  const opened = await openModel(gatedDelta().build(), { engine, name: 'delta', size: [5] });
+  const calibration = await noise(40, [5, WIDTH]);
+  const { written, report } = await pruneOpened(opened, { engine, session, calibration, keep: 0.67 });
+  expect(report.layers.map(({ kind, groups, kept }) => [kind, groups, kept.length])).toEqual([
+    ['head', KEYS, 2],
+  ]);
+  expect(report.maxDifference).toBeLessThan(1e-5);
+  const { others } = (await openModel(written.model, { engine, name: 'small', size: [5] })).input;
+  expect(others.map(({ name, dims }) => [name, dims.slice(1)])).toEqual([
+    ['past_conv.0', [(CHANNELS * 2) / KEYS, 3]],
+    ['past_recurrent.0', [2 * EACH, 16, 16]],
+  ]);
 });

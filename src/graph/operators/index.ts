@@ -23,6 +23,7 @@ import {
   unsqueeze,
 } from './layout.ts';
 import * as layouts from './layout-gradients.ts';
+import { causalConvolution, linearAttention } from './linear-attention.ts';
 import * as macs from './macs.ts';
 import { matmul } from './matmul.ts';
 import {
@@ -43,6 +44,7 @@ import { einsum, fusedMatMul } from './product.ts';
 import * as products from './product-gradients.ts';
 import { gru, lstm, rnn } from './recurrent.ts';
 import * as reductions from './reduction-gradients.ts';
+import { scan } from './scan.ts';
 import {
   argReduce,
   cumulative,
@@ -99,6 +101,11 @@ const OPERATORS: readonly Operator[] = [
   ...counted(macs.attention, all('join', standardAttention, 'Attention')),
   ...counted(macs.attention, all('join', groupQueryAttention, 'GroupQueryAttention', MICROSOFT)),
   ...counted(macs.attention, all('join', multiHeadAttention, 'MultiHeadAttention', MICROSOFT)),
+  ...all('join', scan, 'Scan'),
+  ...['', MICROSOFT].flatMap((domain) => [
+    ...counted(macs.linearAttention, all('join', linearAttention, 'LinearAttention', domain)),
+    ...counted(macs.causalConvolution, all('join', causalConvolution, 'CausalConvWithState', domain)),
+  ]),
 
   // Not seen through, but their work counts.
   ...counted(macs.convolution(1), all('join', blind, 'ConvInteger DeformConv')),

@@ -43,6 +43,16 @@ function lengthOf(...[node, dims, given]: [...Parameters<Macs>, number]): number
   return node.output[1] ? dims(node.output[1])[2] : given;
 }
 
+/** LinearAttention: what a state has for a key, what is put there, and what it gives to a query. */
+export const linearAttention: Macs = (node, dims) => {
+  const [query, , value] = node.input.map((it) => (it ? dims(it) : []));
+  return (3 * elements(query) * value[2]) / attributeInt(node, 'q_num_heads', 1);
+};
+
+/** CausalConvWithState: a kernel at each place of each channel. */
+export const causalConvolution: Macs = (node, dims) =>
+  elements(dims(node.output[0])) * dims(node.input[1]).at(-1)!;
+
 /** com.microsoft's Attention makes queries, keys and values itself. */
 export const projectedAttention: Macs = (node, dims) => {
   const [input, weight] = [dims(node.input[0]), dims(node.input[1])];

@@ -234,9 +234,9 @@ interface Convention {
   readonly isShared?: boolean;
 }
 
-/** Caches of keys and values, as they come in and go out. */
+/** Caches of keys and values, or of what convolutions and recurrences have of earlier tokens (`past_conv.0`), as they come in and go out. */
 const PAST = /^past(_key_values?)?[._]/;
-const PRESENT = /^present(_key_values)?\./;
+const PRESENT = /^present(_key_values?)?[._]/;
 
 /** Names as exporters give them, and what they stand for where a sample is run whole and from its beginning. */
 const CONVENTIONS: readonly [name: RegExp, convention: Convention][] = [
