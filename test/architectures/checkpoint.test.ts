@@ -271,13 +271,13 @@ describe('configOf', () => {
   test('needs osscar.json for fewer heads where transformers counts factors by their number', () => {
     const rope_scaling = { type: 'longrope', short_factor: [1, 2, 3, 4], long_factor: [1, 2, 3, 4] };
     const model = describeModel({ ...PHI3, rope_scaling });
-    expect(model.saysHeads(2)).toBe(false);
+    expect(model.saysHeads(0, 2)).toBe(false);
     expect(model.configOf(uniform(model, 2, 1, 5)).record).toBeDefined();
     expect(model.configOf(uniform(model, 4, 2, 5)).record).toBeUndefined();
   });
 
   test('needs osscar.json for fewer heads where there are experts and no field for the features of a head', () => {
-    const says = (name: string) => describeModel(VARIANTS[name].config).saysHeads(2);
+    const says = (name: string) => describeModel(VARIANTS[name].config).saysHeads(0, 2);
     expect(['olmoe', 'qwen2_moe', 'mixtral', 'qwen3_moe'].map(says)).toEqual([false, false, true, true]);
   });
 

@@ -23,6 +23,7 @@ import {
   PHI,
   PHI3,
   QWEN2_MOE,
+  QWEN3_5,
   tinyWeights,
   VARIANTS,
 } from './tiny.ts';
@@ -193,6 +194,16 @@ describe('describe', () => {
       'convolutions alone',
       { ...LFM2, layer_types: ['conv', 'conv'] },
       '"lfm2": layer_types other than a list of full_attention and conv',
+    ],
+    [
+      'delta rules of what comes later',
+      { ...QWEN3_5, is_causal: false },
+      '"qwen3_5_text": is_causal false beside delta rules',
+    ],
+    [
+      'blocks of another kind beside delta rules',
+      { ...QWEN3_5, layer_types: ['linear_attention', 'sliding_attention'] },
+      '"qwen3_5_text": layer_types other than a list of full_attention and linear_attention',
     ],
     ['slopes on both sides', { ...BLOOM, is_causal: false }, '"bloom": is_causal false beside ALiBi'],
     [

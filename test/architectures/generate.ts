@@ -53,8 +53,14 @@ export async function generateWithPast(
   return tokens;
 }
 
-/** @param kernel  of short convolutions */
-export function emptyPast(model: LanguageModel, batch = 1, kernel = 3): Record<string, Value> {
+/** What block i keeps in the place of keys and values, by its name: extents behind the batch. */
+export type States = (i: number) => Readonly<Record<string, readonly number[]>> | undefined;
+
+export function emptyPast(
+  model: LanguageModel,
+  batch = 1,
+  states: States = (i) => (model.sizes[i].heads === 0 ? { conv: [model.hidden, 3] } : undefined),
+): Record<string, Value> {
   const empty = (kvHeads: number, features: number): Value => ({
     dims: [batch, kvHeads, 0, features],
     data: new Float32Array(),
@@ -62,10 +68,12 @@ export function emptyPast(model: LanguageModel, batch = 1, kernel = 3): Record<s
   return Object.fromEntries(
     model.sizes.flatMap((size, i) => {
       const { keyDim, valueDim } = featuresOf(size, model);
-      if (size.heads === 0) {
-        const dims = [batch, model.hidden, kernel];
-        return [[`past_conv.${i}`, { dims, data: new Float32Array(batch * model.hidden * kernel) }]];
-      }
+      const kept = states(i);
+      if (kept)
+        return Object.entries(kept).map(([name, own]): [string, Value] => {
+          const dims = [batch, ...own];
+          return [`past_${name}.${i}`, { dims, data: new Float32Array(dims.reduce((a, b) => a * b)) }];
+        });
       return [
         [`past_key_values.${i}.key`, empty(size.kvHeads, keyDim)],
         [`past_key_values.${i}.value`, empty(size.kvHeads, valueDim)],
@@ -79,7 +87,7 @@ export function pastFrom(outputs: Record<string, Value>): Record<string, Value> 
     Object.entries(outputs)
       .filter(([name]) => name.startsWith('present'))
       .map(([name, value]) => [
-        name.replace('present.', 'past_key_values.').replace('present_conv', 'past_conv'),
+        name.replace('present.', 'past_key_values.').replace(/^present_/, 'past_'),
         value,
       ]),
   );

@@ -1,7 +1,12 @@
 // Blocks as the graph analysis sees them: heads, or key-value groups with their query heads, and neurons.
 
 import { expect, test } from 'vitest';
-import { headsOf, type LanguageModel, type TensorSource } from '../../src/checkpoint/architectures/index.ts';
+import {
+  featuresOf,
+  headsOf,
+  type LanguageModel,
+  type TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
 import { analyse, linearMaps, shrink } from '../../src/graph/index.ts';
 import { run, withAllValues } from '../graph/running.ts';
 import { describe as describeModel } from '../support/describe.ts';
@@ -51,7 +56,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   // query heads where all share one key-value head
   const [groups, each] = kvHeads === 1 ? [heads, 1] : [kvHeads, heads / kvHeads];
   expect(prunable.map(({ kind, groups, groupSize }) => [kind, groups, groupSize])).toEqual([
-    ['head', groups, each * model.headDim],
+    ['head', groups, each * featuresOf(size, model).valueDim],
     ...model.mlps(1).map(({ neurons }) => ['channel', neurons, 1]),
   ]);
   const layers = prunable.slice(1).map(({ layer }) => layer);
@@ -60,8 +65,9 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   // all but the first of each
   const kept = (groups: number) => Array.from({ length: groups - 1 }, (_, i) => i + 1);
   const small = shrink(block, new Map(prunable.map((structure) => [structure, kept(structure.groups)])));
-  const sizes = [model.sizes[0], sizesOf(small, model)];
+  const sizes = [model.sizes[0], sizesOf(small, model, size)];
   const neurons = {
+    ...{ keyDim: size.keyDim, valueDim: size.valueDim },
     ffn: Math.max(0, size.ffn - 1),
     ...(size.experts && { experts: size.experts.map((neurons) => neurons - 1) }),
   };

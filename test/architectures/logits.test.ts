@@ -7,7 +7,7 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Value } from './source.ts';
-import { tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import { statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 const LENGTH = 12;
@@ -49,7 +49,7 @@ describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
     const text = row((i) => tokens[i], 7);
     const mask = row(() => 1, 0);
     const places = row((i) => i, 1);
-    let past: Record<string, Value> = emptyPast(model, 1, config.conv_L_cache as number);
+    let past: Record<string, Value> = emptyPast(model, 1, (i) => statesOf(config, i, sizes[i]));
     const found: number[] = [];
     for (const [from, to] of cut === 0
       ? [[0, text.length]]

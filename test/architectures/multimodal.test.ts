@@ -6,7 +6,7 @@ import { UnsupportedModelError } from '../../src/errors.ts';
 import { describe as describeModel } from '../support/describe.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, runOnce, sourceOf, type Weights } from './source.ts';
-import { LLAMA, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import { LLAMA, QWEN3_5, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 const tokens = Array.from({ length: 9 }, (_, i) => (7 * i) % 40);
@@ -73,6 +73,19 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
   qwen3_vl_moe: [
     { model_type: 'qwen3_vl_moe', tie_word_embeddings: false, text_config: inside(VL_MOE) },
     VL_MOE,
+    'model.language_model.',
+    'lm_head',
+  ],
+  qwen3_5: [
+    {
+      model_type: 'qwen3_5',
+      tie_word_embeddings: false,
+      text_config: inside(QWEN3_5, {
+        rope_theta: undefined,
+        rope_parameters: { mrope_section: [1, 1], rope_type: 'default', rope_theta: 100 },
+      }),
+    },
+    QWEN3_5,
     'model.language_model.',
     'lm_head',
   ],

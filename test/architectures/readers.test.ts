@@ -36,7 +36,16 @@ const scored = (features: readonly number[]) =>
     features.reduce((total, value, f) => total + value * score.data[c * HIDDEN + f], 0),
   );
 
-const KINDS = ['llama', 'mistral, sliding window', 'gpt_bigcode', 'gpt-neox', 'lfm2', 'bloom', 'mixtral'];
+const KINDS = [
+  'llama',
+  'mistral, sliding window',
+  'gpt_bigcode',
+  'gpt-neox',
+  'lfm2',
+  'qwen3_5_text',
+  'bloom',
+  'mixtral',
+];
 
 describe.each(KINDS)('%s', (name) => {
   const { config } = VARIANTS[name];

@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -57,6 +57,10 @@ export function referenceLogits(
     case 'lfm2':
     case 'lfm2_moe':
       return lfm2(config, sizes, weights, tokens);
+    case 'qwen3_next':
+    case 'qwen3_5_text':
+    case 'qwen3_5_moe_text':
+      return qwenHybrid(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -481,7 +485,9 @@ function routed(
     asked = asked.map((value, e) => (open.includes(Math.floor(e / size)) ? value : 0));
   }
   const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
-  const isWhole = /^(mixtral|granite|gpt_oss|ernie|qwen3_vl)/.test(type) || config.norm_topk_prob === true;
+  const isWhole =
+    /^(mixtral|granite|gpt_oss|ernie|qwen3_(vl|5))/.test(type) ||
+    (config.norm_topk_prob ?? type === 'qwen3_next') === true;
   const least = type === 'lfm2_moe' ? 1e-6 : 0;
   const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], least) : 1;
   const scale = (config.routed_scaling_factor ?? 1) as number;
@@ -544,7 +550,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
         share,
       );
     }
-    if (type === 'qwen2_moe') {
+    if (/^qwen(2_moe|3_next|3_5_moe)/.test(type)) {
       const [[gate]] = linear([token], weights, `${module}.shared_expert_gate`);
       give(mlp(token, `${module}.shared_expert`), 1 / (1 + Math.exp(-gate)));
     } else if (type === 'granitemoeshared') {
@@ -972,6 +978,121 @@ function gptNeox(
   }
   x = ln(x, 'gpt_neox.final_layer_norm');
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
+}
+
+function qwenHybrid(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const norm = (x: Rows, name: string) =>
+    rmsNorm(x, weights, name, config.rms_norm_eps as number, (weight) => 1 + weight);
+  const rope = ropeReference(config, dh, config.partial_rotary_factor as number, tokens.length);
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads, experts } = size;
+    const layer = `model.layers.${i}`;
+    const h = norm(x, `${layer}.input_layernorm`);
+    const attended = () => {
+      const at = `${layer}.self_attn`;
+      const wide = linear(h, weights, `${at}.q_proj`);
+      const each = (from: number, to: number) => perHead(wide, 2 * dh, (head) => head.slice(from, to));
+      const turned = (y: Rows, name: string) =>
+        perHead(y, dh, (head, p) => turnReference(norm([head], `${at}.${name}`)[0], p, rope));
+      const mixed = attention(
+        turned(each(0, dh), 'q_norm'),
+        turned(linear(h, weights, `${at}.k_proj`), 'k_norm'),
+        linear(h, weights, `${at}.v_proj`),
+        { heads, kvHeads, scale: dh ** -0.5 },
+      );
+      const open = each(dh, 2 * dh).map((features) => features.map(sigmoid));
+      return linear(product(mixed, open), weights, `${at}.o_proj`);
+    };
+    const at = `${layer}.linear_attn`;
+    x = add(x, weights.has(`${at}.A_log`) ? deltaRule(h, config, size, weights, at) : attended());
+    const y = norm(x, `${layer}.post_attention_layernorm`);
+    if (experts) {
+      x = add(x, mixture(y, config, weights, layer, size));
+      continue;
+    }
+    const [gate, up] = ['gate', 'up'].map((part) => linear(y, weights, `${layer}.mlp.${part}_proj`));
+    x = add(x, linear(product(activate(gate, 'silu'), up), weights, `${layer}.mlp.down_proj`));
+  }
+  x = norm(x, 'model.norm');
+  return linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+}
+
+const sigmoid = (value: number) => 1 / (1 + Math.exp(-value));
+
+/** Token by token, as torch_recurrent_gated_delta_rule. */
+function deltaRule(
+  x: Rows,
+  config: Config,
+  { heads, kvHeads: keyHeads }: BlockSizes,
+  weights: Weights,
+  at: string,
+): Rows {
+  const of = (name: string) => config[`linear_${name}`] as number;
+  const [dk, dv, kernel] = [of('key_head_dim'), of('value_head_dim'), of('conv_kernel_dim')];
+  const each = heads / keyHeads;
+  const [keys, values] = [keyHeads * dk, heads * dv];
+  const map = (name: string) => linear(x, weights, `${at}.in_proj_${name}`);
+  const maps = () => {
+    if (config.model_type !== 'qwen3_next') return [map('qkv'), map('z'), map('b'), map('a')];
+    // Of each key head the queries, keys, values and gates; then b and a of these.
+    const parts = (all: Rows, widths: number[]) => {
+      const width = widths.reduce((a, b) => a + b);
+      return widths.map((own, part) => {
+        const from = widths.slice(0, part).reduce((a, b) => a + b, 0);
+        return perHead(all, width, (head) => head.slice(from, from + own));
+      });
+    };
+    const [q, k, v, z] = parts(map('qkvz'), [dk, dk, each * dv, each * dv]);
+    return [q.map((y, p) => [...y, ...k[p], ...v[p]]), z, ...parts(map('ba'), [each, each])];
+  };
+  const [given, z, b, a] = maps();
+  const { data } = weights.get(`${at}.conv1d.weight`)!;
+  const silu = (value: number) => value * sigmoid(value);
+  const convolved = given.map((features, p) =>
+    features.map((_, f) => {
+      let value = 0;
+      for (let ago = 0; ago < kernel && ago <= p; ago++)
+        value += data[f * kernel + kernel - 1 - ago] * given[p - ago][f];
+      return silu(value);
+    }),
+  );
+  const [q, k, v] = slices(convolved, [keys, keys, values]);
+  const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
+  const unit = (y: number[]) => {
+    const length = Math.sqrt(y.reduce((total, value) => total + value * value, 1e-6));
+    return y.map((value) => value / length);
+  };
+  const state = Array.from({ length: heads }, () =>
+    Array.from({ length: dk }, () => new Array<number>(dv).fill(0)),
+  );
+  const mixed = x.map((_, p) =>
+    state.flatMap((s, head) => {
+      const own = (y: Rows, at: number, width: number) => y[p].slice(at * width, (at + 1) * width);
+      const [query, key] = [q, k].map((y) => unit(own(y, Math.floor(head / each), dk)));
+      const fading = Math.exp(
+        -Math.exp(numbers('A_log')[head]) * softplus(a[p][head] + numbers('dt_bias')[head]),
+      );
+      const share = sigmoid(b[p][head]);
+      for (const line of s) for (let c = 0; c < dv; c++) line[c] *= fading;
+      const had = s[0].map((_, c) => key.reduce((total, value, r) => total + value * s[r][c], 0));
+      const put = own(v, head, dv).map((value, c) => share * (value - had[c]));
+      for (const [r, line] of s.entries()) for (let c = 0; c < dv; c++) line[c] += key[r] * put[c];
+      const found = put.map((_, c) =>
+        query.reduce((total, value, r) => total + (value * s[r][c]) / Math.sqrt(dk), 0),
+      );
+      const [normal] = rmsNorm([found], weights, `${at}.norm`, config.rms_norm_eps as number);
+      const gate = own(z, head, dv);
+      return normal.map((value, c) => value * silu(gate[c]));
+    }),
+  );
+  return linear(mixed, weights, `${at}.out_proj`);
 }
 
 function lfm2(

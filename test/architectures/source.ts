@@ -103,17 +103,20 @@ export function sizesOf(
   { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'> = {},
 ): BlockSizes {
   const features = featuresOf({ keyDim, valueDim }, dense);
+  const delta = [...block.tensors.values()].find(({ name }) => name.endsWith('.A_log'));
   const all = (name: RegExp) =>
     [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
   const columns = (name: RegExp) => all(name)[0] ?? 0;
   const experts = all(/\.experts\.\d+\.(up_proj|w3|gate_up_proj|input_linear)\.weight(#up)?$/);
   return {
     heads:
+      delta?.dims[0] ??
       columns(/((q_proj|q_b_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
-      features.keyDim,
+        features.keyDim,
     kvHeads:
+      (delta && columns(/weight#k$/) / features.keyDim) ??
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
-      features.valueDim,
+        features.valueDim,
     ffn: columns(
       /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|gated_layers|Wi|wi|wi_1)\.weight(#up)?$/,
     ),

@@ -347,6 +347,26 @@ const LFM2_MOE: Config = {
   routed_scaling_factor: 1.5,
   norm_topk_prob: true,
 };
+/** Two key heads of three features, each for two value heads of five. */
+const QWEN_DELTA: Config = {
+  ...LLAMA,
+  head_dim: 8,
+  partial_rotary_factor: 0.5,
+  layer_types: ['linear_attention', 'full_attention'],
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 4,
+  linear_key_head_dim: 3,
+  linear_value_head_dim: 5,
+  linear_conv_kernel_dim: 4,
+};
+export const QWEN3_5: Config = { ...QWEN_DELTA, model_type: 'qwen3_5_text' };
+const QWEN3_NEXT: Config = {
+  ...QWEN_DELTA,
+  ...EXPERTS,
+  model_type: 'qwen3_next',
+  moe_intermediate_size: 6,
+  shared_expert_intermediate_size: 8,
+};
 const CHATGLM: Config = {
   model_type: 'chatglm',
   hidden_size: HIDDEN,
@@ -591,6 +611,39 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'lfm2, narrow values': {
     config: { ...LFM2, full_attn_idxs: [0] },
     sizes: narrow([4, 2, 20, 8, 5], [0, 0, 20, 8, 8]),
+  },
+  qwen3_5_text: { config: QWEN3_5 },
+  'qwen3_5_text, attention alone, biases': {
+    config: {
+      ...QWEN3_5,
+      layer_types: undefined,
+      full_attention_interval: 1,
+      attention_bias: true,
+      tie_word_embeddings: true,
+    },
+  },
+  'qwen3_5_text, a value head for each of keys, attention first': {
+    config: {
+      ...QWEN3_5,
+      layer_types: ['full_attention', 'linear_attention'],
+      linear_num_key_heads: 3,
+      linear_num_value_heads: 3,
+    },
+  },
+  'qwen3_5_text, pruned': { config: QWEN3_5, sizes: narrow([2, 1, 11, 3, 5], [2, 1, 17, 8, 8]) },
+  qwen3_next: { config: QWEN3_NEXT },
+  'qwen3_next, shares as they come, an MLP for all tokens in the first block': {
+    config: { ...QWEN3_NEXT, norm_topk_prob: false, mlp_only_layers: [0] },
+  },
+  'qwen3_next, pruned': {
+    config: QWEN3_NEXT,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7, experts: [2, 6, 3, 4], keyDim: 3, valueDim: 5 },
+      { heads: 2, kvHeads: 1, ffn: 8, experts: [5, 2, 6, 6] },
+    ],
+  },
+  qwen3_5_moe_text: {
+    config: { ...QWEN3_NEXT, model_type: 'qwen3_5_moe_text', intermediate_size: undefined, ...STACKED },
   },
   lfm2_moe: { config: LFM2_MOE },
   'lfm2_moe, shares as they come, no corrections, attention beside experts': {
@@ -1075,8 +1128,8 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      const isLiquid = /^lfm2/.test(String(config.model_type));
-      const none = isLiquid && !attends(config, i) ? { heads: 0, kvHeads: 0 } : {};
+      const isHybrid = /^(lfm2|qwen3_(next|5))/.test(String(config.model_type));
+      const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
       const experts = new Array<number>(expertsIn(config)).fill(neurons);
@@ -1087,9 +1140,44 @@ export function uniformSizes(config: Config): BlockSizes[] {
   );
 }
 
-/** Whether block i of a tiny LFM2 has heads. */
-const attends = ({ layer_types: types, full_attn_idxs: attending }: Config, i: number) =>
-  types ? (types as string[])[i] === 'full_attention' : (attending as number[]).includes(i);
+/** Whether block i of a tiny LFM2 or Qwen3.5 has heads. */
+const attends = (
+  { layer_types: types, full_attn_idxs: attending, full_attention_interval }: Config,
+  i: number,
+) =>
+  types
+    ? (types as string[])[i] === 'full_attention'
+    : full_attention_interval === 1 || (attending as number[]).includes(i);
+
+/** Of a tiny delta rule. */
+function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts'> | undefined {
+  if (config.linear_num_key_heads === undefined) return undefined;
+  const of = (name: string) => config[`linear_${name}`] as number;
+  return {
+    heads: of('num_value_heads'),
+    kvHeads: of('num_key_heads'),
+    keyDim: of('key_head_dim'),
+    valueDim: of('value_head_dim'),
+  };
+}
+
+/** Whether it is what block i has in the place of attention. */
+export const isDelta = (config: Config, i: number) =>
+  config.linear_num_key_heads !== undefined && !attends(config, i);
+
+/** What block i keeps of earlier tokens in the place of keys and values. */
+export function statesOf(
+  config: Config,
+  i: number,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+): Record<string, number[]> | undefined {
+  if (isDelta(config, i)) {
+    const channels = 2 * kvHeads * keyDim + heads * valueDim;
+    const kernel = config.linear_conv_kernel_dim as number;
+    return { conv: [channels, kernel], recurrent: [heads, keyDim, valueDim] };
+  }
+  return heads === 0 ? { conv: [HIDDEN, config.conv_L_cache as number] } : undefined;
+}
 
 const expertsIn = (config: Config) =>
   (config.num_experts ??
@@ -1238,10 +1326,31 @@ function gatedMlps(
       [1, experts.length],
       0.1,
     );
-  if (type === 'qwen2_moe') {
+  if (/^qwen(2_moe|3_next|3_5_moe)/.test(type)) {
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
   } else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
+}
+
+/** Queries, keys, values, gates, and numbers of each head. */
+function deltaRule(
+  at: string,
+  config: Config,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
+): void {
+  const [keys, values] = [kvHeads * keyDim, heads * valueDim];
+  const maps: Record<string, number> =
+    config.model_type === 'qwen3_next'
+      ? { qkvz: 2 * keys + 2 * values, ba: 2 * heads }
+      : { qkv: 2 * keys + values, z: values, b: heads, a: heads };
+  for (const [name, width] of Object.entries(maps)) linear(`${at}.in_proj_${name}`, width, HIDDEN, false);
+  const kernel = config.linear_conv_kernel_dim as number;
+  tensor(`${at}.conv1d.weight`, [2 * keys + values, 1, kernel], kernel ** -0.5);
+  tensor(`${at}.A_log`, [heads], 1);
+  tensor(`${at}.dt_bias`, [heads], 0.5, -1);
+  tensor(`${at}.norm.weight`, [valueDim], 0.3, 1);
+  linear(`${at}.out_proj`, HIDDEN, values, false);
 }
 
 export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed = 1): Weights {
@@ -1250,7 +1359,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = /^(gemma|nemotron)/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
+  const around = /^(gemma|nemotron|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -1374,6 +1483,29 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     norm('transformer.ln_f', HIDDEN, true);
     output();
+  } else if (/^qwen3_(next|5)/.test(String(type))) {
+    tensor('model.embed_tokens.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, size] of sizes.entries()) {
+      const layer = `model.layers.${i}`;
+      norm(`${layer}.input_layernorm`, HIDDEN, false);
+      if (isDelta(config, i)) deltaRule(`${layer}.linear_attn`, config, size, { linear, tensor });
+      else {
+        const { q, k, v, mixed } = widths(size);
+        const bias = config.attention_bias === true;
+        for (const [part, width] of Object.entries({ q: q + mixed, k, v }))
+          linear(`${layer}.self_attn.${part}_proj`, width, HIDDEN, bias);
+        for (const part of ['q', 'k']) norm(`${layer}.self_attn.${part}_norm`, dh, false);
+        linear(`${layer}.self_attn.o_proj`, HIDDEN, mixed, bias);
+      }
+      norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
+      if (size.experts) gatedMlps(layer, size, config, { linear, tensor });
+      else {
+        for (const part of ['gate', 'up']) linear(`${layer}.mlp.${part}_proj`, size.ffn, HIDDEN, false);
+        linear(`${layer}.mlp.down_proj`, HIDDEN, size.ffn, false);
+      }
+    }
+    norm('model.norm', HIDDEN, false);
+    if (config.tie_word_embeddings !== true) linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (type === 'lfm2' || type === 'lfm2_moe') {
     const bias = config.conv_bias === true;
     const kernel = config.conv_L_cache as number;

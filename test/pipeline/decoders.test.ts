@@ -133,6 +133,8 @@ test.each([
   ['llama', 1],
   ['lfm2', 1],
   ['lfm2_moe', 1],
+  ['qwen3_5_text', 1],
+  ['qwen3_next', 1],
   ['llama of one key-value head', 1],
   ['smollm3', 1],
   ['granite', 1],

@@ -144,6 +144,7 @@ function seenTokens(g: WeightGraph, attentionMask: string): string {
 /** Windows of `length` tokens from position 0 on. */
 export function fixedContext(g: WeightGraph, length: number): Context {
   return {
+    length,
     mask: (window) => {
       return g.floats('mask', () => maskOf(length, window), [1, 1, length, length]);
     },

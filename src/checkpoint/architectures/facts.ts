@@ -1,7 +1,17 @@
 // What is asked of sizes and of descriptions by those who describe, by graphs and by callers. It needs none of these: descriptions are loaded with the first
 // folder, without graphs.
 
-import type { BlockSizes, Config, Description, EncoderHead, Rope, WaveEmbedding } from './types.ts';
+import type {
+  Block,
+  BlockSizes,
+  Config,
+  DeltaLabel,
+  DeltaRule,
+  Description,
+  EncoderHead,
+  Rope,
+  WaveEmbedding,
+} from './types.ts';
 
 /** Features that heads have where none were taken away. */
 export type HeadDims = Pick<Description, 'headDim' | 'keyDim'>;
@@ -28,9 +38,9 @@ export function headsOf(
   return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
 
-/** Whether queries and keys, or values, have fewer features than a head has. */
-export function isNarrow(sizes: BlockSizes, dense: HeadDims): boolean {
-  const [own, all] = [featuresOf(sizes, dense), featuresOf({}, dense)];
+/** Whether queries and keys, or values, have fewer features than a head has. @param whole  sizes of the block where nothing was taken away */
+export function isNarrow(sizes: BlockSizes, whole: BlockSizes, dense: HeadDims): boolean {
+  const [own, all] = [featuresOf(sizes, dense), featuresOf(whole, dense)];
   return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
 }
 
@@ -58,6 +68,17 @@ export function mapNeurons(
 export function nameOf({ architectures }: Config): string {
   const [name] = Array.isArray(architectures) ? architectures : [];
   return typeof name === 'string' ? name : '';
+}
+
+export function isDelta(instead: Block['instead']): instead is DeltaRule {
+  return instead !== undefined && 'decay' in instead;
+}
+
+/** Features that its maps give. */
+export function widthsOfDelta(sizes: BlockSizes, { sizes: whole }: DeltaRule): Record<DeltaLabel, number> {
+  const { heads, kvHeads } = sizes;
+  const [keys, values] = [kvHeads * whole.keyDim, heads * whole.valueDim];
+  return { q: keys, k: keys, v: values, z: values, b: heads, a: heads };
 }
 
 /** Whether every token sees every other. */

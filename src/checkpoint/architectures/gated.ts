@@ -3,18 +3,7 @@
 
 import type { Activation } from './activation.ts';
 import { linear } from './config.ts';
-import type {
-  Block,
-  Description,
-  Label,
-  Mixture,
-  Mlp,
-  Norm,
-  OwnActivation,
-  Rope,
-  ShortConv,
-  Stretch,
-} from './types.ts';
+import type { Block, Description, Label, Mixture, Mlp, Norm, OwnActivation, Rope, Stretch } from './types.ts';
 
 export interface GatedBlocks {
   readonly norm: (name: string) => Norm;
@@ -56,7 +45,9 @@ export interface GatedBlocks {
   /** What makes queries, keys and values, where they are made of fewer features. */
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's attention. */
-  readonly short?: (i: number, named: (name: string) => string) => ShortConv | undefined;
+  readonly instead?: (i: number, named: (name: string) => string) => Block['instead'];
+  /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
+  readonly isGated?: boolean;
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
@@ -103,10 +94,13 @@ export const AFTER: Norms = {
   after: { attention: 'post_attention_layernorm', mlp: 'post_feedforward_layernorm' },
 };
 
+/** Queries in a tensor that has a gate, too. */
+const GATED = { label: 'q', byHeads: true } as const;
+
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
     parts;
-  const { sinks, latent } = parts;
+  const { sinks, latent, isGated } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -130,10 +124,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     attentionNorm: norm(before?.attention),
     attention: {
       qkv: (label: Label) => {
-        const part = fused?.qkv && { label, byHeads: fused.qkv === 'byHeads' };
+        const isWide = isGated && label === 'q';
+        const part = isWide ? GATED : fused?.qkv && { label, byHeads: fused.qkv === 'byHeads' };
         return linear(named(names.qkv(label)), biases.qkv, part);
       },
       out: linear(named(names.out), biases.out),
+      gate: isGated ? linear(named(names.qkv('q')), biases.qkv, { ...GATED, label: 'open' }) : undefined,
       qNorm: headNorm(names.qNorm),
       kNorm: headNorm(names.kNorm),
       areNormsBehind: parts.areNormsBehind,
@@ -149,7 +145,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       after: norm(after?.attention),
       ...latent?.(named),
     },
-    short: parts.short?.(i, named),
+    instead: parts.instead?.(i, named),
     mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),
     mlpAfter: norm(after?.mlp),

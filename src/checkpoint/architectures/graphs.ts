@@ -2,7 +2,8 @@
 
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { featuresOf, isEncoder } from './facts.ts';
+import { deltaRule, featuresOfConv, stateOf } from './delta.ts';
+import { featuresOf, isDelta, isEncoder } from './facts.ts';
 import {
   adapted,
   around,
@@ -20,6 +21,7 @@ import {
 import { type Resampling, resampled } from './positions.ts';
 import type {
   AttentionPool,
+  Block,
   BlockSizes,
   Description,
   EncoderHead,
@@ -360,9 +362,11 @@ export function wholeGraph(
     attentionMask = g.input('attention_mask', 'int64', ['batch_size', 'total_sequence_length']);
     positions = g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
-      const { short } = description.block(i);
-      if (short) g.input(`past_conv.${i}`, 'float32', ['batch_size', hidden, short.kernel]);
-      else
+      const { instead } = description.block(i);
+      const states = instead && statesOf(instead, size, hidden);
+      for (const [kind, dims] of Object.entries(states ?? {}))
+        g.input(`past_${kind}.${i}`, 'float32', ['batch_size', ...dims]);
+      if (!instead)
         for (const kind of ['key', 'value'] as const)
           g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
@@ -383,18 +387,32 @@ export function wholeGraph(
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };
-    const follow = (recent: string, kernel: number) => {
+    const follow = (recent: string, features: number, kernel: number) => {
       const all = g.node('Concat', [`past_conv.${i}`, recent], { axis: 2 });
       const last = slice(g, all, -kernel, END);
-      kept.push({ value: last, name: `present_conv.${i}`, dims: ['batch_size', hidden, kernel] });
+      kept.push({ value: last, name: `present_conv.${i}`, dims: ['batch_size', features, kernel] });
       return slice(g, all, 1, END);
     };
-    x = block(g, description, i, size, x, past ? { ...context, extend, follow } : context);
+    const recall = () => `past_recurrent.${i}`;
+    const keep = (value: string, dims: readonly number[]) => {
+      kept.push({ value, name: `present_recurrent.${i}`, dims: ['batch_size', ...dims] });
+    };
+    x = block(g, description, i, size, x, past ? { ...context, extend, follow, recall, keep } : context);
   }
   const logits = scoresOf(g, description, head, x);
   g.output(logits, LOGITS, 'float32', ['batch_size', 'sequence_length', vocabulary]);
   for (const { value, name, dims } of kept) g.output(value, name, 'float32', dims);
   return g;
+}
+
+/** What is kept of earlier tokens in the place of keys and values: extents behind the batch. */
+function statesOf(
+  instead: NonNullable<Block['instead']>,
+  sizes: BlockSizes,
+  hidden: number,
+): Record<string, readonly number[]> {
+  if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
+  return { conv: [featuresOfConv(sizes, instead), instead.kernel], recurrent: stateOf(sizes, instead) };
 }
 
 /** Rows of the tables of positions and types, where there are some, and factors of each token's features. */
@@ -466,15 +484,14 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, short, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, gain, attentionNorm, instead, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
-  const attend = (y: string) =>
-    finished(
-      short
-        ? shortConv(g, short, y, hidden, context)
-        : attention(g, parts.attention, y, description, sizes, context),
-      parts.attention.after,
-    );
+  const mixed = (y: string) => {
+    if (!instead) return attention(g, parts.attention, y, description, sizes, context);
+    if (isDelta(instead)) return deltaRule(g, instead, y, hidden, sizes, context);
+    return shortConv(g, instead, y, hidden, context);
+  };
+  const attend = (y: string) => finished(mixed(y), parts.attention.after);
   // Term by term, so that of experts nothing but the sum has to be kept for the next.
   const sum = (terms: Iterable<string>, start?: string) => {
     let total = start;

@@ -15,7 +15,7 @@ import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
 import { esm } from './esm.ts';
-import { isEncoder, nameOf } from './facts.ts';
+import { isDelta, isEncoder, nameOf } from './facts.ts';
 import { falcon } from './falcon.ts';
 import { gemma } from './gemma.ts';
 import { gptJ } from './gpt-j.ts';
@@ -99,9 +99,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
   ['nemotron_h', 'state spaces'],
-  ['qwen3_5', 'linear attention'],
-  ['qwen3_5_moe', 'linear attention'],
-  ['qwen3_next', 'linear attention'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
   ['zamba2', 'state spaces'],
 ]);
@@ -235,7 +232,8 @@ function seeingAll(description: Description): Description {
   const attentions = all.map(({ attention }) => attention);
   const other =
     (head.project && 'a projection behind the blocks') ||
-    (all.some(({ short }) => short) && 'short convolutions') ||
+    (all.some(({ instead }) => isDelta(instead)) && 'delta rules') ||
+    (all.some(({ instead }) => instead) && 'short convolutions') ||
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
     (attentions.some(({ window }) => window !== undefined) && 'windows');
   if (other) throw unsupported(modelType, `is_causal false beside ${other}`);

@@ -258,7 +258,13 @@ export interface Context {
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
   /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. */
-  follow?(value: string, kernel: number): string;
+  follow?(value: string, features: number, kernel: number): string;
+  /** What a recurrence has of earlier tokens. Absent where there are none before. */
+  recall?(): string;
+  /** Is told what it has behind these, and its extents behind the batch. */
+  keep?(state: string, dims: readonly number[]): void;
+  /** Tokens, where their number is known. */
+  readonly length?: number;
 }
 
 export function attention(
@@ -272,7 +278,7 @@ export function attention(
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, { headDim, keyDim: denseKeyDim });
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, latent, scale, cap } = parts;
-  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch, sinks } = parts;
+  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch, sinks, gate } = parts;
   const isWhole = heads === dense.heads;
   const given = latent
     ? compressed(g, latent, { x, asking: context.asking?.(x) ?? x, hidden, shared: rope!.dims })
@@ -282,9 +288,10 @@ export function attention(
     widths: [latent ? 0 : heads * keyDim, kvHeads * ownKeys, kvHeads * valueDim],
     kvHeads,
   };
+  const gated = { widths: [heads * keyDim, heads * valueDim], kvHeads: heads };
   const split = (label: Label, count: number, features: number, headNorm?: Norm) => {
     const { x: tokens, width } = given[label];
-    const mapped = linear(g, qkv(label), tokens, width, count * features, fused);
+    const mapped = linear(g, qkv(label), tokens, width, count * features, gate ? gated : fused);
     const flat = headNorm && normsTogether ? norm(g, headNorm, mapped, count * features) : mapped;
     const bounded = clip === undefined ? flat : g.node('Clip', [flat, g.scalar(-clip), g.scalar(clip)]);
     const value = g.node('Reshape', [bounded, g.integers([0, 0, -1, features])]);
@@ -333,7 +340,9 @@ export function attention(
     sinks === undefined ? g.node('Softmax', [scores], { axis: -1 }) : sunk(g, sinks, scores, heads);
   const mixed = g.node('Transpose', [g.node('MatMul', [weights, values])], { perm: [0, 2, 1, 3] });
   const flat = g.node('Reshape', [mixed, g.integers([0, 0, -1])]);
-  return linear(g, out, flat, heads * valueDim, hidden);
+  const open = gate && g.node('Sigmoid', [linear(g, gate, given.q.x, hidden, heads * valueDim, gated)]);
+  const shown = open === undefined ? flat : g.node('Mul', [flat, open]);
+  return linear(g, out, shown, heads * valueDim, hidden);
 }
 
 /** Places `from` to before `to` of an axis: features, where none is named. */
@@ -386,7 +395,7 @@ export function shortConv(
   const [before, behind, own] = g.split('Split', [all], { axis: -1 }, 3);
   const features = g.node('Mul', [before, own]);
   const given = g.node('Transpose', [context.shown?.(features) ?? features], { perm: [0, 2, 1] });
-  const follows = context.follow?.(given, kernel);
+  const follows = context.follow?.(given, hidden, kernel);
   const name = g.prefix + conv;
   const weights = [
     g.weight(`${name}.weight`, [hidden, 1, kernel]),

@@ -1,10 +1,12 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 and 3 with and without experts, SmolLM3, Granite, Phi-3,
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
 // 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
+import { InputError } from '../../errors.ts';
 import { xielu } from './activation.ts';
 import { slopesBelow } from './alibi.ts';
 import {
+  activationOf,
   type Conventions,
   common,
   flag,
@@ -17,6 +19,7 @@ import {
   text,
   unsupported,
 } from './config.ts';
+import { isDelta } from './facts.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
@@ -26,6 +29,8 @@ import type {
   Block,
   BlockSizes,
   Config,
+  DeltaLabel,
+  DeltaRule,
   Description,
   Mlp,
   OwnActivation,
@@ -36,7 +41,7 @@ import { givenWindow, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind
-  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks'>,
+  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks' | 'isGated'>,
     Pick<Description['fields'], 'beside'> {
   /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
   readonly config?: (config: Config) => Config;
@@ -61,7 +66,9 @@ interface Kind
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: true;
   /** Stands in the place of attention in some blocks. */
-  readonly short?: (config: Config, i: number, named: (name: string) => string) => ShortConv | undefined;
+  readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
+  /** Norms scale by 1 + weight. */
+  readonly centre?: 1;
   /** Tensors that hold nothing. */
   readonly ignored?: RegExp;
   /** Blocks have one more behind them, of which transformers makes nothing. */
@@ -208,13 +215,28 @@ const LIQUID: Kind = {
   },
   norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
   headNorm: true,
-  short: liquidShort,
+  instead: liquidShort,
   dividesHidden: true,
   epsilonField: 'norm_eps',
   epsilon: 1e-5,
   kvHeads: 8,
   base: 1e6,
   tied: true,
+};
+
+/** Three blocks in four have the gated delta rule in the place of attention. */
+const QWEN_HYBRID: Kind = {
+  qkvBias: attentionBias,
+  outBias: attentionBias,
+  mlpBias: no,
+  centre: 1,
+  headNorm: true,
+  isGated: true,
+  instead: qwenDelta,
+  hasExperts: true,
+  portion: 0.25,
+  kvHeads: 2,
+  headDim: 256,
 };
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -286,6 +308,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
     kvHeads: 16,
     base: 5e6,
   },
+  qwen3_next: QWEN_HYBRID,
+  qwen3_5_text: { ...QWEN_HYBRID, hasExperts: undefined, kvHeads: 4 },
+  qwen3_5_moe_text: { ...QWEN_HYBRID, config: withoutDense },
   smollm3: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -565,10 +590,11 @@ export const llama: Architecture = {
     const experts =
       kind.hasExperts &&
       mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config), names);
-    const short =
-      kind.short && ((i: number, named: (name: string) => string) => kind.short!(config, i, named));
+    const instead =
+      kind.instead && ((i: number, named: (name: string) => string) => kind.instead!(config, i, named));
     const parts = {
-      norm: (name: string) => (kind.hasLayerNorms ? layerNorm(name, epsilon) : rmsNorm(name, epsilon)),
+      norm: (name: string) =>
+        kind.hasLayerNorms ? layerNorm(name, epsilon) : rmsNorm(name, epsilon, kind.centre),
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       names: kind.names,
       fused: kind.fused,
@@ -587,14 +613,15 @@ export const llama: Architecture = {
       ownActivation: kind.ownActivation?.(config),
       slopes,
       mixture: experts ? experts.mixture : undefined,
-      short,
+      instead,
+      isGated: kind.isGated,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
       keyDim: latent ? latent.keyDim : undefined,
       sizesOf:
-        experts || short
+        experts || instead
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
           : undefined,
       since: experts ? experts.since : undefined,
@@ -615,14 +642,16 @@ export const llama: Architecture = {
           rope.long || dividesHidden
             ? undefined
             : { ...HEAD_FIELDS, headDim: latent ? undefined : HEAD_FIELDS.headDim, mustDivide },
+        deltaHeads: kind.isGated ? DELTA_HEADS : undefined,
       },
     };
   },
 };
 
 /** Those of a block. */
-function sizesWith(sizes: BlockSizes, { short }: Block): BlockSizes {
-  return short ? { ...sizes, heads: 0, kvHeads: 0 } : sizes;
+function sizesWith(sizes: BlockSizes, { instead }: Block): BlockSizes {
+  if (!instead) return sizes;
+  return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
 }
 
 function qwenWindow(config: Config, i: number): number | undefined {
@@ -757,6 +786,61 @@ function liquidShort(config: Config, i: number, named: (name: string) => string)
     kernel: integer(config, 'conv_L_cache', 3),
     out: linear(at('out_proj'), bias),
   };
+}
+
+const DELTA_HEADS = { heads: 'linear_num_value_heads', kvHeads: 'linear_num_key_heads' };
+const QWEN_TYPES = ['full_attention', 'linear_attention'];
+
+/** The delta rule of block i, whose maps the model types have in tensors of different kinds. */
+function qwenDelta(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
+  const modelType = text(config, 'model_type');
+  const { layer_types: types } = config;
+  if (types != null && !(Array.isArray(types) && QWEN_TYPES.includes(types[i])))
+    throw unsupported(modelType, `layer_types other than a list of ${QWEN_TYPES.join(' and ')}`);
+  const every = integer(config, 'full_attention_interval', 4);
+  if (types ? types[i] === QWEN_TYPES[0] : (i + 1) % every === 0) return undefined;
+  const heads = integer(config, DELTA_HEADS.heads, 32);
+  const kvHeads = integer(config, DELTA_HEADS.kvHeads, 16);
+  if (heads % kvHeads !== 0)
+    throw new InputError(
+      `config.json: "${DELTA_HEADS.heads}" expected a multiple of the ${kvHeads} of ${DELTA_HEADS.kvHeads}, got ${heads}`,
+    );
+  const at = (name: string) => named(`linear_attn.${name}`);
+  const byHeads = modelType === 'qwen3_next';
+  const beside = (label: DeltaLabel) => (byHeads ? BY_HEADS : SIDE_BY_SIDE).find((it) => it.includes(label))!;
+  return {
+    map: (label) => {
+      const all = beside(label);
+      const part = all.length > 1 ? { label, byHeads } : undefined;
+      return linear(at(`in_proj_${all.join('')}`), false, part);
+    },
+    beside,
+    conv: at('conv1d'),
+    kernel: integer(config, 'linear_conv_kernel_dim', 4),
+    activation: activationOf(config, modelType, 'hidden_act', 'silu'),
+    decay: at('A_log'),
+    shift: at('dt_bias'),
+    norm: rmsNorm(at('norm'), positive(config, 'rms_norm_eps', 1e-6)),
+    out: linear(at('out_proj'), false),
+    sizes: {
+      heads,
+      kvHeads,
+      keyDim: integer(config, 'linear_key_head_dim', 128),
+      valueDim: integer(config, 'linear_value_head_dim', 128),
+    },
+  };
+}
+
+/** Maps that are one tensor: of each key head and those of values that it serves, or of all heads. */
+const BY_HEADS: readonly (readonly DeltaLabel[])[] = [
+  ['q', 'k', 'v', 'z'],
+  ['b', 'a'],
+];
+const SIDE_BY_SIDE: readonly (readonly DeltaLabel[])[] = [['q', 'k', 'v'], ['z'], ['b'], ['a']];
+
+/** Without an MLP for all tokens, whose neurons it does not say. */
+function withoutDense(config: Config): Config {
+  return { ...config, intermediate_size: config.shared_expert_intermediate_size ?? 512 };
 }
 
 /** Every second block sees everything. */

@@ -79,6 +79,12 @@ const DEEPSEEK = {
 /** Blocks before those with experts. */
 const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, dots1: 0, glm4_moe: 1 };
 
+const QWEN_SHARED = {
+  name: 'mlp.shared_expert',
+  field: 'shared_expert_intermediate_size',
+  gate: 'mlp.shared_expert_gate',
+} as const;
+
 const GRANITE = {
   module: 'block_sparse_moe',
   maps: { gate: 'input_linear', up: 'input_linear', down: 'output_linear' },
@@ -117,12 +123,27 @@ const KINDS: Readonly<Record<string, Kind>> = {
     experts: 60,
     chosen: 4,
     field: 'moe_intermediate_size',
-    shared: {
-      name: 'mlp.shared_expert',
-      field: 'shared_expert_intermediate_size',
-      gate: 'mlp.shared_expert_gate',
-    },
+    shared: QWEN_SHARED,
     denseBlocks: blocksBetween,
+  },
+  qwen3_next: {
+    ...MLP,
+    experts: 512,
+    chosen: 10,
+    isNormalised: true,
+    field: 'moe_intermediate_size',
+    neurons: 512,
+    shared: QWEN_SHARED,
+    denseBlocks: blocksBetween,
+  },
+  qwen3_5_moe_text: {
+    module: 'mlp',
+    maps: MLP.maps,
+    experts: 256,
+    chosen: 8,
+    field: 'moe_intermediate_size',
+    neurons: 512,
+    shared: QWEN_SHARED,
   },
   qwen3_moe: {
     ...MLP,

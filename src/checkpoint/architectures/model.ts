@@ -5,7 +5,17 @@ import { expectObject } from '../../expect.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
 import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
-import { ALL_TOKENS, expertName, featuresOf, isEncoder, isNarrow, nameOf, tokensOfWave } from './facts.ts';
+import {
+  ALL_TOKENS,
+  expertName,
+  featuresOf,
+  isDelta,
+  isEncoder,
+  isNarrow,
+  nameOf,
+  tokensOfWave,
+  widthsOfDelta,
+} from './facts.ts';
 import {
   blockGraph,
   embeddingGraph,
@@ -331,7 +341,8 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model, sizes = this.sizes[i]): CheckpointTensor[] {
     this.#checkIndex(i);
     checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
-    const g = this.#graph(block, this.#description.block(i).attention.out.name);
+    const { instead, attention } = this.#description.block(i);
+    const g = this.#graph(block, (instead ?? attention).out.name);
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -343,10 +354,6 @@ export class LanguageModel {
       throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
     for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, i, `block ${i}`);
-    const attending = sizes.filter(({ heads }) => heads > 0);
-    const [first] = attending;
-    const same = (key: 'heads' | 'kvHeads') => attending.every((size) => size[key] === first[key]);
-    const sameHeads = same('heads') && same('kvHeads');
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
     let saysNeurons = true;
@@ -359,7 +366,6 @@ export class LanguageModel {
         neurons.set(field, count);
       }
     }
-    const fewerHeads = first.heads !== dense.heads || first.kvHeads !== dense.kvHeads;
     const reasons: string[] = [];
     const said = new Map<string, number>();
     for (const [field, count] of neurons) {
@@ -370,11 +376,19 @@ export class LanguageModel {
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
-    const areNarrow = sizes.some((size) => isNarrow(size, this.#description));
+    const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
-    if (!sameHeads) reasons.push('blocks differ in their heads');
-    else if (fewerHeads && !fields.heads && !areNarrow)
-      reasons.push(`it has no field for heads of ${headDim} features each`);
+    const heads = new Map<string, number>();
+    for (const alike of this.blocksByHeads()) {
+      const [first, ...others] = alike.map((i) => sizes[i]);
+      const whole = sizesOf(this.#description, alike[0]);
+      const isSame = (a: BlockSizes, b: BlockSizes) => a.heads === b.heads && a.kvHeads === b.kvHeads;
+      const names = this.#headFields(alike[0]);
+      if (!others.every((size) => isSame(size, first))) reasons.push('blocks differ in their heads');
+      else if (isSame(first, whole)) continue;
+      else if (names) heads.set(names.heads, first.heads).set(names.kvHeads, first.kvHeads);
+      else if (!areNarrow) reasons.push(`it has no field for heads of ${headDim} features each`);
+    }
     if (reasons.length > 0) {
       return {
         config: this.#config,
@@ -388,19 +402,15 @@ export class LanguageModel {
           'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
       };
     }
-    const heads = fewerHeads &&
-      fields.heads && {
-        [fields.heads.heads]: first.heads,
-        [fields.heads.kvHeads]: first.kvHeads,
-        ...(fields.heads.headDim && { [fields.heads.headDim]: headDim }),
-      };
+    const attending = heads.get(fields.heads?.heads ?? '');
+    if (attending !== undefined && fields.heads?.headDim) heads.set(fields.heads.headDim, headDim);
     return {
       config: this.#withFields({
         ...Object.fromEntries(said),
         ...fields.beside?.(neurons.get(fields.ffn!)!),
-        ...heads,
+        ...Object.fromEntries(heads),
       }),
-      statement: `config.json says the sizes; ${this.#readers(first.heads)}`,
+      statement: `config.json says the sizes; ${this.#readers(attending ?? dense.heads)}`,
     };
   }
 
@@ -421,10 +431,52 @@ export class LanguageModel {
     return ffnOf === undefined || ffnOf(neurons) !== undefined;
   }
 
-  /** Whether config.json can say so many heads of the same size, and transformers reads it. */
-  saysHeads(heads: number): boolean {
-    const { fields, sizes } = this.#description;
-    return heads === sizes.heads || (fields.heads !== undefined && !this.#isRefused(heads));
+  /** Whether config.json can say so many heads of the same size for block i and all alike, and transformers reads it. */
+  saysHeads(i: number, heads: number): boolean {
+    if (heads === sizesOf(this.#description, i).heads) return true;
+    const fields = this.#headFields(i);
+    return fields !== undefined && (this.#isDelta(i) || !this.#isRefused(heads));
+  }
+
+  /** Blocks with heads, together those whose config.json says them by the same fields. */
+  blocksByHeads(): number[][] {
+    const all = [...this.sizes.keys()].filter((i) => this.sizes[i].heads > 0);
+    const kinds = [all.filter((i) => !this.#isDelta(i)), all.filter((i) => this.#isDelta(i))];
+    return kinds.filter((alike) => alike.length > 0);
+  }
+
+  #isDelta(i: number): boolean {
+    return isDelta(this.#description.block(i).instead);
+  }
+
+  #headFields(i: number) {
+    const { heads, deltaHeads } = this.#description.fields;
+    return this.#isDelta(i) ? deltaHeads : heads;
+  }
+
+  /** Whether there are heads of fewer features than config.json says. @param sizes  of all blocks */
+  areNarrow(sizes: readonly BlockSizes[]): boolean {
+    return sizes.some((size, i) => isNarrow(size, sizesOf(this.#description, i), this.#description));
+  }
+
+  /** Features that the maps of block i before attention give, or those before what stands in its place. */
+  mapsBefore(i: number): number[] {
+    const { instead, attention } = this.#description.block(i);
+    const sizes = this.sizes[i];
+    if (isDelta(instead)) return Object.values(widthsOfDelta(sizes, instead));
+    if (instead) return [3 * this.hidden];
+    const { heads, kvHeads } = sizes;
+    const { keyDim, valueDim } = featuresOf(sizes, this);
+    const gate = attention.gate ? [heads * valueDim] : [];
+    return [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim, ...gate];
+  }
+
+  /** Multiply-adds of what heads do with tokens, so many, behind these maps. @param sizes  of block i */
+  macsOfHeads(i: number, sizes: BlockSizes, length: number): number {
+    const { keyDim, valueDim } = featuresOf(sizes, this);
+    // A delta rule: what a head has for a key, what it puts there, and what it gives.
+    const each = this.#isDelta(i) ? 3 * keyDim * valueDim : length * (keyDim + valueDim);
+    return this.timesOf(i) * length * sizes.heads * each;
   }
 
   /** config.json with other fields, where it has those that say sizes. */
@@ -504,17 +556,21 @@ function firstModule(embedding: Description['embedding']): string {
   return 'frames' in embedding ? embedding.frames[0] : embedding.project.name;
 }
 
+const HELD = 'there is a delta rule';
+
 /** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
 function heldFeatures(
   { block }: Description,
   i: number,
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
-  const { times, attention } = block(i);
-  const { rope, qNorm, kNorm, clip, ways, sinks } = attention;
+  const { times, attention, instead } = block(i);
+  if (instead) return { keyDim: HELD, valueDim: HELD };
+  const { rope, qNorm, kNorm, clip, ways, sinks, gate } = attention;
   const shared = times !== undefined && 'several layers have its weights';
   const whole = shared || (sinks !== undefined && 'what is seen shares with nothing') || undefined;
-  const valueDim = clip === undefined ? whole : 'there are bounds of what heads read';
-  const products = ways ? 'there are scores of distances' : valueDim;
+  const keys = clip === undefined ? whole : 'there are bounds of what heads read';
+  const valueDim = gate ? 'there are gates of what heads give' : keys;
+  const products = ways ? 'there are scores of distances' : keys;
   const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
   return { keyDim, valueDim };
 }
@@ -573,7 +629,7 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
   for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
-  const features = featuresOf({}, description);
+  const features = featuresOf(expected, description);
   const held = heldFeatures(description, i);
   for (const key of ['keyDim', 'valueDim'] as const) {
     const size = sizes[key];

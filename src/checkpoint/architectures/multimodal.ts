@@ -1,4 +1,4 @@
-// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3 (with experts too), LLaVA, Mistral Small 3, Ministral 3, InternVL,
+// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3 and Qwen3.5 (with experts too), LLaVA, Mistral Small 3, Ministral 3, InternVL,
 // SmolVLM, LFM2-VL, GLM-4.1V, Aya Vision, Voxtral, Qwen2-Audio and others. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
 
 import { isObject } from '../../expect.ts';
@@ -21,6 +21,8 @@ const KINDS: Readonly<Record<string, string>> = {
   qwen2_5_vl: 'qwen2',
   qwen3_vl: 'qwen3',
   qwen3_vl_moe: 'qwen3_vl_moe_text',
+  qwen3_5: 'qwen3_5_text',
+  qwen3_5_moe: 'qwen3_5_moe_text',
   idefics2: 'mistral',
   idefics3: 'llama',
   internvl: 'qwen2',
@@ -70,6 +72,14 @@ const QWEN: Config = {
   num_key_value_heads: 32,
   max_position_embeddings: 32_768,
 };
+const QWEN_HYBRID: Config = {
+  vocab_size: 248_320,
+  hidden_size: 4096,
+  intermediate_size: 12_288,
+  num_hidden_layers: 32,
+  num_attention_heads: 16,
+  max_position_embeddings: 32_768,
+};
 const DEFAULTS: Readonly<Record<string, Config>> = {
   llama: LLAMA,
   mistral: { ...LLAMA, intermediate_size: 14_336, max_position_embeddings: 131_072 },
@@ -98,6 +108,8 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
   },
   qwen2: QWEN,
   qwen3: QWEN,
+  qwen3_5_text: QWEN_HYBRID,
+  qwen3_5_moe_text: { ...QWEN_HYBRID, hidden_size: 2048, num_hidden_layers: 40 },
   gemma3_text: {
     vocab_size: 262_208,
     hidden_size: 2304,

@@ -29,15 +29,15 @@ export interface CheckpointTensor {
 
 /** What pruning changes in a block. */
 export interface BlockSizes {
-  /** Query heads; 0 where there is no attention. */
+  /** Query heads, or value heads of a delta rule; 0 where there are none. */
   readonly heads: number;
-  /** Key-value heads; each serves heads / kvHeads query heads, in order. */
+  /** Key-value heads, or key heads of a delta rule; each serves heads / kvHeads of the others, in order. */
   readonly kvHeads: number;
   /** Neurons of the MLP that every token passes; 0 where there are experts alone. */
   readonly ffn: number;
   /** Of a mixture of experts: neurons of each. */
   readonly experts?: readonly number[];
-  /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`keyDim`, `headDim`). */
+  /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`keyDim`, `headDim`). Always there of a delta rule. */
   readonly keyDim?: number;
   readonly valueDim?: number;
 }
@@ -157,7 +157,7 @@ export type Label = 'q' | 'k' | 'v';
  * first key-value head, or neuron, then to the next.
  */
 export interface Part {
-  readonly label: Label | 'gate' | 'up';
+  readonly label: Label | 'gate' | 'up' | 'open' | DeltaLabel;
   readonly byHeads?: boolean;
   /** Heads are in so many groups, if these divide them: all columns of q, v and k of the first, then of the next. */
   readonly groups?: number;
@@ -198,6 +198,8 @@ export interface Block {
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
+    /** What heads give is times the sigmoid of this map's, feature by feature. Its tensor has of each head the query's features, and then these. */
+    readonly gate?: Linear;
     /** Over the features of each head, or of all heads together, before the rotation, or of each head behind it. */
     readonly qNorm?: Norm;
     readonly kNorm?: Norm;
@@ -230,8 +232,8 @@ export interface Block {
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;
   };
-  /** What stands in the place of attention where a block has no heads. */
-  readonly short?: ShortConv;
+  /** What stands in the place of attention. */
+  readonly instead?: ShortConv | DeltaRule;
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: Mlp | Mixture;
@@ -251,6 +253,28 @@ export interface ShortConv {
   readonly bias: boolean;
   readonly kernel: number;
   readonly out: Linear;
+}
+
+/** Queries and keys, values, gates of what comes of them, and of each head how much a token replaces (b) and fades (a). */
+export type DeltaLabel = Label | 'z' | 'b' | 'a';
+
+/** out(norm(delta rule) · activation(z)); queries, keys and values have passed a convolution over a token and the `kernel` − 1 before it, and the activation. */
+export interface DeltaRule {
+  readonly map: (label: DeltaLabel) => Linear;
+  /** The maps that the tensor of this one holds, in their order. */
+  readonly beside: (label: DeltaLabel) => readonly DeltaLabel[];
+  /** Its module, without biases. */
+  readonly conv: string;
+  readonly kernel: number;
+  readonly activation: Activation;
+  /** Tensors, one number for each value head: logarithms of how fast it fades, and what is added to `a`. */
+  readonly decay: string;
+  readonly shift: string;
+  /** Of each head. */
+  readonly norm: Norm;
+  readonly out: Linear;
+  /** Of a block that is not pruned. */
+  readonly sizes: Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
@@ -529,6 +553,8 @@ export interface Description {
       /** Whether transformers 5 wants their number to divide `hidden`, though nothing depends on it. */
       readonly mustDivide?: boolean;
     };
+    /** Of delta rules. */
+    readonly deltaHeads?: { readonly heads: string; readonly kvHeads: string };
   };
 }
 

@@ -15,7 +15,12 @@ import { encode } from '../tensor.ts';
 import type { CheckpointTensor, Linear, Part, TensorNames, TensorSource } from './types.ts';
 
 /** Of the maps that a fused tensor holds. */
-const PLACES: Readonly<Record<Part['label'], number>> = { q: 0, k: 1, v: 2, gate: 0, up: 1 };
+const PLACES: Readonly<Record<Part['label'], number>> = {
+  ...{ q: 0, k: 1, v: 2, z: 3 },
+  ...{ gate: 0, up: 1 },
+  open: 1,
+  ...{ b: 0, a: 1 },
+};
 
 /** Of a fused tensor: the columns of all maps, and how many key-value heads share them out. */
 export interface Fused {
@@ -41,7 +46,7 @@ type Stored = Partial<Pick<Linear, 'transposed' | 'part'> & Fused> & {
 
 /** An initialiser and the tensor that it comes from. */
 export interface Parameter extends Stored {
-  /** Of the initialiser: the tensor's name, with `#q`, `#k`, `#v`, `#gate` or `#up` where it is a part of it. */
+  /** Of the initialiser: the tensor's name, with `#` and the part's label where it is a part of it. */
   readonly name: string;
   readonly tensor: string;
   /** Of the initialiser: [columns] or [rows, columns]; with more axes it is as in the checkpoint. */

@@ -99,9 +99,7 @@ export function languageTerms(model: Described, of: 'macs' | 'params', length: n
     const tensors = [...language.blockTensors(checkpoint, block, sizes).values()];
     if (of === 'params') return valuesIn(tensors);
     const products = sum(tensors.map(({ shape, share }) => share * elements(shape)));
-    const { keyDim, valueDim } = featuresOf(sizes, language);
-    const scores = language.timesOf(block) * length * length;
-    return length * products + scores * sizes.heads * (keyDim + valueDim);
+    return length * products + language.macsOfHeads(block, sizes, length);
   };
   const inBlocks = language.sizes.map((sizes, i) => sizeOf(i, sizes));
   const own = language.sizes.flatMap((_, i) => {
@@ -190,8 +188,8 @@ function blockSteps(
 ): PlannedStep[] {
   const { language } = model;
   const { hidden } = language;
-  const { heads, kvHeads, experts } = language.sizes[block];
-  const { keyDim, valueDim } = featuresOf(language.sizes[block], language);
+  const { heads, experts } = language.sizes[block];
+  const { valueDim } = featuresOf(language.sizes[block], language);
   const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
     name: `${block}.${name}`,
     maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
@@ -206,11 +204,8 @@ function blockSteps(
   const reader = own.heads === undefined ? 'values' : 'heads';
   const attention =
     heads > 0
-      ? [
-          corrected('attention', [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim]),
-          pruned(reader, heads * valueDim, own[reader]!),
-        ]
-      : [corrected('convolution', [3 * hidden]), corrected('convolution', [hidden])];
+      ? [corrected('attention', language.mapsBefore(block)), pruned(reader, heads * valueDim, own[reader]!)]
+      : [corrected('convolution', language.mapsBefore(block)), corrected('convolution', [hidden])];
   const { keyDim: keysLeft } = headsAfter(model, block, sizes);
   const steps = [
     ...attention,

@@ -1,6 +1,5 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
-import { isNarrow } from '../../checkpoint/architectures/facts.ts';
 import { describe, type LanguageModel, type SizesRecord } from '../../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
@@ -193,7 +192,7 @@ export function expectStored(name: string, { weights, onnx }: FolderOptions): vo
 
 /** Whether heads have fewer features than config.json says, or are about to lose some. */
 function becomesNarrow({ language, heads }: OpenedLanguageModel): boolean {
-  return heads === 'narrow' || language.sizes.some((size) => isNarrow(size, language));
+  return heads === 'narrow' || language.areNarrow(language.sizes);
 }
 
 /**

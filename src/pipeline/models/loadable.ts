@@ -72,22 +72,23 @@ function expectSaid({ architecture }: LanguageModel, asked: number | KeepRatios,
 
 /** The nearest ratios that config.json can say. */
 function roundedTo(language: LanguageModel, heads: number, channels: number): KeepRatios {
-  const attending = language.sizes.filter(({ heads }) => heads > 0);
-  const [first] = attending;
-  const all = headGroups(first);
   const fields = new Map<string | undefined, number>();
   const mlps = language.sizes.flatMap((_, i) =>
     language.mlps(i).map((mlp) => ({ ...mlp, neurons: mlp.neurons / mlp.times, block: i })),
   );
   for (const { field, neurons } of mlps) fields.set(field, neurons);
   const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
-  if (differs || attending.some((size) => headGroups(size) !== all))
-    throw new InputError(`${language.architecture}: its blocks differ in size already`);
-  const wanted = groupsToKeep(all, heads);
-  const candidates = Array.from({ length: all }, (_, i) => i + 1)
-    .filter((groups) => language.saysHeads(headsOf(first, groups).heads))
-    .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
-  if (candidates.length === 1 && mlps.every(({ field }) => field === undefined))
+  const attentions = language.blocksByHeads().map(([first, ...others]) => {
+    const all = headGroups(language.sizes[first]);
+    if (differs || others.some((i) => headGroups(language.sizes[i]) !== all))
+      throw new InputError(`${language.architecture}: its blocks differ in size already`);
+    const wanted = groupsToKeep(all, heads);
+    const candidates = Array.from({ length: all }, (_, i) => i + 1)
+      .filter((groups) => language.saysHeads(first, headsOf(language.sizes[first], groups).heads))
+      .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
+    return { blocks: [first, ...others], ratio: candidates[0] / all, isHeld: candidates.length === 1 };
+  });
+  if (attentions.every(({ isHeld }) => isHeld) && mlps.every(({ field }) => field === undefined))
     throw new InputError(
       `\`loadable: true\`: config.json of ${language.architecture} can say neither fewer heads nor fewer neurons`,
     );
@@ -99,7 +100,11 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   };
   const usual = rounded(mlps[0]);
   const others = mlps.filter((mlp) => rounded(mlp) !== usual);
-  const layers = others.map((mlp) => [`${mlp.block}.${mlp.name}`, rounded(mlp)]);
-  const ratios = { heads: candidates[0] / all, channels: usual };
-  return others.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
+  const [first, ...more] = attentions;
+  const layers = [
+    ...others.map((mlp) => [`${mlp.block}.${mlp.name}`, rounded(mlp)]),
+    ...more.flatMap(({ blocks, ratio }) => blocks.map((i) => [`${i}.heads`, ratio])),
+  ];
+  const ratios = { heads: first.ratio, channels: usual };
+  return layers.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
 }

@@ -1,0 +1,129 @@
+// Delta rules of texts that are longer than a chunk: as so many nodes in a block, one after the other in a whole model, and from what was kept of a first part.
+
+import { describe, expect, test } from 'vitest';
+import { InputError } from '../../src/errors.ts';
+import { analyse, shrink, writeModel } from '../../src/graph/index.ts';
+import { mask } from '../graph/masking.ts';
+import { run, shapesOfFeeds } from '../graph/running.ts';
+import { describe as describeModel } from '../support/describe.ts';
+import { random } from '../support/random.ts';
+import { emptyPast, pastFrom } from './generate.ts';
+import { referenceLogits } from './reference.ts';
+import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
+import { QWEN3_5, statesOf, tinyWeights, uniformSizes } from './tiny.ts';
+
+const TOLERANCE = 1e-4; // of logits around 1
+
+const sizes = uniformSizes(QWEN3_5);
+const source = sourceOf(tinyWeights(QWEN3_5, sizes));
+const model = describeModel(QWEN3_5, undefined, undefined, source);
+const next = random(9);
+
+// One whole chunk, two that are not, and two of which the last lacks a token; three.
+describe.each([64, 66, 101, 150])('%d tokens', (length) => {
+  const tokens = Array.from({ length }, () => Math.floor(next() * 40));
+  const expected = referenceLogits(
+    QWEN3_5,
+    sizes,
+    source.tensors as ReturnType<typeof tinyWeights>,
+    tokens,
+  ).flat();
+
+  test('of a block', async () => {
+    let { hidden } = await runOnce(await model.embedding(source, { length }), { input_ids: ids([tokens]) });
+    for (let i = 0; i < model.blocks; i++)
+      hidden = (await runOnce(await model.block(source, i, { length }), { hidden })).hidden_out;
+    const { logits } = await runOnce(await model.head(source), { hidden });
+    expect(maxDifference(logits.data, expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('of the whole model', async () => {
+    const { logits } = await runOnce(await model.whole(source), { input_ids: ids([tokens]) });
+    expect(maxDifference(logits.data, expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('of the whole model, behind the first ones', async () => {
+    const session = await open(await model.whole(source, { past: true }));
+    let past = emptyPast(model, 1, (i) => statesOf(QWEN3_5, i, sizes[i]));
+    const found: number[] = [];
+    const cuts = [0, 61, length - 1, length];
+    for (const [at, to] of cuts.slice(1).entries()) {
+      const from = cuts[at];
+      const outputs = await session.run({
+        input_ids: ids([tokens.slice(from, to)]),
+        attention_mask: ids([new Array(to).fill(1)]),
+        position_ids: ids([Array.from({ length: to - from }, (_, i) => from + i)]),
+        ...past,
+      });
+      found.push(...outputs.logits.data);
+      past = pastFrom(outputs);
+    }
+    await session.release();
+    expect(maxDifference(found, expected)).toBeLessThan(TOLERANCE);
+  });
+});
+
+test('heads go of the file that is written, too', async () => {
+  const length = 70; // more than a chunk
+  const past = emptyPast(model, 1, (i) => statesOf(QWEN3_5, i, sizes[i]));
+  const feeds = {
+    input_ids: ids([Array.from({ length }, (_, i) => (7 * i) % 40)]),
+    attention_mask: ids([new Array(length).fill(1)]),
+    position_ids: ids([Array.from({ length }, (_, i) => i)]),
+    ...past,
+  };
+  const whole = await model.whole(source, { past: true });
+  const { structures } = analyse(whole, await shapesOfFeeds(whole, feeds));
+  const heads = structures.filter(({ kind, prunable }) => kind === 'head' && prunable);
+  expect(heads.map(({ layer, groups, groupSize }) => [layer, groups, groupSize])).toEqual([
+    ['model.layers.0.linear_attn.out_proj', 2, 10],
+    ['model.layers.1.self_attn.o_proj', 2, 16],
+  ]);
+  const cuts = new Map(heads.map((structure) => [structure, [1]]));
+  const small = shrink(whole, cuts);
+  const [delta, attention] = sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 }));
+  const fewer = emptyPast(model, 1, (i) => statesOf(QWEN3_5, i, delta)); // of a model with as many blocks
+  const cached = Object.entries(fewer).map(([name, value]) =>
+    name.startsWith('past_key')
+      ? [name, { ...value, dims: value.dims.with(1, attention.kvHeads) }]
+      : [name, value],
+  );
+  const wanted = await run(writeModel(mask(whole, cuts)).model, feeds);
+  const got = await run(writeModel(small).model, { ...feeds, ...Object.fromEntries(cached) });
+  expect(maxDifference(got.logits.data, wanted.logits.data)).toBeLessThan(TOLERANCE);
+  expect(got['present_recurrent.0'].dims).toEqual([1, 2, 3, 5]);
+});
+
+test('fewer heads of each kind are said by fields of their own', () => {
+  const few = sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 }));
+  const { config, record } = model.configOf(few);
+  expect(record).toBeUndefined();
+  expect(config).toEqual({
+    ...QWEN3_5,
+    ...{ num_attention_heads: 2, num_key_value_heads: 1, head_dim: 8 },
+    ...{ linear_num_value_heads: 2, linear_num_key_heads: 1 },
+  });
+  expect(describeModel(config).sizes).toEqual(few);
+  const [delta, attention] = sizes;
+  const { config: one } = model.configOf([few[0], attention]);
+  expect(one).toEqual({ ...QWEN3_5, linear_num_value_heads: 2, linear_num_key_heads: 1 });
+  expect(model.configOf([delta, few[1]]).record).toBeUndefined();
+});
+
+test('heads of delta rules and of attention with gates keep their features', () => {
+  const [delta, attention] = sizes;
+  expect([0, 1].map((i) => model.valuesCanNarrow(i))).toEqual([false, false]);
+  expect(() => model.configOf([{ ...delta, valueDim: 4 }, attention])).toThrow(
+    '"valueDim" expected 5, as there is a delta rule, got 4',
+  );
+  expect(() => model.configOf([delta, { ...attention, valueDim: 4 }])).toThrow(
+    '"valueDim" expected 8, as there are gates of what heads give, got 4',
+  );
+});
+
+test('value heads that cannot be shared out to keys are refused', () => {
+  expect(() => describeModel({ ...QWEN3_5, linear_num_value_heads: 5 })).toThrow(InputError);
+  expect(() => describeModel({ ...QWEN3_5, linear_num_value_heads: 5 })).toThrow(
+    '"linear_num_value_heads" expected a multiple of the 2 of linear_num_key_heads, got 5',
+  );
+});
