@@ -52,7 +52,6 @@ describe.each([64, 66, 101, 150])('%d tokens', (length) => {
       const outputs = await session.run({
         input_ids: ids([tokens.slice(from, to)]),
         attention_mask: ids([new Array(to).fill(1)]),
-        position_ids: ids([Array.from({ length: to - from }, (_, i) => from + i)]),
         ...past,
       });
       found.push(...outputs.logits.data);
@@ -69,10 +68,11 @@ test('heads go of the file that is written, too', async () => {
   const feeds = {
     input_ids: ids([Array.from({ length }, (_, i) => (7 * i) % 40)]),
     attention_mask: ids([new Array(length).fill(1)]),
-    position_ids: ids([Array.from({ length }, (_, i) => i)]),
     ...past,
   };
   const whole = await model.whole(source, { past: true });
+  // transformers.js would give it those of images.
+  expect(whole.inputs.map(({ name }) => name)).not.toContain('position_ids');
   const { structures } = analyse(whole, await shapesOfFeeds(whole, feeds));
   const heads = structures.filter(({ kind, prunable }) => kind === 'head' && prunable);
   expect(heads.map(({ layer, groups, groupSize }) => [layer, groups, groupSize])).toEqual([

@@ -66,7 +66,10 @@ export async function open(model: Model): Promise<Session> {
     inputs: session.inputNames,
     outputs: session.outputNames,
     async run(feeds) {
-      const tensors = Object.entries(feeds).map(([name, { dims, data }]) => [
+      // Some count positions themselves.
+      const isTaken = (name: string) => name !== 'position_ids' || session.inputNames.includes(name);
+      const taken = Object.entries(feeds).filter(([name]) => isTaken(name));
+      const tensors = taken.map(([name, { dims, data }]) => [
         name,
         data instanceof BigInt64Array
           ? new ort.Tensor('int64', data, dims)

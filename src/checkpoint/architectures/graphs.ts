@@ -360,7 +360,9 @@ export function wholeGraph(
   let positions: string;
   if (past) {
     attentionMask = g.input('attention_mask', 'int64', ['batch_size', 'total_sequence_length']);
-    positions = g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
+    positions = description.countsPositions
+      ? countedPositions(g, attentionMask, tokens)
+      : g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
       const { instead } = description.block(i);
       const states = instead && statesOf(instead, size, hidden);
@@ -413,6 +415,13 @@ function statesOf(
 ): Record<string, readonly number[]> {
   if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
   return { conv: [featuresOfConv(sizes, instead), instead.kernel], recurrent: stateOf(sizes, instead) };
+}
+
+/** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */
+function countedPositions(g: WeightGraph, attentionMask: string, tokens: string): string {
+  const all = g.node('Sub', [g.node('CumSum', [attentionMask, g.integers(1)]), g.integers(1)]);
+  const start = g.node('Neg', [tokens]);
+  return g.node('Slice', [g.node('Max', [all, g.integers(0)]), start, g.integers([END]), g.integers([1])]);
 }
 
 /** Rows of the tables of positions and types, where there are some, and factors of each token's features. */

@@ -103,6 +103,7 @@ interface Kind
   readonly activation?: string;
   /** transformers 5 wants heads that divide `hidden_size`. */
   readonly mustDivide?: true;
+  readonly countsPositions?: true;
 }
 
 interface Multipliers {
@@ -309,8 +310,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
     base: 5e6,
   },
   qwen3_next: QWEN_HYBRID,
-  qwen3_5_text: { ...QWEN_HYBRID, hasExperts: undefined, kvHeads: 4 },
-  qwen3_5_moe_text: { ...QWEN_HYBRID, config: withoutDense },
+  qwen3_5_text: { ...QWEN_HYBRID, hasExperts: undefined, kvHeads: 4, countsPositions: true },
+  qwen3_5_moe_text: { ...QWEN_HYBRID, config: withoutDense, countsPositions: true },
   smollm3: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -625,6 +626,7 @@ export const llama: Architecture = {
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
           : undefined,
       since: experts ? experts.since : undefined,
+      countsPositions: kind.countsPositions,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
       embedding: { ...model.embedding, scale: factors?.embedding },
       head: {

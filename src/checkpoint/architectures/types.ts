@@ -522,6 +522,8 @@ export interface Description {
   readonly since?: string;
   /** What transformers.js does, where the ONNX file here is not for it. */
   readonly transformersJs?: string;
+  /** Its ONNX file has no `position_ids`: transformers.js would give it those of images too, and counts tokens by their mask. */
+  readonly countsPositions?: true;
   /** What the ONNX file of this part of a model is called where there are others. Default: `model`. */
   readonly onnxName?: string;
   /** Tensors inside a block that hold no weights: old masks and frequencies. */
