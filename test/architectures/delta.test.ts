@@ -10,7 +10,7 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
-import { QWEN3_5, statesOf, tinyWeights, uniformSizes } from './tiny.ts';
+import { GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes } from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 
@@ -110,15 +110,40 @@ test('fewer heads of each kind are said by fields of their own', () => {
   expect(model.configOf([delta, few[1]]).record).toBeUndefined();
 });
 
+test('heads of state spaces are said by how many features they have in all, in whole multiples of the stream', () => {
+  const space = describeModel(GRANITE_SPACE);
+  const [own, attention] = space.sizes;
+  expect([4, 6].map((heads) => space.saysHeads(0, heads))).toEqual([true, false]);
+  const { config } = space.configOf([{ ...own, heads: 4 }, attention]);
+  expect(config).toEqual({ ...GRANITE_SPACE, mamba_n_heads: 4, mamba_expand: 1 });
+  const { statement, record } = space.configOf([{ ...own, heads: 6 }, attention]);
+  expect(statement).toContain('no other field goes with 6 for mamba_n_heads');
+  expect(record!.blocks[0]).toMatchObject({ heads: 6, kvHeads: 1, keyDim: 3, valueDim: 8 });
+});
+
 test('heads of delta rules and of attention with gates keep their features', () => {
   const [delta, attention] = sizes;
   expect([0, 1].map((i) => model.valuesCanNarrow(i))).toEqual([false, false]);
   expect(() => model.configOf([{ ...delta, valueDim: 4 }, attention])).toThrow(
-    '"valueDim" expected 5, as there is a delta rule, got 4',
+    '"valueDim" expected 5, as heads have a state, got 4',
   );
   expect(() => model.configOf([delta, { ...attention, valueDim: 4 }])).toThrow(
     '"valueDim" expected 8, as there are gates of what heads give, got 4',
   );
+});
+
+test.each([
+  [
+    { mamba_n_heads: 7 },
+    '"mamba_n_heads" expected a multiple of the 1 of mamba_n_groups that shares out 64 features',
+  ],
+  [
+    { mamba_n_groups: 3 },
+    '"mamba_n_heads" expected a multiple of the 3 of mamba_n_groups that shares out 64 features',
+  ],
+  [{ time_step_limit: [1, 0.5] }, '"time_step_limit" expected two numbers, the larger one last, got [1,0.5]'],
+])('a state space with %o is refused', (fields, message) => {
+  expect(() => describeModel({ ...GRANITE_SPACE, ...fields })).toThrow(message);
 });
 
 test('value heads that cannot be shared out to keys are refused', () => {

@@ -214,8 +214,8 @@ describe('describe', () => {
     ['norms of queries', { ...PHI, qk_layernorm: true }, '"phi": qk_layernorm'],
     [
       'mamba',
-      { ...VARIANTS['granitemoehybrid without positions'].config, layer_types: ['attention', 'mamba'] },
-      '"granitemoehybrid": blocks of mamba (layer_types)',
+      { ...VARIANTS['granitemoehybrid without positions'].config, layer_types: ['attention', 'conv'] },
+      '"granitemoehybrid": layer_types other than a list of attention and mamba',
     ],
     [
       'experts beside mamba',

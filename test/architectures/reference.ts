@@ -237,7 +237,8 @@ function llama(
     const { heads, kvHeads, ffn, experts } = size;
     const layer = `${names.layers}.${i}`;
     const h = normed(x, weights, `${layer}.${names.norms[0]}`, eps);
-    const maps = isLatent ? [] : names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
+    const isSpace = weights.has(`${layer}.mamba.A_log`);
+    const maps = isLatent || isSpace ? [] : names.qkv.map((name) => linear(h, weights, `${layer}.${name}`));
     let [q, k, v] =
       type === 'internlm2'
         ? byHeads(maps[0], size, dh)
@@ -249,13 +250,14 @@ function llama(
     const normHeads = () => {
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
+    if (isSpace) [q, k, v] = [h, h, h];
     if (/^(apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
         : type !== 'smollm3' || smolTurns(config, i);
     if (isLatent) [q, k, v] = latent(h, config, size, weights, `${layer}.self_attn`, rope);
-    else if (isPlaced && !hasSlopes) {
+    else if (isPlaced && !hasSlopes && !isSpace) {
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
@@ -267,17 +269,20 @@ function llama(
     }
     const seesAll = config.is_causal === false;
     const sinks = isOss ? weights.get(`${layer}.self_attn.sinks`)!.data : undefined;
-    const mixed = attention(q, k, v, {
-      ...{ heads, kvHeads, seesAll, sinks },
-      bias: hasSlopes
-        ? (head, j) =>
-            (weights.get(`${layer}.self_attn.slopes`)?.data ??
-              bloomSlopes(config.num_attention_heads as number))[head] * j
-        : undefined,
-      window: window(config, i),
-      scale: isLatent ? latentScale(config) : scale,
-    });
-    let attended = linear(mixed, weights, `${layer}.${names.out}`);
+    const attend = () =>
+      attention(q, k, v, {
+        ...{ heads, kvHeads, seesAll, sinks },
+        bias: hasSlopes
+          ? (head, j) =>
+              (weights.get(`${layer}.self_attn.slopes`)?.data ??
+                bloomSlopes(config.num_attention_heads as number))[head] * j
+          : undefined,
+        window: window(config, i),
+        scale: isLatent ? latentScale(config) : scale,
+      });
+    let attended = isSpace
+      ? stateSpace(h, config, size, weights, `${layer}.mamba`)
+      : linear(attend(), weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
     x = add(x, times(attended, added));
     const g = normed(x, weights, `${layer}.${names.norms[1]}`, eps);
@@ -978,6 +983,56 @@ function gptNeox(
   }
   x = ln(x, 'gpt_neox.final_layer_norm');
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
+}
+
+/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer. */
+function stateSpace(
+  x: Rows,
+  config: Config,
+  { heads, kvHeads: groups }: BlockSizes,
+  weights: Weights,
+  at: string,
+): Rows {
+  const [dk, dv, kernel] = [config.mamba_d_state as number, 64 / 8, config.mamba_d_conv as number];
+  const [keys, values] = [groups * dk, heads * dv];
+  const [z, given, steps] = slices(linear(x, weights, `${at}.in_proj`), [values, values + 2 * keys, heads]);
+  const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
+  const silu = (value: number) => value * sigmoid(value);
+  const bias = weights.get(`${at}.conv1d.bias`)?.data;
+  const convolved = given.map((features, p) =>
+    features.map((_, f) => {
+      let value = bias?.[f] ?? 0;
+      for (let ago = 0; ago < kernel && ago <= p; ago++)
+        value += numbers('conv1d.weight')[f * kernel + kernel - 1 - ago] * given[p - ago][f];
+      return silu(value);
+    }),
+  );
+  const [v, b, c] = slices(convolved, [values, keys, keys]);
+  const [low, high] = (config.time_step_limit ?? [0, Number.POSITIVE_INFINITY]) as [number, number];
+  const state = Array.from({ length: heads }, () =>
+    Array.from({ length: dv }, () => new Array<number>(dk).fill(0)),
+  );
+  const found = x.map((_, p) =>
+    state.flatMap((s, head) => {
+      const dt = Math.min(high, Math.max(low, softplus(steps[p][head] + numbers('dt_bias')[head])));
+      const fading = Math.exp(-dt * Math.exp(numbers('A_log')[head]));
+      const group = Math.floor((head * groups) / heads) * dk;
+      return s.map((line, f) => {
+        const own = v[p][head * dv + f];
+        let given = numbers('D')[head] * own;
+        for (let n = 0; n < dk; n++) {
+          line[n] = line[n] * fading + dt * b[p][group + n] * own;
+          given += line[n] * c[p][group + n];
+        }
+        return given * silu(z[p][head * dv + f]);
+      });
+    }),
+  );
+  return linear(
+    rmsNorm(found, weights, `${at}.norm`, config.rms_norm_eps as number),
+    weights,
+    `${at}.out_proj`,
+  );
 }
 
 function qwenHybrid(

@@ -314,6 +314,17 @@ const GRANITE_HYBRID: Config = {
   shared_intermediate_size: FFN,
   layer_types: ['attention', 'attention'],
 };
+/** Eight heads of eight features, which share keys and queries of three. */
+export const GRANITE_SPACE: Config = {
+  ...GRANITE_HYBRID,
+  layer_types: ['mamba', 'attention'],
+  mamba_n_heads: 8,
+  mamba_n_groups: 1,
+  mamba_d_state: 3,
+  mamba_d_head: 8,
+  mamba_expand: 2,
+  mamba_d_conv: 4,
+};
 const GPT_OSS: Config = {
   ...LLAMA,
   model_type: 'gpt_oss',
@@ -792,6 +803,27 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   },
   'granitemoehybrid of attention alone': { config: { ...GRANITE_HYBRID, position_embedding_type: 'rope' } },
   'granitemoehybrid without positions': { config: GRANITE_HYBRID },
+  'granitemoehybrid, state spaces': { config: GRANITE_SPACE },
+  'granitemoehybrid, state spaces behind attention, groups, biases, bounds': {
+    config: {
+      ...GRANITE_SPACE,
+      layer_types: ['attention', 'mamba'],
+      mamba_n_groups: 2,
+      mamba_d_head: 'auto',
+      mamba_conv_bias: false,
+      mamba_proj_bias: true,
+      time_step_limit: [0.1, 1],
+    },
+  },
+  'granitemoehybrid, state spaces behind attention': {
+    config: { ...GRANITE_SPACE, layer_types: ['attention', 'mamba'] },
+  },
+  'granitemoehybrid, state spaces, pruned': {
+    config: GRANITE_SPACE,
+    sizes: narrow([4, 1, 11, 3, 8], [2, 1, 17, 8, 8]).map((size, i) =>
+      i === 0 ? { ...size, valueDim: 8 } : size,
+    ),
+  },
   gpt_oss: { config: GPT_OSS },
   'gpt_oss, pruned': {
     config: GPT_OSS,
@@ -1128,7 +1160,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      const isHybrid = /^(lfm2|qwen3_(next|5))/.test(String(config.model_type));
+      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid)/.test(String(config.model_type));
       const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
@@ -1146,11 +1178,17 @@ const attends = (
   i: number,
 ) =>
   types
-    ? (types as string[])[i] === 'full_attention'
+    ? /attention$/.test((types as string[])[i]) && (types as string[])[i] !== 'linear_attention'
     : full_attention_interval === 1 || (attending as number[]).includes(i);
 
 /** Of a tiny delta rule. */
 function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts'> | undefined {
+  if (config.mamba_n_heads !== undefined) {
+    const [heads, kvHeads, keyDim] = ['n_heads', 'n_groups', 'd_state'].map(
+      (it) => config[`mamba_${it}`] as number,
+    );
+    return { heads, kvHeads, keyDim, valueDim: (2 * HIDDEN) / heads };
+  }
   if (config.linear_num_key_heads === undefined) return undefined;
   const of = (name: string) => config[`linear_${name}`] as number;
   return {
@@ -1163,7 +1201,7 @@ function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts
 
 /** Whether it is what block i has in the place of attention. */
 export const isDelta = (config: Config, i: number) =>
-  config.linear_num_key_heads !== undefined && !attends(config, i);
+  (config.linear_num_key_heads ?? config.mamba_n_heads) !== undefined && !attends(config, i);
 
 /** What block i keeps of earlier tokens in the place of keys and values. */
 export function statesOf(
@@ -1173,7 +1211,9 @@ export function statesOf(
 ): Record<string, number[]> | undefined {
   if (isDelta(config, i)) {
     const channels = 2 * kvHeads * keyDim + heads * valueDim;
-    const kernel = config.linear_conv_kernel_dim as number;
+    const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv) as number;
+    if (config.mamba_n_heads !== undefined)
+      return { conv: [channels, kernel], ssm: [heads, valueDim, keyDim] };
     return { conv: [channels, kernel], recurrent: [heads, keyDim, valueDim] };
   }
   return heads === 0 ? { conv: [HIDDEN, config.conv_L_cache as number] } : undefined;
@@ -1330,6 +1370,26 @@ function gatedMlps(
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
   } else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
+}
+
+/** Gates, values, keys, queries, and numbers of each head. */
+function stateSpace(
+  at: string,
+  config: Config,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
+): void {
+  const [keys, values] = [kvHeads * keyDim, heads * valueDim];
+  const [channels, kernel] = [values + 2 * keys, config.mamba_d_conv as number];
+  const bias = config.mamba_proj_bias === true;
+  linear(`${at}.in_proj`, values + channels + heads, HIDDEN, bias);
+  tensor(`${at}.conv1d.weight`, [channels, 1, kernel], kernel ** -0.5);
+  if (config.mamba_conv_bias !== false) tensor(`${at}.conv1d.bias`, [channels], 0.3);
+  tensor(`${at}.A_log`, [heads], 1);
+  tensor(`${at}.D`, [heads], 0.5, 1);
+  tensor(`${at}.dt_bias`, [heads], 0.5, -1);
+  tensor(`${at}.norm.weight`, [values], 0.3, 1);
+  linear(`${at}.out_proj`, HIDDEN, values, bias);
 }
 
 /** Queries, keys, values, gates, and numbers of each head. */
@@ -1598,6 +1658,12 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         type === 'qwen2' ||
         (type === 'qwen2_moe' && config.qkv_bias !== false);
       norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
+      if (config.mamba_n_heads !== undefined && isDelta(config, i)) {
+        stateSpace(`${layer}.mamba`, config, size, { linear, tensor });
+        gatedMlps(layer, size, config, { linear, tensor });
+        norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
+        continue;
+      }
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);

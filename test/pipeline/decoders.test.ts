@@ -135,6 +135,7 @@ test.each([
   ['lfm2_moe', 1],
   ['qwen3_5_text', 1],
   ['qwen3_next', 1],
+  ['granitemoehybrid, state spaces', 1],
   ['llama of one key-value head', 1],
   ['smollm3', 1],
   ['granite', 1],
@@ -179,7 +180,7 @@ test.each([
   const { again, logits, error } = await pruned('osscar');
   const half = uniformSizes(config).map((size) => ({
     ...mapNeurons(size, (_, neurons) => neurons / 2),
-    ...(size.heads > 0 && { heads: 2, kvHeads }),
+    ...(size.heads > 0 && { heads: size.heads / 2, kvHeads }),
   }));
   expect(again.language.sizes).toEqual(half);
   const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });

@@ -41,6 +41,19 @@ test('keeps heads whose number divides the features, as transformers 5 has it of
   expect(sizes(LLAMA, { keep: { heads: 1, channels: 0.5 } }).kept).toEqual([4, 88, 4, 88]);
 });
 
+test('keeps as many heads in all blocks of a kind, of attention and of delta rules', () => {
+  const model = describeModel({
+    ...llama,
+    ...{ model_type: 'qwen3_5_text', hidden_act: 'silu', max_position_embeddings: 64 },
+    layer_types: ['linear_attention', 'full_attention'],
+    ...{ linear_num_key_heads: 6, linear_num_value_heads: 12 },
+    ...{ linear_key_head_dim: 8, linear_value_head_dim: 8 },
+  });
+  const { recipe, kept } = sizes(model, { keep: 0.5 });
+  expect(kept).toEqual([3, 88, 2, 88]);
+  expect(recipe.keep).toMatchObject({ heads: 0.5, layers: { '0.heads': 0.5 } });
+});
+
 test('spends a budget on the largest sizes that fit', () => {
   const terms = termsOf(LLAMA);
   const size = (heads: number, neurons: number) =>

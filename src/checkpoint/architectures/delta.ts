@@ -1,4 +1,5 @@
-// The gated delta rule (arXiv 2412.06464), which stands in the place of attention in most blocks of Qwen3-Next and Qwen3.5. Each head keeps a matrix S from keys to
+// The gated delta rule (arXiv 2412.06464), which stands in the place of attention in most blocks of Qwen3-Next and Qwen3.5, and the state space of Mamba 2 (2405.21060), which does in Granite 4: there is no β, and a
+// token puts kvᵀ into S. Each head keeps a matrix S from keys to
 // values. A token lets it fade, S ← e^g·S, moves what it has for the token's key towards the token's value, S ← S + βk(v − Sᵀk)ᵀ, and gives Sᵀq.
 //
 // Token by token these would be many small products one after the other, so chunks of tokens pass at once: what tokens of a chunk put into S depends on what those before
@@ -23,65 +24,79 @@ const NEVER = -1e30;
 export function deltaRule(
   g: WeightGraph,
   parts: DeltaRule,
-  given: string,
+  x: string,
   hidden: number,
   sizes: BlockSizes,
   context: Context,
 ): string {
-  const { activation, out } = parts;
+  const { activation, out, order, space } = parts;
   const { heads: valueHeads, kvHeads: keyHeads } = sizes;
   const { keyDim, valueDim } = parts.sizes;
-  const x = context.shown?.(given) ?? given;
   const widths = widthsOfDelta(sizes, parts);
   const mapped = (label: DeltaLabel) => {
-    const fused = { widths: parts.beside(label).map((it) => widths[it]), kvHeads: keyHeads };
+    const tensor = parts.tensors.find((it) => it.includes(label))!;
+    const fused = { widths: tensor.map((it) => widths[it]), kvHeads: keyHeads };
     return linear(g, parts.map(label), x, hidden, widths[label], fused);
   };
-  const convolved = activation(
-    g,
-    convolution(g, parts, sizes, [mapped('q'), mapped('k'), mapped('v')], context),
-  );
-  const [q, k, v] = g.split(
+  const shown = (value: string) => context.shown?.(value) ?? value;
+  const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
+  const given = activation(g, convolution(g, parts, sizes, joined, context));
+  // Biases are of padding, too.
+  const convolved = parts.bias ? shown(given) : given;
+  const made = g.split(
     'Split',
-    [convolved, g.integers([widths.q, widths.k, widths.v])],
+    [convolved, g.integers(order.map((label) => widths[label]))],
     { axis: -1 },
     3,
   );
+  const [q, k, v] = (['q', 'k', 'v'] as const).map((label) => made[order.indexOf(label)]);
   const heads = (value: string, features: number) =>
     g.node('Reshape', [value, g.integers([0, 0, -1, features])]); // [batch, tokens, heads, features]
   const first = (value: string) => g.node('Transpose', [value], { perm: [0, 2, 1, 3] });
   const unit = (value: string) => {
-    const apart = heads(value, keyDim);
-    const squares = g.node('ReduceSum', [g.node('Mul', [apart, apart]), g.integers([-1])], { keepdims: 1 });
-    const one = g.node('Div', [apart, g.node('Sqrt', [g.node('Add', [squares, g.scalar(EPSILON)])])]);
-    if (keyHeads === valueHeads) return first(one);
+    const squares = g.node('ReduceSum', [g.node('Mul', [value, value]), g.integers([-1])], { keepdims: 1 });
+    return g.node('Div', [value, g.node('Sqrt', [g.node('Add', [squares, g.scalar(EPSILON)])])]);
+  };
+  const spread = (value: string) => {
+    const own = heads(value, keyDim);
+    const each = space ? own : unit(own);
+    if (keyHeads === valueHeads) return first(each);
     const repeats = g.integers([1, 1, 1, valueHeads / keyHeads, 1]);
-    const all = g.node('Expand', [g.node('Unsqueeze', [one, g.integers([3])]), repeats]);
+    const all = g.node('Expand', [g.node('Unsqueeze', [each, g.integers([3])]), repeats]);
     return first(heads(all, keyDim));
   };
   const numbers = (tensor: string) => g.weight(g.prefix + tensor, [valueHeads]);
   const decay = mapped('a');
-  const soft = g.node('Softplus', [g.node('Add', [decay, numbers(parts.shift)])]);
+  const open = g.node('Softplus', [g.node('Add', [decay, numbers(parts.shift)])]);
+  const soft = space?.limits ? g.node('Clip', [open, ...space.limits.map((it) => g.scalar(it))]) : open;
   // Of constants alone, what comes of them would be cut where heads go, and not the tensor.
   const logs = g.node('Add', [g.node('Mul', [decay, g.scalar(0)]), numbers(parts.decay)]);
   const fading = g.node('Neg', [g.node('Mul', [soft, g.node('Exp', [logs])])]);
+  const values = heads(v, valueDim);
   const mixed = overChunks(
     g,
     {
-      queries: g.node('Mul', [unit(q), g.scalar(keyDim ** -0.5)]),
-      keys: unit(k),
-      values: first(heads(v, valueDim)),
-      shares: first(heads(g.node('Sigmoid', [mapped('b')]), 1)),
+      queries: space ? spread(q) : g.node('Mul', [spread(q), g.scalar(keyDim ** -0.5)]),
+      keys: spread(k),
+      values: first(space ? g.node('Mul', [values, heads(soft, 1)]) : values),
+      shares: space ? undefined : first(heads(g.node('Sigmoid', [mapped('b')]), 1)),
       fading: first(heads(fading, 1)),
     },
     x,
     stateOf(sizes, parts),
     context,
   );
+  const flat = (value: string) => g.node('Reshape', [value, g.integers([0, 0, -1])]);
+  const ended = (value: string) => linear(g, out, value, widths.v, hidden);
+  if (space) {
+    const skip = { made: { shape: [valueHeads], of: (data: Float32Array) => data } };
+    const past = g.node('Mul', [values, g.weight(g.prefix + space.skip, [valueHeads, 1], skip)]);
+    const all = flat(g.node('Add', [first(mixed), past]));
+    return ended(norm(g, parts.norm, g.node('Mul', [all, activation(g, mapped('z'))]), widths.v));
+  }
   const normal = norm(g, parts.norm, first(mixed), valueDim);
   const gate = activation(g, heads(mapped('z'), valueDim));
-  const flat = g.node('Reshape', [g.node('Mul', [normal, gate]), g.integers([0, 0, -1])]);
-  return linear(g, out, flat, widths.v, hidden);
+  return ended(flat(g.node('Mul', [normal, gate])));
 }
 
 /** Features of queries, keys and values together. */
@@ -100,19 +115,22 @@ function convolution(
   g: WeightGraph,
   parts: DeltaRule,
   sizes: BlockSizes,
-  maps: readonly string[],
+  joined: string,
   context: Context,
 ): string {
   const { kernel } = parts;
   const channels = featuresOfConv(sizes, parts);
-  const given = g.node('Transpose', [g.node('Concat', maps, { axis: -1 })], { perm: [0, 2, 1] });
+  const given = g.node('Transpose', [joined], { perm: [0, 2, 1] });
   const follows = context.follow?.(given, channels, kernel);
   const name = g.prefix + parts.conv;
-  const weight = g.weight(`${name}.weight`, [channels, 1, kernel]);
+  const weights = [
+    g.weight(`${name}.weight`, [channels, 1, kernel]),
+    ...(parts.bias ? [g.weight(`${name}.bias`, [channels])] : []),
+  ];
   const pads = [follows === undefined ? kernel - 1 : 0, 0];
   const made = g.node(
     'Conv',
-    [follows ?? given, weight],
+    [follows ?? given, ...weights],
     { kernel_shape: [kernel], pads, group: channels },
     name,
   );
@@ -120,10 +138,15 @@ function convolution(
 }
 
 /** Each [batch, heads, tokens, features]; of shares and fading a single one. */
-type Given = Readonly<Record<'queries' | 'keys' | 'values' | 'shares' | 'fading', string>>;
+type Given = Readonly<Record<'queries' | 'keys' | 'values' | 'fading', string>> & {
+  /** Absent where nothing is taken back. */
+  readonly shares?: string;
+};
 
 /** What tokens of a chunk have before S is known: [batch, heads, chunks, …]. */
-type Chunks = Readonly<Record<'own' | 'known' | 'asking' | 'seen' | 'putting' | 'left', string>>;
+type Chunks = Readonly<Record<'own' | 'asking' | 'seen' | 'putting' | 'left', string>> & {
+  readonly known?: string;
+};
 
 /** [batch, heads, tokens, features of values]. @param x  what has the tokens on its axis 1 */
 function overChunks(
@@ -143,7 +166,7 @@ function overChunks(
       queries: cut(given.queries, keyDim),
       keys: cut(given.keys, keyDim),
       values: cut(given.values, valueDim),
-      shares: cut(given.shares, 1),
+      shares: given.shares && cut(given.shares, 1),
       fading: cut(given.fading, 1),
     },
     sizes.places,
@@ -206,18 +229,19 @@ function openSizes(g: WeightGraph, x: string): Sizes {
 function apart(g: WeightGraph, places: string) {
   const rows = g.node('Unsqueeze', [places, g.integers([1])]);
   const float = (value: string) => g.node('Cast', [value], { to: 1 });
-  const halves = g.integerTable('halves of blocks', () => HALVES, [HALVES.length, 1, 1]);
-  const [below, left] = [rows, places].map((at) => g.node('Div', [at, halves]));
-  const isSecond = g.node('Equal', [g.node('Mod', [below, g.integers(2)]), g.integers(1)]);
-  const isBeside = g.node('Equal', [left, g.node('Sub', [below, g.integers(1)])]);
-  const joins = float(g.node('And', [isSecond, isBeside]));
   return {
     /** 0 where the second one is no later. */
-    before: g.node('Where', [g.node('LessOrEqual', [places, rows]), g.scalar(0), g.scalar(NEVER)]),
+    before: () => g.node('Where', [g.node('LessOrEqual', [places, rows]), g.scalar(0), g.scalar(NEVER)]),
     /** 1 where they are the same. */
-    own: float(g.node('Equal', [places, rows])),
+    own: () => float(g.node('Equal', [places, rows])),
     /** Of blocks on the diagonal: 1 where one token is in the second half, and the other in the first half of the same. */
-    joins: g.split('Split', [joins], { axis: 0 }, HALVES.length),
+    joins: () => {
+      const halves = g.integerTable('halves of blocks', () => HALVES, [HALVES.length, 1, 1]);
+      const [below, left] = [rows, places].map((at) => g.node('Div', [at, halves]));
+      const isSecond = g.node('Equal', [g.node('Mod', [below, g.integers(2)]), g.integers(1)]);
+      const isBeside = g.node('Equal', [left, g.node('Sub', [below, g.integers(1)])]);
+      return g.split('Split', [float(g.node('And', [isSecond, isBeside]))], { axis: 0 }, HALVES.length);
+    },
   };
 }
 
@@ -226,23 +250,29 @@ function prepared(g: WeightGraph, { queries, keys, values, shares, fading }: Giv
   const product = (a: string, b: string) => g.node('MatMul', [a, b]);
   const times = (a: string, b: string) => g.node('Mul', [a, b]);
   const faded = g.node('CumSum', [fading, g.integers(3)]);
-  const { before, own, joins } = apart(g, places);
+  const pairs = apart(g, places);
   const between = g.node('Sub', [faded, transposed(faded)]);
-  const decays = g.node('Exp', [g.node('Add', [between, before])]);
+  const decays = g.node('Exp', [g.node('Add', [between, pairs.before()])]);
   const turned = transposed(keys);
-  const shared = times(keys, shares);
-  const common = times(product(shared, turned), decays);
-  let inverse = g.node('Sub', [own, times(common, joins[0])]);
-  for (const join of joins.slice(1)) {
-    const below = product(product(inverse, times(common, join)), inverse);
-    inverse = g.node('Sub', [inverse, below]);
-  }
   const sinceStart = g.node('Exp', [faded]);
   const last = slice(g, faded, -1, END, { axis: 3 });
   const untilEnd = g.node('Exp', [g.node('Sub', [last, faded])]);
+  const corrected = (shares: string) => {
+    const shared = times(keys, shares);
+    const common = times(product(shared, turned), decays);
+    const [first, ...others] = pairs.joins();
+    let inverse = g.node('Sub', [pairs.own(), times(common, first)]);
+    for (const join of others) {
+      const below = product(product(inverse, times(common, join)), inverse);
+      inverse = g.node('Sub', [inverse, below]);
+    }
+    return {
+      own: product(inverse, times(values, shares)),
+      known: product(inverse, times(shared, sinceStart)),
+    };
+  };
   return {
-    own: product(inverse, times(values, shares)),
-    known: product(inverse, times(shared, sinceStart)),
+    ...(shares === undefined ? { own: values } : corrected(shares)),
     asking: times(queries, sinceStart),
     seen: times(product(queries, turned), decays),
     putting: transposed(times(keys, untilEnd)),
@@ -259,7 +289,8 @@ function step(
 ) {
   const node = (part: string, op: string, ...inputs: string[]) => g.node(op, inputs, {}, name(part));
   const { own, known, asking, seen, putting, left } = chunk;
-  const put = before === undefined ? own : node('put', 'Sub', own, node('had', 'MatMul', known, before));
+  const had = known === undefined || before === undefined ? undefined : node('had', 'MatMul', known, before);
+  const put = had === undefined ? own : node('put', 'Sub', own, had);
   const inside = node('inside', 'MatMul', seen, put);
   const added = node('added', 'MatMul', putting, put);
   if (before === undefined) return { given: inside, after: added };
@@ -272,7 +303,7 @@ function step(
 /** One chunk after the other, as so many nodes. */
 function unrolled(g: WeightGraph, chunks: Chunks, count: number, start: string | undefined) {
   const names = Object.keys(chunks) as (keyof Chunks)[];
-  const each = names.map((name) => g.split('Split', [chunks[name]], { axis: 2 }, count));
+  const each = names.map((name) => g.split('Split', [chunks[name]!], { axis: 2 }, count));
   let state = start;
   const all: string[] = [];
   for (let at = 0; at < count; at++) {
@@ -301,7 +332,7 @@ function scanned(g: WeightGraph, chunks: Chunks, start: string) {
     scan_input_axes: names.map(() => 2),
     scan_output_axes: [2],
   };
-  const [end, all] = g.split('Scan', [start, ...names.map((name) => chunks[name])], attributes, 2);
+  const [end, all] = g.split('Scan', [start, ...names.map((name) => chunks[name]!)], attributes, 2);
   return { all, end };
 }
 

@@ -75,8 +75,10 @@ export function isDelta(instead: Block['instead']): instead is DeltaRule {
 }
 
 /** Features that its maps give. */
-export function widthsOfDelta(sizes: BlockSizes, { sizes: whole }: DeltaRule): Record<DeltaLabel, number> {
-  const { heads, kvHeads } = sizes;
+export function widthsOfDelta(
+  { heads, kvHeads }: BlockSizes,
+  { sizes: whole }: DeltaRule,
+): Record<DeltaLabel, number> {
   const [keys, values] = [kvHeads * whole.keyDim, heads * whole.valueDim];
   return { q: keys, k: keys, v: values, z: values, b: heads, a: heads };
 }

@@ -395,9 +395,14 @@ export function wholeGraph(
       kept.push({ value: last, name: `present_conv.${i}`, dims: ['batch_size', features, kernel] });
       return slice(g, all, 1, END);
     };
-    const recall = () => `past_recurrent.${i}`;
-    const keep = (value: string, dims: readonly number[]) => {
-      kept.push({ value, name: `present_recurrent.${i}`, dims: ['batch_size', ...dims] });
+    const { instead } = description.block(i);
+    const isSpace = isDelta(instead) && instead.space !== undefined;
+    const turned = (state: string) => g.node('Transpose', [state], { perm: [0, 1, 3, 2] });
+    const recall = () => (isSpace ? turned(`past_ssm.${i}`) : `past_recurrent.${i}`);
+    const keep = (state: string, [heads, keys, values]: readonly number[]) => {
+      const [name, value] = isSpace ? ['ssm', turned(state)] : ['recurrent', state];
+      const dims = isSpace ? [heads, values, keys] : [heads, keys, values];
+      kept.push({ value, name: `present_${name}.${i}`, dims: ['batch_size', ...dims] });
     };
     x = block(g, description, i, size, x, past ? { ...context, extend, follow, recall, keep } : context);
   }
@@ -414,7 +419,10 @@ function statesOf(
   hidden: number,
 ): Record<string, readonly number[]> {
   if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
-  return { conv: [featuresOfConv(sizes, instead), instead.kernel], recurrent: stateOf(sizes, instead) };
+  const conv = [featuresOfConv(sizes, instead), instead.kernel];
+  const [heads, keys, values] = stateOf(sizes, instead);
+  // As transformers.js has them.
+  return instead.space ? { conv, ssm: [heads, values, keys] } : { conv, recurrent: [heads, keys, values] };
 }
 
 /** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */

@@ -67,6 +67,7 @@ interface Kind
   readonly hasExperts?: true;
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
+  readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
   /** Norms scale by 1 + weight. */
   readonly centre?: 1;
   /** Tensors that hold nothing. */
@@ -234,6 +235,7 @@ const QWEN_HYBRID: Kind = {
   headNorm: true,
   isGated: true,
   instead: qwenDelta,
+  deltaHeads: () => DELTA_HEADS,
   hasExperts: true,
   portion: 0.25,
   kvHeads: 2,
@@ -336,7 +338,9 @@ const KINDS: Readonly<Record<string, Kind>> = {
       down: 'shared_mlp.output_linear',
     },
     fused: { mlp: true },
-    turns: hybridTurns,
+    turns: (config) => config.position_embedding_type === 'rope',
+    instead: graniteSpace,
+    deltaHeads: spaceHeads,
     dividesHidden: true,
   },
   deepseek_v2: DEEPSEEK,
@@ -644,7 +648,7 @@ export const llama: Architecture = {
           rope.long || dividesHidden
             ? undefined
             : { ...HEAD_FIELDS, headDim: latent ? undefined : HEAD_FIELDS.headDim, mustDivide },
-        deltaHeads: kind.isGated ? DELTA_HEADS : undefined,
+        deltaHeads: kind.deltaHeads?.(config),
       },
     };
   },
@@ -730,12 +734,71 @@ function hybridConfig(config: Config): Config {
   return config;
 }
 
-/** Whether there are rotary positions, in a model of attention alone. */
-function hybridTurns(config: Config, i: number): boolean {
+const HYBRID_TYPES = ['attention', 'mamba'];
+/** Gates, values, keys and queries, and how much a token fades, in one tensor. */
+const SPACE: readonly DeltaLabel[] = ['z', 'v', 'k', 'q', 'a'];
+
+/** The state space (Mamba 2, arXiv 2405.21060) of block i. */
+function graniteSpace(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
   const types = config.layer_types ?? config.layers_block_type;
-  if (!Array.isArray(types) || types[i] !== 'attention')
-    throw unsupported(HYBRID, 'blocks of mamba (layer_types)');
-  return config.position_embedding_type === 'rope';
+  if (types != null && !(Array.isArray(types) && HYBRID_TYPES.includes(types[i])))
+    throw unsupported(HYBRID, `layer_types other than a list of ${HYBRID_TYPES.join(' and ')}`);
+  if (types?.[i] === HYBRID_TYPES[0]) return undefined;
+  const heads = integer(config, SPACE_HEADS.heads, 128);
+  const kvHeads = integer(config, SPACE_HEADS.kvHeads, 1);
+  const features = integer(config, 'hidden_size') * positive(config, 'mamba_expand', 2);
+  const valueDim =
+    typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : features / heads;
+  if (heads * valueDim !== features || heads % kvHeads !== 0)
+    throw new InputError(
+      `config.json: "${SPACE_HEADS.heads}" expected a multiple of the ${kvHeads} of ${SPACE_HEADS.kvHeads} that shares out ${features} features (mamba_expand), got ${heads}`,
+    );
+  const at = (name: string) => named(`mamba.${name}`);
+  const bias = flag(config, 'mamba_proj_bias', false);
+  const limits = config.time_step_limit == null ? undefined : boundsOf(config.time_step_limit);
+  return {
+    map: (label) => linear(at('in_proj'), bias, { label, place: SPACE.indexOf(label) }),
+    tensors: [SPACE],
+    order: ['v', 'k', 'q'],
+    conv: at('conv1d'),
+    bias: flag(config, 'mamba_conv_bias', true),
+    kernel: integer(config, 'mamba_d_conv', 4),
+    activation: activationOf(config, HYBRID, 'hidden_act', 'silu'),
+    decay: at('A_log'),
+    shift: at('dt_bias'),
+    norm: rmsNorm(at('norm'), positive(config, 'rms_norm_eps', 1e-6)),
+    out: linear(at('out_proj'), bias),
+    space: { skip: at('D'), limits },
+    sizes: { heads, kvHeads, keyDim: integer(config, 'mamba_d_state', 256), valueDim },
+  };
+}
+
+/** Bounds that JSON may have as "Infinity", or not at all above. */
+function boundsOf(given: unknown): readonly [number, number] | undefined {
+  const [low, high] = Array.isArray(given)
+    ? given.map((it) => (it === null ? Number.POSITIVE_INFINITY : Number(it)))
+    : [];
+  if (!(low >= 0 && high > low))
+    throw new InputError(
+      `config.json: "time_step_limit" expected two numbers, the larger one last, got ${JSON.stringify(given)}`,
+    );
+  return low === 0 && high === Number.POSITIVE_INFINITY ? undefined : [low, high];
+}
+
+const SPACE_HEADS = { heads: 'mamba_n_heads', kvHeads: 'mamba_n_groups' };
+
+/** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
+function spaceHeads(config: Config): Description['fields']['deltaHeads'] {
+  const hidden = integer(config, 'hidden_size');
+  const features = hidden * positive(config, 'mamba_expand', 2);
+  const valueDim = features / integer(config, SPACE_HEADS.heads, 128);
+  return {
+    ...SPACE_HEADS,
+    beside: (heads) => {
+      const mamba_expand = (heads * valueDim) / hidden;
+      return Number.isInteger(mamba_expand) ? { mamba_expand, mamba_d_head: valueDim } : undefined;
+    },
+  };
 }
 
 const LIQUID_TYPES = ['full_attention', 'conv'];
@@ -809,14 +872,15 @@ function qwenDelta(config: Config, i: number, named: (name: string) => string): 
     );
   const at = (name: string) => named(`linear_attn.${name}`);
   const byHeads = modelType === 'qwen3_next';
-  const beside = (label: DeltaLabel) => (byHeads ? BY_HEADS : SIDE_BY_SIDE).find((it) => it.includes(label))!;
+  const tensors = byHeads ? BY_HEADS : SIDE_BY_SIDE;
   return {
     map: (label) => {
-      const all = beside(label);
+      const all = tensors.find((it) => it.includes(label))!;
       const part = all.length > 1 ? { label, byHeads } : undefined;
       return linear(at(`in_proj_${all.join('')}`), false, part);
     },
-    beside,
+    tensors,
+    order: ['q', 'k', 'v'],
     conv: at('conv1d'),
     kernel: integer(config, 'linear_conv_kernel_dim', 4),
     activation: activationOf(config, modelType, 'hidden_act', 'silu'),

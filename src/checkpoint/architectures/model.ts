@@ -378,7 +378,7 @@ export class LanguageModel {
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
     const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
-    const heads = new Map<string, number>();
+    const heads = new Map<string, unknown>();
     for (const alike of this.blocksByHeads()) {
       const [first, ...others] = alike.map((i) => sizes[i]);
       const whole = sizesOf(this.#description, alike[0]);
@@ -386,8 +386,13 @@ export class LanguageModel {
       const names = this.#headFields(alike[0]);
       if (!others.every((size) => isSame(size, first))) reasons.push('blocks differ in their heads');
       else if (isSame(first, whole)) continue;
-      else if (names) heads.set(names.heads, first.heads).set(names.kvHeads, first.kvHeads);
-      else if (!areNarrow) reasons.push(`it has no field for heads of ${headDim} features each`);
+      else if (names && !this.#besideHeads(alike[0], first.heads))
+        reasons.push(`no other field goes with ${first.heads} for ${names.heads}`);
+      else if (names) {
+        heads.set(names.heads, first.heads).set(names.kvHeads, first.kvHeads);
+        for (const [field, value] of Object.entries(this.#besideHeads(alike[0], first.heads)!))
+          heads.set(field, value);
+      } else if (!areNarrow) reasons.push(`it has no field for heads of ${headDim} features each`);
     }
     if (reasons.length > 0) {
       return {
@@ -402,7 +407,7 @@ export class LanguageModel {
           'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
       };
     }
-    const attending = heads.get(fields.heads?.heads ?? '');
+    const attending = heads.get(fields.heads?.heads ?? '') as number | undefined;
     if (attending !== undefined && fields.heads?.headDim) heads.set(fields.heads.headDim, headDim);
     return {
       config: this.#withFields({
@@ -435,7 +440,8 @@ export class LanguageModel {
   saysHeads(i: number, heads: number): boolean {
     if (heads === sizesOf(this.#description, i).heads) return true;
     const fields = this.#headFields(i);
-    return fields !== undefined && (this.#isDelta(i) || !this.#isRefused(heads));
+    if (this.#isDelta(i)) return fields !== undefined && this.#besideHeads(i, heads) !== undefined;
+    return fields !== undefined && !this.#isRefused(heads);
   }
 
   /** Blocks with heads, together those whose config.json says them by the same fields. */
@@ -447,6 +453,12 @@ export class LanguageModel {
 
   #isDelta(i: number): boolean {
     return isDelta(this.#description.block(i).instead);
+  }
+
+  /** Fields that say no heads and go with so many; undefined where none do. */
+  #besideHeads(i: number, heads: number): Config | undefined {
+    const { deltaHeads } = this.#description.fields;
+    return this.#isDelta(i) && deltaHeads?.beside ? deltaHeads.beside(heads) : {};
   }
 
   #headFields(i: number) {
@@ -463,7 +475,10 @@ export class LanguageModel {
   mapsBefore(i: number): number[] {
     const { instead, attention } = this.#description.block(i);
     const sizes = this.sizes[i];
-    if (isDelta(instead)) return Object.values(widthsOfDelta(sizes, instead));
+    if (isDelta(instead)) {
+      const widths = widthsOfDelta(sizes, instead);
+      return instead.tensors.flat().map((label) => widths[label]);
+    }
     if (instead) return [3 * this.hidden];
     const { heads, kvHeads } = sizes;
     const { keyDim, valueDim } = featuresOf(sizes, this);
@@ -556,7 +571,7 @@ function firstModule(embedding: Description['embedding']): string {
   return 'frames' in embedding ? embedding.frames[0] : embedding.project.name;
 }
 
-const HELD = 'there is a delta rule';
+const HELD = 'heads have a state';
 
 /** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
 function heldFeatures(

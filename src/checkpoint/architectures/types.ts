@@ -158,6 +158,8 @@ export type Label = 'q' | 'k' | 'v';
  */
 export interface Part {
   readonly label: Label | 'gate' | 'up' | 'open' | DeltaLabel;
+  /** Its place among them, where that is not the usual one. */
+  readonly place?: number;
   readonly byHeads?: boolean;
   /** Heads are in so many groups, if these divide them: all columns of q, v and k of the first, then of the next. */
   readonly groups?: number;
@@ -261,20 +263,35 @@ export type DeltaLabel = Label | 'z' | 'b' | 'a';
 /** out(norm(delta rule) · activation(z)); queries, keys and values have passed a convolution over a token and the `kernel` − 1 before it, and the activation. */
 export interface DeltaRule {
   readonly map: (label: DeltaLabel) => Linear;
-  /** The maps that the tensor of this one holds, in their order. */
-  readonly beside: (label: DeltaLabel) => readonly DeltaLabel[];
-  /** Its module, without biases. */
+  /** The maps of each tensor, in their order. */
+  readonly tensors: readonly (readonly DeltaLabel[])[];
+  /** The order of queries, keys and values in the convolution, its module, and whether it has biases. */
+  readonly order: readonly Label[];
   readonly conv: string;
+  readonly bias?: boolean;
   readonly kernel: number;
   readonly activation: Activation;
   /** Tensors, one number for each value head: logarithms of how fast it fades, and what is added to `a`. */
   readonly decay: string;
   readonly shift: string;
-  /** Of each head. */
+  /** Of each head, or of all of a state space. */
   readonly norm: Norm;
   readonly out: Linear;
+  /** A state space (Mamba 2) instead: out(norm(y · activation(z))). */
+  readonly space?: StateSpace;
   /** Of a block that is not pruned. */
   readonly sizes: Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
+}
+
+/**
+ * Nothing is taken back of what a head has for a key, keys and queries come as they are, and a token's value is times how much it fades, without
+ * the head's own factor.
+ */
+export interface StateSpace {
+  /** Tensor, a factor for each head of the values that come in: this is added to what it gives. */
+  readonly skip: string;
+  /** Bounds of how much a token fades, without that factor. */
+  readonly limits?: readonly [number, number];
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
@@ -555,8 +572,12 @@ export interface Description {
       /** Whether transformers 5 wants their number to divide `hidden`, though nothing depends on it. */
       readonly mustDivide?: boolean;
     };
-    /** Of delta rules. */
-    readonly deltaHeads?: { readonly heads: string; readonly kvHeads: string };
+    /** Of delta rules; and what else is to be said beside so many, nothing where that cannot be. */
+    readonly deltaHeads?: {
+      readonly heads: string;
+      readonly kvHeads: string;
+      readonly beside?: (heads: number) => Config | undefined;
+    };
   };
 }
 

@@ -268,10 +268,10 @@ function isAsStored({ dims, transposed, part }: Parameter): boolean {
 function places({ dims, transposed, part, widths = [dims.at(-1)!], kvHeads = 1 }: Parameter) {
   const rows = dims.length === 1 ? 1 : dims[0];
   const count = dims.at(-1)!;
-  const { byHeads, groups, label } = part ?? {};
+  const { byHeads, groups, label, place: own } = part ?? {};
   // q, v and k in the place of q, k and v.
   const order = widths.map((_, at) => (groups && at > 0 ? widths.length - at : at));
-  const before = label ? order.indexOf(PLACES[label]) : 0;
+  const before = label ? order.indexOf(own ?? PLACES[label]) : 0;
   const rounds = byHeads ? kvHeads : groups && kvHeads % groups === 0 ? groups : 1;
   const runs = order.map((at) => widths[at] / rounds);
   const [first, run, round] = [sum(runs.slice(0, before)), runs[before], sum(runs)];
