@@ -218,11 +218,6 @@ describe('describe', () => {
       '"granitemoehybrid": layer_types other than a list of attention and mamba',
     ],
     [
-      'experts beside mamba',
-      { ...VARIANTS['granitemoehybrid without positions'].config, num_local_experts: 4 },
-      '"granitemoehybrid": num_local_experts',
-    ],
-    [
       'three experts, one after the other',
       { ...VARIANTS.phimoe.config, num_experts_per_tok: 3 },
       '"phimoe": num_experts_per_tok other than 2',

@@ -558,7 +558,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     if (/^qwen(2_moe|3_next|3_5_moe)/.test(type)) {
       const [[gate]] = linear([token], weights, `${module}.shared_expert_gate`);
       give(mlp(token, `${module}.shared_expert`), 1 / (1 + Math.exp(-gate)));
-    } else if (type === 'granitemoeshared') {
+    } else if (type === 'granitemoeshared' || type === 'granitemoehybrid') {
       const [gate, up] = slices(linear([token], weights, `${layer}.shared_mlp.input_linear`), [ffn, ffn]);
       const inner = product(activate(gate, config.hidden_act as string), up);
       give(linear(inner, weights, `${layer}.shared_mlp.output_linear`)[0], 1);

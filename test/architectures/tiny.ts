@@ -818,6 +818,9 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'granitemoehybrid, state spaces behind attention': {
     config: { ...GRANITE_SPACE, layer_types: ['attention', 'mamba'] },
   },
+  'granitemoehybrid, state spaces and experts': {
+    config: { ...GRANITE_SPACE, num_local_experts: 4, layer_types: ['attention', 'mamba'] },
+  },
   'granitemoehybrid, state spaces, pruned': {
     config: GRANITE_SPACE,
     sizes: narrow([4, 1, 11, 3, 8], [2, 1, 17, 8, 8]).map((size, i) =>

@@ -64,7 +64,7 @@ interface Kind
     base: { readonly hidden: number; readonly blocks: number },
   ) => Multipliers;
   /** Experts stand in the place of the MLP. */
-  readonly hasExperts?: true;
+  readonly hasExperts?: boolean | ((config: Config) => boolean);
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
@@ -329,7 +329,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   granitemoeshared: GRANITE_MIXTURE,
   granitemoehybrid: {
     ...GRANITE,
-    config: hybridConfig,
+    hasExperts: (config) => Number(config.num_local_experts ?? 8) > 0,
     mlpBias: no,
     fields: { ffn: 'shared_intermediate_size' },
     names: {
@@ -566,7 +566,8 @@ export const llama: Architecture = {
   describe(given, modelType, names) {
     const kind = KINDS[modelType];
     const config = kind.config?.(given) ?? given;
-    if (!kind.hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
+    const hasExperts = typeof kind.hasExperts === 'function' ? kind.hasExperts(config) : kind.hasExperts;
+    if (!hasExperts && Number(config.num_experts ?? 0) > 0) throw unsupported(modelType, 'num_experts');
     const { turns, window, mustDivide, dividesHidden, portion, pairsNeighbours } = kind;
     const headNorm = typeof kind.headNorm === 'function' ? kind.headNorm(config) : kind.headNorm;
     const { base, activation, tied } = common(config, modelType, {
@@ -593,7 +594,7 @@ export const llama: Architecture = {
     const slopes = kind.slopes?.(given, sizes.heads);
     const does = kind.does?.(config) ?? { activation };
     const experts =
-      kind.hasExperts &&
+      hasExperts &&
       mixturesOf(config, { ...base, sizes: { ...sizes, kvHeads } }, does, kind.mlpBias(config), names);
     const instead =
       kind.instead && ((i: number, named: (name: string) => string) => kind.instead!(config, i, named));
@@ -727,12 +728,6 @@ function behind(blocks: number): RegExp {
 }
 
 const HYBRID = 'granitemoehybrid';
-
-/** Without experts, of which there are some where it says nothing. */
-function hybridConfig(config: Config): Config {
-  if (Number(config.num_local_experts ?? 8) > 0) throw unsupported(HYBRID, 'num_local_experts');
-  return config;
-}
 
 const HYBRID_TYPES = ['attention', 'mamba'];
 /** Gates, values, keys and queries, and how much a token fades, in one tensor. */

@@ -95,6 +95,11 @@ const GRANITE = {
   field: 'intermediate_size',
 } as const;
 
+const GRANITE_SHARED = {
+  ...GRANITE,
+  shared: { name: 'shared_mlp', field: 'shared_intermediate_size', maps: GRANITE.maps },
+} as const;
+
 const KINDS: Readonly<Record<string, Kind>> = {
   mixtral: {
     module: 'block_sparse_moe',
@@ -232,10 +237,8 @@ const KINDS: Readonly<Record<string, Kind>> = {
     },
   },
   granitemoe: GRANITE,
-  granitemoeshared: {
-    ...GRANITE,
-    shared: { name: 'shared_mlp', field: 'shared_intermediate_size', maps: GRANITE.maps },
-  },
+  granitemoeshared: GRANITE_SHARED,
+  granitemoehybrid: GRANITE_SHARED,
   gpt_oss: {
     module: 'mlp',
     maps: STACKED.maps,
