@@ -94,8 +94,8 @@ test('its work counts, of one sample', async () => {
 });
 
 /** Heads of which a Scan over tokens keeps sums: (n, h, dh) each. @param op  of what a token adds */
-function recurrence(op: string): OnnxBuilder {
-  const b = new OnnxBuilder({ seed: 3 });
+function recurrence(op: string, opset = 17): OnnxBuilder {
+  const b = new OnnxBuilder({ seed: 3, opset });
   const body = new GraphBuilder();
   for (const name of ['before', 'token']) body.input(name, 'float32');
   body.node(
@@ -135,4 +135,11 @@ test.each([
   const wanted = await run(writeModel(mask(model, cuts)).model, feeds);
   const got = await run(writeModel(shrink(model, cuts)).model, feeds);
   expect(difference(wanted.y, got.y)).toBeLessThan(1e-5);
+});
+
+test('a Scan of opset 8, which goes along another axis, is not seen through', async () => {
+  const feeds = { input: randomValue([2, 5, WIDTH]) };
+  const shapes = await shapesOfFeeds(await readModel(recurrence('Tanh').build()), feeds);
+  const [heads] = analyse(await readModel(recurrence('Tanh', 8).build()), shapes).structures;
+  expect([heads.prunable, heads.reason]).toEqual([false, expect.stringContaining('is not seen through')]);
 });

@@ -1,6 +1,6 @@
-// The gated delta rule (arXiv 2412.06464), which stands in the place of attention in most blocks of Qwen3-Next and Qwen3.5, and the state space of Mamba 2 (2405.21060), which does in Granite 4: there is no β, and a
-// token puts kvᵀ into S. Each head keeps a matrix S from keys to
-// values. A token lets it fade, S ← e^g·S, moves what it has for the token's key towards the token's value, S ← S + βk(v − Sᵀk)ᵀ, and gives Sᵀq.
+// The gated delta rule (arXiv 2412.06464), which stands in the place of attention in most blocks of Qwen3-Next and Qwen3.5. Each head keeps a matrix S from keys to
+// values. A token lets it fade, S ← e^g·S, moves what it has for the token's key towards the token's value, S ← S + βk(v − Sᵀk)ᵀ, and gives Sᵀq. Of the state space of
+// Mamba 2 (arXiv 2405.21060), as Granite 4 has it, a token puts kvᵀ there, whatever there is.
 //
 // Token by token these would be many small products one after the other, so chunks of tokens pass at once: what tokens of a chunk put into S depends on what those before
 // them have put there, (I + A)·U = β·(V − e^G·K·S), where A, below its diagonal, has what keys have in common, and G sums g from the beginning of the chunk. The inverse of

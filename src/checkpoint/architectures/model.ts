@@ -378,22 +378,12 @@ export class LanguageModel {
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
     const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
-    const heads = new Map<string, unknown>();
-    for (const alike of this.blocksByHeads()) {
-      const [first, ...others] = alike.map((i) => sizes[i]);
-      const whole = sizesOf(this.#description, alike[0]);
-      const isSame = (a: BlockSizes, b: BlockSizes) => a.heads === b.heads && a.kvHeads === b.kvHeads;
-      const names = this.#headFields(alike[0]);
-      if (!others.every((size) => isSame(size, first))) reasons.push('blocks differ in their heads');
-      else if (isSame(first, whole)) continue;
-      else if (names && !this.#besideHeads(alike[0], first.heads))
-        reasons.push(`no other field goes with ${first.heads} for ${names.heads}`);
-      else if (names) {
-        heads.set(names.heads, first.heads).set(names.kvHeads, first.kvHeads);
-        for (const [field, value] of Object.entries(this.#besideHeads(alike[0], first.heads)!))
-          heads.set(field, value);
-      } else if (!areNarrow) reasons.push(`it has no field for heads of ${headDim} features each`);
-    }
+    const heads = this.blocksByHeads().map((alike) => this.#headsSaid(alike, sizes));
+    // Of narrow ones it says none.
+    const unsaid = heads.flatMap(({ reason, isFieldMissing }) =>
+      reason && !(isFieldMissing && areNarrow) ? [reason] : [],
+    );
+    reasons.push(...new Set(unsaid));
     if (reasons.length > 0) {
       return {
         config: this.#config,
@@ -407,15 +397,40 @@ export class LanguageModel {
           'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
       };
     }
-    const attending = heads.get(fields.heads?.heads ?? '') as number | undefined;
-    if (attending !== undefined && fields.heads?.headDim) heads.set(fields.heads.headDim, headDim);
+    const fewer: Config = Object.assign({}, ...heads.map((it) => it.said ?? {}));
+    const attending = fewer[fields.heads?.heads ?? ''] ?? dense.heads;
     return {
       config: this.#withFields({
         ...Object.fromEntries(said),
         ...fields.beside?.(neurons.get(fields.ffn!)!),
-        ...Object.fromEntries(heads),
+        ...fewer,
       }),
-      statement: `config.json says the sizes; ${this.#readers(attending ?? dense.heads)}`,
+      statement: `config.json says the sizes; ${this.#readers(Number(attending))}`,
+    };
+  }
+
+  /** What says the heads of blocks whose heads have the same fields, where they are fewer, or why nothing does. */
+  #headsSaid(
+    alike: readonly number[],
+    sizes: readonly BlockSizes[],
+  ): { readonly said?: Config; readonly reason?: string; readonly isFieldMissing?: boolean } {
+    const { headDim, fields } = this.#description;
+    const [first, ...others] = alike.map((i) => sizes[i]);
+    const isSame = (a: BlockSizes, b: BlockSizes) => a.heads === b.heads && a.kvHeads === b.kvHeads;
+    if (!others.every((size) => isSame(size, first))) return { reason: 'blocks differ in their heads' };
+    if (isSame(first, sizesOf(this.#description, alike[0]))) return {};
+    const names = this.#headFields(alike[0]);
+    if (!names)
+      return { reason: `it has no field for heads of ${headDim} features each`, isFieldMissing: true };
+    const beside = this.#besideHeads(alike[0], first.heads);
+    if (!beside) return { reason: `no other field goes with ${first.heads} for ${names.heads}` };
+    const dims = names === fields.heads ? fields.heads.headDim : undefined;
+    return {
+      said: {
+        ...{ [names.heads]: first.heads, [names.kvHeads]: first.kvHeads },
+        ...(dims !== undefined && { [dims]: headDim }),
+        ...beside,
+      },
     };
   }
 

@@ -16,12 +16,14 @@ const APART = new Set(
   'Add Sub Mul Div Neg Exp Log Sqrt Reciprocal Sigmoid Tanh Relu Softplus Identity Cast MatMul'.split(' '),
 );
 const MIXED = 2;
+/** Before, it went along an axis behind that of samples, and was told lengths first. */
+const SINCE = 9;
 
 function problem(state: Propagation, node: NodeProto): string | undefined {
   const body = attribute(node, 'body')?.g;
   const scanned = attributeInt(node, 'num_scan_inputs', 0);
   const states = node.input.length - scanned;
-  if (!body || !isApart(body)) return 'computes over what is not seen through';
+  if (!body || state.model.opset < SINCE || !isApart(body)) return 'computes over what is not seen through';
   /** The axis that it goes along, if any. */
   const along = (values: readonly string[], name: string) => {
     const axes = attributeInts(node, name) ?? [];
