@@ -10,7 +10,7 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
-import { GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes } from './tiny.ts';
+import { GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 
@@ -96,7 +96,7 @@ test('heads go of the file that is written, too', async () => {
 
 test('fewer heads of each kind are said by fields of their own', () => {
   const few = sizes.map((size) => ({ ...size, heads: 2, kvHeads: 1 }));
-  const { config, record } = model.configOf(few);
+  const { config, record, statement } = model.configOf(few);
   expect(record).toBeUndefined();
   expect(config).toEqual({
     ...QWEN3_5,
@@ -104,6 +104,10 @@ test('fewer heads of each kind are said by fields of their own', () => {
     ...{ linear_num_value_heads: 2, linear_num_key_heads: 1 },
   });
   expect(describeModel(config).sizes).toEqual(few);
+  expect(statement).toContain('stock transformers (5.2 or later)');
+  // It has a class for those without experts alone.
+  const experts = describeModel(VARIANTS.qwen3_5_moe_text.config);
+  expect([model.transformersJs, experts.transformersJs]).toEqual([undefined, expect.any(String)]);
   const [delta, attention] = sizes;
   const { config: one } = model.configOf([few[0], attention]);
   expect(one).toEqual({ ...QWEN3_5, linear_num_value_heads: 2, linear_num_key_heads: 1 });
@@ -130,6 +134,14 @@ test('heads of delta rules and of attention with gates keep their features', () 
   expect(() => model.configOf([delta, { ...attention, valueDim: 4 }])).toThrow(
     '"valueDim" expected 8, as there are gates of what heads give, got 4',
   );
+});
+
+test('a state space as transformers 5 writes it is the same', () => {
+  const layer_types = ['linear_attention', 'full_attention'];
+  for (const high of [{ __float__: 'Infinity' }, null]) {
+    const space = describeModel({ ...GRANITE_SPACE, layer_types, time_step_limit: [0, high] });
+    expect(space.sizes).toEqual(describeModel(GRANITE_SPACE).sizes);
+  }
 });
 
 test.each([

@@ -15,6 +15,7 @@ const QWEN2 = { ...LLAMA, model_type: 'qwen2' };
 const QWEN3 = { ...LLAMA, model_type: 'qwen3', head_dim: 10, tie_word_embeddings: true };
 const GEMMA3 = VARIANTS.gemma3.config;
 const VL_MOE = VARIANTS.qwen3_vl_moe_text.config;
+const QWEN3_5_MOE = { ...VARIANTS.qwen3_next.config, model_type: 'qwen3_5_moe_text' };
 const LFM2 = VARIANTS.lfm2.config;
 const COHERE2 = VARIANTS.cohere2.config;
 const GLM4 = VARIANTS.glm4.config;
@@ -86,6 +87,12 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
       }),
     },
     QWEN3_5,
+    'model.language_model.',
+    'lm_head',
+  ],
+  qwen3_5_moe: [
+    { model_type: 'qwen3_5_moe', tie_word_embeddings: false, text_config: inside(QWEN3_5_MOE) },
+    QWEN3_5_MOE,
     'model.language_model.',
     'lm_head',
   ],
@@ -204,6 +211,15 @@ test('sizes that text_config leaves out are those of transformers', () => {
     model_type: 'llava',
     text_config: { model_type: 'llama', vocab_size: 32064 },
   });
+  const hybrid = describeModel({
+    model_type: 'qwen3_5',
+    text_config: { model_type: 'qwen3_5_text', hidden_size: 1024, layer_types: undefined },
+  });
+  expect([hybrid.blocks, hybrid.vocabulary, hybrid.headDim, hybrid.sizes[3], hybrid.sizes[4]]).toEqual([
+    ...[32, 248320, 256],
+    { heads: 16, kvHeads: 4, ffn: 12288 },
+    { heads: 32, kvHeads: 16, ffn: 12288, keyDim: 128, valueDim: 128 },
+  ]);
   const { rope_theta: _, ...voxtral } = LLAMA;
   expect(describeModel({ model_type: 'voxtral', text_config: voxtral }).headDim).toBe(128);
   expect([llava.hidden, llava.blocks, llava.sizes[0].ffn, llava.vocabulary]).toEqual([

@@ -3,6 +3,7 @@
 // llama.
 
 import { InputError } from '../../errors.ts';
+import { isObject } from '../../expect.ts';
 import { xielu } from './activation.ts';
 import { slopesBelow } from './alibi.ts';
 import {
@@ -729,16 +730,19 @@ function behind(blocks: number): RegExp {
 
 const HYBRID = 'granitemoehybrid';
 
-const HYBRID_TYPES = ['attention', 'mamba'];
+/** The names of blocks before transformers 5, and those since then. */
+const HYBRID_TYPES = { attention: 'full_attention', mamba: 'linear_attention' };
 /** Gates, values, keys and queries, and how much a token fades, in one tensor. */
 const SPACE: readonly DeltaLabel[] = ['z', 'v', 'k', 'q', 'a'];
 
 /** The state space (Mamba 2, arXiv 2405.21060) of block i. */
 function graniteSpace(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
   const types = config.layer_types ?? config.layers_block_type;
-  if (types != null && !(Array.isArray(types) && HYBRID_TYPES.includes(types[i])))
-    throw unsupported(HYBRID, `layer_types other than a list of ${HYBRID_TYPES.join(' and ')}`);
-  if (types?.[i] === HYBRID_TYPES[0]) return undefined;
+  const isType = (name: keyof typeof HYBRID_TYPES) =>
+    Array.isArray(types) && [name, HYBRID_TYPES[name]].includes(types[i]);
+  if (isType('attention')) return undefined;
+  if (types != null && !isType('mamba'))
+    throw unsupported(HYBRID, `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`);
   const heads = integer(config, SPACE_HEADS.heads, 128);
   const kvHeads = integer(config, SPACE_HEADS.kvHeads, 1);
   const features = integer(config, 'hidden_size') * positive(config, 'mamba_expand', 2);
@@ -768,11 +772,13 @@ function graniteSpace(config: Config, i: number, named: (name: string) => string
   };
 }
 
-/** Bounds that JSON may have as "Infinity", or not at all above. */
+/** Where there is none above, JSON has null, or what transformers 5 writes for infinity. */
 function boundsOf(given: unknown): readonly [number, number] | undefined {
-  const [low, high] = Array.isArray(given)
-    ? given.map((it) => (it === null ? Number.POSITIVE_INFINITY : Number(it)))
-    : [];
+  const number = (it: unknown) => {
+    if (it === null) return Number.POSITIVE_INFINITY;
+    return Number(isObject(it) ? it.__float__ : it);
+  };
+  const [low, high] = Array.isArray(given) ? given.map(number) : [];
   if (!(low >= 0 && high > low))
     throw new InputError(
       `config.json: "time_step_limit" expected two numbers, the larger one last, got ${JSON.stringify(given)}`,
