@@ -144,7 +144,16 @@ test('a state space as transformers 5 writes it is the same', () => {
   }
 });
 
+test('fields of state spaces count where there are some', () => {
+  const alone = { ...GRANITE_SPACE, layer_types: ['attention', 'attention'], mamba_expand: 0 };
+  expect(describeModel(alone).sizes).toHaveLength(2);
+});
+
 test.each([
+  [
+    { mamba_n_heads: 7, mamba_d_head: 'auto' },
+    '"mamba_n_heads" expected a multiple of the 1 of mamba_n_groups that shares out 64 features',
+  ],
   [
     { mamba_n_heads: 7 },
     '"mamba_n_heads" expected a multiple of the 1 of mamba_n_groups that shares out 64 features',

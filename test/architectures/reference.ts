@@ -993,20 +993,11 @@ function stateSpace(
   weights: Weights,
   at: string,
 ): Rows {
-  const [dk, dv, kernel] = [config.mamba_d_state as number, 64 / 8, config.mamba_d_conv as number];
+  const [dk, dv] = [config.mamba_d_state as number, 64 / 8];
   const [keys, values] = [groups * dk, heads * dv];
   const [z, given, steps] = slices(linear(x, weights, `${at}.in_proj`), [values, values + 2 * keys, heads]);
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
-  const silu = (value: number) => value * sigmoid(value);
-  const bias = weights.get(`${at}.conv1d.bias`)?.data;
-  const convolved = given.map((features, p) =>
-    features.map((_, f) => {
-      let value = bias?.[f] ?? 0;
-      for (let ago = 0; ago < kernel && ago <= p; ago++)
-        value += numbers('conv1d.weight')[f * kernel + kernel - 1 - ago] * given[p - ago][f];
-      return silu(value);
-    }),
-  );
+  const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
   const [v, b, c] = slices(convolved, [values, keys, keys]);
   const [low, high] = (config.time_step_limit ?? [0, Number.POSITIVE_INFINITY]) as [number, number];
   const state = Array.from({ length: heads }, () =>
@@ -1080,6 +1071,22 @@ function qwenHybrid(
 }
 
 const sigmoid = (value: number) => 1 / (1 + Math.exp(-value));
+const silu = (value: number) => value * sigmoid(value);
+
+/** Of each feature, over its token and those before. */
+function causalConv(x: Rows, weights: Weights, name: string): Rows {
+  const { data, shape } = weights.get(`${name}.weight`)!;
+  const bias = weights.get(`${name}.bias`)?.data;
+  const kernel = shape[2];
+  return x.map((features, p) =>
+    features.map((_, f) => {
+      let value = bias?.[f] ?? 0;
+      for (let ago = 0; ago < kernel && ago <= p; ago++)
+        value += data[f * kernel + kernel - 1 - ago] * x[p - ago][f];
+      return value;
+    }),
+  );
+}
 
 /** Token by token, as torch_recurrent_gated_delta_rule. */
 function deltaRule(
@@ -1090,7 +1097,7 @@ function deltaRule(
   at: string,
 ): Rows {
   const of = (name: string) => config[`linear_${name}`] as number;
-  const [dk, dv, kernel] = [of('key_head_dim'), of('value_head_dim'), of('conv_kernel_dim')];
+  const [dk, dv] = [of('key_head_dim'), of('value_head_dim')];
   const each = heads / keyHeads;
   const [keys, values] = [keyHeads * dk, heads * dv];
   const map = (name: string) => linear(x, weights, `${at}.in_proj_${name}`);
@@ -1108,16 +1115,7 @@ function deltaRule(
     return [q.map((y, p) => [...y, ...k[p], ...v[p]]), z, ...parts(map('ba'), [each, each])];
   };
   const [given, z, b, a] = maps();
-  const { data } = weights.get(`${at}.conv1d.weight`)!;
-  const silu = (value: number) => value * sigmoid(value);
-  const convolved = given.map((features, p) =>
-    features.map((_, f) => {
-      let value = 0;
-      for (let ago = 0; ago < kernel && ago <= p; ago++)
-        value += data[f * kernel + kernel - 1 - ago] * given[p - ago][f];
-      return silu(value);
-    }),
-  );
+  const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
   const [q, k, v] = slices(convolved, [keys, keys, values]);
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
   const unit = (y: number[]) => {
@@ -1177,18 +1175,7 @@ function lfm2(
     };
     const convolved = () => {
       const [b, c, own] = slices(linear(h, weights, `${layer}.conv.in_proj`), [hidden, hidden, hidden]);
-      const given = product(b, own);
-      const { data } = weights.get(`${layer}.conv.conv.weight`)!;
-      const bias = weights.get(`${layer}.conv.conv.bias`)?.data;
-      const kernel = config.conv_L_cache as number;
-      const y = given.map((features, p) =>
-        features.map((_, f) => {
-          let value = bias?.[f] ?? 0;
-          for (let ago = 0; ago < kernel && ago <= p; ago++)
-            value += data[f * kernel + kernel - 1 - ago] * given[p - ago][f];
-          return value;
-        }),
-      );
+      const y = causalConv(product(b, own), weights, `${layer}.conv.conv`);
       return linear(product(c, y), weights, `${layer}.conv.out_proj`);
     };
     x = add(x, heads === 0 ? convolved() : attended());

@@ -19,8 +19,8 @@ import { encodeTensor } from '../../src/graph/wire.ts';
 import { writeModel } from '../../src/graph/write.ts';
 import { random } from './random.ts';
 
-/** Beside what the library itself writes: `{ tensor }` of one int64, and graphs. */
-export type Attribute = BuildAttribute | { tensor: number } | { graph: GraphProto };
+/** Beside what the library itself writes: `{ tensor }` of one int64. */
+export type Attribute = BuildAttribute | { tensor: number };
 
 export interface ConvOptions {
   stride?: number;
@@ -297,8 +297,6 @@ function attributeFor(name: string, value: Attribute): AttributeProto {
     const t = encodeTensor(fromIntegers('', [value.tensor], [1]));
     return create(AttributeProtoSchema, { name, t, type: Kind.TENSOR });
   }
-  if (typeof value === 'object' && 'graph' in value)
-    return create(AttributeProtoSchema, { name, g: value.graph, type: Kind.GRAPH });
   return attributeOf(name, value);
 }
 

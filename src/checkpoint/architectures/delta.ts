@@ -8,7 +8,7 @@
 
 import { GraphBuilder } from '../../graph/index.ts';
 import { widthsOfDelta } from './facts.ts';
-import { type Context, END, linear, norm, slice } from './layers.ts';
+import { type Context, causalConv, END, linear, norm, slice } from './layers.ts';
 import type { BlockSizes, DeltaLabel, DeltaRule } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
@@ -40,7 +40,7 @@ export function deltaRule(
   };
   const shown = (value: string) => context.shown?.(value) ?? value;
   const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
-  const given = activation(g, convolution(g, parts, sizes, joined, context));
+  const given = activation(g, causalConv(g, parts, joined, featuresOfConv(sizes, parts), context));
   // Biases are of padding, too.
   const convolved = parts.bias ? shown(given) : given;
   const made = g.split(
@@ -83,7 +83,7 @@ export function deltaRule(
       fading: first(heads(fading, 1)),
     },
     x,
-    stateOf(sizes, parts),
+    parts.sizes,
     context,
   );
   const flat = (value: string) => g.node('Reshape', [value, g.integers([0, 0, -1])]);
@@ -105,38 +105,6 @@ export function featuresOfConv(sizes: BlockSizes, parts: DeltaRule): number {
   return q + k + v;
 }
 
-/** Extents of S, of all heads. */
-export function stateOf({ heads }: BlockSizes, { sizes }: DeltaRule): readonly [number, number, number] {
-  return [heads, sizes.keyDim, sizes.valueDim];
-}
-
-/** [batch, tokens, features] */
-function convolution(
-  g: WeightGraph,
-  parts: DeltaRule,
-  sizes: BlockSizes,
-  joined: string,
-  context: Context,
-): string {
-  const { kernel } = parts;
-  const channels = featuresOfConv(sizes, parts);
-  const given = g.node('Transpose', [joined], { perm: [0, 2, 1] });
-  const follows = context.follow?.(given, channels, kernel);
-  const name = g.prefix + parts.conv;
-  const weights = [
-    g.weight(`${name}.weight`, [channels, 1, kernel]),
-    ...(parts.bias ? [g.weight(`${name}.bias`, [channels])] : []),
-  ];
-  const pads = [follows === undefined ? kernel - 1 : 0, 0];
-  const made = g.node(
-    'Conv',
-    [follows ?? given, ...weights],
-    { kernel_shape: [kernel], pads, group: channels },
-    name,
-  );
-  return g.node('Transpose', [made], { perm: [0, 2, 1] });
-}
-
 /** Each [batch, heads, tokens, features]; of shares and fading a single one. */
 type Given = Readonly<Record<'queries' | 'keys' | 'values' | 'fading', string>> & {
   /** Absent where nothing is taken back. */
@@ -153,10 +121,9 @@ function overChunks(
   g: WeightGraph,
   given: Given,
   x: string,
-  state: ReturnType<typeof stateOf>,
+  { keyDim, valueDim }: DeltaRule['sizes'],
   context: Context,
 ): string {
-  const [, keyDim, valueDim] = state;
   const { length } = context;
   const sizes = length === undefined ? openSizes(g, x) : fixedSizes(g, length);
   const { cut } = sizes;
@@ -176,7 +143,7 @@ function overChunks(
     sizes.count === undefined
       ? scanned(g, chunks, start ?? emptied(g, chunks, [keyDim, valueDim]))
       : unrolled(g, chunks, sizes.count, start);
-  context.keep?.(end, state);
+  context.keep?.(end);
   return sizes.joined(g.node('Reshape', [all, g.integers([0, 0, -1, valueDim])]));
 }
 

@@ -2,7 +2,7 @@
 
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
-import { deltaRule, featuresOfConv, stateOf } from './delta.ts';
+import { deltaRule, featuresOfConv } from './delta.ts';
 import { featuresOf, isDelta, isEncoder } from './facts.ts';
 import {
   adapted,
@@ -389,21 +389,19 @@ export function wholeGraph(
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };
-    const follow = (recent: string, features: number, kernel: number) => {
+    const { instead } = description.block(i);
+    const states = instead ? statesOf(instead, size, hidden) : {};
+    const keepState = (kind: string, value: string) =>
+      kept.push({ value, name: `present_${kind}.${i}`, dims: ['batch_size', ...states[kind]] });
+    const follow = (recent: string, kernel: number) => {
       const all = g.node('Concat', [`past_conv.${i}`, recent], { axis: 2 });
-      const last = slice(g, all, -kernel, END);
-      kept.push({ value: last, name: `present_conv.${i}`, dims: ['batch_size', features, kernel] });
+      keepState('conv', slice(g, all, -kernel, END));
       return slice(g, all, 1, END);
     };
-    const { instead } = description.block(i);
-    const isSpace = isDelta(instead) && instead.space !== undefined;
     const turned = (state: string) => g.node('Transpose', [state], { perm: [0, 1, 3, 2] });
-    const recall = () => (isSpace ? turned(`past_ssm.${i}`) : `past_recurrent.${i}`);
-    const keep = (state: string, [heads, keys, values]: readonly number[]) => {
-      const [name, value] = isSpace ? ['ssm', turned(state)] : ['recurrent', state];
-      const dims = isSpace ? [heads, values, keys] : [heads, keys, values];
-      kept.push({ value, name: `present_${name}.${i}`, dims: ['batch_size', ...dims] });
-    };
+    const recall = () => (states.ssm ? turned(`past_ssm.${i}`) : `past_recurrent.${i}`);
+    const keep = (state: string) =>
+      states.ssm ? keepState('ssm', turned(state)) : keepState('recurrent', state);
     x = block(g, description, i, size, x, past ? { ...context, extend, follow, recall, keep } : context);
   }
   const logits = scoresOf(g, description, head, x);
@@ -420,9 +418,11 @@ function statesOf(
 ): Record<string, readonly number[]> {
   if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
   const conv = [featuresOfConv(sizes, instead), instead.kernel];
-  const [heads, keys, values] = stateOf(sizes, instead);
+  const { keyDim, valueDim } = instead.sizes;
   // As transformers.js has them.
-  return instead.space ? { conv, ssm: [heads, values, keys] } : { conv, recurrent: [heads, keys, values] };
+  return instead.space
+    ? { conv, ssm: [sizes.heads, valueDim, keyDim] }
+    : { conv, recurrent: [sizes.heads, keyDim, valueDim] };
 }
 
 /** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */

@@ -258,11 +258,11 @@ export interface Context {
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
   /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. */
-  follow?(value: string, features: number, kernel: number): string;
+  follow?(value: string, kernel: number): string;
   /** What a recurrence has of earlier tokens. Absent where there are none before. */
   recall?(): string;
-  /** Is told what it has behind these, and its extents behind the batch. */
-  keep?(state: string, dims: readonly number[]): void;
+  /** Is told what it has behind these. */
+  keep?(state: string): void;
   /** Tokens, where their number is known. */
   readonly length?: number;
 }
@@ -394,21 +394,32 @@ export function shortConv(
   const all = linear(g, wide, x, hidden, 3 * hidden);
   const [before, behind, own] = g.split('Split', [all], { axis: -1 }, 3);
   const features = g.node('Mul', [before, own]);
-  const given = g.node('Transpose', [context.shown?.(features) ?? features], { perm: [0, 2, 1] });
-  const follows = context.follow?.(given, hidden, kernel);
+  const rows = causalConv(g, { conv, bias, kernel }, context.shown?.(features) ?? features, hidden, context);
+  return linear(g, out, g.node('Mul', [behind, rows]), hidden, hidden);
+}
+
+/** Of each token and those before it, feature by feature: [batch, tokens, features]. */
+export function causalConv(
+  g: WeightGraph,
+  { conv, bias, kernel }: Pick<ShortConv, 'conv' | 'kernel'> & { readonly bias?: boolean },
+  x: string,
+  features: number,
+  context: Context,
+): string {
+  const given = g.node('Transpose', [x], { perm: [0, 2, 1] });
+  const follows = context.follow?.(given, kernel);
   const name = g.prefix + conv;
   const weights = [
-    g.weight(`${name}.weight`, [hidden, 1, kernel]),
-    ...(bias ? [g.weight(`${name}.bias`, [hidden])] : []),
+    g.weight(`${name}.weight`, [features, 1, kernel]),
+    ...(bias ? [g.weight(`${name}.bias`, [features])] : []),
   ];
   const attributes = {
     kernel_shape: [kernel],
     pads: [follows === undefined ? kernel - 1 : 0, 0],
-    group: hidden,
+    group: features,
   };
   const y = g.node('Conv', [follows ?? given, ...weights], attributes, name);
-  const rows = g.node('Transpose', [y], { perm: [0, 2, 1] });
-  return linear(g, out, g.node('Mul', [behind, rows]), hidden, hidden);
+  return g.node('Transpose', [y], { perm: [0, 2, 1] });
 }
 
 /** What comes of the tokens around each one, of those that ask. */

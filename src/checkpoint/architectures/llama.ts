@@ -748,7 +748,7 @@ function graniteSpace(config: Config, i: number, named: (name: string) => string
   const features = integer(config, 'hidden_size') * positive(config, 'mamba_expand', 2);
   const valueDim =
     typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : features / heads;
-  if (heads * valueDim !== features || heads % kvHeads !== 0)
+  if (!Number.isInteger(valueDim) || heads * valueDim !== features || heads % kvHeads !== 0)
     throw new InputError(
       `config.json: "${SPACE_HEADS.heads}" expected a multiple of the ${kvHeads} of ${SPACE_HEADS.kvHeads} that shares out ${features} features (mamba_expand), got ${heads}`,
     );
@@ -790,12 +790,12 @@ const SPACE_HEADS = { heads: 'mamba_n_heads', kvHeads: 'mamba_n_groups' };
 
 /** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
 function spaceHeads(config: Config): Description['fields']['deltaHeads'] {
-  const hidden = integer(config, 'hidden_size');
-  const features = hidden * positive(config, 'mamba_expand', 2);
-  const valueDim = features / integer(config, SPACE_HEADS.heads, 128);
   return {
     ...SPACE_HEADS,
     beside: (heads) => {
+      const hidden = integer(config, 'hidden_size');
+      const features = hidden * positive(config, 'mamba_expand', 2);
+      const valueDim = features / integer(config, SPACE_HEADS.heads, 128);
       const mamba_expand = (heads * valueDim) / hidden;
       return Number.isInteger(mamba_expand) ? { mamba_expand, mamba_d_head: valueDim } : undefined;
     },
