@@ -20,6 +20,8 @@ export const disk: Host = {
     const path = expectPath('output', given);
     if (kind === 'file') return openFileOutput(path, replacing);
     if (kind === 'folder') return openFolderOutput(path, replacing);
-    return openModelFolderOutput(path, kind.source.path, kind.file.path, replacing);
+    const { source, file, parts = [] } = kind;
+    const along = parts.map((part) => part.path);
+    return openModelFolderOutput(path, source.path, file.path, replacing, along);
   },
 };

@@ -93,8 +93,16 @@ interface Beside {
   readonly real: string;
 }
 
-/** @throws {InputError} naming what cannot be taken along, as a pipe, or a link that leads out of the folder */
-async function filesBeside(source: string, inside = '', seen = new Set<string>()): Promise<Beside[]> {
+/**
+ * @param parts  models that are taken along, with their data
+ * @throws {InputError} naming what cannot be taken along, as a pipe, or a link that leads out of the folder
+ */
+async function filesBeside(
+  source: string,
+  parts: readonly string[],
+  inside = '',
+  seen = new Set<string>(),
+): Promise<Beside[]> {
   const folder = join(source, inside);
   const realFolder = await named(folder, realpath(folder));
   if (seen.has(realFolder)) return []; // a link to a folder around it
@@ -103,11 +111,12 @@ async function filesBeside(source: string, inside = '', seen = new Set<string>()
   const found: Beside[] = [];
   for (const file of files) {
     const path = join(inside, file);
-    if (ONNX.test(file) || ONNX_DATA.test(file)) continue;
+    const isPart = parts.some((part) => join(source, path).startsWith(part));
+    if ((ONNX.test(file) || ONNX_DATA.test(file)) && !isPart) continue;
     found.push({ path, real: await fileWithin(source, join(source, path)) });
   }
   const below: Beside[][] = [];
-  for (const name of folders) below.push(await filesBeside(source, join(inside, name), seen));
+  for (const name of folders) below.push(await filesBeside(source, parts, join(inside, name), seen));
   return [...found, ...below.flat()];
 }
 
@@ -116,6 +125,7 @@ async function filesBeside(source: string, inside = '', seen = new Set<string>()
  * there are left out.
  *
  * @param file  the model in `source`
+ * @param parts  other models in it, which are taken along
  * @throws {InputError} where nothing can be written there, or something in `source` cannot be taken along
  */
 export async function openModelFolderOutput(
@@ -123,12 +133,16 @@ export async function openModelFolderOutput(
   source: string,
   file: string,
   replacing: Replacing,
+  parts: readonly string[] = [],
 ): Promise<Output> {
   const parent = dirname(resolve(target));
   await checkParent(target);
   await removeLeftovers(parent);
   await checkTarget(target, replacing);
-  const beside = await filesBeside(source);
+  const beside = await filesBeside(
+    source,
+    parts.map((part) => join(part)),
+  );
   const temporary = temporaryName(parent);
   await named(parent, mkdir(temporary));
   const place = join(temporary, relative(resolve(source), resolve(file)));

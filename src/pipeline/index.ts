@@ -51,6 +51,7 @@ export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './models/p
 export { couldNarrow, type Share, type Shares, sharesOf } from './models/shares.ts';
 export type { OpenedLanguageModel } from './models/twin.ts';
 export { type Branch, branchTexts } from './open/branches.ts';
+export { Embedder, openEmbedding } from './open/embed.ts';
 export { encodedBy } from './open/encode.ts';
 export {
   type InputDims,
@@ -60,6 +61,7 @@ export {
   isTokenMask,
   type ModelInput,
   type OtherInput,
+  takesEmbeddings,
   takesTokens,
 } from './open/inputs.ts';
 export { likelyDims, likelyWindow } from './open/lengths.ts';

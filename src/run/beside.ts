@@ -2,6 +2,7 @@
 // above it what says how its inputs are made.
 
 import { InputError } from '../errors.ts';
+import { isObject } from '../expect.ts';
 import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
 import { type Preprocessing, parsePreprocessorConfig } from '../pipeline/index.ts';
@@ -16,10 +17,12 @@ const VARIANT = /_(fp16|q4|q4f16|q8|int8|uint8|bnb4|quantized)\.onnx$/i;
 
 /** The ONNX files of a model. */
 export interface ModelFiles {
-  /** The whole, or what is behind an encoder. */
+  /** The whole, or what is behind an encoder, or an embedding. */
   readonly file: Place;
   /** Where the model is in two files, as Optimum exports T5, Whisper and others. */
   readonly encoder?: Place;
+  /** Files beside a decoder that make what it reads, of texts, images and recordings: they stay as they are. */
+  readonly parts?: readonly Place[];
 }
 
 /**
@@ -37,6 +40,9 @@ export async function modelFiles(place: Place): Promise<ModelFiles | undefined> 
   for (const folder of [place.at('onnx'), place]) {
     if (!(await isFolder(folder))) continue;
     const all = (await folder.list()).files.filter((file) => ONNX.test(file));
+    const behind = behindEmbedding(all);
+    if (behind)
+      return { file: folder.at(behind.decoder), parts: behind.parts.map((part) => folder.at(part)) };
     const plain = all.filter((file) => !VARIANT.test(file));
     const found = plain.length > 0 ? plain : all;
     const chosen = found.length === 1 ? found[0] : found.find((file) => file === 'model.onnx');
@@ -59,6 +65,33 @@ function bothIn(files: readonly string[]): { encoder: string; decoder: string } 
   const [decoder, ...others] = merged.length > 0 ? merged : decoders;
   const isClear = encoders.length === 1 && decoder !== undefined && others.length === 0;
   return isClear ? { encoder: encoders[0], decoder } : undefined;
+}
+
+/** A decoder that reads what an embedding gives, and what else makes something for it to read. */
+function behindEmbedding(files: readonly string[]): { decoder: string; parts: string[] } | undefined {
+  const decoder = plainest(files.filter((file) => BEHIND.test(file)));
+  if (decoder === undefined || !files.some((file) => EMBEDDING.test(file))) return undefined;
+  return { decoder, parts: files.filter((file) => !file.startsWith('decoder')) };
+}
+
+/** The only one, or the only one in the type that it was trained in. */
+function plainest(files: readonly string[]): string | undefined {
+  const plain = files.filter((file) => !VARIANT.test(file));
+  const [only, ...others] = plain.length > 0 ? plain : files;
+  return others.length === 0 ? only : undefined;
+}
+
+const BEHIND = /^decoder_model_merged(_\w+)?\.onnx$/;
+const EMBEDDING = /^embed_tokens(_\w+)?\.onnx$/;
+
+/** What makes of tokens what a decoder reads: beside it, in the same type where there are several. */
+export async function embeddingBeside(decoder: Place): Promise<Place | undefined> {
+  const folder = decoder.parent();
+  const found = (await folder.list()).files.filter((file) => EMBEDDING.test(file));
+  const [suffix = ''] = VARIANT.exec(baseName(decoder)) ?? [];
+  const alike = found.find((file) => suffix !== '' && file.endsWith(suffix));
+  const name = alike ?? plainest(found);
+  return name === undefined ? undefined : folder.at(name);
 }
 
 /** The encoder in a folder: of several that which is expected. */
@@ -132,15 +165,21 @@ export async function readSideFiles(
 
 const isWhole = (it: unknown): it is number => Number.isInteger(it);
 
+/** Objects of a config.json that are of what reads texts, within a model that sees or hears. */
+const TEXTS = ['text_config', 'language_config', 'llm_config'];
+
 /** What a folder's config.json says, where there is one. */
 export async function readConfig(folder: Place): Promise<Pick<SideFiles, 'positions' | 'decoding'>> {
   const config = folder.at('config.json');
   const told: Record<string, unknown> = (await isFile(config))
     ? await readJsonAt(config, limits.jsonBytes)
     : {};
-  const { max_position_embeddings: positions, decoder_start_token_id: first, eos_token_id: end } = told;
+  const { decoder_start_token_id: first, eos_token_id: end } = told;
+  const positions = [told, ...TEXTS.map((name) => told[name])]
+    .map((it) => isObject(it) && it.max_position_embeddings)
+    .find(isWhole);
   return {
-    positions: isWhole(positions) ? positions : undefined,
+    positions,
     decoding: { first: isWhole(first) ? first : undefined, ends: [end].flat().filter(isWhole) },
   };
 }

@@ -12,7 +12,7 @@ import { scratchFor } from './run.ts';
 import { calibrationOf, isDataset, samplesPlace } from './samples.ts';
 
 /** The two files of a folder. */
-export type Both = Required<ModelFiles>;
+export type Both = Required<Pick<ModelFiles, 'file' | 'encoder'>>;
 
 /** What is of one file alone, or would be of either in a way of its own. */
 const ALONE = [

@@ -47,6 +47,10 @@ export async function decoderFeeds(
   if (place === undefined) return undefined;
   const pairs = await readPairs(place, (first) => !Object.hasOwn(first, input.name));
   if (pairs.length === 0) return undefined;
+  if (!takesTokens(input))
+    throw new InputError(
+      `"${place.path}": pairs are for decoders that read token ids, and "${input.name}" takes what an embedding makes of these; give arrays of all inputs (.npz)`,
+    );
   const found = new Map<Pair, FeedSample>();
   const draw: Feeds['draw'] = async (count, seed) => {
     const drawn = drawFeeds<Pair & { label?: number }>(pairs, count, seed);

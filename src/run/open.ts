@@ -10,6 +10,7 @@ import {
   declaredInput,
   decodeNpy,
   describeFolder,
+  Embedder,
   feedsDataset,
   hasOpenSides,
   type ImageExtents,
@@ -22,16 +23,18 @@ import {
   type ModelInput,
   type OpenedLanguageModel,
   type OpenedModel,
+  openEmbedding,
   openLanguageModel,
   openModel,
   type Preprocessing,
   preprocessingMetadata,
   preprocessingOf,
   storedPreprocessing,
+  takesEmbeddings,
   takesTokens,
 } from '../pipeline/index.ts';
 import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
-import { modelFile, readSideFiles, type SideFiles } from './beside.ts';
+import { embeddingBeside, modelFile, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
 import { decoderFeeds, type PairSettings } from './decoder.ts';
 import { engineFor, guardOptions, relieving } from './engine.ts';
@@ -182,7 +185,11 @@ export async function openModelFile(
   const preprocessing = preprocessingOf(options, stored ?? side.preprocessing);
   const { residual, heads, inputs, outputNames } = options;
   const declared = declaredInput(source, inputs);
-  options.onKind?.(takesTokens(declared) ? 'text' : 'images');
+  const embedding = takesEmbeddings(declared)
+    ? await embeddingFor(place, declared, options, opened)
+    : undefined;
+  const isText = takesTokens(declared) || embedding !== undefined;
+  options.onKind?.(isText ? 'text' : 'images');
   const tokenizer = await tokenizerFor(side, options);
   const read = reading(name, declared, side, {
     ...options,
@@ -190,15 +197,18 @@ export async function openModelFile(
     decoding: side.decoding,
     tokenizer,
   });
-  const data = await dataFor(declared, preprocessing, options, read);
-  const isWindow = takesTokens(declared) && declared.open[0];
+  const data = await dataFor(declared, preprocessing, options, read, embedding !== undefined);
+  const isWindow = isText && declared.open[0];
   const length = isWindow ? lengthOfText(side, options) : undefined;
-  const said = sizeFor(preprocessing, options) ?? data.size ?? length;
-  const isFree = isWindow && said === undefined;
+  const extents = sizeFor(preprocessing, options) ?? data.size ?? length;
+  const isFree = isWindow && extents === undefined;
+  const features = embedding?.dims[declared.name];
+  const said = features && extents?.length === 1 ? [...extents, ...features] : extents;
   const { smallest } = data;
   const { model, engine } = await openGuarded(options, opened, async (guarded) => {
-    const size = isFree ? await likelyWindow(source, guarded, inputs) : said;
-    const dims = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
+    const size = isFree ? await likelyWindow(source, guarded, inputs, features) : said;
+    const found = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
+    const dims = embedding && size ? { ...dimsOf(embedding, size[0]), ...found } : found;
     return openModel(bytes, {
       name,
       external,
@@ -213,20 +223,58 @@ export async function openModelFile(
     });
   });
   // A perplexity is of windows of some length, and features of texts as long as they are.
-  if (isFree && options.data && model.predictsTokens)
+  const predictsTokens = model.predictsTokens || (embedding !== undefined && givesLogits(model));
+  if (isFree && options.data && predictsTokens)
     throw new InputError(`${name}: nothing says how many tokens windows of text have; give it (\`seqlen\`)`);
-  const samples = takesTokens(model.input)
-    ? tokensFor(model, tokenizer, options, read)
+  const samples = isText
+    ? tokensFor({ ...model, predictsTokens }, tokenizer, options, read, embedding?.embedder)
     : imagesOfFile(model, preprocessing, options, data, read);
   return { model, engine, files, ...samples };
 }
 
+/** What makes the inputs of a decoder out of token ids, where that lies beside it. */
+async function embeddingFor(
+  decoder: Place,
+  input: ModelInput,
+  options: OpenSettings,
+  opened: Opened,
+): Promise<OpenedEmbedding | undefined> {
+  const place = await embeddingBeside(decoder);
+  if (place === undefined) return undefined;
+  options.onNote?.(`embedding: "${place.path}"`);
+  const source = await readModel(await place.read(), {
+    name: baseName(place),
+    external: place.externalReader(),
+  });
+  const { model, engine } = await openGuarded(options, opened, (guarded) =>
+    openEmbedding(source, guarded, input),
+  );
+  return { dims: model.dims, embedder: opened(new Embedder(model, engine)) };
+}
+
+interface OpenedEmbedding {
+  /** What it gives for one token. */
+  readonly dims: InputDims;
+  readonly embedder: Embedder;
+}
+
+/** Of so many tokens. */
+function dimsOf({ dims }: OpenedEmbedding, tokens: number): InputDims {
+  return Object.fromEntries(Object.entries(dims).map(([name, of]) => [name, [tokens, ...of]]));
+}
+
+/** Whether what stands for tokens comes back as scores: of which tokens no table in the file says. */
+function givesLogits({ source: { outputs }, info }: OpenedModel): boolean {
+  const [{ name }] = outputs;
+  return name === 'logits' && info.shapes.get(name)?.length === 3;
+}
+
 /** Opens a model on a thread that can be ended, and stays there where its graph has loops. */
-export async function openGuarded(
+export async function openGuarded<M extends { readonly source: Model }>(
   options: Pick<ModelOptions, 'threads' | 'engine' | 'timeout' | 'signal'>,
   opened: Opened,
-  open: (engine: Engine) => Promise<OpenedModel>,
-): Promise<{ model: OpenedModel; engine: Engine }> {
+  open: (engine: Engine) => Promise<M>,
+): Promise<{ model: M; engine: Engine }> {
   if (typeof options.engine === 'object')
     return { model: await open(options.engine), engine: options.engine };
   const guard = opened(openGuard(guardOptions(options)));
@@ -272,14 +320,27 @@ function reading(
   };
 }
 
-function tokensFor(model: OpenedModel, tokenizer: Place | undefined, options: OpenSettings, read: Read) {
-  const { input, predictsTokens } = model;
+function tokensFor(
+  { input, predictsTokens }: Pick<OpenedModel, 'input' | 'predictsTokens'>,
+  tokenizer: Place | undefined,
+  options: OpenSettings,
+  read: Read,
+  embedder?: Embedder,
+) {
   const [seqlen] = input.shape;
   const guarding = guardOptions(options);
-  const text = predictsTokens
-    ? textSamples(tokenizer, seqlen, guarding)
-    : sentenceSamples(tokenizer, input, guarding);
-  return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, text, read) };
+  const text =
+    predictsTokens || embedder
+      ? textSamples(tokenizer, seqlen, guarding)
+      : sentenceSamples(tokenizer, input, guarding);
+  const embedded = async (windows: Promise<Dataset>) => embedder!.of(await windows, predictsTokens);
+  const samples = embedder
+    ? {
+        calibration: (place: Place, drawn: Drawn) => embedded(text.calibration(place, drawn)),
+        evaluation: (place: Place, drawn: Drawn) => embedded(text.evaluation(place, drawn)),
+      }
+    : text;
+  return { seqlen: predictsTokens ? seqlen : undefined, ...orFeeds(input, DEFAULT_WINDOWS, samples, read) };
 }
 
 function imagesOfFile(
@@ -325,6 +386,7 @@ async function dataFor(
   preprocessing: Preprocessing,
   options: OpenSettings,
   read: Read = arrayFeeds,
+  isEmbedded = false,
 ): Promise<DataSize> {
   const { data, resize } = options;
   const isSaid = sizeFor(preprocessing, options) !== undefined || !input.open.some(Boolean);
@@ -351,7 +413,11 @@ async function dataFor(
     throw new InputError(
       `"${data.path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
     );
-  if (takesTokens(input)) return {};
+  if (takesTokens(input) || isEmbedded) return {};
+  if (takesEmbeddings(input))
+    throw new InputError(
+      `"${data.path}": input "${input.name}" takes what an embedding makes of tokens; put its file (embed_tokens.onnx) beside the model, or give arrays of all inputs (.npz)`,
+    );
   if (!isSaid && isWaveform(input.shape)) {
     const found = await extentsOfAudio(data, preprocessing, input.shape);
     return { ...found, areWaveforms: found !== undefined };

@@ -24,6 +24,8 @@ export type OutputKind =
       readonly source: Place;
       /** The model in it. */
       readonly file: Place;
+      /** Other models in it that stay as they are. */
+      readonly parts?: readonly Place[];
     };
 
 export interface Output extends FileOptions, FolderOptions {

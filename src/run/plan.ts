@@ -57,10 +57,11 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
   settings = ownOptions('plan', settings);
   expectBound(recipeOf(settings).spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
-  const { file, encoder } = (await modelFiles(place)) ?? {};
+  const files = await modelFiles(place);
+  const { file, encoder } = files ?? {};
   return closing(async (opened) => {
     // Refused as by `prune`; a folder that is handed over is not ended.
-    if (typeof settings.output === 'string') opened(await outputFor(place, file, settings));
+    if (typeof settings.output === 'string') opened(await outputFor(place, files, settings));
     if (file === undefined || encoder === undefined) return planOf(place, file, settings);
     checkBoth(place, { file, encoder }, settings);
     const first = await planOf(encoder, encoder, settingsFor('encoder', settings));

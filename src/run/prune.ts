@@ -11,7 +11,7 @@ import {
   type SavedReport,
   sharing,
 } from '../pipeline/index.ts';
-import { modelFiles } from './beside.ts';
+import { type ModelFiles, modelFiles } from './beside.ts';
 import { type Both, checkBoth, metricOfBoth, settingsFor } from './both.ts';
 import { modelCard } from './card.ts';
 import { ownOptions } from './check.ts';
@@ -55,7 +55,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   const files = await modelFiles(place);
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
-    const output = opened(await outputFor(place, files?.file, settings));
+    const output = opened(await outputFor(place, files, settings));
     const { encoder } = files ?? {};
     return encoder
       ? pruneBoth(place, { ...files!, encoder }, settings, output)
@@ -120,7 +120,7 @@ function pruneTo(
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
 export async function outputFor(
   place: Place,
-  file: Place | undefined,
+  { file, parts }: Partial<ModelFiles> = {},
   settings: Partial<PruneSettings>,
 ): Promise<Output> {
   const { output, overwrite, loadable, format } = settings;
@@ -135,7 +135,8 @@ export async function outputFor(
     throw new InputError(
       `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
     );
-  const kind = file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file };
+  const kind =
+    file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file, parts };
   return host.output(output, kind, { overwrite, ...readBy(place, settings) });
 }
 

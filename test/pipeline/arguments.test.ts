@@ -248,6 +248,10 @@ const calls: readonly (readonly [message: string, call: () => Promise<unknown>])
     () => untyped(evaluate)(model, own({ count: 2 }), { engine }),
   ],
   [
+    '"own": "others" of a batch expected the token ids "ids"',
+    () => untyped(evaluate)(model, own({}, { tokens: 'ids' }), { engine }),
+  ],
+  [
     '"own": a batch of 0 samples expected 0 values',
     () => untyped(evaluate)(model, own({ count: 0, inputs: new Float32Array(0) }), { engine }),
   ],

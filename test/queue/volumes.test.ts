@@ -81,7 +81,8 @@ test('chunks and samples that were cut, altered or swapped are named', async () 
   const files = [{ name: '0', size: content.length, read }];
   const rows = npyDataset({ shape: [4, 1], data: Float32Array.of(1, 2, 3, 4) }, [1], 'rows');
   const shipment = { kind: 'file', name: 'm.onnx', files, how: {} } as const;
-  const { model, samples } = await ship(store, shipment, rows, 2);
+  const { model, samples } = await ship(store, shipment, { ...rows, tokens: 'ids' }, 2);
+  expect(storedSamples(store, samples).tokens).toBe('ids');
   const [chunk] = model.files[0].chunks;
   await store.write(chunk.key, content.subarray(0, 50));
   await expect(storedFile(store, model.files)).rejects.toThrow(`"${chunk.key}" is damaged`);

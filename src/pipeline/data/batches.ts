@@ -12,7 +12,7 @@ export interface Batch {
   readonly input: FloatTensor;
   /** What the pruned network gets instead, where something before it has been pruned. */
   readonly pruned?: FloatTensor;
-  /** What the model's first part got for these samples. */
+  /** What the model's first part got for these samples, or the token ids that this was made of. */
   readonly sample: FloatTensor;
   /** All other inputs of the model. */
   readonly others?: Feeds;
@@ -71,11 +71,11 @@ export function batchSource(dataset: Dataset, input: ModelInput, select?: Select
         const places = chosen.map((i) => first + i);
         while (chosen.length < input.fixedBatch) chosen.push(chosen[count - 1]);
         const { inputs, labels, dims = dataset.shape, others } = pickRows(batch, chosen);
-        const sample = { dims: [chosen.length, ...dims], data: inputs };
+        const given = { dims: [chosen.length, ...dims], data: inputs };
         yield {
-          input: sample,
-          sample,
-          others: otherFeeds(input, sample.dims, { ...dataset.constants, ...others }),
+          input: given,
+          sample: dataset.tokens === undefined ? given : others![dataset.tokens],
+          others: otherFeeds(input, given.dims, { ...dataset.constants, ...others }),
           count,
           places,
           labels: labels?.subarray(0, count),

@@ -50,6 +50,8 @@ export interface Dataset {
   readonly smallest?: readonly number[];
   /** Consecutive samples that are of one image, and that no fit may be measured on while it has seen one of them. Default 1. */
   readonly views?: number;
+  /** Of samples that are made of token ids: what these are called in `others`. A language model is measured by them. */
+  readonly tokens?: string;
   /** What other inputs of the model are for all samples. */
   readonly constants?: Readonly<Record<string, FloatTensor>>;
   /** Names of the labels 0, 1, 2…, where known. */
@@ -130,7 +132,9 @@ const KEEP_BYTES = 2 ** 30;
 /** What callers may leave out of a sample, and of what they give of several. */
 const SAMPLE = ['label'];
 const BATCH = ['inputs', 'count', 'dims', 'others', 'labels', 'names'];
-const DATASET = ['name', 'size', 'shape', 'smallest', 'views', 'constants', 'classes', 'batches', 'slice'];
+const DATASET = [
+  ...['name', 'size', 'shape', 'smallest', 'views', 'tokens', 'constants', 'classes', 'batches', 'slice'],
+];
 
 /** @throws {InputError} where it is none, or has a field that is taken for one of a data set */
 export function expectDataset(operation: string, name: string, value: unknown): void {
@@ -146,7 +150,7 @@ export function expectDataset(operation: string, name: string, value: unknown): 
 }
 
 /** @throws {InputError} where a batch of the caller's own data set is none of samples of its shape */
-export function expectBatch(batch: Batch, { name = 'data set', shape }: Dataset): void {
+export function expectBatch(batch: Batch, { name = 'data set', shape, tokens }: Dataset): void {
   const place = `"${name}"`;
   expectObject(place, 'batch', batch);
   expectNoSlip(`${place}: batch`, batch, BATCH);
@@ -158,6 +162,8 @@ export function expectBatch(batch: Batch, { name = 'data set', shape }: Dataset)
     throw new InputError(
       `${place}: a batch of ${said(count)} samples expected ${expected} values for shape ${formatShape(dims)}, got ${inputs.length}`,
     );
+  if (tokens !== undefined && !batch.others?.[tokens])
+    throw new InputError(`${place}: "others" of a batch expected the token ids "${tokens}"`);
 }
 
 /** @throws {InputError} naming the value that is NaN or infinite */
@@ -492,9 +498,9 @@ export function selectSamples(samples: Dataset, select: (index: number) => boole
 /** The same, whose reading ends when the signal is aborted, also where a sample never comes. */
 export function abortable(samples: Dataset, signal: AbortSignal | undefined): Dataset {
   if (!signal) return samples;
-  const { name, size, shape, smallest, views, constants, classes } = samples;
+  const { name, size, shape, smallest, views, tokens, constants, classes } = samples;
   return {
-    ...{ name, size, shape, smallest, views, constants, classes },
+    ...{ name, size, shape, smallest, views, tokens, constants, classes },
     batches: (batchSize) => untilAborted(samples.batches(batchSize), signal),
     slice: samples.slice && ((range) => abortable(samples.slice!(range), signal)),
   };

@@ -91,7 +91,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
     hasShortcuts: structures.some(({ consumers }) => consumers.some(({ residual }) => residual)),
     tolerance: isHalf ? TOLERANCE.float16 : TOLERANCE.float32,
     file: opened,
-    chain: (engine, { smallest }) => {
+    chain: (engine, { smallest, tokens }) => {
       const isUnseen = smallest && !opened.smallest;
       const bySize = isUnseen && opened.branches.find((it) => it.taken && it.bySize);
       if (bySize)
@@ -103,7 +103,7 @@ export function onnxSubject(opened: OpenedModel, options: FileOptions = {}): Sub
         name,
         engine,
         input,
-        predictsTokens: opened.predictsTokens,
+        predictsTokens: opened.predictsTokens || tokens !== undefined,
         takesLabels: true,
         parts: 1,
         between: [],

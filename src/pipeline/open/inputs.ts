@@ -68,6 +68,16 @@ export function takesTokens(input: Pick<ModelInput, 'type' | 'shape'>): boolean 
   return (type === 'int64' || type === 'int32') && shape.length === 1;
 }
 
+/** Whether samples are windows of what stands for tokens, n × features each, as decoders behind an embedding take them. */
+export function takesEmbeddings({ name, shape }: Pick<ModelInput, 'name' | 'shape'>): boolean {
+  return EMBEDDINGS.test(name) && shape.length === 2;
+}
+
+const EMBEDDINGS = /^inputs?_embeds$/;
+
+/** Whether samples are windows, of tokens or of what stands for them. */
+export const takesWindows = (input: ModelInput): boolean => takesTokens(input) || takesEmbeddings(input);
+
 /**
  * Whether an input says which tokens count.
  *
@@ -212,12 +222,13 @@ export function areEdges({ name, dims, type }: ValueDescription): boolean {
   return /edge_?ind/i.test(name) && /^int(64|32)$/.test(type) && dims.at(-2) === 2;
 }
 
-/** Images before tokens before the rest: where a model takes several, the work is behind the images. Of graphs it is behind the nodes. */
+/** What stands for tokens, then images before tokens before the rest: where a model takes several, the work is behind the images. Of graphs it is behind the nodes. */
 function mainOf(inputs: readonly ValueDescription[]): ValueDescription | undefined {
   const isImage = ({ dims, type }: ValueDescription) => dims.length === 4 && /^float|^uint8/.test(type);
   const isTokens = ({ dims, type }: ValueDescription) => dims.length === 2 && /^int(64|32)$/.test(type);
   const isNodes = ({ dims, type }: ValueDescription) => dims.length > 1 && /^float/.test(type);
   return (
+    inputs.find(({ name }) => EMBEDDINGS.test(name)) ??
     inputs.find(isImage) ??
     inputs.find(inputs.some(areEdges) ? isNodes : isTokens) ??
     inputs.find(({ dims }) => dims.length > 1) ??
@@ -246,6 +257,8 @@ const CONVENTIONS: readonly [name: RegExp, convention: Convention][] = [
   // n × heads × 0 × head size: no tokens have gone before.
   [PAST, { value: 0, open: 0 }],
   [/^use_cache_branch$/, { value: 0, isShared: true }],
+  // 0: scores of all tokens.
+  [/^num_logits_to_keep$/, { value: 0, isShared: true }],
   [/^(sr|sample_?rate|sampling_rate)$/, { value: 16000, isShared: true }],
 ];
 
@@ -363,6 +376,8 @@ export function extentsOf(
   open?: number,
   named?: ReadonlyMap<number | string, number>,
 ): number[] {
+  // What goes along with embeddings is of tokens.
+  const counted = EMBEDDINGS.test(main.name) ? batch.slice(0, 2) : batch;
   return dims.map((dim, axis) => {
     if (axis === batchAxis) return batch[0];
     if (fixed(dim) > 0) return dim as number;
@@ -371,7 +386,7 @@ export function extentsOf(
     if (named?.has(dim)) return named.get(dim)!;
     if (said && said[axis] >= 0) return said[axis];
     if (open !== undefined) return open;
-    if (dims.length === batch.length) return batch[axis];
+    if (dims.length === counted.length) return counted[axis];
     throw new InputError(
       `input "${name}" has open dimensions [${dims.join(', ')}] that samples do not say (\`dims\`)`,
     );

@@ -39,16 +39,22 @@ export async function likelyDims(
 /** Tokens of windows that are tried where nothing says how many a model takes, those first that most models have room for. */
 const WINDOWS = [512, 128, 32, 8];
 
-/** Tokens of a window that show what can be pruned, of a model that has room for these; nothing where none of those tried is taken. */
+/**
+ * Tokens of a window that show what can be pruned, of a model that has room for these; nothing where none of those tried is taken.
+ *
+ * @param features  of each token, where it is not an id
+ */
 export async function likelyWindow(
   model: Model,
   engine: Engine,
   inputs: OpenOptions['inputs'],
+  features: readonly number[] = [],
 ): Promise<number[] | undefined> {
   for (const tokens of WINDOWS) {
-    const dims = await likelyDims(model, engine, { size: [tokens], inputs });
-    const input = sizedInput(declaredInput(model, inputs, dims), model, [tokens]);
-    if (await probed(engine, model, input, [input.fixedBatch || 1, ...input.shape])) return [tokens];
+    const size = [tokens, ...features];
+    const dims = await likelyDims(model, engine, { size, inputs });
+    const input = sizedInput(declaredInput(model, inputs, dims), model, size);
+    if (await probed(engine, model, input, [input.fixedBatch || 1, ...input.shape])) return size;
   }
   return undefined;
 }

@@ -82,6 +82,7 @@ import {
   modelInput,
   statesOf,
   takesTokens,
+  takesWindows,
   withoutBatch,
 } from './inputs.ts';
 import { probe, probed, zeros } from './probe.ts';
@@ -348,6 +349,7 @@ async function withoutCounts(engine: Engine, model: Model, info: ValueInfo): Pro
 
 /** Windows and tokens of a run that no other extent of a model is likely to have. */
 const DISTINCT = [SEVERAL, 11];
+const distinctOf = ({ shape: [, ...features] }: ModelInput) => [...DISTINCT, ...features];
 
 /** What is known of all values, for one sample; and their shapes where extents that mean different things differ. */
 async function shapesOf(
@@ -361,7 +363,7 @@ async function shapesOf(
   const several = SEVERAL * batch;
   const alike = [several, ...input.shape];
   // A batch of one hides what mixes it with other axes. Traced networks may take one length alone, whatever they declare.
-  const distinct = isFree ? await probed(engine, model, input, DISTINCT) : undefined;
+  const distinct = isFree ? await probed(engine, model, input, distinctOf(input)) : undefined;
   const told = distinct ?? (isFree ? await probe(engine, model, input, alike) : shown);
   const isSingle = input.fixedBatch === 1;
   const isAsked = needsPlaces(model) && !isSingle;
@@ -397,7 +399,7 @@ function measuredValues(model: Model, source: Model, info: ValueInfo): readonly 
 
 /** Whether windows may have any number of tokens. */
 function hasFreeTokens(input: ModelInput): boolean {
-  return takesTokens(input) && !input.fixedBatch && input.open[0];
+  return takesWindows(input) && !input.fixedBatch && input.open[0];
 }
 
 async function withoutIfs(engine: Engine, file: Model, options: OpenOptions) {
@@ -408,7 +410,7 @@ async function withoutIfs(engine: Engine, file: Model, options: OpenOptions) {
   const input = sizedInput(declared, source, size);
   const batch = input.fixedBatch || 1;
   const probes = [[batch, ...input.shape]];
-  if (!input.fixedBatch) probes.push(hasFreeTokens(input) ? DISTINCT : [SEVERAL, ...input.shape]);
+  if (!input.fixedBatch) probes.push(hasFreeTokens(input) ? distinctOf(input) : [SEVERAL, ...input.shape]);
   if (smallest) probes.push([batch, ...sizedInput(declared, source, smallest).shape]);
   return takeKnownBranches(
     engine,

@@ -2,7 +2,7 @@
 
 import { InputError } from '../../errors.ts';
 import type { Model } from '../../graph/index.ts';
-import { type ModelInput, takesTokens } from './inputs.ts';
+import { type ModelInput, takesWindows } from './inputs.ts';
 
 /**
  * The input with a sample's dimensions known.
@@ -23,7 +23,7 @@ export function sizedInput(input: ModelInput, model: Model, size: readonly numbe
   });
   if (shape.every((dim) => dim > 0)) return { ...input, shape };
   const images = shape.length === 3 ? 'the image size' : 'the size';
-  const what = takesTokens(input) ? 'the tokens of a window (`seqlen`)' : `${images} (\`size\`)`;
+  const what = takesWindows(input) ? 'the tokens of a window (`seqlen`)' : `${images} (\`size\`)`;
   throw new InputError(
     `input "${input.name}" has open dimensions [${shape.map((dim) => dim || '?').join(', ')}]; give ${what}`,
   );
