@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { prune } from 'osscar-wasm';
 
-const PACKAGE = '@huggingface/transformers@4.3.1';
+const PACKAGE = '@huggingface/transformers@4.3.2';
 const FOLDER = 'build/loaders';
 
 mkdirSync(FOLDER, { recursive: true });
@@ -22,15 +22,20 @@ const models = {
   'test/fixtures/opt-kjv': ['test/fixtures/text/kjv-train.txt', 'And the LORD said unto'],
   [`${shared}/models/stories260k`]: [`${shared}/data/text/tinystories-calib.txt`, 'Once upon a time'],
 };
-const runs = Object.entries(models).flatMap(([model, of]) =>
-  ['int4', 'q8', 'q4'].map((weights) => [model, weights, ...of]),
-);
-for (const [model, weights, calibration, prompt] of runs) {
+// Of sizes that config.json says, and of any.
+const kinds = [
+  { weights: 'int4' },
+  { weights: 'q8' },
+  { weights: 'q4', loadable: false },
+  { weights: 'q4', loadable: false, heads: 'narrow' },
+];
+const runs = Object.entries(models).flatMap(([model, of]) => kinds.map((kind) => [model, kind, ...of]));
+for (const [model, kind, calibration, prompt] of runs) {
   const output = resolve(FOLDER, 'small');
   rmSync(output, { recursive: true, force: true });
   const { report } = await prune(model, {
     ...{ calibration, samples: 16, seqlen: 128, params: 0.8 },
-    ...{ format: 'transformers.js', weights, output },
+    ...{ format: 'transformers.js', ...kind, output },
   });
   env.localModelPath = `${dirname(output)}/`;
   const texts = [];
@@ -39,9 +44,11 @@ for (const [model, weights, calibration, prompt] of runs) {
     const [{ generated_text: text }] = await generate(prompt, { max_new_tokens: 24 });
     await generate.dispose();
     if (!(text.startsWith(prompt) && text.length > prompt.length + 24))
-      throw new Error(`${model} as ${weights}: "${text}"`);
+      throw new Error(`${model} as ${JSON.stringify(kind)}: "${text}"`);
     texts.push(text);
   }
   const { before, after } = report.parameters;
-  console.log(`${model} as ${weights}, ${before} parameters to ${after}: ${JSON.stringify(texts)}`);
+  console.log(
+    `${model} as ${JSON.stringify(kind)}, ${before} parameters to ${after}: ${JSON.stringify(texts)}`,
+  );
 }

@@ -105,6 +105,7 @@ function addPrune(program: Command): void {
       ).choices(WEIGHT_TYPES),
     )
     .option('--loadable', 'of a language model: only sizes that its config.json can say, for stock loaders')
+    .option('--no-loadable', 'any sizes with --format transformers.js, for its 4.2 or later')
     .option('--overwrite', 'replace a model that is there; never one that the run reads')
     .option('--report <file.html>', 'a page of what was done, and beside it the same as .json')
     .addOption(

@@ -153,7 +153,12 @@ export function checkOptions(call: keyof typeof CALLS, options: object): void {
     if (method !== 'osscar') throw beside(`\`method: '${method}'\``, 'only osscar turns features of heads');
     if (Array.isArray(compare) && compare.length > 0)
       throw beside('`compare`', 'only osscar turns features of heads');
-    if (loadable) throw beside('`loadable`', 'config.json has no field for narrower heads');
+    const noField = 'config.json has no field for narrower heads';
+    if (loadable) throw beside('`loadable`', noField);
+    if (isLoadable(options))
+      throw new InputError(
+        `\`heads: 'narrow'\` does not go with sizes as \`format: 'transformers.js'\` has them: ${noField}; \`loadable: false\` is for transformers.js 4.2 or later`,
+      );
   }
   if (effort !== undefined && isLoadable(options))
     throw new InputError(

@@ -127,7 +127,8 @@ export interface PruneSettings extends RunSettings {
   readonly weights?: WeightType;
   /**
    * Of a language model's folder: the same sizes in every block, and only those that config.json can say, so that stock
-   * loaders read it. `transformers.js` as the format implies it.
+   * loaders read it. Default: with the format `transformers.js`, of which releases before 4.2 size caches by config.json; with
+   * `false` that format is for 4.2 and later, and any sizes.
    */
   readonly loadable?: boolean;
   /** Samples to measure on. Default: those of the calibration. */
@@ -159,9 +160,9 @@ export const FORMATS = ['safetensors', 'onnx', 'transformers.js'] as const;
 /** One of {@link FORMATS}. */
 export type Format = (typeof FORMATS)[number];
 
-/** transformers.js sizes the caches of all blocks by config.json. */
+/** transformers.js before 4.2 sizes the caches of all blocks by config.json. */
 export const isLoadable = ({ loadable, format }: Pick<PruneSettings, 'format' | 'loadable'>) =>
-  loadable || format === 'transformers.js';
+  loadable ?? format === 'transformers.js';
 
 /** What a folder of safetensors has beside them. */
 export const onnxOf = (format: PruneSettings['format']): FolderOptions['onnx'] =>

@@ -3,6 +3,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { describeValue, readModel } from '../../src/graph/index.ts';
 import { openTokenizer } from '../../src/pipeline/data/index.ts';
 import { OPT_30B_CONFIG } from '../support/opt-30b.ts';
 import {
@@ -110,6 +111,31 @@ describe.concurrent('osscar prune of a folder', () => {
     );
     expect(stdout).toMatch(/block 3 +4 heads +256 neurons/);
     expect(stdout).toContain('osscar.json');
+  });
+
+  test('writes sizes for transformers.js that config.json cannot say, where these are asked for', async () => {
+    const output = path('any');
+    const told = ['prune', MODEL, '--calibrate', TRAIN, '--keep', '0.5', '--format', 'transformers.js'];
+    const narrow = [...told, '--heads', 'narrow', '--samples', '2', '--seqlen', '16', '-o', output];
+    await refused(
+      narrow,
+      /--heads narrow does not go with sizes as --format transformers.js has them: .*; --no-loadable is for transformers.js 4.2 or later\n/,
+    );
+    const fast = ['--target', 'self', '--search', 'greedy', '--threads', '1'];
+    const { code, stdout } = await osscar(...narrow, ...fast, '--no-loadable');
+    expect(code).toBe(0);
+    expect(stdout).toContain('not stock transformers. transformers.js loads that from 4.2 on.\n');
+    expect(readJson(join(output, 'osscar.json')).blocks[0]).toMatchObject({
+      heads: 8,
+      keyDim: 8,
+      valueDim: 8,
+    });
+    expect(listing(join(output, 'onnx'))).toEqual(['model.onnx', 'model_fp16.onnx']);
+    const { inputs } = await readModel(readFileSync(join(output, 'onnx', 'model.onnx')));
+    const caches = inputs.map(describeValue).filter(({ name }) => name.startsWith('past'));
+    expect(caches.map(({ dims }) => dims.slice(1))).toEqual(
+      Array.from({ length: 8 }, () => [8, 'past_sequence_length', 8]),
+    );
   });
 
   test('keeps a folder that is there, unless --overwrite says otherwise', async () => {

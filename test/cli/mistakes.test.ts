@@ -402,7 +402,7 @@ describe.concurrent('a flag', () => {
     [
       'heads that config.json cannot say',
       [fixture('opt-kjv'), '--calibrate', TEXT, '--loadable', '--keep-heads', '0.5'],
-      '--keep-heads: config.json of opt can say no fewer; leave it out, or --loadable',
+      '--keep-heads: config.json of opt can say no fewer; leave it out, or take sizes that it cannot say (--no-loadable)',
     ],
     [
       'another file for the tokenizer',

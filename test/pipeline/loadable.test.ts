@@ -80,7 +80,7 @@ test.each<[string, RecipeOptions, string]>([
 
 test('refuses heads and neurons that were asked for by name and config.json has no field for', () => {
   expect(() => sizes(OPT, { keep: { heads: 0.5 } })).toThrow(
-    '`keep.heads`: config.json of opt can say no fewer; leave it out, or `loadable`',
+    '`keep.heads`: config.json of opt can say no fewer; leave it out, or take sizes that it cannot say (`loadable: false`)',
   );
   expect(sizes(OPT, { keep: { all: 0.5, heads: 1 } }).kept).toEqual([8, 128, 8, 128]);
 });
@@ -158,5 +158,7 @@ test.each([{ ffn: 128 }, { heads: 4, kvHeads: 4 }])('refuses blocks that differ 
     { ...opt, max_position_embeddings: 64, activation_function: 'relu' },
     { blocks: [block, { ...block, ...other }] },
   );
-  expect(() => sizes(uneven, { keep: 0.5 })).toThrow('its blocks differ in size already');
+  expect(() => sizes(uneven, { keep: 0.5 })).toThrow(
+    'its blocks differ in size already; `loadable: false` takes sizes that config.json cannot say',
+  );
 });

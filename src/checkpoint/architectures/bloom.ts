@@ -1,16 +1,7 @@
 // BLOOM (arXiv 2211.05100): a norm behind the embeddings, ALiBi in the place of positions, q, k and v interleaved by heads in one tensor.
 
 import { slopesBelow } from './alibi.ts';
-import {
-  common,
-  eitherName,
-  flag,
-  layerNorm,
-  linear,
-  OTHER_CACHES,
-  positive,
-  unsupported,
-} from './config.ts';
+import { common, eitherName, flag, layerNorm, linear, positive, unsupported } from './config.ts';
 import type { Architecture } from './types.ts';
 
 export const bloom: Architecture = {
@@ -35,7 +26,6 @@ export const bloom: Architecture = {
     const norm = (name: string) => layerNorm(name, epsilon);
     return {
       ...base,
-      transformersJs: OTHER_CACHES,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'word_embeddings', width: hidden, norm: norm('word_embeddings_layernorm') },
       block: (i) => ({

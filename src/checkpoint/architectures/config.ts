@@ -117,9 +117,6 @@ const NAMES = {
   activation: 'hidden_act',
 };
 
-/** What transformers.js does with some models: it has no `past_key_values` of each head's keys and values. */
-export const OTHER_CACHES = 'makes caches of another form than ONNX files have here';
-
 /** What is particular to an architecture; defaults are those of transformers. */
 export interface Conventions {
   readonly names?: Partial<typeof NAMES>;

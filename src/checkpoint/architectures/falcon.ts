@@ -2,7 +2,7 @@
 // groups of heads that share keys and values: one group in all of the smaller models. Falcon 3 calls itself llama.
 
 import { slopesBelow } from './alibi.ts';
-import { common, eitherName, flag, integer, layerNorm, linear, OTHER_CACHES, positive } from './config.ts';
+import { common, eitherName, flag, integer, layerNorm, linear, positive } from './config.ts';
 import { wholeRopeOf } from './rope.ts';
 import type { Architecture } from './types.ts';
 
@@ -41,7 +41,6 @@ export const falcon: Architecture = {
     return {
       ...base,
       sizes: { ...sizes, kvHeads },
-      transformersJs: OTHER_CACHES,
       prefixes: ['transformer.', ''],
       embedding: { tokens: 'word_embeddings', width: hidden },
       block: (i) => ({

@@ -1,7 +1,7 @@
 // GPT-2: learned positions, weights stored in × out (Conv1D), q, k and v in one tensor. GPT has its norms behind each half of a block. StarCoder and SantaCoder (gpt_bigcode, arXiv
 // 2305.06161) store them out × in, and have one head of keys and values for all queries.
 
-import { type Conventions, common, flag, layerNorm, OTHER_CACHES, positive, unsupported } from './config.ts';
+import { type Conventions, common, flag, layerNorm, positive, unsupported } from './config.ts';
 import type { Architecture, Linear } from './types.ts';
 
 /** What config.json says, of GPT-J too. */
@@ -47,7 +47,6 @@ export const gpt2: Architecture = {
     return {
       ...base,
       sizes: { ...sizes, kvHeads },
-      transformersJs: isBigcode && kvHeads === 1 ? OTHER_CACHES : undefined,
       prefixes: ['transformer.', ''],
       fields: isFirst ? {} : base.fields,
       embedding: {

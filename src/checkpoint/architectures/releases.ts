@@ -74,26 +74,22 @@ const WITH_CODE: readonly string[] = [
   'phi3_v',
 ];
 
-/** Decoders that transformers.js has no class for. */
+/** Decoders that transformers.js (4.3) has no class for. */
 const UNKNOWN_IN_JS: readonly string[] = [
-  'apertus',
   'baichuan',
   'biogpt',
   'chatglm',
   'deepseek_v2',
-  'deepseek_v3',
   'dots1',
   'ernie4_5_moe',
   'exaone4',
   'glm4',
   'glm4_moe',
   'glm4_moe_lite',
-  'gpt_oss',
   'granitemoe',
   'granitemoeshared',
   'internlm2',
   'internlm3',
-  'lfm2_moe',
   'minicpm',
   'mixtral',
   'nemotron',
@@ -101,6 +97,7 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'openai-gpt',
   'phimoe',
   'qwen3_5_moe_text',
+  'qwen3_vl_moe_text',
   'seed_oss',
   'xglm',
 ];

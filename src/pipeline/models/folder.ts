@@ -162,14 +162,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
         throw new UnsupportedModelError(
           `${folder.name}: transformers.js ${language.transformersJs} (${language.architecture}); the format "onnx" is for other loaders`,
         );
-      if (options.onnx === 'transformers.js' && !language.isEncoder && becomesNarrow(opened))
-        throw new UnsupportedModelError(
-          `${folder.name}: transformers.js makes caches for heads of ${language.headDim} features, and narrow heads have fewer; the format "onnx" is for other loaders`,
-        );
       expectStored(folder.name, options);
-      if (options.loadable && heads === 'narrow')
+      if (options.loadable && becomesNarrow(opened))
         throw new InputError(
-          `${folder.name}: config.json has no field for narrower heads; leave out \`loadable\`, or \`heads: 'narrow'\``,
+          `${folder.name}: config.json has no field for narrower heads; \`loadable: false\` takes sizes that it cannot say`,
         );
       await checkWindows(samples, language);
       if (options.output) await checkSideFiles(folder);
@@ -398,6 +394,8 @@ async function folderWriter(
       const forJs = onnx === 'transformers.js' && {
         'transformers.js_config': transformersJsConfig(language, parameters, weights),
       };
+      // Its releases before size them by config.json.
+      const sizesCaches = forJs && record && !language.isEncoder;
       await writer.writeFile('config.json', json({ ...config, ...forJs }));
       if (record) await writer.writeFile(SIZES_FILE, json(record));
       await writer.copySideFiles(folder);
@@ -416,7 +414,7 @@ async function folderWriter(
         const twins = await writeTwins(written, output, { layout: onnx, weights, rounded }, entries, engine);
         proof = await prove({
           subject,
-          statement,
+          statement: sizesCaches ? `${statement} transformers.js loads that from 4.2 on.` : statement,
           sizes,
           isLoadable: record === undefined,
           ...twins,

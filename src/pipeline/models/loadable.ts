@@ -10,6 +10,8 @@ import { type KeepRatios, keepRatio } from '../keep.ts';
 import { type Recipe, saidOf } from '../recipe.ts';
 import { structuresOf } from './described.ts';
 
+const ANY_SIZES = '`loadable: false` takes sizes that config.json cannot say';
+
 /** Neurons in multiples of it where there are many, as kernels like them. */
 const MULTIPLE = 8;
 const MANY = 64;
@@ -65,7 +67,7 @@ function expectSaid({ architecture }: LanguageModel, asked: number | KeepRatios,
     const isAsked = (asked[kind] ?? 1) < 1;
     if (isAsked && rounded[kind] === 1 && rounded.layers === undefined)
       throw new InputError(
-        `\`keep.${kind}\`: config.json of ${architecture} can say no fewer; leave it out, or \`loadable\``,
+        `\`keep.${kind}\`: config.json of ${architecture} can say no fewer; leave it out, or take sizes that it cannot say (\`loadable: false\`)`,
       );
   }
 }
@@ -81,7 +83,7 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   const attentions = language.blocksByHeads().map(([first, ...others]) => {
     const all = headGroups(language.sizes[first]);
     if (differs || others.some((i) => headGroups(language.sizes[i]) !== all))
-      throw new InputError(`${language.architecture}: its blocks differ in size already`);
+      throw new InputError(`${language.architecture}: its blocks differ in size already; ${ANY_SIZES}`);
     const wanted = groupsToKeep(all, heads);
     const candidates = Array.from({ length: all }, (_, i) => i + 1)
       .filter((groups) => language.saysHeads(first, headsOf(language.sizes[first], groups).heads))
@@ -90,7 +92,7 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   });
   if (attentions.every(({ isHeld }) => isHeld) && mlps.every(({ field }) => field === undefined))
     throw new InputError(
-      `\`loadable: true\`: config.json of ${language.architecture} can say neither fewer heads nor fewer neurons`,
+      `\`loadable: true\`: config.json of ${language.architecture} can say neither fewer heads nor fewer neurons; ${ANY_SIZES}`,
     );
   const rounded = ({ neurons, field }: { readonly neurons: number; readonly field?: string }) => {
     if (field === undefined) return 1;
