@@ -47,7 +47,7 @@ export { type Merged, mergedAgain, unmerged } from './merged.ts';
 export { isStraight, Model } from './model.ts';
 export { attributeFloat, attributeInt, attributeInts, attributeString, isRandom } from './node.ts';
 export { normGains } from './norms.ts';
-export { withoutSampleAxis, withSampleAxis } from './one-sample.ts';
+export { withListAxis, withoutListAxis, withoutSampleAxis, withSampleAxis } from './one-sample.ts';
 export type { NodeProto } from './onnx_pb.ts';
 export { padsFor } from './operators/conv.ts';
 export { broadcast, carry, unary } from './operators/elementwise.ts';

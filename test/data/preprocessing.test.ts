@@ -342,6 +342,7 @@ describe('preprocessor_config.json', () => {
   test.each([
     ['DINOv2’s', { ...crop, size: { shortest_edge: 256 } }, 'crop'],
     ['CLIP’s', { ...crop, size: { shortest_edge: 224 } }, 'cover'],
+    ['SmolVLM’s', { size: { longest_edge: 2048 }, max_image_size: { longest_edge: 224 } }, 'fit'],
     [
       'CLIP’s of old',
       { ...crop, crop_size: 224, size: 224, feature_extractor_type: 'CLIPFeatureExtractor' },

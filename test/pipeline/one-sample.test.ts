@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { describeValue, readModel } from '../../src/graph/index.ts';
 import { feedsDataset, likelyDims, openModel, prune } from '../../src/pipeline/index.ts';
+import { modelInput } from '../../src/pipeline/open/inputs.ts';
 import { difference, randomValue, run } from '../graph/running.ts';
 import { either, same } from '../support/branches.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
@@ -109,4 +110,48 @@ test('one graph is a sample, of as many nodes and edges as it has, and the writt
   const ends = BigInt64Array.from(edge_index.data, BigInt);
   const { y } = await run(written.model, { x, edge_index: { ...edge_index, data: ends } });
   expect(y.dims).toEqual([13, 3]);
+});
+
+/** Of each image of a list the mean of what a network makes of those places that a mask shows. */
+function tileEncoder(opset: number, list: string): Uint8Array {
+  const b = new OnnxBuilder({ opset, seed: 4 });
+  const images = b.feed('pixel_values', ['batch', list, 3, 'height', 'width']);
+  const mask = b.feed('pixel_attention_mask', ['batch', list, 'height', 'width'], 'bool');
+  const each = (value: string, channels: number, dims: number[]) =>
+    b.node('Reshape', [value, b.integers(dims)], {}, { channels });
+  const places = (value: string) => each(b.node('Flatten', [value], { axis: 2 }), 1, [-1, 1, 8, 8]);
+  const shown = places(b.node('Cast', [mask], { to: 1 }, { channels: 1 }));
+  const x = b.relu(b.conv(b.relu(b.conv(each(images, 3, [-1, 3, 8, 8]), 8, 3)), 6, 3));
+  const seen = b.node('Mul', [x, shown], {}, { channels: 6 });
+  return b.output(b.flatten(b.globalAveragePool(b.conv(seen, 4, 3))), 'image_features').build();
+}
+
+test.each([11, 17])(
+  'a list of images is of one, and the written model takes any: opset %i',
+  async (opset) => {
+    const bytes = tileEncoder(opset, 'num_images');
+    const opened = await openModel(bytes, { engine, name: 'encoder', size: [8, 8] });
+    expect(opened.input).toMatchObject({ name: 'pixel_values', shape: [3, 8, 8] });
+    const calibration = await noise(12, [3, 8, 8]);
+    const { written, report } = await prune(opened, { engine, session, calibration, keep: 0.5 });
+    expect(report.layers.map(({ groups, kept }) => [groups, kept.length])).toEqual([
+      [8, 4],
+      [6, 3],
+    ]);
+    const [dense, small] = [await readModel(bytes), await readModel(written.model)];
+    expect(small.inputs.map(describeValue)).toEqual(dense.inputs.map(describeValue));
+    expect(small.nodes.map(({ opType }) => opType)).not.toContain('Unsqueeze');
+    expect([...small.tensors.keys()].filter((name) => name.includes('.one'))).toEqual([]);
+    const mask = { dims: [2, 3, 8, 8], data: new Uint8Array(384).fill(1) };
+    const { image_features } = await run(written.model, {
+      pixel_values: randomValue([2, 3, 3, 8, 8]),
+      pixel_attention_mask: mask,
+    });
+    expect(image_features.dims).toEqual([6, 4]);
+  },
+);
+
+test('frames of a video are no list', async () => {
+  const { inputs } = await readModel(tileEncoder(17, 'num_frames'));
+  expect(modelInput(inputs.map(describeValue), []).shape).toEqual([0, 3, 0, 0]);
 });

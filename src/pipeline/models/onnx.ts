@@ -24,6 +24,7 @@ import {
   type WeightType,
   type WriteOptions,
   weightTensors,
+  withListAxis,
   withoutSampleAxis,
   writeModel,
 } from '../../graph/index.ts';
@@ -241,7 +242,8 @@ function fileWriter(
       const opening = { name: 'the written model', engine, size, smallest, inputs, dims, operators };
       const exact = weights && onnxSubject(await openParsed(small, opening));
       const stored = exact ? await storedModel(small, exact, weights, round) : small;
-      const taken = withoutSampleAxis(stored, input.single ?? []);
+      const { lists, single = [] } = input;
+      const taken = lists ? withListAxis(stored, lists.names, lists.axis) : withoutSampleAxis(stored, single);
       const model = writeModel(merged ? mergedAgain(taken, merged) : taken, { externalName });
       const external = externalReader(model);
       const subject = onnxSubject(await openModel(model.model, { ...opening, external }));

@@ -43,6 +43,8 @@ export interface ModelInput {
   readonly isHeld?: boolean;
   /** Inputs that have no axis for samples in the file, which takes one image, or one graph: its nodes, edges and whatever else. */
   readonly single?: readonly string[];
+  /** Inputs of which the file takes a list in each sample, on its second axis, and what that is called: here lists are of one. */
+  readonly lists?: { readonly names: readonly string[]; readonly axis: string };
   /** Values that the model gives for one sample, where known. */
   readonly outputs?: number;
   /** The inputs that go along. */
@@ -122,8 +124,12 @@ export function modelInput(
     throw new InputError(`\`inputs.${found.name}\`: that input is what samples are given to; leave it out`);
   const edges = inputs.find(areEdges);
   const ones = edges?.dims.length === 2 ? inputs : isOneImage(found.dims, outputs) ? [found] : [];
-  const asOne = <I extends ValueDescription>(input: I): I =>
-    ones.includes(input) ? { ...input, dims: [1, ...input.dims] } : input;
+  const axis = listAxis(found);
+  const lists = axis === undefined ? [] : inputs.filter(({ dims }) => dims[1] === axis);
+  const asOne = <I extends ValueDescription>(input: I): I => {
+    if (lists.includes(input)) return { ...input, dims: input.dims.toSpliced(1, 1) };
+    return ones.includes(input) ? { ...input, dims: [1, ...input.dims] } : input;
+  };
   const main = asOne(found);
   const { name, type, dims } = main;
   // ids that tables are asked for, one in a sample
@@ -157,7 +163,19 @@ export function modelInput(
   const shape = dims.slice(1).map(fixed);
   const fixedBatch = fixed(dims[0]) || batchOfStates(others, main);
   const open = shape.map((dim) => dim === 0);
-  return { name, type, shape, open, fixedBatch, single: ones.map((it) => it.name), others };
+  const listed = axis === undefined ? undefined : { names: lists.map((it) => it.name), axis };
+  return {
+    ...{ name, type, shape, open, fixedBatch, single: ones.map((it) => it.name), others },
+    ...(listed && { lists: listed }),
+  };
+}
+
+/** What the axis is called of which a sample has several images, as a vision encoder takes the tiles of one; those of a video are no such list. */
+function listAxis({ type, dims }: ValueDescription): string | undefined {
+  const [, list, channels] = dims;
+  const isList =
+    dims.length === 5 && channels === 3 && /^float/.test(type) && /image|tile|crop/i.test(String(list));
+  return isList ? String(list) : undefined;
 }
 
 /** Extents in words; of an open one a question mark, or its name. */

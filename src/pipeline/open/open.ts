@@ -55,6 +55,7 @@ import {
   type ValueInfo,
   type WrittenModel,
   withoutCasts,
+  withoutListAxis,
   withoutRounding,
   withoutUnread,
   withSampleAxis,
@@ -210,8 +211,8 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
     throw new InputError(`${name}: the graph has no outputs: there is nothing that it could go on giving`);
   const parted = asUnmerged(read, options);
   const plain = parted?.model ?? read;
-  const { single = [], name: taken, shape } = declaredInput(plain, options.inputs, options.dims);
-  const source = withSampleAxis(plain, single);
+  const { single = [], lists, name: taken, shape } = declaredInput(plain, options.inputs, options.dims);
+  const source = lists ? withoutListAxis(plain, lists.names) : withSampleAxis(plain, single);
   if (!source) throw named(name, withoutBatch(taken, shape));
   let branches: readonly Branch[] = [];
   let floats = source;
@@ -233,7 +234,7 @@ export async function openParsed(file: Model, options: ParsedOptions): Promise<O
       name,
       source,
       model,
-      input: { ...input, outputs: Math.max(...outputs), single },
+      input: { ...input, outputs: Math.max(...outputs), single, lists },
       info,
       told,
       analysis,

@@ -97,7 +97,7 @@ const TYPE = 'image_processor_type';
 const BY_SHORTEST = /^CLIP/;
 
 function sizeOf(raw: JsonObject, name: string): Partial<Preprocessing> {
-  const { do_resize, do_center_crop, size, feature_extractor_type } = raw;
+  const { do_resize, do_center_crop, size, max_image_size: tiles, feature_extractor_type } = raw;
   const [target, crop] = ['size', 'crop_size'].map((field) => sidesOf(raw[field], `"${name}": "${field}"`));
   if (do_center_crop === true && crop && typeof crop !== 'number') {
     // Cut out of the image as it is, of another share of it, or of what has lost its aspect is nothing that is done here.
@@ -108,6 +108,10 @@ function sizeOf(raw: JsonObject, name: string): Partial<Preprocessing> {
     if (edge === Math.floor(least / CROP_FRACTION)) return { size: crop, resize: 'crop' };
     return edge === least ? { size: crop, resize: 'cover' } : {};
   }
+  // Of an image in tiles (Idefics 3, SmolVLM) there is one of the whole, too.
+  const edge = isObject(tiles) ? sidesOf(tiles.longest_edge, `"${name}": "max_image_size"`) : undefined;
+  if (do_resize !== false && edge !== undefined && typeof edge !== 'number')
+    return { size: edge, resize: 'fit' };
   if (do_resize === false || target === undefined || typeof target === 'number') return {};
   return { size: target, resize: 'fit' };
 }
