@@ -1185,7 +1185,7 @@ const attends = (
     : full_attention_interval === 1 || (attending as number[]).includes(i);
 
 /** Of a tiny delta rule. */
-function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts'> | undefined {
+function deltaSizes(config: Config): BlockSizes['space'] {
   if (config.mamba_n_heads !== undefined) {
     const [heads, kvHeads, keyDim] = ['n_heads', 'n_groups', 'd_state'].map(
       (it) => config[`mamba_${it}`] as number,

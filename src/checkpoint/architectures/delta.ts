@@ -7,9 +7,9 @@
 // I + A is independent of S: of all chunks side by side it is made from that of blocks of 1, 2, 4, … tokens on its diagonal, each from those before by two products.
 
 import { GraphBuilder } from '../../graph/index.ts';
-import { widthsOfDelta } from './facts.ts';
+import { type Heads, widthsOfDelta } from './facts.ts';
 import { type Context, causalConv, END, linear, norm, slice } from './layers.ts';
-import type { BlockSizes, DeltaLabel, DeltaRule } from './types.ts';
+import type { DeltaLabel, DeltaRule } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 /** Tokens of a chunk, at most, and of half of the blocks of which its inverse is made. */
@@ -26,7 +26,7 @@ export function deltaRule(
   parts: DeltaRule,
   x: string,
   hidden: number,
-  sizes: BlockSizes,
+  sizes: Heads,
   context: Context,
 ): string {
   const { activation, out, order, space } = parts;
@@ -100,7 +100,7 @@ export function deltaRule(
 }
 
 /** Features of queries, keys and values together. */
-export function featuresOfConv(sizes: BlockSizes, parts: DeltaRule): number {
+export function featuresOfConv(sizes: Heads, parts: DeltaRule): number {
   const { q, k, v } = widthsOfDelta(sizes, parts);
   return q + k + v;
 }

@@ -365,8 +365,8 @@ export function wholeGraph(
       : g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
       const { instead } = description.block(i);
-      const states = instead && statesOf(instead, size, hidden);
-      for (const [kind, dims] of Object.entries(states ?? {}))
+      const states = statesOf(description.block(i), size, hidden);
+      for (const [kind, dims] of Object.entries(states))
         g.input(`past_${kind}.${i}`, 'float32', ['batch_size', ...dims]);
       if (!instead)
         for (const kind of ['key', 'value'] as const)
@@ -389,8 +389,7 @@ export function wholeGraph(
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };
-    const { instead } = description.block(i);
-    const states = instead ? statesOf(instead, size, hidden) : {};
+    const states = statesOf(description.block(i), size, hidden);
     const keepState = (kind: string, value: string) =>
       kept.push({ value, name: `present_${kind}.${i}`, dims: ['batch_size', ...states[kind]] });
     const follow = (recent: string, kernel: number) => {
@@ -410,19 +409,22 @@ export function wholeGraph(
   return g;
 }
 
-/** What is kept of earlier tokens in the place of keys and values: extents behind the batch. */
+/** What is kept of earlier tokens in the place of keys and values, or beside them: extents behind the batch. */
 function statesOf(
-  instead: NonNullable<Block['instead']>,
+  { instead, beside }: Block,
   sizes: BlockSizes,
   hidden: number,
 ): Record<string, readonly number[]> {
-  if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
-  const conv = [featuresOfConv(sizes, instead), instead.kernel];
-  const { keyDim, valueDim } = instead.sizes;
+  const rule = beside ?? instead;
+  if (!rule) return {};
+  if (!isDelta(rule)) return { conv: [hidden, rule.kernel] };
+  const own = beside ? sizes.space! : sizes;
+  const conv = [featuresOfConv(own, rule), rule.kernel];
+  const { keyDim, valueDim } = rule.sizes;
   // As transformers.js has them.
-  return instead.space
-    ? { conv, ssm: [sizes.heads, valueDim, keyDim] }
-    : { conv, recurrent: [sizes.heads, keyDim, valueDim] };
+  return rule.space
+    ? { conv, ssm: [own.heads, valueDim, keyDim] }
+    : { conv, recurrent: [own.heads, keyDim, valueDim] };
 }
 
 /** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */
@@ -501,7 +503,7 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, instead, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
     if (!instead) return attention(g, parts.attention, y, description, sizes, context);
@@ -526,7 +528,12 @@ function passed(
   const given = () => {
     switch (order) {
       case 'pre': {
-        const y = add(asking, attend(before(x)));
+        const read = before(x);
+        // One after the other, so that each can make up for what is lost before it.
+        const start = beside
+          ? add(asking, finished(deltaRule(g, beside, read, hidden, sizes.space!, context)))
+          : asking;
+        const y = add(start, attend(read));
         return think(y, between(y));
       }
       case 'post': {

@@ -3,7 +3,6 @@
 // llama.
 
 import { InputError } from '../../errors.ts';
-import { isObject } from '../../expect.ts';
 import { xielu } from './activation.ts';
 import { slopesBelow } from './alibi.ts';
 import {
@@ -25,6 +24,7 @@ import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from '
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
+import { spaceHeads, stateSpace } from './space.ts';
 import type {
   Architecture,
   Block,
@@ -657,7 +657,8 @@ export const llama: Architecture = {
 };
 
 /** Those of a block. */
-function sizesWith(sizes: BlockSizes, { instead }: Block): BlockSizes {
+function sizesWith(sizes: BlockSizes, { instead, beside }: Block): BlockSizes {
+  if (beside) return { ...sizes, space: beside.sizes };
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
 }
@@ -728,78 +729,21 @@ function behind(blocks: number): RegExp {
   return new RegExp(`${FREQUENCIES.source}|\\blayers\\.${blocks}\\.`);
 }
 
-const HYBRID = 'granitemoehybrid';
-
 /** The names of blocks before transformers 5, and those since then. */
 const HYBRID_TYPES = { attention: 'full_attention', mamba: 'linear_attention' };
-/** Gates, values, keys and queries, and how much a token fades, in one tensor. */
-const SPACE: readonly DeltaLabel[] = ['z', 'v', 'k', 'q', 'a'];
 
-/** The state space (Mamba 2, arXiv 2405.21060) of block i. */
+/** The state space of block i. */
 function graniteSpace(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
   const types = config.layer_types ?? config.layers_block_type;
   const isType = (name: keyof typeof HYBRID_TYPES) =>
     Array.isArray(types) && [name, HYBRID_TYPES[name]].includes(types[i]);
   if (isType('attention')) return undefined;
   if (types != null && !isType('mamba'))
-    throw unsupported(HYBRID, `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`);
-  const heads = integer(config, SPACE_HEADS.heads, 128);
-  const kvHeads = integer(config, SPACE_HEADS.kvHeads, 1);
-  const features = integer(config, 'hidden_size') * positive(config, 'mamba_expand', 2);
-  const valueDim =
-    typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : features / heads;
-  if (!Number.isInteger(valueDim) || heads * valueDim !== features || heads % kvHeads !== 0)
-    throw new InputError(
-      `config.json: "${SPACE_HEADS.heads}" expected a multiple of the ${kvHeads} of ${SPACE_HEADS.kvHeads} that shares out ${features} features (mamba_expand), got ${heads}`,
+    throw unsupported(
+      'granitemoehybrid',
+      `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`,
     );
-  const at = (name: string) => named(`mamba.${name}`);
-  const bias = flag(config, 'mamba_proj_bias', false);
-  const limits = config.time_step_limit == null ? undefined : boundsOf(config.time_step_limit);
-  return {
-    map: (label) => linear(at('in_proj'), bias, { label, place: SPACE.indexOf(label) }),
-    tensors: [SPACE],
-    order: ['v', 'k', 'q'],
-    conv: at('conv1d'),
-    bias: flag(config, 'mamba_conv_bias', true),
-    kernel: integer(config, 'mamba_d_conv', 4),
-    activation: activationOf(config, HYBRID, 'hidden_act', 'silu'),
-    decay: at('A_log'),
-    shift: at('dt_bias'),
-    norm: rmsNorm(at('norm'), positive(config, 'rms_norm_eps', 1e-6)),
-    out: linear(at('out_proj'), bias),
-    space: { skip: at('D'), limits },
-    sizes: { heads, kvHeads, keyDim: integer(config, 'mamba_d_state', 256), valueDim },
-  };
-}
-
-/** Where there is none above, JSON has null, or what transformers 5 writes for infinity. */
-function boundsOf(given: unknown): readonly [number, number] | undefined {
-  const number = (it: unknown) => {
-    if (it === null) return Number.POSITIVE_INFINITY;
-    return Number(isObject(it) ? it.__float__ : it);
-  };
-  const [low, high] = Array.isArray(given) ? given.map(number) : [];
-  if (!(low >= 0 && high > low))
-    throw new InputError(
-      `config.json: "time_step_limit" expected two numbers, the larger one last, got ${JSON.stringify(given)}`,
-    );
-  return low === 0 && high === Number.POSITIVE_INFINITY ? undefined : [low, high];
-}
-
-const SPACE_HEADS = { heads: 'mamba_n_heads', kvHeads: 'mamba_n_groups' };
-
-/** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
-function spaceHeads(config: Config): Description['fields']['deltaHeads'] {
-  return {
-    ...SPACE_HEADS,
-    beside: (heads) => {
-      const hidden = integer(config, 'hidden_size');
-      const features = hidden * positive(config, 'mamba_expand', 2);
-      const valueDim = features / integer(config, SPACE_HEADS.heads, 128);
-      const mamba_expand = (heads * valueDim) / hidden;
-      return Number.isInteger(mamba_expand) ? { mamba_expand, mamba_d_head: valueDim } : undefined;
-    },
-  };
+  return stateSpace(config, named);
 }
 
 const LIQUID_TYPES = ['full_attention', 'conv'];

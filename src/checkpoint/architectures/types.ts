@@ -40,7 +40,12 @@ export interface BlockSizes {
   /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`keyDim`, `headDim`). Always there of a delta rule. */
   readonly keyDim?: number;
   readonly valueDim?: number;
+  /** Of a state space beside attention. */
+  readonly space?: HeadSizes;
 }
+
+/** Heads of one kind, and their features. */
+export type HeadSizes = Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
 
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
 export interface Linear {
@@ -236,6 +241,8 @@ export interface Block {
   };
   /** What stands in the place of attention. */
   readonly instead?: ShortConv | DeltaRule;
+  /** What stands beside attention, and reads the same: what both give is added. */
+  readonly beside?: DeltaRule;
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: Mlp | Mixture;
@@ -280,7 +287,7 @@ export interface DeltaRule {
   /** A state space (Mamba 2) instead: out(norm(y · activation(z))). */
   readonly space?: StateSpace;
   /** Of a block that is not pruned. */
-  readonly sizes: Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
+  readonly sizes: HeadSizes;
 }
 
 /**
