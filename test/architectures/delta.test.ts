@@ -10,7 +10,7 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
-import { GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import { FALCON_H1, GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 
@@ -123,6 +123,42 @@ test('heads of state spaces are said by how many features they have in all, in w
   const { statement, record } = space.configOf([{ ...own, heads: 6 }, attention]);
   expect(statement).toContain('no other field goes with 6 for mamba_n_heads');
   expect(record!.blocks[0]).toMatchObject({ heads: 6, kvHeads: 1, keyDim: 3, valueDim: 8 });
+});
+
+test('heads of a state space beside attention are said by fields of their own, those of attention by the usual ones', () => {
+  const both = describeModel(FALCON_H1);
+  const [own] = both.sizes;
+  expect(own.space).toEqual({ heads: 4, kvHeads: 1, keyDim: 3, valueDim: 10 });
+  const space = { ...own.space!, heads: 3 };
+  const few = { ...own, space };
+  const { config, statement } = both.configOf([few, few]);
+  expect(config).toEqual({ ...FALCON_H1, mamba_n_heads: 3, mamba_d_ssm: 30 });
+  expect(describeModel(config).sizes).toEqual([few, few]);
+  expect(statement).toContain('stock transformers (4.53 or later)');
+  expect(both.transformersJs).toBeUndefined();
+  const fewer = { ...few, heads: 2, kvHeads: 1 };
+  expect(both.configOf([fewer, fewer]).config).toMatchObject({ mamba_n_heads: 3, num_attention_heads: 2 });
+  const { record } = both.configOf([few, own]);
+  expect(record!.blocks.map((it) => it.space)).toEqual([space, own.space]);
+  expect(describeModel(FALCON_H1, record).sizes).toEqual([few, own]);
+});
+
+test.each([
+  [undefined, '"space.heads" expected a positive integer, got none'],
+  [
+    { heads: 5, kvHeads: 1, keyDim: 3, valueDim: 10 },
+    '"space.heads" expected at most 4, as in config.json, got 5',
+  ],
+  [
+    { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 9 },
+    '"space.valueDim" expected 10, as heads have a state, got 9',
+  ],
+])('a state space of %o beside attention is refused', (space, message) => {
+  const both = describeModel(FALCON_H1);
+  expect(() => both.configOf([{ ...both.sizes[0], space }, both.sizes[1]])).toThrow(message);
+  expect(() => model.configOf([{ ...sizes[0], space: both.sizes[0].space }, sizes[1]])).toThrow(
+    '"space" expected none, as there is no state space beside attention',
+  );
 });
 
 test('heads of delta rules and of attention with gates keep their features', () => {

@@ -10,6 +10,7 @@ import {
   BLOOM,
   COHERE,
   FALCON,
+  FALCON_H1,
   GEMMA2,
   GPT_NEO,
   GPT2,
@@ -216,6 +217,16 @@ describe('describe', () => {
       'mamba',
       { ...VARIANTS['granitemoehybrid without positions'].config, layer_types: ['attention', 'conv'] },
       '"granitemoehybrid": layer_types other than a list of attention and mamba',
+    ],
+    [
+      'gates of another activation',
+      { ...FALCON_H1, hidden_act: 'gelu' },
+      '"falcon_h1": hidden_act other than "silu"',
+    ],
+    [
+      'state spaces of what comes later',
+      { ...FALCON_H1, is_causal: false },
+      '"falcon_h1": is_causal false beside delta rules',
     ],
     [
       'three experts, one after the other',

@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_falcon_h1, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -61,6 +61,8 @@ export function referenceLogits(
     case 'qwen3_5_text':
     case 'qwen3_5_moe_text':
       return qwenHybrid(config, sizes, weights, tokens);
+    case 'falcon_h1':
+      return falconH1(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -145,6 +147,13 @@ export function llamaNames({ model_type: type }: Config) {
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
+  if (type === 'falcon_h1')
+    return {
+      ...usual,
+      norms: ['input_layernorm', 'pre_ff_layernorm'],
+      mlp: ['feed_forward.gate_proj', 'feed_forward.up_proj', 'feed_forward.down_proj'],
+      last: 'model.final_layernorm',
+    };
   if (type === 'hunyuan_v1_dense')
     return { ...usual, headNorms: ['self_attn.query_layernorm', 'self_attn.key_layernorm'] };
   if (type === 'internlm2')
@@ -985,17 +994,62 @@ function gptNeox(
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
 }
 
-/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer. */
+function falconH1(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const multiplier = (name: string) => config[`${name}_multiplier`] as number;
+  const [gated, down] = config.mlp_multipliers as [number, number];
+  const names = llamaNames(config);
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.rms_norm_eps as number);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const turned = (y: Rows) => perHead(y, dh, (head, p) => turnReference(head, p, rope));
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  x = times(x, multiplier('embedding'));
+  for (const [i, { heads, kvHeads, space }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = norm(x, `${layer}.input_layernorm`);
+    const kept = times(stateSpace(h, config, space!, weights, `${layer}.mamba`), multiplier('ssm_out'));
+    const [q, k, v] = names.qkv.map((name) =>
+      linear(times(h, multiplier('attention_in')), weights, `${layer}.${name}`),
+    );
+    const mixed = attention(turned(q), turned(times(k, multiplier('key'))), v, {
+      ...{ heads, kvHeads, scale: dh ** -0.5 },
+    });
+    const attended = times(linear(mixed, weights, `${layer}.self_attn.o_proj`), multiplier('attention_out'));
+    x = add(x, add(kept, attended));
+    const g = norm(x, `${layer}.pre_ff_layernorm`);
+    const [gate, up] = names.mlp.slice(0, 2).map((name) => linear(g, weights, `${layer}.${name}`));
+    const inner = product(activate(times(gate, gated), config.hidden_act as string), up);
+    x = add(x, times(linear(inner, weights, `${layer}.${names.mlp[2]}`), down));
+  }
+  x = norm(x, 'model.final_layernorm');
+  const logits = linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  return times(logits, multiplier('lm_head'));
+}
+
+/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, or of FalconH1Mixer. */
 function stateSpace(
   x: Rows,
   config: Config,
-  { heads, kvHeads: groups }: BlockSizes,
+  { heads, kvHeads: groups }: Omit<BlockSizes, 'ffn'>,
   weights: Weights,
   at: string,
 ): Rows {
-  const [dk, dv] = [config.mamba_d_state as number, 64 / 8];
+  const all = (config.mamba_d_ssm ?? 64) as number;
+  const [dk, dv] = [config.mamba_d_state as number, all / (config.mamba_n_heads as number)];
   const [keys, values] = [groups * dk, heads * dv];
-  const [z, given, steps] = slices(linear(x, weights, `${at}.in_proj`), [values, values + 2 * keys, heads]);
+  const taken = times(x, (config.ssm_in_multiplier ?? 1) as number);
+  const factors = ((config.ssm_multipliers ?? [1, 1, 1, 1, 1]) as number[]).flatMap((factor, part) =>
+    new Array<number>([values, values, keys, keys, heads][part]).fill(factor),
+  );
+  const wide = linear(taken, weights, `${at}.in_proj`).map((features) =>
+    features.map((value, f) => value * factors[f]),
+  );
+  const [z, given, steps] = slices(wide, [values, values + 2 * keys, heads]);
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
   const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
   const [v, b, c] = slices(convolved, [values, keys, keys]);
@@ -1015,15 +1069,25 @@ function stateSpace(
           line[n] = line[n] * fading + dt * b[p][group + n] * own;
           given += line[n] * c[p][group + n];
         }
-        return given * silu(z[p][head * dv + f]);
+        return given;
       });
     }),
   );
-  return linear(
-    rmsNorm(found, weights, `${at}.norm`, config.rms_norm_eps as number),
-    weights,
-    `${at}.out_proj`,
-  );
+  const gates = z.map((features) => features.map(silu));
+  const isFalcon = config.model_type === 'falcon_h1';
+  const eps = config.rms_norm_eps as number;
+  const weight = weights.get(`${at}.norm.weight`)?.data;
+  const each = values / (isFalcon ? groups : 1);
+  const normed = (y: Rows) =>
+    weight === undefined
+      ? y
+      : perHead(y, each, (own) => {
+          const squares = own.reduce((total, value) => total + value * value, 0);
+          return own.map((value) => value / Math.sqrt(squares / each + eps));
+        }).map((features) => features.map((value, f) => value * weight[f]));
+  const isFirst = isFalcon && config.mamba_norm_before_gate !== false;
+  const open = isFirst ? product(normed(found), gates) : normed(product(found, gates));
+  return linear(open, weights, `${at}.out_proj`);
 }
 
 function qwenHybrid(

@@ -325,6 +325,32 @@ export const GRANITE_SPACE: Config = {
   mamba_expand: 2,
   mamba_d_conv: 4,
 };
+/** Beside attention four heads of ten features, which share keys and queries of three. */
+export const FALCON_H1: Config = {
+  ...LLAMA,
+  model_type: 'falcon_h1',
+  head_dim: 6,
+  mamba_d_ssm: 40,
+  mamba_n_heads: 4,
+  mamba_n_groups: 1,
+  mamba_d_head: 10,
+  mamba_d_state: 3,
+  embedding_multiplier: 1.5,
+  lm_head_multiplier: 0.7,
+  key_multiplier: 0.6,
+  attention_in_multiplier: 0.9,
+  attention_out_multiplier: 0.8,
+  ssm_in_multiplier: 1.3,
+  ssm_out_multiplier: 1.2,
+  ssm_multipliers: [0.7, 1.4, 0.8, 1.1, 0.5],
+  mlp_multipliers: [0.6, 1.6],
+};
+const FALCON_H1_NORMED: Config = {
+  ...FALCON_H1,
+  mamba_rms_norm: true,
+  mamba_norm_before_gate: false,
+  mamba_n_groups: 2,
+};
 const GPT_OSS: Config = {
   ...LLAMA,
   model_type: 'gpt_oss',
@@ -827,6 +853,36 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       i === 0 ? { ...size, valueDim: 8 } : size,
     ),
   },
+  falcon_h1: { config: FALCON_H1 },
+  'falcon_h1, norms of groups before gates, biases, bounds': {
+    config: {
+      ...FALCON_H1_NORMED,
+      mamba_norm_before_gate: undefined,
+      mamba_d_ssm: null,
+      mamba_d_head: 'auto',
+      mamba_conv_bias: false,
+      mamba_proj_bias: true,
+      projectors_bias: true,
+      attention_bias: true,
+      mlp_bias: true,
+      time_step_limit: [0.1, 1],
+      tie_word_embeddings: true,
+    },
+  },
+  'falcon_h1, norms of groups behind gates': { config: FALCON_H1_NORMED },
+  'falcon_h1, pruned, values narrow': {
+    config: {
+      ...FALCON_H1_NORMED,
+      mamba_n_groups: 4,
+      mamba_n_heads: 8,
+      mamba_d_head: 5,
+      ssm_multipliers: undefined,
+    },
+    sizes: [
+      { heads: 4, kvHeads: 2, ffn: 11, valueDim: 4, space: { heads: 4, kvHeads: 2, keyDim: 3, valueDim: 5 } },
+      { heads: 2, kvHeads: 1, ffn: 20, space: { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 5 } },
+    ],
+  },
   gpt_oss: { config: GPT_OSS },
   'gpt_oss, pruned': {
     config: GPT_OSS,
@@ -1164,6 +1220,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
       const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid)/.test(String(config.model_type));
+      if (config.model_type === 'falcon_h1') return { ...size, space: deltaSizes(config) };
       const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
@@ -1190,7 +1247,8 @@ function deltaSizes(config: Config): BlockSizes['space'] {
     const [heads, kvHeads, keyDim] = ['n_heads', 'n_groups', 'd_state'].map(
       (it) => config[`mamba_${it}`] as number,
     );
-    return { heads, kvHeads, keyDim, valueDim: (2 * HIDDEN) / heads };
+    const { mamba_d_head: own } = config;
+    return { heads, kvHeads, keyDim, valueDim: typeof own === 'number' ? own : (2 * HIDDEN) / heads };
   }
   if (config.linear_num_key_heads === undefined) return undefined;
   const of = (name: string) => config[`linear_${name}`] as number;
@@ -1204,17 +1262,16 @@ function deltaSizes(config: Config): BlockSizes['space'] {
 
 /** Whether it is what block i has in the place of attention. */
 export const isDelta = (config: Config, i: number) =>
-  (config.linear_num_key_heads ?? config.mamba_n_heads) !== undefined && !attends(config, i);
+  config.model_type !== 'falcon_h1' &&
+  (config.linear_num_key_heads ?? config.mamba_n_heads) !== undefined &&
+  !attends(config, i);
 
-/** What block i keeps of earlier tokens in the place of keys and values. */
-export function statesOf(
-  config: Config,
-  i: number,
-  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
-): Record<string, number[]> | undefined {
-  if (isDelta(config, i)) {
+/** What block i keeps of earlier tokens in the place of keys and values, or beside them. */
+export function statesOf(config: Config, i: number, size: BlockSizes): Record<string, number[]> | undefined {
+  const { heads, kvHeads, keyDim = 0, valueDim = 0 } = size.space ?? size;
+  if (size.space ?? isDelta(config, i)) {
     const channels = 2 * kvHeads * keyDim + heads * valueDim;
-    const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv) as number;
+    const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv ?? 4) as number;
     if (config.mamba_n_heads !== undefined)
       return { conv: [channels, kernel], ssm: [heads, valueDim, keyDim] };
     return { conv: [channels, kernel], recurrent: [heads, keyDim, valueDim] };
@@ -1379,11 +1436,11 @@ function gatedMlps(
 function stateSpace(
   at: string,
   config: Config,
-  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: Omit<BlockSizes, 'ffn'>,
   { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
 ): void {
   const [keys, values] = [kvHeads * keyDim, heads * valueDim];
-  const [channels, kernel] = [values + 2 * keys, config.mamba_d_conv as number];
+  const [channels, kernel] = [values + 2 * keys, (config.mamba_d_conv ?? 4) as number];
   const bias = config.mamba_proj_bias === true;
   linear(`${at}.in_proj`, values + channels + heads, HIDDEN, bias);
   tensor(`${at}.conv1d.weight`, [channels, 1, kernel], kernel ** -0.5);
@@ -1391,8 +1448,9 @@ function stateSpace(
   tensor(`${at}.A_log`, [heads], 1);
   tensor(`${at}.D`, [heads], 0.5, 1);
   tensor(`${at}.dt_bias`, [heads], 0.5, -1);
-  tensor(`${at}.norm.weight`, [values], 0.3, 1);
-  linear(`${at}.out_proj`, HIDDEN, values, bias);
+  const isFalcon = config.model_type === 'falcon_h1';
+  if (!isFalcon || config.mamba_rms_norm === true) tensor(`${at}.norm.weight`, [values], 0.3, 1);
+  linear(`${at}.out_proj`, HIDDEN, values, isFalcon ? config.projectors_bias === true : bias);
 }
 
 /** Queries, keys, values, gates, and numbers of each head. */
@@ -1667,6 +1725,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
         continue;
       }
+      if (size.space) stateSpace(`${layer}.mamba`, config, size.space, { linear, tensor });
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
@@ -1687,9 +1746,10 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
             for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
           linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
-        } else if (isInternLM2 || type === 'exaone') {
-          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
-          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
+        } else if (isInternLM2 || type === 'exaone' || type === 'falcon_h1') {
+          const bias = type === 'falcon_h1' && mlpBias;
+          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, bias);
+          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, bias);
         } else gatedMlps(layer, size, config, { linear, tensor }, mlpBias);
       }
       if (type === 'gpt_oss') tensor(`${layer}.self_attn.sinks`, [size.heads], 1);

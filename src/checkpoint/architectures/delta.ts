@@ -8,7 +8,7 @@
 
 import { GraphBuilder } from '../../graph/index.ts';
 import { type Heads, widthsOfDelta } from './facts.ts';
-import { type Context, causalConv, END, linear, norm, slice } from './layers.ts';
+import { type Context, causalConv, END, linear, norm, scaled, slice } from './layers.ts';
 import type { DeltaLabel, DeltaRule } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
@@ -33,10 +33,12 @@ export function deltaRule(
   const { heads: valueHeads, kvHeads: keyHeads } = sizes;
   const { keyDim, valueDim } = parts.sizes;
   const widths = widthsOfDelta(sizes, parts);
+  const taken = scaled(g, x, space?.factors?.takes);
   const mapped = (label: DeltaLabel) => {
     const tensor = parts.tensors.find((it) => it.includes(label))!;
     const fused = { widths: tensor.map((it) => widths[it]), kvHeads: keyHeads };
-    return linear(g, parts.map(label), x, hidden, widths[label], fused);
+    const made = linear(g, parts.map(label), taken, hidden, widths[label], fused);
+    return scaled(g, made, space?.factors?.maps[label]);
   };
   const shown = (value: string) => context.shown?.(value) ?? value;
   const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
@@ -92,11 +94,27 @@ export function deltaRule(
     const skip = { made: { shape: [valueHeads], of: (data: Float32Array) => data } };
     const past = g.node('Mul', [values, g.weight(g.prefix + space.skip, [valueHeads, 1], skip)]);
     const all = flat(g.node('Add', [first(mixed), past]));
-    return ended(norm(g, parts.norm, g.node('Mul', [all, activation(g, mapped('z'))]), widths.v));
+    const gate = activation(g, mapped('z'));
+    const open = (value: string) => g.node('Mul', [value, gate]);
+    const normed = (value: string) => normOfSpace(g, parts, value, sizes);
+    const given = space.normsFirst ? open(normed(all)) : normed(open(all));
+    return scaled(g, ended(given), space.factors?.gives);
   }
-  const normal = norm(g, parts.norm, first(mixed), valueDim);
+  const normal = norm(g, parts.norm!, first(mixed), valueDim);
   const gate = activation(g, heads(mapped('z'), valueDim));
   return ended(flat(g.node('Mul', [normal, gate])));
+}
+
+/** Of all heads, or of those that share a key; where there is none, what comes in. */
+function normOfSpace(g: WeightGraph, parts: DeltaRule, x: string, sizes: Heads): string {
+  const { norm: own, space } = parts;
+  const width = widthsOfDelta(sizes, parts).v;
+  if (!own || !space?.normsByGroup || sizes.kvHeads === 1) return own ? norm(g, own, x, width) : x;
+  const each = width / sizes.kvHeads;
+  const groups = g.node('Reshape', [x, g.integers([0, 0, -1, each])]);
+  const normal = norm(g, { ...own, affine: false }, groups, each);
+  const weight = g.weight(`${g.prefix}${own.name}.weight`, [width]);
+  return g.node('Mul', [g.node('Reshape', [normal, g.integers([0, 0, -1])]), weight]);
 }
 
 /** Features of queries, keys and values together. */

@@ -29,6 +29,8 @@ export interface GatedBlocks {
   /** Default: {@link BEFORE}. */
   readonly norms?: Norms;
   readonly gain?: number;
+  /** Of what attention takes and gives, and of what MLPs give. */
+  readonly factors?: { readonly takes: number; readonly gives: number; readonly mlp: number };
   readonly scale: number;
   readonly stretch?: Stretch;
   readonly cap?: number;
@@ -46,6 +48,8 @@ export interface GatedBlocks {
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's attention. */
   readonly instead?: (i: number, named: (name: string) => string) => Block['instead'];
+  /** What stands beside it. */
+  readonly beside?: (named: (name: string) => string) => Block['beside'];
   /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
   readonly isGated?: boolean;
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
@@ -100,7 +104,7 @@ const GATED = { label: 'q', byHeads: true } as const;
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
     parts;
-  const { sinks, latent, isGated } = parts;
+  const { sinks, latent, isGated, factors } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -116,6 +120,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
     down: linear(named(names.down), biases.mlp),
+    factor: factors?.mlp,
     activation: parts.ownActivation?.(named) ?? activation,
   });
   return {
@@ -136,6 +141,8 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       normsTogether: headNorms === 'together',
       clip,
       rope: parts.rope(i),
+      takes: factors?.takes,
+      gives: factors?.gives,
       scale,
       stretch,
       cap,
@@ -146,6 +153,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       ...latent?.(named),
     },
     instead: parts.instead?.(i, named),
+    beside: parts.beside?.(named),
     mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),
     mlpAfter: norm(after?.mlp),

@@ -506,7 +506,11 @@ function passed(
   const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
-    if (!instead) return attention(g, parts.attention, y, description, sizes, context);
+    if (!instead) {
+      const { takes, gives } = parts.attention;
+      const own = attention(g, parts.attention, scaled(g, y, takes), description, sizes, context);
+      return scaled(g, own, gives);
+    }
     if (isDelta(instead)) return deltaRule(g, instead, y, hidden, sizes, context);
     return shortConv(g, instead, y, hidden, context);
   };

@@ -91,7 +91,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
     ...['resnet', 'segformer', 'swin', 'swinv2'],
   ].map((type) => [type, CONVOLUTIONS] as const),
   ['bamba', 'state spaces'],
-  ['falcon_h1', 'state spaces'],
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
@@ -232,7 +231,7 @@ function seeingAll(description: Description): Description {
   const attentions = all.map(({ attention }) => attention);
   const other =
     (head.project && 'a projection behind the blocks') ||
-    (all.some(({ instead }) => isDelta(instead)) && 'delta rules') ||
+    (all.some(({ instead, beside }) => isDelta(beside ?? instead)) && 'delta rules') ||
     (all.some(({ instead }) => instead) && 'short convolutions') ||
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
     (attentions.some(({ window }) => window !== undefined) && 'windows');

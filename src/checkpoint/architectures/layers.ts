@@ -85,7 +85,8 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    return g.node('Mul', [g.node('Div', [x, root]), weight()], {}, module);
+    const normal = g.node('Div', [x, root]);
+    return affine ? g.node('Mul', [normal, weight()], {}, module) : normal;
   }
   const parameters = affine
     ? [weight(), ...(withoutBias ? [] : [vector('bias')])]
@@ -149,12 +150,13 @@ function unstacked({ up, gate, down, ...others }: Mlp): Mlp {
  *   of a token as it gives.
  */
 function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number, share?: string): string {
-  const { up, gate, down, activation, raised = (_, y) => y } = parts;
+  const { up, gate, down, factor, activation, raised = (_, y) => y } = parts;
   const wide = (map: Linear) => linear(g, map, x, hidden, ffn, { widths: [ffn, ffn], kvHeads: ffn });
   const inner = gate
     ? g.node('Mul', [activation(g, wide(gate)), raised(g, wide(up))])
     : activation(g, wide(up));
-  return linear(g, down, share === undefined ? inner : g.node('Mul', [inner, share]), ffn, hidden);
+  const shared = share === undefined ? inner : g.node('Mul', [inner, share]);
+  return scaled(g, linear(g, down, shared, ffn, hidden), factor);
 }
 
 /** Of each expert the share of every token, [batch, tokens, 1]: 0 of those that do not pass it. */

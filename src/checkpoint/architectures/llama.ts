@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, Falcon-H1, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -24,7 +24,14 @@ import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from '
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
-import { spaceHeads, stateSpace } from './space.ts';
+import {
+  falconActivation,
+  falconFactors,
+  falconHeads,
+  falconSpace,
+  spaceHeads,
+  stateSpace,
+} from './space.ts';
 import type {
   Architecture,
   Block,
@@ -62,12 +69,14 @@ interface Kind
   /** Embeddings, scores, what is added and logits have factors of their own. */
   readonly multipliers?: (
     config: Config,
-    base: { readonly hidden: number; readonly blocks: number },
+    base: Pick<Description, 'hidden' | 'blocks' | 'headDim'>,
   ) => Multipliers;
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: boolean | ((config: Config) => boolean);
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
+  /** Stands beside it in all of them. */
+  readonly space?: (config: Config, named: (name: string) => string) => Block['beside'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
   /** Norms scale by 1 + weight. */
   readonly centre?: 1;
@@ -111,8 +120,9 @@ interface Kind
 interface Multipliers {
   readonly embedding: number;
   readonly scores?: number;
-  readonly added: number;
+  readonly added?: number;
   readonly logits: number;
+  readonly halves?: GatedBlocks['factors'];
 }
 
 const no = () => false;
@@ -343,6 +353,25 @@ const KINDS: Readonly<Record<string, Kind>> = {
     instead: graniteSpace,
     deltaHeads: spaceHeads,
     dividesHidden: true,
+  },
+  falcon_h1: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    names: {
+      gate: 'feed_forward.gate_proj',
+      up: 'feed_forward.up_proj',
+      down: 'feed_forward.down_proj',
+      last: 'final_layernorm',
+    },
+    norms: { before: { attention: 'input_layernorm', mlp: 'pre_ff_layernorm' } },
+    multipliers: falconFactors,
+    ownActivation: falconActivation,
+    space: falconSpace,
+    deltaHeads: falconHeads,
+    kvHeads: 8,
+    epsilon: 1e-5,
+    base: 1e5,
   },
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
@@ -612,6 +641,7 @@ export const llama: Architecture = {
       gain: factors?.added,
       sinks: kind.sinks,
       latent: latent ? latent.parts : undefined,
+      factors: factors?.halves,
       scale: latent ? latent.scale : (factors?.scores ?? headDim ** -0.5),
       stretch: kind.stretch?.(ropes),
       rope: (i: number) => (slopes || turns?.(config, i) === false ? undefined : rope),
@@ -621,6 +651,7 @@ export const llama: Architecture = {
       slopes,
       mixture: experts ? experts.mixture : undefined,
       instead,
+      beside: kind.space && ((named: (name: string) => string) => kind.space!(config, named)),
       isGated: kind.isGated,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
@@ -628,7 +659,7 @@ export const llama: Architecture = {
       ...model,
       keyDim: latent ? latent.keyDim : undefined,
       sizesOf:
-        experts || instead
+        experts || instead || kind.space
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
           : undefined,
       since: experts ? experts.since : undefined,

@@ -17,6 +17,7 @@ const SINCE: Readonly<Record<string, string>> = {
   ernie4_5: '4.54',
   ernie4_5_moe: '4.54',
   exaone4: '4.54',
+  falcon_h1: '4.53',
   gemma3: '4.50',
   gemma3_text: '4.50',
   glm4: '4.51.3',

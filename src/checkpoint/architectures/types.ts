@@ -218,6 +218,9 @@ export interface Block {
     readonly rope?: Rope;
     /** What queries, keys and values are made of instead of the features of a block. */
     readonly latent?: Latent;
+    /** Factors of the features that it takes, and of what it gives. */
+    readonly takes?: number;
+    readonly gives?: number;
     /** Factor of the scores. */
     readonly scale: number;
     /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
@@ -281,8 +284,8 @@ export interface DeltaRule {
   /** Tensors, one number for each value head: logarithms of how fast it fades, and what is added to `a`. */
   readonly decay: string;
   readonly shift: string;
-  /** Of each head, or of all of a state space. */
-  readonly norm: Norm;
+  /** Of each head, or of all of a state space, which may be without. */
+  readonly norm?: Norm;
   readonly out: Linear;
   /** A state space (Mamba 2) instead: out(norm(y · activation(z))). */
   readonly space?: StateSpace;
@@ -299,6 +302,15 @@ export interface StateSpace {
   readonly skip: string;
   /** Bounds of how much a token fades, without that factor. */
   readonly limits?: readonly [number, number];
+  /** The norm is before the gates, norm(y) · activation(z), and of the heads that share a key. */
+  readonly normsFirst?: boolean;
+  readonly normsByGroup?: boolean;
+  /** Factors of the features that it takes, of what its maps give, and of what it gives itself. */
+  readonly factors?: {
+    readonly takes: number;
+    readonly maps: Readonly<Partial<Record<DeltaLabel, number>>>;
+    readonly gives: number;
+  };
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
@@ -347,6 +359,8 @@ export interface Mlp {
   /** activation(gate(x)) · up(x) instead of activation(up(x)). */
   readonly gate?: Linear;
   readonly down: Linear;
+  /** Of what it gives. */
+  readonly factor?: number;
   readonly activation: OwnActivation;
   /** Where there is a gate: what becomes of up(x) before it. */
   readonly raised?: Activation;
