@@ -79,6 +79,11 @@ export function nameOf({ architectures }: Config): string {
   return typeof name === 'string' ? name : '';
 }
 
+/** Whether a block has attention: neither something in its place nor nothing. */
+export function attends({ instead, lacks }: Block): boolean {
+  return instead === undefined && lacks !== 'attention';
+}
+
 export function isDelta(instead: Block['instead']): instead is DeltaRule {
   return instead !== undefined && 'decay' in instead;
 }

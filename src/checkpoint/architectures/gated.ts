@@ -48,6 +48,8 @@ export interface GatedBlocks {
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's attention. */
   readonly instead?: (i: number, named: (name: string) => string) => Block['instead'];
+  /** Which half a block has not. */
+  readonly lacks?: (i: number) => Block['lacks'];
   /** What stands beside it. */
   readonly beside?: (named: (name: string) => string) => Block['beside'];
   /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
@@ -125,6 +127,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
   });
   return {
     order: isParallel ? 'parallel' : 'pre',
+    lacks: parts.lacks?.(i),
     gain,
     attentionNorm: norm(before?.attention),
     attention: {

@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
-import { featuresOf, isDelta, isEncoder } from './facts.ts';
+import { attends, featuresOf, isDelta, isEncoder } from './facts.ts';
 import {
   adapted,
   around,
@@ -364,11 +364,11 @@ export function wholeGraph(
       ? countedPositions(g, attentionMask, tokens)
       : g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
-      const { instead } = description.block(i);
-      const states = statesOf(description.block(i), size, hidden);
+      const own = description.block(i);
+      const states = statesOf(own, size, hidden);
       for (const [kind, dims] of Object.entries(states))
         g.input(`past_${kind}.${i}`, 'float32', ['batch_size', ...dims]);
-      if (!instead)
+      if (attends(own))
         for (const kind of ['key', 'value'] as const)
           g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
@@ -503,7 +503,8 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, lacks, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } =
+    description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
     if (!instead) {
@@ -532,13 +533,14 @@ function passed(
   const given = () => {
     switch (order) {
       case 'pre': {
+        if (lacks === 'attention') return think(x, between(x));
         const read = before(x);
         // One after the other, so that each can make up for what is lost before it.
         const start = beside
           ? add(asking, finished(deltaRule(g, beside, read, hidden, sizes.space!, context)))
           : asking;
         const y = add(start, attend(read));
-        return think(y, between(y));
+        return lacks === 'mlp' ? y : think(y, between(y));
       }
       case 'post': {
         const y = before(add(asking, attend(x)));

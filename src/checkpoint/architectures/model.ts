@@ -35,6 +35,7 @@ import {
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
 import type {
+  Block,
   BlockSizes,
   CheckpointTensor,
   Config,
@@ -346,8 +347,7 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model, sizes = this.sizes[i]): CheckpointTensor[] {
     this.#checkIndex(i);
     checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
-    const { instead, attention } = this.#description.block(i);
-    const g = this.#graph(block, (instead ?? attention).out.name);
+    const g = this.#graph(block, readerIn(this.#description.block(i)));
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -512,6 +512,7 @@ export class LanguageModel {
     const sizes = this.sizes[i];
     if (isDelta(instead)) return mapsOfDelta(sizes, instead);
     if (instead) return [3 * this.hidden];
+    if (sizes.heads === 0) return [];
     const { heads, kvHeads } = sizes;
     const { keyDim, valueDim } = featuresOf(sizes, this);
     const gate = attention.gate ? [heads * valueDim] : [];
@@ -605,6 +606,12 @@ export function modelOf(
   return new LanguageModel(config, description, sizes, record !== undefined);
 }
 
+/** A module of a block. */
+function readerIn({ lacks, instead, attention, mlp }: Block): string {
+  if (lacks !== 'attention') return (instead ?? attention).out.name;
+  return isMixture(mlp) ? mlp.router.name : mlp.down.name;
+}
+
 /** Features that the maps of a delta rule give. */
 function mapsOfDelta(sizes: Heads, rule: DeltaRule): number[] {
   const widths = widthsOfDelta(sizes, rule);
@@ -652,7 +659,8 @@ function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTe
 }
 
 function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
-  const { mlp } = block(i);
+  const { mlp, lacks } = block(i);
+  if (lacks === 'mlp') return [];
   const ofAll = ({ down }: Mlp, field?: string, times = 1): BlockMlp => {
     return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, times, share: 1 };
   };
@@ -669,7 +677,7 @@ function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }
 const NONE = {
   heads: 'there is no attention',
   kvHeads: 'there is no attention',
-  ffn: 'there are experts alone',
+  ffn: 'there is no MLP that all tokens pass',
 } as const;
 
 /** @throws {InputError} unless block i can have these sizes */

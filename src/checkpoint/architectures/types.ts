@@ -33,7 +33,7 @@ export interface BlockSizes {
   readonly heads: number;
   /** Key-value heads, or key heads of a delta rule; each serves heads / kvHeads of the others, in order. */
   readonly kvHeads: number;
-  /** Neurons of the MLP that every token passes; 0 where there are experts alone. */
+  /** Neurons of the MLP that every token passes; 0 where there are experts alone, or none. */
   readonly ffn: number;
   /** Of a mixture of experts: neurons of each. */
   readonly experts?: readonly number[];
@@ -198,6 +198,8 @@ export interface Block {
    * "parallel": x + attention(norm(x)) + mlp(norm'(x)).
    */
   readonly order: 'pre' | 'post' | 'parallel';
+  /** The half that it has not: what is said of it counts for nothing. */
+  readonly lacks?: 'attention' | 'mlp';
   /** Factor of what attention and MLP add. */
   readonly gain?: number;
   /** Absent where attention takes the features as they come in. */

@@ -209,10 +209,14 @@ function blockSteps(
   });
   const own = groupsOfHeads(model, block);
   const reader = own.heads === undefined ? 'values' : 'heads';
+  const before = language.mapsBefore(block);
+  const convolution = [corrected('convolution', before), corrected('convolution', [hidden])];
   const attention =
     heads > 0
-      ? [corrected('attention', language.mapsBefore(block)), pruned(reader, heads * valueDim, own[reader]!)]
-      : [corrected('convolution', language.mapsBefore(block)), corrected('convolution', [hidden])];
+      ? [corrected('attention', before), pruned(reader, heads * valueDim, own[reader]!)]
+      : before.length > 0
+        ? convolution
+        : [];
   const { keyDim: keysLeft } = headsAfter(model, block, sizes);
   const beside = space
     ? [

@@ -100,7 +100,7 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
     const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
     return Math.min(1, kept / neurons);
   };
-  const usual = rounded(mlps[0]);
+  const usual = mlps.length > 0 ? rounded(mlps[0]) : 1;
   const others = mlps.filter((mlp) => rounded(mlp) !== usual);
   const [first, ...more] = attentions;
   const layers = [
