@@ -10,7 +10,16 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
-import { FALCON_H1, GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import {
+  FALCON_H1,
+  GRANITE_SPACE,
+  NEMOTRON_H,
+  QWEN3_5,
+  statesOf,
+  tinyWeights,
+  uniformSizes,
+  VARIANTS,
+} from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 
@@ -159,6 +168,41 @@ test.each([
   expect(() => model.configOf([{ ...sizes[0], space: both.sizes[0].space }, sizes[1]])).toThrow(
     '"space" expected none, as there is no state space beside attention',
   );
+});
+
+test('blocks with a single half say the heads and neurons that they have, and transformers.js reads which these are by old names', () => {
+  const layers_block_type = ['mamba', 'attention', 'mlp', 'moe'];
+  const config = { ...NEMOTRON_H, layers_block_type };
+  const all = describeModel(config);
+  expect(all.sizes.map(({ heads, ffn, experts }) => [heads, ffn, experts?.length])).toEqual([
+    [8, 0, undefined],
+    [4, 0, undefined],
+    [0, 20, undefined],
+    [0, 10, 4],
+  ]);
+  expect(all.sizes.map((_, i) => all.mlps(i).length)).toEqual([0, 0, 1, 5]);
+  const [space, attention, mlp, experts] = all.sizes;
+  const few = [
+    { ...space, heads: 4, kvHeads: 1 },
+    { ...attention, heads: 2, kvHeads: 1 },
+    { ...mlp, ffn: 12 },
+    { ...experts, ffn: 5, experts: [3, 3, 3, 3] },
+  ];
+  const { config: fewer, record, statement } = all.configOf(few);
+  expect(record).toBeUndefined();
+  expect(fewer).toEqual({
+    ...config,
+    ...{ mamba_num_heads: 4, n_groups: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+    ...{ intermediate_size: 12, moe_intermediate_size: 3, moe_shared_expert_intermediate_size: 5 },
+  });
+  expect(describeModel(fewer).sizes).toEqual(few);
+  expect(statement).toContain('stock transformers (5.3 or later)');
+  expect(() => all.configOf([{ ...space, ffn: 1 }, ...all.sizes.slice(1)])).toThrow(
+    '"ffn" expected 0, as there is no MLP that all tokens pass, got 1',
+  );
+  expect(all.transformersJs).toBeUndefined();
+  const signs = { ...config, layers_block_type: undefined, hybrid_override_pattern: 'M*-E' };
+  expect(describeModel(signs).transformersJs).toContain('"layers_block_type"');
 });
 
 test('heads of delta rules and of attention with gates keep their features', () => {

@@ -19,6 +19,7 @@ import {
   LLAMA,
   MIXTRAL,
   MPT,
+  NEMOTRON_H,
   NEOX,
   OPT,
   PHI,
@@ -228,6 +229,20 @@ describe('describe', () => {
       { ...FALCON_H1, is_causal: false },
       '"falcon_h1": is_causal false beside delta rules',
     ],
+    ...(
+      [
+        [{ attention_bias: true }, 'attention_bias'],
+        [{ mamba_hidden_act: 'relu' }, 'mamba_hidden_act other than "silu"'],
+        [{ layers_block_type: ['mamba', 'conv'] }, 'blocks other than mamba, attention, mlp, moe by'],
+        [{ layers_block_type: undefined }, 'blocks other than mamba, attention, mlp, moe by'],
+        [{ layers_block_type: ['moe', 'mlp'], moe_latent_size: 8 }, 'moe_latent_size'],
+        [{ layers_block_type: ['moe', 'mlp'], mlp_bias: true }, 'mlp_bias beside experts'],
+      ] as const
+    ).map(([fields, message]): [string, Config, string] => [
+      `of Nemotron-H ${JSON.stringify(fields)}`,
+      { ...NEMOTRON_H, ...fields },
+      `"nemotron_h": ${message}`,
+    ]),
     [
       'three experts, one after the other',
       { ...VARIANTS.phimoe.config, num_experts_per_tok: 3 },

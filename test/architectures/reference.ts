@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_falcon_h1, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -63,6 +63,8 @@ export function referenceLogits(
       return qwenHybrid(config, sizes, weights, tokens);
     case 'falcon_h1':
       return falconH1(config, sizes, weights, tokens);
+    case 'nemotron_h':
+      return nemotronH(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -478,7 +480,7 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe)$/.test(type);
+  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe|nemotron_h)$/.test(type);
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -1031,7 +1033,66 @@ function falconH1(
   return times(logits, multiplier('lm_head'));
 }
 
-/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, or of FalconH1Mixer. */
+/** Each block has a single half, which its tensors tell. */
+function nemotronH(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.layer_norm_epsilon as number);
+  const act = (x: Rows) => activate(x, (config.mlp_hidden_act ?? 'relu2') as string);
+  const space: Config = {
+    model_type: 'nemotron_h',
+    mamba_d_state: config.ssm_state_size,
+    mamba_d_ssm: (config.mamba_num_heads as number) * (config.mamba_head_dim as number),
+    mamba_n_heads: config.mamba_num_heads,
+    time_step_limit: config.time_step_limit,
+    rms_norm_eps: config.layer_norm_epsilon,
+  };
+  let x = tokens.map((token) => row(weights, 'backbone.embeddings.weight', token));
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads } = size;
+    const at = `backbone.layers.${i}.mixer`;
+    const has = (name: string) => weights.has(`${at}.${name}`);
+    const h = norm(x, `backbone.layers.${i}.norm`);
+    const map = (name: string, y = h) => linear(y, weights, `${at}.${name}`);
+    const mlp = (y: Rows, module = '') => map(`${module}down_proj`, act(map(`${module}up_proj`, y)));
+    const routed = (token: number[]) => {
+      let sum = mlp([token], 'shared_experts.');
+      for (const [e, share] of routedExperts(map('gate', [token])[0], config, weights, at)) {
+        const own = (name: string) =>
+          new Map([
+            [
+              'm.weight',
+              weights.get(`${at}.experts.${e}.${name}.weight`) ?? oneOf(weights, `${at}.experts.${name}`, e),
+            ],
+          ]);
+        const inner = act(linear([token], own('up_proj'), 'm'));
+        sum = add(sum, times(linear(inner, own('down_proj'), 'm'), share));
+      }
+      return sum[0];
+    };
+    const attended = () => {
+      // Of narrow heads the factor stays that of the dense ones.
+      const [q, k, v] = ['q', 'k', 'v'].map((label) => map(`${label}_proj`));
+      const scale = ((config.head_dim ?? config.attention_head_dim) as number) ** -0.5;
+      return map('o_proj', attention(q, k, v, { heads, kvHeads, scale }));
+    };
+    if (has('A_log')) x = add(x, stateSpace(h, space, size, weights, at));
+    else if (has('q_proj.weight')) x = add(x, attended());
+    else x = add(x, has('gate.weight') ? h.map(routed) : mlp(h));
+  }
+  x = norm(x, 'backbone.norm_f');
+  return linear(x, weights, config.tie_word_embeddings ? 'backbone.embeddings' : 'lm_head');
+}
+
+function routedExperts(logits: number[], config: Config, weights: Weights, at: string): Map<number, number> {
+  const whole = { norm_topk_prob: true, ...config };
+  return routed(logits, whole, weights.get(`${at}.gate.e_score_correction_bias`)!.data);
+}
+
+/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, FalconH1Mixer, or NemotronHMamba2Mixer. */
 function stateSpace(
   x: Rows,
   config: Config,
@@ -1077,7 +1138,8 @@ function stateSpace(
   const isFalcon = config.model_type === 'falcon_h1';
   const eps = config.rms_norm_eps as number;
   const weight = weights.get(`${at}.norm.weight`)?.data;
-  const each = values / (isFalcon ? groups : 1);
+  const isByGroup = isFalcon || config.model_type === 'nemotron_h';
+  const each = values / (isByGroup ? groups : 1);
   const normed = (y: Rows) =>
     weight === undefined
       ? y

@@ -351,6 +351,28 @@ const FALCON_H1_NORMED: Config = {
   mamba_norm_before_gate: false,
   mamba_n_groups: 2,
 };
+/** A state space of eight heads of five features, in two groups, and attention behind it. */
+export const NEMOTRON_H: Config = {
+  model_type: 'nemotron_h',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  vocab_size: VOCABULARY,
+  max_position_embeddings: POSITIONS,
+  num_attention_heads: HEADS,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  layers_block_type: ['mamba', 'attention'],
+  layer_norm_epsilon: 1e-4,
+  mamba_num_heads: 8,
+  mamba_head_dim: 5,
+  n_groups: 2,
+  ssm_state_size: 3,
+  n_routed_experts: 4,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 6,
+  moe_shared_expert_intermediate_size: 10,
+  routed_scaling_factor: 1.5,
+};
 const GPT_OSS: Config = {
   ...LLAMA,
   model_type: 'gpt_oss',
@@ -883,6 +905,51 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       { heads: 2, kvHeads: 1, ffn: 20, space: { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 5 } },
     ],
   },
+  nemotron_h: { config: NEMOTRON_H },
+  'nemotron_h, an MLP alone, biases, bounds, one group, other names': {
+    config: {
+      ...NEMOTRON_H,
+      layers_block_type: undefined,
+      hybrid_override_pattern: '-M',
+      head_dim: undefined,
+      attention_head_dim: 8,
+      mlp_bias: true,
+      use_bias: true,
+      use_conv_bias: false,
+      mamba_n_groups: 1,
+      n_groups: undefined,
+      conv_kernel: 3,
+      time_step_limit: [0.1, 1],
+      mlp_hidden_act: 'relu',
+      tie_word_embeddings: true,
+    },
+  },
+  'nemotron_h, experts, shares as they come, in groups': {
+    config: {
+      ...NEMOTRON_H,
+      layers_block_type: ['moe', 'full_attention'],
+      norm_topk_prob: false,
+      n_group: 2,
+      topk_group: 1,
+    },
+  },
+  'nemotron_h, experts in one tensor': {
+    config: { ...NEMOTRON_H, layers_block_type: ['linear_attention', 'moe'], ...STACKED },
+  },
+  'nemotron_h, pruned, narrow': {
+    config: { ...NEMOTRON_H, n_groups: 4 },
+    sizes: [
+      { heads: 4, kvHeads: 2, ffn: 0, keyDim: 3, valueDim: 5 },
+      { heads: 2, kvHeads: 1, ffn: 0, keyDim: 4, valueDim: 6 },
+    ],
+  },
+  'nemotron_h, pruned: experts of different sizes': {
+    config: { ...NEMOTRON_H, layers_block_type: ['moe', 'mlp'] },
+    sizes: [
+      { heads: 0, kvHeads: 0, ffn: 7, experts: [3, 6, 1, 4] },
+      { heads: 0, kvHeads: 0, ffn: 11 },
+    ],
+  },
   gpt_oss: { config: GPT_OSS },
   'gpt_oss, pruned': {
     config: GPT_OSS,
@@ -1197,8 +1264,37 @@ export function hiddenOf(config: Config): number {
   return (config.n_embed ?? config.d_model ?? HIDDEN) as number;
 }
 
+/** What block i of a tiny Nemotron-H is. */
+export function nemotronType(config: Config, i: number): 'mamba' | 'attention' | 'mlp' | 'moe' {
+  const pattern = config.hybrid_override_pattern as string | undefined;
+  if (pattern) return ({ M: 'mamba', '*': 'attention', '-': 'mlp', E: 'moe' } as const)[pattern[i] as 'M'];
+  const type = (config.layers_block_type as string[])[i];
+  if (type === 'linear_attention') return 'mamba';
+  return type === 'full_attention' ? 'attention' : (type as 'mlp');
+}
+
+/** Of its state spaces. */
+function nemotronSpace(config: Config) {
+  return {
+    heads: config.mamba_num_heads as number,
+    kvHeads: (config.mamba_n_groups ?? config.n_groups) as number,
+    keyDim: config.ssm_state_size as number,
+    valueDim: config.mamba_head_dim as number,
+  };
+}
+
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
+  if (config.model_type === 'nemotron_h') {
+    const none = { heads: 0, kvHeads: 0, ffn: 0 };
+    const kinds: Record<string, BlockSizes> = {
+      mamba: { ...none, ...nemotronSpace(config) },
+      attention: { ...none, heads: HEADS, kvHeads: 2 },
+      mlp: { ...none, ffn: FFN },
+      moe: { ...none, ffn: 10, experts: [6, 6, 6, 6] },
+    };
+    return [0, 1].map((i) => kinds[nemotronType(config, i)]);
+  }
   const heads = (config.num_attention_heads ??
     config.n_head ??
     config.num_heads ??
@@ -1269,6 +1365,12 @@ export const isDelta = (config: Config, i: number) =>
 /** What block i keeps of earlier tokens in the place of keys and values, or beside them. */
 export function statesOf(config: Config, i: number, size: BlockSizes): Record<string, number[]> | undefined {
   const { heads, kvHeads, keyDim = 0, valueDim = 0 } = size.space ?? size;
+  if (config.model_type === 'nemotron_h') {
+    if (nemotronType(config, i) === 'attention') return undefined;
+    if (nemotronType(config, i) !== 'mamba') return {};
+    const kernel = (config.conv_kernel ?? 4) as number;
+    return { conv: [2 * kvHeads * keyDim + heads * valueDim, kernel], ssm: [heads, valueDim, keyDim] };
+  }
   if (size.space ?? isDelta(config, i)) {
     const channels = 2 * kvHeads * keyDim + heads * valueDim;
     const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv ?? 4) as number;
@@ -1480,7 +1582,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = /^(gemma|nemotron|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
+  const around = /^(gemma|nemotron$|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -1658,8 +1760,47 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('model.embedding_norm', HIDDEN, false);
     if ((config.tie_embedding ?? config.tie_word_embeddings) === false)
       linear('lm_head', VOCABULARY, HIDDEN, false);
-  } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron)/.test(String(type))) {
+  } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron$)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
+  } else if (type === 'nemotron_h') {
+    tensor('backbone.embeddings.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, size] of sizes.entries()) {
+      const { ffn, experts } = size;
+      const mixer = `backbone.layers.${i}.mixer`;
+      norm(`backbone.layers.${i}.norm`, HIDDEN, false);
+      const plain = (name: string, neurons: number) => {
+        linear(`${name}.up_proj`, neurons, HIDDEN, config.mlp_bias === true);
+        linear(`${name}.down_proj`, HIDDEN, neurons, config.mlp_bias === true);
+      };
+      switch (nemotronType(config, i)) {
+        case 'mamba': {
+          const bias = { mamba_proj_bias: config.use_bias, mamba_conv_bias: config.use_conv_bias };
+          stateSpace(mixer, { mamba_d_conv: config.conv_kernel, ...bias }, size, { linear, tensor });
+          break;
+        }
+        case 'attention': {
+          const { q, k, v, mixed } = widths(size);
+          for (const [part, width] of Object.entries({ q, k, v }))
+            linear(`${mixer}.${part}_proj`, width, HIDDEN, false);
+          linear(`${mixer}.o_proj`, HIDDEN, mixed, false);
+          break;
+        }
+        case 'mlp':
+          plain(mixer, ffn);
+          break;
+        case 'moe':
+          linear(`${mixer}.gate`, experts!.length, HIDDEN, false);
+          // Of few tokens rounded weights choose other experts.
+          tensor(`${mixer}.gate.e_score_correction_bias`, [experts!.length], 1);
+          if (areStacked(config)) {
+            tensor(`${mixer}.experts.up_proj`, [experts!.length, experts![0], HIDDEN], HIDDEN ** -0.5);
+            tensor(`${mixer}.experts.down_proj`, [experts!.length, HIDDEN, experts![0]], experts![0] ** -0.5);
+          } else for (const [e, own] of experts!.entries()) plain(`${mixer}.experts.${e}`, own);
+          plain(`${mixer}.shared_experts`, ffn);
+      }
+    }
+    norm('backbone.norm_f', HIDDEN, false);
+    if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
     tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);

@@ -97,7 +97,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
-  ['nemotron_h', 'state spaces'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
   ['zamba2', 'state spaces'],
 ]);

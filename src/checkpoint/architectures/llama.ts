@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, Falcon-H1, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -29,6 +29,11 @@ import {
   falconFactors,
   falconHeads,
   falconSpace,
+  nemotronConfig,
+  nemotronHeads,
+  nemotronInJs,
+  nemotronLacks,
+  nemotronSpace,
   spaceHeads,
   stateSpace,
 } from './space.ts';
@@ -75,6 +80,12 @@ interface Kind
   readonly hasExperts?: boolean | ((config: Config) => boolean);
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
+  /** Which half block i has not. */
+  readonly lacks?: (config: Config, i: number) => Block['lacks'];
+  /** What the names of tensors may start with. */
+  readonly prefixes?: readonly string[];
+  /** What transformers.js does with it, by config.json as it is. */
+  readonly inJs?: (config: Config) => string | undefined;
   /** Stands beside it in all of them. */
   readonly space?: (config: Config, named: (name: string) => string) => Block['beside'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
@@ -373,6 +384,33 @@ const KINDS: Readonly<Record<string, Kind>> = {
     epsilon: 1e-5,
     base: 1e5,
   },
+  nemotron_h: {
+    config: nemotronConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias,
+    prefixes: ['backbone.', 'model.', ''],
+    names: {
+      qkv: (label) => `mixer.${label}_proj`,
+      out: 'mixer.o_proj',
+      up: 'mixer.up_proj',
+      down: 'mixer.down_proj',
+      tokens: 'embeddings',
+      last: 'norm_f',
+    },
+    norms: { before: { attention: 'norm', mlp: 'norm' } },
+    isPlain: true,
+    lacks: nemotronLacks,
+    hasExperts: ({ layer_types: types }) => (types as readonly string[]).includes('moe'),
+    turns: no,
+    instead: nemotronSpace,
+    deltaHeads: nemotronHeads,
+    inJs: nemotronInJs,
+    activation: 'relu2',
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+  },
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
   glm4_moe_lite: { ...DEEPSEEK, latent: LITE, epsilon: 1e-5 },
@@ -651,15 +689,18 @@ export const llama: Architecture = {
       slopes,
       mixture: experts ? experts.mixture : undefined,
       instead,
+      lacks: kind.lacks && ((i: number) => kind.lacks!(config, i)),
       beside: kind.space && ((named: (name: string) => string) => kind.space!(config, named)),
       isGated: kind.isGated,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
+      prefixes: kind.prefixes ?? model.prefixes,
+      transformersJs: kind.inJs?.(given),
       keyDim: latent ? latent.keyDim : undefined,
       sizesOf:
-        experts || instead || kind.space
+        experts || instead || kind.space || kind.lacks
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
           : undefined,
       since: experts ? experts.since : undefined,
@@ -688,7 +729,9 @@ export const llama: Architecture = {
 };
 
 /** Those of a block. */
-function sizesWith(sizes: BlockSizes, { instead, beside }: Block): BlockSizes {
+function sizesWith(given: BlockSizes, { instead, beside, lacks }: Block): BlockSizes {
+  const sizes = lacks === 'mlp' ? { ...given, ffn: 0 } : given;
+  if (lacks === 'attention') return { ...sizes, heads: 0, kvHeads: 0 };
   if (beside) return { ...sizes, space: beside.sizes };
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };

@@ -40,6 +40,7 @@ const SINCE: Readonly<Record<string, string>> = {
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
+  nemotron_h: '5.3',
   olmo3: '4.57',
   qwen2_5_vl: '4.49',
   qwen3: '4.51',

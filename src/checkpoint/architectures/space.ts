@@ -1,9 +1,10 @@
-// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4 and Falcon-H1 have them: what config.json says of them by fields that begin with `mamba_`.
+// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4, Falcon-H1 and Nemotron-H have them: what config.json says of them, mostly by fields that begin with `mamba_`.
 
 import { InputError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import {
   activationOf,
+  eitherName,
   flag,
   integer,
   linear,
@@ -28,7 +29,11 @@ function featuresIn(config: Config): number {
 
 /** What model types do differently. */
 interface Own extends Pick<StateSpace, 'normsFirst' | 'normsByGroup' | 'factors'> {
-  readonly features: number;
+  /** Its name in a block, and the fields of its heads and of the activation behind the convolution. */
+  readonly module: string;
+  readonly heads: typeof HEADS;
+  readonly activation: string;
+  readonly features: { readonly count: number; readonly field: string };
   readonly outBias: boolean;
   readonly hasNorm: boolean;
   readonly epsilon: number;
@@ -40,16 +45,17 @@ export function stateSpace(
   named: (name: string) => string,
   own: Partial<Own> = {},
 ): DeltaRule {
-  const heads = integer(config, HEADS.heads, 128);
-  const kvHeads = integer(config, HEADS.kvHeads, 1);
-  const { features = featuresIn(config), outBias, hasNorm = true, epsilon = 1e-6, ...others } = own;
-  const valueDim =
-    typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : features / heads;
-  if (!Number.isInteger(valueDim) || heads * valueDim !== features || heads % kvHeads !== 0)
+  const { module = 'mamba', heads: fields = HEADS, activation = 'hidden_act', features: given } = own;
+  const { outBias, hasNorm = true, epsilon = 1e-6, normsFirst, normsByGroup, factors } = own;
+  const heads = integer(config, fields.heads, 128);
+  const kvHeads = integer(config, fields.kvHeads, 1);
+  const { count, field } = given ?? { count: featuresIn(config), field: 'mamba_expand' };
+  const valueDim = typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : count / heads;
+  if (!Number.isInteger(valueDim) || heads * valueDim !== count || heads % kvHeads !== 0)
     throw new InputError(
-      `config.json: "${HEADS.heads}" expected a multiple of the ${kvHeads} of ${HEADS.kvHeads} that shares out ${features} features (${own.features === undefined ? 'mamba_expand' : 'mamba_d_ssm'}), got ${heads}`,
+      `config.json: "${fields.heads}" expected a multiple of the ${kvHeads} of ${fields.kvHeads} that shares out ${count} features (${field}), got ${heads}`,
     );
-  const at = (name: string) => named(`mamba.${name}`);
+  const at = (name: string) => named(`${module}.${name}`);
   const bias = flag(config, 'mamba_proj_bias', false);
   const limits = config.time_step_limit == null ? undefined : boundsOf(config.time_step_limit);
   return {
@@ -59,12 +65,12 @@ export function stateSpace(
     conv: at('conv1d'),
     bias: flag(config, 'mamba_conv_bias', true),
     kernel: integer(config, 'mamba_d_conv', 4),
-    activation: activationOf(config, text(config, 'model_type'), 'hidden_act', 'silu'),
+    activation: activationOf(config, text(config, 'model_type'), activation, 'silu'),
     decay: at('A_log'),
     shift: at('dt_bias'),
     norm: hasNorm ? rmsNorm(at('norm'), positive(config, 'rms_norm_eps', epsilon)) : undefined,
     out: linear(at('out_proj'), outBias ?? bias),
-    space: { skip: at('D'), limits, ...others },
+    space: { skip: at('D'), limits, normsFirst, normsByGroup, factors },
     sizes: { heads, kvHeads, keyDim: integer(config, 'mamba_d_state', 256), valueDim },
   };
 }
@@ -107,7 +113,7 @@ export function falconSpace(config: Config, named: (name: string) => string): De
     throw unsupported('falcon_h1', 'hidden_act other than "silu"');
   const factors = listed(config, 'ssm_multipliers', SPACE.length);
   return stateSpace(config, named, {
-    features: falconFeatures(config),
+    features: { count: falconFeatures(config), field: 'mamba_d_ssm' },
     outBias: flag(config, 'projectors_bias', false),
     hasNorm: flag(config, 'mamba_rms_norm', false),
     epsilon: 1e-5,
@@ -153,4 +159,103 @@ export function falconActivation(config: Config): GatedBlocks['ownActivation'] {
   const [gate] = listed(config, 'mlp_multipliers', 2);
   const activation = activationOf(config, 'falcon_h1', 'hidden_act', 'silu');
   return () => (g, x) => activation(g, g.node('Mul', [x, g.scalar(gate)]));
+}
+
+/** What a block of Nemotron-H is, by its sign and by the names that transformers has had for it. */
+const NEMOTRON_TYPES: readonly (readonly [name: string, sign: string, later?: string])[] = [
+  ['mamba', 'M', 'linear_attention'],
+  ['attention', '*', 'full_attention'],
+  ['mlp', '-'],
+  ['moe', 'E'],
+];
+
+function nemotronTypes(config: Config): readonly string[] {
+  const listed = config.layers_block_type ?? config.layer_types;
+  const { hybrid_override_pattern: pattern } = config;
+  const types = listed ?? (typeof pattern === 'string' ? [...pattern] : undefined);
+  const names = (Array.isArray(types) ? types : []).map(
+    (type) => NEMOTRON_TYPES.find((it) => it.includes(type))?.[0],
+  );
+  if (names.length > 0 && names.every((name) => name !== undefined)) return names;
+  throw unsupported(
+    NEMOTRON,
+    `blocks other than ${NEMOTRON_TYPES.map(([name]) => name).join(', ')} by layers_block_type or hybrid_override_pattern`,
+  );
+}
+
+const NEMOTRON = 'nemotron_h';
+
+/** With the names that others have for its fields. */
+export function nemotronConfig(config: Config): Config {
+  const types = nemotronTypes(config);
+  const hasExperts = types.includes('moe');
+  if (flag(config, 'attention_bias', false)) throw unsupported(NEMOTRON, 'attention_bias');
+  if (hasExperts && config.moe_latent_size != null) throw unsupported(NEMOTRON, 'moe_latent_size');
+  if (hasExperts && flag(config, 'mlp_bias', false)) throw unsupported(NEMOTRON, 'mlp_bias beside experts');
+  // Gates have this one whatever other activations are.
+  if (text(config, 'mamba_hidden_act', 'silu') !== 'silu')
+    throw unsupported(NEMOTRON, 'mamba_hidden_act other than "silu"');
+  const { kvHeads } = nemotronFields(config);
+  return {
+    ...config,
+    layer_types: types,
+    num_hidden_layers: types.length,
+    intermediate_size: config.intermediate_size ?? config.moe_intermediate_size,
+    hidden_act: config.mlp_hidden_act,
+    head_dim: config.head_dim ?? config.attention_head_dim,
+    mamba_d_head: config.mamba_head_dim ?? 64,
+    mamba_d_state: config.ssm_state_size ?? 128,
+    mamba_d_conv: config.mamba_d_conv ?? config.conv_kernel,
+    mamba_conv_bias: config.mamba_conv_bias ?? config.use_conv_bias,
+    mamba_proj_bias: config.use_bias,
+    [kvHeads]: config[kvHeads] ?? 8,
+    time_step_limit: config.mamba_dt_limit ?? config.time_step_limit,
+    rms_norm_eps: config.layer_norm_epsilon,
+    // There are no positions.
+    ...{ rope_parameters: undefined, rope_scaling: undefined, partial_rotary_factor: undefined },
+  };
+}
+
+function nemotronFields(config: Config): typeof HEADS {
+  return { heads: 'mamba_num_heads', kvHeads: eitherName(config, 'n_groups', HEADS.kvHeads) };
+}
+
+/** The half that block i has not: it has a single one. */
+export function nemotronLacks({ layer_types: types }: Config, i: number): 'attention' | 'mlp' {
+  return ['mlp', 'moe'].includes((types as readonly string[])[i]) ? 'attention' : 'mlp';
+}
+
+export function nemotronSpace(
+  config: Config,
+  i: number,
+  named: (name: string) => string,
+): DeltaRule | undefined {
+  if ((config.layer_types as readonly string[])[i] !== 'mamba') return undefined;
+  const heads = nemotronFields(config);
+  const count = integer(config, heads.heads, 128) * integer(config, 'mamba_d_head');
+  return stateSpace(config, named, {
+    module: 'mixer',
+    heads,
+    activation: 'mamba_hidden_act',
+    features: { count, field: 'mamba_head_dim' },
+    epsilon: 1e-5,
+    normsByGroup: true,
+  });
+}
+
+export function nemotronHeads(config: Config): Description['fields']['deltaHeads'] {
+  return {
+    ...nemotronFields(config),
+    beside: () => ({ mamba_head_dim: integer(config, 'mamba_d_head') }),
+  };
+}
+
+/** It goes by a list of the names that transformers 4 has. */
+export function nemotronInJs({ layer_types, layers_block_type }: Config): string | undefined {
+  const types = layer_types ?? layers_block_type;
+  const isKnown =
+    Array.isArray(types) && types.every((type) => NEMOTRON_TYPES.some(([name]) => name === type));
+  return isKnown
+    ? undefined
+    : 'reads what blocks there are from "layers_block_type" by other names than this config.json has';
 }
