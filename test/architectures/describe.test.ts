@@ -221,6 +221,11 @@ describe('describe', () => {
     ],
     [
       'gates of another activation',
+      { ...VARIANTS['granitemoehybrid, state spaces'].config, hidden_act: 'gelu' },
+      '"granitemoehybrid": hidden_act other than "silu"',
+    ],
+    [
+      'gates of another activation',
       { ...FALCON_H1, hidden_act: 'gelu' },
       '"falcon_h1": hidden_act other than "silu"',
     ],

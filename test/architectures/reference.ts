@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -149,7 +149,7 @@ export function llamaNames({ model_type: type }: Config) {
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
-  if (type === 'falcon_h1')
+  if (type === 'falcon_h1' || type === 'bamba')
     return {
       ...usual,
       norms: ['input_layernorm', 'pre_ff_layernorm'],
@@ -219,7 +219,8 @@ function llama(
   const type = String(config.model_type);
   const names = llamaNames(config);
   const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
-  const portion = (config.partial_rotary_factor ?? (isGlm || type === 'glm4_moe' ? 0.5 : 1)) as number;
+  const portion = (config.partial_rotary_factor ??
+    (isGlm || type === 'glm4_moe' || type === 'bamba' ? 0.5 : 1)) as number;
   const isLatent = type.startsWith('deepseek') || type === 'glm4_moe_lite';
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
@@ -1100,7 +1101,7 @@ function stateSpace(
   weights: Weights,
   at: string,
 ): Rows {
-  const all = (config.mamba_d_ssm ?? 64) as number;
+  const all = (config.mamba_d_ssm ?? 32 * ((config.mamba_expand ?? 2) as number)) as number;
   const [dk, dv] = [config.mamba_d_state as number, all / (config.mamba_n_heads as number)];
   const [keys, values] = [groups * dk, heads * dv];
   const taken = times(x, (config.ssm_in_multiplier ?? 1) as number);

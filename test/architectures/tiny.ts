@@ -315,9 +315,7 @@ const GRANITE_HYBRID: Config = {
   layer_types: ['attention', 'attention'],
 };
 /** Eight heads of eight features, which share keys and queries of three. */
-export const GRANITE_SPACE: Config = {
-  ...GRANITE_HYBRID,
-  layer_types: ['mamba', 'attention'],
+const SPACE: Config = {
   mamba_n_heads: 8,
   mamba_n_groups: 1,
   mamba_d_state: 3,
@@ -325,6 +323,8 @@ export const GRANITE_SPACE: Config = {
   mamba_expand: 2,
   mamba_d_conv: 4,
 };
+export const GRANITE_SPACE: Config = { ...GRANITE_HYBRID, ...SPACE, layer_types: ['mamba', 'attention'] };
+const BAMBA: Config = { ...LLAMA, ...SPACE, model_type: 'bamba', attn_layer_indices: [1] };
 /** Beside attention four heads of ten features, which share keys and queries of three. */
 export const FALCON_H1: Config = {
   ...LLAMA,
@@ -875,6 +875,25 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       i === 0 ? { ...size, valueDim: 8 } : size,
     ),
   },
+  bamba: { config: BAMBA },
+  'bamba, attention first, groups, biases, bounds, tied': {
+    config: {
+      ...BAMBA,
+      attn_layer_indices: [0],
+      mamba_n_groups: 2,
+      mamba_conv_bias: false,
+      mamba_proj_bias: true,
+      time_step_limit: [0.1, 1],
+      tie_word_embeddings: true,
+    },
+  },
+  'bamba, pruned': {
+    config: BAMBA,
+    sizes: [
+      { heads: 4, kvHeads: 1, ffn: 11, keyDim: 3, valueDim: 8 },
+      { heads: 2, kvHeads: 1, ffn: 17, valueDim: 5 },
+    ],
+  },
   falcon_h1: { config: FALCON_H1 },
   'falcon_h1, norms of groups before gates, biases, bounds': {
     config: {
@@ -1315,7 +1334,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid)/.test(String(config.model_type));
+      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid|bamba)/.test(String(config.model_type));
       if (config.model_type === 'falcon_h1') return { ...size, space: deltaSizes(config) };
       const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
@@ -1330,12 +1349,12 @@ export function uniformSizes(config: Config): BlockSizes[] {
 
 /** Whether block i of a tiny LFM2 or Qwen3.5 has heads. */
 const attends = (
-  { layer_types: types, full_attn_idxs: attending, full_attention_interval }: Config,
+  { layer_types: types, full_attn_idxs, attn_layer_indices, full_attention_interval }: Config,
   i: number,
 ) =>
   types
     ? /attention$/.test((types as string[])[i]) && (types as string[])[i] !== 'linear_attention'
-    : full_attention_interval === 1 || (attending as number[]).includes(i);
+    : full_attention_interval === 1 || ((full_attn_idxs ?? attn_layer_indices) as number[]).includes(i);
 
 /** Of a tiny delta rule. */
 function deltaSizes(config: Config): BlockSizes['space'] {
@@ -1862,7 +1881,10 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
       if (config.mamba_n_heads !== undefined && isDelta(config, i)) {
         stateSpace(`${layer}.mamba`, config, size, { linear, tensor });
-        gatedMlps(layer, size, config, { linear, tensor });
+        if (type === 'bamba') {
+          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
+          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
+        } else gatedMlps(layer, size, config, { linear, tensor });
         norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
         continue;
       }
@@ -1887,7 +1909,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
             for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
           linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
-        } else if (isInternLM2 || type === 'exaone' || type === 'falcon_h1') {
+        } else if (isInternLM2 || ['exaone', 'bamba', 'falcon_h1'].includes(String(type))) {
           const bias = type === 'falcon_h1' && mlpBias;
           for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, bias);
           linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, bias);

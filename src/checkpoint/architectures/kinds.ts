@@ -90,7 +90,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
     ...['convnext', 'convnextv2', 'efficientnet', 'mobilenet_v1', 'mobilenet_v2', 'mobilevit', 'regnet'],
     ...['resnet', 'segformer', 'swin', 'swinv2'],
   ].map((type) => [type, CONVOLUTIONS] as const),
-  ['bamba', 'state spaces'],
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],

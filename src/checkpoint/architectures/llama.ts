@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -25,17 +25,18 @@ import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
 import {
+  bambaConfig,
   falconActivation,
   falconFactors,
   falconHeads,
   falconSpace,
+  hybridSpace,
   nemotronConfig,
   nemotronHeads,
   nemotronInJs,
   nemotronLacks,
   nemotronSpace,
   spaceHeads,
-  stateSpace,
 } from './space.ts';
 import type {
   Architecture,
@@ -248,6 +249,17 @@ const LIQUID: Kind = {
   tied: true,
 };
 
+/** What Bamba and Falcon-H1 call their parts. */
+const JAMBA_NAMES: Pick<Kind, 'names' | 'norms'> = {
+  names: {
+    gate: 'feed_forward.gate_proj',
+    up: 'feed_forward.up_proj',
+    down: 'feed_forward.down_proj',
+    last: 'final_layernorm',
+  },
+  norms: { before: { attention: 'input_layernorm', mlp: 'pre_ff_layernorm' } },
+};
+
 /** Three blocks in four have the gated delta rule in the place of attention. */
 const QWEN_HYBRID: Kind = {
   qkvBias: attentionBias,
@@ -361,21 +373,27 @@ const KINDS: Readonly<Record<string, Kind>> = {
     },
     fused: { mlp: true },
     turns: (config) => config.position_embedding_type === 'rope',
-    instead: graniteSpace,
+    instead: hybridSpace,
     deltaHeads: spaceHeads,
     dividesHidden: true,
+  },
+  bamba: {
+    config: bambaConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    ...JAMBA_NAMES,
+    portion: 0.5,
+    instead: (config, i, named) => hybridSpace(config, i, named, { epsilon: 1e-5 }),
+    deltaHeads: spaceHeads,
+    kvHeads: 8,
+    epsilon: 1e-5,
   },
   falcon_h1: {
     qkvBias: attentionBias,
     outBias: attentionBias,
     mlpBias,
-    names: {
-      gate: 'feed_forward.gate_proj',
-      up: 'feed_forward.up_proj',
-      down: 'feed_forward.down_proj',
-      last: 'final_layernorm',
-    },
-    norms: { before: { attention: 'input_layernorm', mlp: 'pre_ff_layernorm' } },
+    ...JAMBA_NAMES,
     multipliers: falconFactors,
     ownActivation: falconActivation,
     space: falconSpace,
@@ -801,23 +819,6 @@ function smolTurns(config: Config, i: number): boolean {
 /** Old frequencies, and what is behind so many blocks. */
 function behind(blocks: number): RegExp {
   return new RegExp(`${FREQUENCIES.source}|\\blayers\\.${blocks}\\.`);
-}
-
-/** The names of blocks before transformers 5, and those since then. */
-const HYBRID_TYPES = { attention: 'full_attention', mamba: 'linear_attention' };
-
-/** The state space of block i. */
-function graniteSpace(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
-  const types = config.layer_types ?? config.layers_block_type;
-  const isType = (name: keyof typeof HYBRID_TYPES) =>
-    Array.isArray(types) && [name, HYBRID_TYPES[name]].includes(types[i]);
-  if (isType('attention')) return undefined;
-  if (types != null && !isType('mamba'))
-    throw unsupported(
-      'granitemoehybrid',
-      `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`,
-    );
-  return stateSpace(config, named);
 }
 
 const LIQUID_TYPES = ['full_attention', 'conv'];

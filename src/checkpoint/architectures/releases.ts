@@ -80,6 +80,7 @@ const WITH_CODE: readonly string[] = [
 const UNKNOWN_IN_JS: readonly string[] = [
   'apertus',
   'baichuan',
+  'bamba',
   'biogpt',
   'chatglm',
   'deepseek_v2',

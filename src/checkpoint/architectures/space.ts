@@ -1,4 +1,4 @@
-// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4, Falcon-H1 and Nemotron-H have them: what config.json says of them, mostly by fields that begin with `mamba_`.
+// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4, Bamba, Falcon-H1 and Nemotron-H have them: what config.json says of them, mostly by fields that begin with `mamba_`.
 
 import { InputError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
@@ -40,13 +40,13 @@ interface Own extends Pick<StateSpace, 'normsFirst' | 'normsByGroup' | 'factors'
 }
 
 /** The one of a block, whose tensors are called as `named` tells. */
-export function stateSpace(
-  config: Config,
-  named: (name: string) => string,
-  own: Partial<Own> = {},
-): DeltaRule {
+function stateSpace(config: Config, named: (name: string) => string, own: Partial<Own> = {}): DeltaRule {
   const { module = 'mamba', heads: fields = HEADS, activation = 'hidden_act', features: given } = own;
   const { outBias, hasNorm = true, epsilon = 1e-6, normsFirst, normsByGroup, factors } = own;
+  const modelType = text(config, 'model_type');
+  // Gates have this one whatever the other activation is.
+  if (text(config, activation, 'silu') !== 'silu')
+    throw unsupported(modelType, `${activation} other than "silu"`);
   const heads = integer(config, fields.heads, 128);
   const kvHeads = integer(config, fields.kvHeads, 1);
   const { count, field } = given ?? { count: featuresIn(config), field: 'mamba_expand' };
@@ -65,7 +65,7 @@ export function stateSpace(
     conv: at('conv1d'),
     bias: flag(config, 'mamba_conv_bias', true),
     kernel: integer(config, 'mamba_d_conv', 4),
-    activation: activationOf(config, text(config, 'model_type'), activation, 'silu'),
+    activation: activationOf(config, modelType, activation, 'silu'),
     decay: at('A_log'),
     shift: at('dt_bias'),
     norm: hasNorm ? rmsNorm(at('norm'), positive(config, 'rms_norm_eps', epsilon)) : undefined,
@@ -102,15 +102,43 @@ export function spaceHeads(config: Config): Description['fields']['deltaHeads'] 
   };
 }
 
+/** The names of blocks before transformers 5, and those since then. */
+const HYBRID_TYPES = { attention: 'full_attention', mamba: 'linear_attention' };
+
+/** The one of block i, where that has no attention. */
+export function hybridSpace(
+  config: Config,
+  i: number,
+  named: (name: string) => string,
+  own: Partial<Own> = {},
+): DeltaRule | undefined {
+  const types = config.layer_types ?? config.layers_block_type;
+  const isType = (name: keyof typeof HYBRID_TYPES) =>
+    Array.isArray(types) && [name, HYBRID_TYPES[name]].includes(types[i]);
+  if (isType('attention')) return undefined;
+  if (types != null && !isType('mamba'))
+    throw unsupported(
+      text(config, 'model_type'),
+      `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`,
+    );
+  return stateSpace(config, named, own);
+}
+
+/** Bamba's attention is in blocks that a list of numbers names, and has rotary positions on half of each head. */
+export function bambaConfig(config: Config): Config {
+  const { attn_layer_indices: attending } = config;
+  const types = Array.from({ length: integer(config, 'num_hidden_layers') }, (_, i) =>
+    Array.isArray(attending) && attending.includes(i) ? 'attention' : 'mamba',
+  );
+  return { ...config, layer_types: config.layer_types ?? types, partial_rotary_factor: 0.5 };
+}
+
 /** Features of all heads of Falcon-H1, which has them as a number of their own. */
 function falconFeatures(config: Config): number {
   return config.mamba_d_ssm === null ? featuresIn(config) : integer(config, 'mamba_d_ssm', 1024);
 }
 
 export function falconSpace(config: Config, named: (name: string) => string): DeltaRule {
-  // Gates have this one whatever other activations are.
-  if (text(config, 'hidden_act', 'silu') !== 'silu')
-    throw unsupported('falcon_h1', 'hidden_act other than "silu"');
   const factors = listed(config, 'ssm_multipliers', SPACE.length);
   return stateSpace(config, named, {
     features: { count: falconFeatures(config), field: 'mamba_d_ssm' },
@@ -192,9 +220,6 @@ export function nemotronConfig(config: Config): Config {
   if (flag(config, 'attention_bias', false)) throw unsupported(NEMOTRON, 'attention_bias');
   if (hasExperts && config.moe_latent_size != null) throw unsupported(NEMOTRON, 'moe_latent_size');
   if (hasExperts && flag(config, 'mlp_bias', false)) throw unsupported(NEMOTRON, 'mlp_bias beside experts');
-  // Gates have this one whatever other activations are.
-  if (text(config, 'mamba_hidden_act', 'silu') !== 'silu')
-    throw unsupported(NEMOTRON, 'mamba_hidden_act other than "silu"');
   const { kvHeads } = nemotronFields(config);
   return {
     ...config,
