@@ -14,6 +14,7 @@ import {
   FALCON_H1,
   GRANITE_SPACE,
   NEMOTRON_H,
+  OLMO_HYBRID,
   QWEN3_5,
   statesOf,
   tinyWeights,
@@ -203,6 +204,35 @@ test('blocks with a single half say the heads and neurons that they have, and tr
   expect(all.transformersJs).toBeUndefined();
   const signs = { ...config, layers_block_type: undefined, hybrid_override_pattern: 'M*-E' };
   expect(describeModel(signs).transformersJs).toContain('"layers_block_type"');
+});
+
+test('fewer heads of OLMo Hybrid’s delta rules are said beside their features, those of its attention not at all', () => {
+  const given = { ...OLMO_HYBRID, linear_key_head_dim: undefined, linear_value_head_dim: undefined };
+  const olmo = describeModel(given);
+  const [delta, attention] = olmo.sizes;
+  expect(delta).toMatchObject({ heads: 4, kvHeads: 2, keyDim: 12, valueDim: 24 });
+  const few = [{ ...delta, heads: 2, kvHeads: 1 }, attention];
+  const { config, record, statement } = olmo.configOf(few);
+  expect(record).toBeUndefined();
+  expect(statement).toContain('stock transformers (5.3 or later)');
+  expect(config).toEqual({
+    ...given,
+    ...{ linear_num_value_heads: 2, linear_num_key_heads: 1 },
+    ...{ linear_key_head_dim: 12, linear_value_head_dim: 24 },
+  });
+  expect(describeModel(config).sizes).toEqual(few);
+  expect(olmo.configOf([delta, { ...attention, heads: 2, kvHeads: 1 }]).record).toBeDefined();
+  const unlisted = { ...given, layer_types: undefined };
+  const five = describeModel({ ...unlisted, num_hidden_layers: 5 });
+  expect(five.sizes.map(({ keyDim }) => keyDim)).toEqual([12, 12, 12, undefined, 12]);
+  expect(describeModel(unlisted).sizes).toEqual(olmo.sizes);
+  expect([olmo.transformersJs, five.transformersJs]).toEqual([
+    undefined,
+    expect.stringContaining('layer_types'),
+  ]);
+  expect(() => describeModel({ ...given, linear_num_value_heads: 5 })).toThrow(
+    '"linear_num_value_heads" expected a multiple of the 2 of linear_num_key_heads, got 5',
+  );
 });
 
 test('heads of delta rules and of attention with gates keep their features', () => {

@@ -21,6 +21,7 @@ import {
   MPT,
   NEMOTRON_H,
   NEOX,
+  OLMO_HYBRID,
   OPT,
   PHI,
   PHI3,
@@ -247,6 +248,19 @@ describe('describe', () => {
       `of Nemotron-H ${JSON.stringify(fields)}`,
       { ...NEMOTRON_H, ...fields },
       `"nemotron_h": ${message}`,
+    ]),
+    ...(
+      [
+        [{ rope_parameters: null }, 'rope_parameters without a rope_theta, or one that is null'],
+        [{ rope_parameters: undefined }, 'rope_parameters without a rope_theta, or one that is null'],
+        [{ layer_types: ['linear_attention', 'mamba'] }, 'layer_types other than a list of full_attention'],
+        [{ hidden_act: 'gelu' }, 'hidden_act other than "silu"'],
+        [{ is_causal: false }, 'is_causal false beside delta rules'],
+      ] as const
+    ).map(([fields, message]): [string, Config, string] => [
+      `of OLMo Hybrid ${JSON.stringify(fields)}`,
+      { ...OLMO_HYBRID, ...fields },
+      `"olmo_hybrid": ${message}`,
     ]),
     [
       'three experts, one after the other',

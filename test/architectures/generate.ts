@@ -71,7 +71,11 @@ export function emptyPast(
       const kept = states(i);
       const all = Object.entries(kept ?? {}).map(([name, own]): [string, Value] => {
         const dims = [batch, ...own];
-        return [`past_${name}.${i}`, { dims, data: new Float32Array(dims.reduce((a, b) => a * b)) }];
+        const [first, ...others] = name.split('.');
+        return [
+          `past_${[first, i, ...others].join('.')}`,
+          { dims, data: new Float32Array(dims.reduce((a, b) => a * b)) },
+        ];
       });
       if (kept && !size.space) return all;
       return [

@@ -2,7 +2,7 @@
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
 // modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
-// modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
+// modeling_olmo3, modeling_olmo_hybrid, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
@@ -44,6 +44,7 @@ export function referenceLogits(
     case 'olmo':
     case 'olmo2':
     case 'olmo3':
+    case 'olmo_hybrid':
     case 'olmoe':
     case 'exaone4':
       return olmo(config, sizes, weights, tokens);
@@ -804,7 +805,8 @@ function olmo(
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const isExaone = config.model_type === 'exaone4';
   const isThird = config.model_type === 'olmo3';
-  const isSecond = config.model_type === 'olmo2' || isThird || isExaone;
+  const isHybrid = config.model_type === 'olmo_hybrid';
+  const isSecond = config.model_type === 'olmo2' || isThird || isExaone || isHybrid;
   const slides = (i: number) => {
     if (!(isThird || isExaone) || config.sliding_window === null) return false;
     const types = config.layer_types as string[] | undefined;
@@ -820,6 +822,12 @@ function olmo(
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
+    if (weights.has(`${layer}.linear_attn.A_log`)) {
+      const y = rms(x, `${layer}.attention_layer_norm`);
+      x = add(x, deltaRule(y, config, sizes[i], weights, `${layer}.linear_attn`));
+      x = add(x, gated(rms(x, `${layer}.feedforward_layer_norm`), config, weights, layer));
+      continue;
+    }
     const { rope_scaling, ...unscaled } = config;
     const rope = ropeReference(isThird && slides(i) ? unscaled : config, dh, 1, tokens.length);
     const h = before(x, `${layer}.input_layernorm`);
@@ -835,7 +843,8 @@ function olmo(
       [q, k, v] = [q, k, v].map((rows) =>
         rows.map((features) => features.map((value) => Math.min(Math.max(value, -bound), bound))),
       );
-    if (!isExaone || config.sliding_window === null || slides(i)) {
+    const isPlaced = (config.rope_parameters as Config | undefined)?.rope_theta !== null;
+    if (isPlaced && (!isExaone || config.sliding_window === null || slides(i))) {
       q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
       k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
     }
@@ -1223,8 +1232,9 @@ function deltaRule(
   weights: Weights,
   at: string,
 ): Rows {
-  const of = (name: string) => config[`linear_${name}`] as number;
-  const [dk, dv] = [of('key_head_dim'), of('value_head_dim')];
+  const of = (name: string, otherwise: number) => (config[`linear_${name}`] ?? otherwise) as number;
+  const [dk, dv] = [of('key_head_dim', 6), of('value_head_dim', 12)]; // as many of 32 features and 4 heads
+  const isOlmo = config.model_type === 'olmo_hybrid';
   const each = heads / keyHeads;
   const [keys, values] = [keyHeads * dk, heads * dv];
   const map = (name: string) => linear(x, weights, `${at}.in_proj_${name}`);
@@ -1241,9 +1251,23 @@ function deltaRule(
     const [q, k, v, z] = parts(map('qkvz'), [dk, dk, each * dv, each * dv]);
     return [q.map((y, p) => [...y, ...k[p], ...v[p]]), z, ...parts(map('ba'), [each, each])];
   };
-  const [given, z, b, a] = maps();
-  const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
-  const [q, k, v] = slices(convolved, [keys, keys, values]);
+  const opened = (y: Rows, conv: string) =>
+    causalConv(y, weights, `${at}.${conv}`).map((features) => features.map(silu));
+  const together = () => {
+    const [given, ...others] = maps();
+    return [...slices(opened(given, 'conv1d'), [keys, keys, values]), ...others];
+  };
+  const apart = () => {
+    const own = (name: string) => linear(x, weights, `${at}.${name}_proj`);
+    return [
+      ...['q', 'k', 'v'].map((name) => opened(own(name), `${name}_conv1d`)),
+      own('g'),
+      own('b'),
+      own('a'),
+    ];
+  };
+  const [q, k, v, z, b, a] = isOlmo ? apart() : together();
+  const most = isOlmo && config.linear_allow_neg_eigval !== false ? 2 : 1;
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
   const unit = (y: number[]) => {
     const length = Math.sqrt(y.reduce((total, value) => total + value * value, 1e-6));
@@ -1259,7 +1283,7 @@ function deltaRule(
       const fading = Math.exp(
         -Math.exp(numbers('A_log')[head]) * softplus(a[p][head] + numbers('dt_bias')[head]),
       );
-      const share = sigmoid(b[p][head]);
+      const share = most * sigmoid(b[p][head]);
       for (const line of s) for (let c = 0; c < dv; c++) line[c] *= fading;
       const had = s[0].map((_, c) => key.reduce((total, value, r) => total + value * s[r][c], 0));
       const put = own(v, head, dv).map((value, c) => share * (value - had[c]));
@@ -1267,12 +1291,14 @@ function deltaRule(
       const found = put.map((_, c) =>
         query.reduce((total, value, r) => total + (value * s[r][c]) / Math.sqrt(dk), 0),
       );
-      const [normal] = rmsNorm([found], weights, `${at}.norm`, config.rms_norm_eps as number);
+      const [normal] = isOlmo
+        ? rmsNorm([found], weights, `${at}.o_norm`, 1e-5)
+        : rmsNorm([found], weights, `${at}.norm`, config.rms_norm_eps as number);
       const gate = own(z, head, dv);
       return normal.map((value, c) => value * silu(gate[c]));
     }),
   );
-  return linear(mixed, weights, `${at}.out_proj`);
+  return linear(mixed, weights, `${at}.${isOlmo ? 'o_proj' : 'out_proj'}`);
 }
 
 function lfm2(

@@ -118,7 +118,7 @@ export function sizesOf(
       columns(/((q_proj|q_b_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
         features.keyDim,
     kvHeads:
-      (delta && columns(/weight#k$/) / features.keyDim) ??
+      (delta && columns(/(weight#k|linear_attn\.k_proj\.weight)$/) / features.keyDim) ??
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
         features.valueDim,
     ffn: columns(

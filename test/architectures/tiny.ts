@@ -191,6 +191,19 @@ const GEMMA3: Config = {
 };
 export const OLMO: Config = { ...LLAMA, model_type: 'olmo' };
 const OLMO2: Config = { ...LLAMA, model_type: 'olmo2' };
+/** Two key heads of three features, each for two value heads of five; the norm behind them adds another number than others. */
+export const OLMO_HYBRID: Config = {
+  ...LLAMA,
+  model_type: 'olmo_hybrid',
+  rms_norm_eps: 1e-4,
+  rope_theta: undefined,
+  rope_parameters: { rope_theta: null },
+  layer_types: ['linear_attention', 'full_attention'],
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 4,
+  linear_key_head_dim: 3,
+  linear_value_head_dim: 5,
+};
 const OLMO3: Config = { ...LLAMA, model_type: 'olmo3', sliding_window: 4, num_hidden_layers: BLOCKS };
 const EXAONE4: Config = {
   ...LLAMA,
@@ -1096,6 +1109,21 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   olmo2: { config: OLMO2 },
   'olmo2 with biases': { config: { ...OLMO2, attention_bias: true, head_dim: 6 } },
   'olmo2, pruned': { config: OLMO2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  olmo_hybrid: { config: OLMO_HYBRID },
+  'olmo_hybrid, positions, attention first, biases, sizes that follow, shares of at most 1': {
+    config: {
+      ...OLMO_HYBRID,
+      layer_types: ['full_attention', 'linear_attention'],
+      rope_parameters: { rope_theta: 100 },
+      attention_bias: true,
+      linear_num_key_heads: undefined,
+      linear_num_value_heads: undefined,
+      linear_key_head_dim: undefined,
+      linear_value_head_dim: undefined,
+      linear_allow_neg_eigval: false,
+    },
+  },
+  'olmo_hybrid, pruned': { config: OLMO_HYBRID, sizes: narrow([2, 1, 11, 3, 5], [2, 1, 17, 8, 8]) },
   olmo3: { config: OLMO3 },
   'olmo3, told which blocks see a window, yarn': {
     config: {
@@ -1334,7 +1362,9 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid|bamba)/.test(String(config.model_type));
+      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid|bamba|olmo_hybrid)/.test(
+        String(config.model_type),
+      );
       if (config.model_type === 'falcon_h1') return { ...size, space: deltaSizes(config) };
       const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
@@ -1365,6 +1395,8 @@ function deltaSizes(config: Config): BlockSizes['space'] {
     const { mamba_d_head: own } = config;
     return { heads, kvHeads, keyDim, valueDim: typeof own === 'number' ? own : (2 * HIDDEN) / heads };
   }
+  if (config.model_type === 'olmo_hybrid' && config.linear_num_key_heads === undefined)
+    return { heads: HEADS, kvHeads: HEADS, keyDim: 6, valueDim: 12 };
   if (config.linear_num_key_heads === undefined) return undefined;
   const of = (name: string) => config[`linear_${name}`] as number;
   return {
@@ -1377,9 +1409,7 @@ function deltaSizes(config: Config): BlockSizes['space'] {
 
 /** Whether it is what block i has in the place of attention. */
 export const isDelta = (config: Config, i: number) =>
-  config.model_type !== 'falcon_h1' &&
-  (config.linear_num_key_heads ?? config.mamba_n_heads) !== undefined &&
-  !attends(config, i);
+  config.model_type !== 'falcon_h1' && deltaSizes(config) !== undefined && !attends(config, i);
 
 /** What block i keeps of earlier tokens in the place of keys and values, or beside them. */
 export function statesOf(config: Config, i: number, size: BlockSizes): Record<string, number[]> | undefined {
@@ -1395,6 +1425,12 @@ export function statesOf(config: Config, i: number, size: BlockSizes): Record<st
     const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv ?? 4) as number;
     if (config.mamba_n_heads !== undefined)
       return { conv: [channels, kernel], ssm: [heads, valueDim, keyDim] };
+    const keys = [kvHeads * keyDim, kernel];
+    if (config.model_type === 'olmo_hybrid')
+      return {
+        ...{ 'conv.query': keys, 'conv.key': keys, 'conv.value': [heads * valueDim, kernel] },
+        recurrent: [heads, keyDim, valueDim],
+      };
     return { conv: [channels, kernel], recurrent: [heads, keyDim, valueDim] };
   }
   return heads === 0 ? { conv: [HIDDEN, config.conv_L_cache as number] } : undefined;
@@ -1976,6 +2012,22 @@ function falconOrBloom(
   if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, hidden, false);
 }
 
+/** Queries, keys, values, gates, and numbers of each head, all apart. */
+function separateRule(
+  at: string,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
+): void {
+  const [keys, values] = [kvHeads * keyDim, heads * valueDim];
+  const maps = { q: keys, k: keys, v: values, g: values, b: heads, a: heads };
+  for (const [name, width] of Object.entries(maps)) linear(`${at}.${name}_proj`, width, HIDDEN, false);
+  for (const name of ['q', 'k', 'v'] as const) tensor(`${at}.${name}_conv1d.weight`, [maps[name], 1, 4], 0.5);
+  tensor(`${at}.A_log`, [heads], 1);
+  tensor(`${at}.dt_bias`, [heads], 0.5, -1);
+  tensor(`${at}.o_norm.weight`, [valueDim], 0.3, 1);
+  linear(`${at}.o_proj`, HIDDEN, values, false);
+}
+
 /** Models that have Llama's names for their parts, and other norms or another MLP. */
 function relatives(
   config: Config,
@@ -1999,6 +2051,7 @@ function relatives(
     olmo: [],
     olmo2: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     olmo3: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+    olmo_hybrid: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     exaone4: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     cohere: ['input_layernorm'],
     cohere2: ['input_layernorm'],
@@ -2009,6 +2062,13 @@ function relatives(
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn } = size;
     const layer = `model.layers.${i}`;
+    if (type === 'olmo_hybrid' && isDelta(config, i)) {
+      for (const name of ['attention_layer_norm', 'feedforward_layer_norm'])
+        scales(`${layer}.${name}`, HIDDEN);
+      separateRule(`${layer}.linear_attn`, size, { linear, tensor });
+      gatedMlps(layer, size, config, { linear, tensor });
+      continue;
+    }
     for (const name of norms[type] ?? usual) scales(`${layer}.${name}`, HIDDEN);
     for (const [part, count] of [
       ['q', heads],
@@ -2017,7 +2077,8 @@ function relatives(
     ] as const) {
       const isBiased = hasBias || config.use_qkv_bias === true;
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
-      if (/^olmo(2|3|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+      if (/^olmo(2|3|e|_hybrid)$/.test(type) && part !== 'v')
+        scales(`${layer}.self_attn.${part}_norm`, count * dh);
       if (type === 'exaone4' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, dh);
       if (config.qk_layernorm && part !== 'v')
         for (let head = 0; head < count; head++)

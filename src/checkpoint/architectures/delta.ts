@@ -7,9 +7,9 @@
 // I + A is independent of S: of all chunks side by side it is made from that of blocks of 1, 2, 4, … tokens on its diagonal, each from those before by two products.
 
 import { GraphBuilder } from '../../graph/index.ts';
-import { type Heads, widthsOfDelta } from './facts.ts';
+import { type Heads, KEPT, widthsOfDelta } from './facts.ts';
 import { type Context, causalConv, END, linear, norm, scaled, slice } from './layers.ts';
-import type { DeltaLabel, DeltaRule } from './types.ts';
+import type { DeltaLabel, DeltaRule, Label } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 /** Tokens of a chunk, at most, and of half of the blocks of which its inverse is made. */
@@ -41,16 +41,20 @@ export function deltaRule(
     return scaled(g, made, space?.factors?.maps[label]);
   };
   const shown = (value: string) => context.shown?.(value) ?? value;
-  const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
-  const given = activation(g, causalConv(g, parts, joined, featuresOfConv(sizes, parts), context));
-  // Biases are of padding, too.
-  const convolved = parts.bias ? shown(given) : given;
-  const made = g.split(
-    'Split',
-    [convolved, g.integers(order.map((label) => widths[label]))],
-    { axis: -1 },
-    3,
-  );
+  const together = () => {
+    const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
+    const given = activation(g, causalConv(g, parts, joined, featuresOfConv(sizes, parts), context));
+    // Biases are of padding, too.
+    const convolved = parts.bias ? shown(given) : given;
+    const all = g.integers(order.map((label) => widths[label]));
+    return g.split('Split', [convolved, all], { axis: -1 }, 3);
+  };
+  const { convs, kernel } = parts;
+  const apart = (label: Label) => {
+    const own = { conv: convs![label], kernel };
+    return activation(g, causalConv(g, own, shown(mapped(label)), widths[label], context, KEPT[label]));
+  };
+  const made = convs ? order.map(apart) : together();
   const [q, k, v] = (['q', 'k', 'v'] as const).map((label) => made[order.indexOf(label)]);
   const heads = (value: string, features: number) =>
     g.node('Reshape', [value, g.integers([0, 0, -1, features])]); // [batch, tokens, heads, features]
@@ -81,7 +85,7 @@ export function deltaRule(
       queries: space ? spread(q) : g.node('Mul', [spread(q), g.scalar(keyDim ** -0.5)]),
       keys: spread(k),
       values: first(space ? g.node('Mul', [values, heads(soft, 1)]) : values),
-      shares: space ? undefined : first(heads(g.node('Sigmoid', [mapped('b')]), 1)),
+      shares: space ? undefined : first(heads(scaled(g, g.node('Sigmoid', [mapped('b')]), parts.most), 1)),
       fading: first(heads(fading, 1)),
     },
     x,

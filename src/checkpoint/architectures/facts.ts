@@ -88,6 +88,9 @@ export function isDelta(instead: Block['instead']): instead is DeltaRule {
   return instead !== undefined && 'decay' in instead;
 }
 
+/** What is kept of convolutions of their own, as transformers.js calls it. */
+export const KEPT = { q: 'query', k: 'key', v: 'value' } as const;
+
 /** Features that its maps give. */
 export function widthsOfDelta(
   { heads, kvHeads }: Heads,

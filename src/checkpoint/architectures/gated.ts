@@ -26,8 +26,8 @@ export interface GatedBlocks {
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
   readonly isParallel?: boolean;
-  /** Default: {@link BEFORE}. */
-  readonly norms?: Norms;
+  /** Default: {@link BEFORE}. Of block i where these differ. */
+  readonly norms?: Norms | ((i: number) => Norms);
   readonly gain?: number;
   /** Of what attention takes and gives, and of what MLPs give. */
   readonly factors?: { readonly takes: number; readonly gives: number; readonly mlp: number };
@@ -108,7 +108,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     parts;
   const { sinks, latent, isGated, factors } = parts;
   const names = { ...LLAMA, ...parts.names };
-  const { before, after } = parts.norms ?? BEFORE;
+  const { before, after } = (typeof parts.norms === 'function' ? parts.norms(i) : parts.norms) ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
   const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
   const headNorm = (name: string) =>

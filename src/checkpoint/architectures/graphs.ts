@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
-import { attends, featuresOf, isDelta, isEncoder } from './facts.ts';
+import { attends, featuresOf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
 import {
   adapted,
   around,
@@ -367,7 +367,7 @@ export function wholeGraph(
       const own = description.block(i);
       const states = statesOf(own, size, hidden);
       for (const [kind, dims] of Object.entries(states))
-        g.input(`past_${kind}.${i}`, 'float32', ['batch_size', ...dims]);
+        g.input(`past_${placed(kind, i)}`, 'float32', ['batch_size', ...dims]);
       if (attends(own))
         for (const kind of ['key', 'value'] as const)
           g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
@@ -391,10 +391,11 @@ export function wholeGraph(
     };
     const states = statesOf(description.block(i), size, hidden);
     const keepState = (kind: string, value: string) =>
-      kept.push({ value, name: `present_${kind}.${i}`, dims: ['batch_size', ...states[kind]] });
-    const follow = (recent: string, kernel: number) => {
-      const all = g.node('Concat', [`past_conv.${i}`, recent], { axis: 2 });
-      keepState('conv', slice(g, all, -kernel, END));
+      kept.push({ value, name: `present_${placed(kind, i)}`, dims: ['batch_size', ...states[kind]] });
+    const follow = (recent: string, kernel: number, of?: string) => {
+      const kind = of === undefined ? 'conv' : `conv.${of}`;
+      const all = g.node('Concat', [`past_${placed(kind, i)}`, recent], { axis: 2 });
+      keepState(kind, slice(g, all, -kernel, END));
       return slice(g, all, 1, END);
     };
     const turned = (state: string) => g.node('Transpose', [state], { perm: [0, 1, 3, 2] });
@@ -409,6 +410,12 @@ export function wholeGraph(
   return g;
 }
 
+/** With the number of the block behind the first part of its name. */
+function placed(kind: string, i: number): string {
+  const [first, ...others] = kind.split('.');
+  return [first, i, ...others].join('.');
+}
+
 /** What is kept of earlier tokens in the place of keys and values, or beside them: extents behind the batch. */
 function statesOf(
   { instead, beside }: Block,
@@ -419,12 +426,16 @@ function statesOf(
   if (!rule) return {};
   if (!isDelta(rule)) return { conv: [hidden, rule.kernel] };
   const own = beside ? sizes.space! : sizes;
-  const conv = [featuresOfConv(own, rule), rule.kernel];
+  const { kernel } = rule;
+  const widths = widthsOfDelta(own, rule);
+  const convs = rule.convs
+    ? Object.fromEntries(rule.order.map((label) => [`conv.${KEPT[label]}`, [widths[label], kernel]]))
+    : { conv: [featuresOfConv(own, rule), kernel] };
   const { keyDim, valueDim } = rule.sizes;
   // As transformers.js has them.
   return rule.space
-    ? { conv, ssm: [own.heads, valueDim, keyDim] }
-    : { conv, recurrent: [own.heads, keyDim, valueDim] };
+    ? { ...convs, ssm: [own.heads, valueDim, keyDim] }
+    : { ...convs, recurrent: [own.heads, keyDim, valueDim] };
 }
 
 /** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */

@@ -259,8 +259,8 @@ export interface Context {
   asking?(x: string): string;
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
-  /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. */
-  follow?(value: string, kernel: number): string;
+  /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. @param of  which one it is, where there are several */
+  follow?(value: string, kernel: number, of?: string): string;
   /** What a recurrence has of earlier tokens. Absent where there are none before. */
   recall?(): string;
   /** Is told what it has behind these. */
@@ -407,9 +407,10 @@ export function causalConv(
   x: string,
   features: number,
   context: Context,
+  of?: string,
 ): string {
   const given = g.node('Transpose', [x], { perm: [0, 2, 1] });
-  const follows = context.follow?.(given, kernel);
+  const follows = context.follow?.(given, kernel, of);
   const name = g.prefix + conv;
   const weights = [
     g.weight(`${name}.weight`, [features, 1, kernel]),

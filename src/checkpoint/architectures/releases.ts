@@ -42,6 +42,7 @@ const SINCE: Readonly<Record<string, string>> = {
   mistral3: '4.50',
   nemotron_h: '5.3',
   olmo3: '4.57',
+  olmo_hybrid: '5.3',
   qwen2_5_vl: '4.49',
   qwen3: '4.51',
   qwen3_5: '5.2',

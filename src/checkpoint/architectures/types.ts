@@ -280,12 +280,16 @@ export interface DeltaRule {
   /** The order of queries, keys and values in the convolution, its module, and whether it has biases. */
   readonly order: readonly Label[];
   readonly conv: string;
+  /** Each of them has a convolution of its own instead, of these modules. */
+  readonly convs?: Readonly<Record<Label, string>>;
   readonly bias?: boolean;
   readonly kernel: number;
   readonly activation: Activation;
   /** Tensors, one number for each value head: logarithms of how fast it fades, and what is added to `a`. */
   readonly decay: string;
   readonly shift: string;
+  /** How much a token replaces is a sigmoid, times this. */
+  readonly most?: number;
   /** Of each head, or of all of a state space, which may be without. */
   readonly norm?: Norm;
   readonly out: Linear;
