@@ -92,6 +92,7 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
       heads: groupsText(size, folder),
       keys: `${counted(keyDim, 'feature')} of ${counted(size.heads, 'head')}`,
       values: `${counted(valueDim, 'feature')} of ${counted(size.heads, 'head')}`,
+      space: size.space ? groupsText(size.space, { headDim: size.space.valueDim }) : '',
     };
     return [
       ...Object.entries(attention).flatMap(([of, text]) => {
@@ -112,7 +113,7 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   );
 }
 
-function groupsText(size: BlockSizes, dense: HeadDims): string {
+function groupsText(size: Omit<BlockSizes, 'ffn'>, dense: HeadDims): string {
   const { heads } = size;
   const { keyDim, valueDim } = featuresOf(size, dense);
   const groups = headGroups(size);

@@ -95,6 +95,7 @@ const REPORT = v.pipe(
         object({
           ...{ heads: number, kvHeads: number, ffn: number, experts: v.optional(v.array(number)) },
           ...{ keyDim: v.optional(number), valueDim: v.optional(number) },
+          space: v.optional(object({ heads: number, kvHeads: number, keyDim: number, valueDim: number })),
         }),
       ),
     ),

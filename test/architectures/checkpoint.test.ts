@@ -338,7 +338,7 @@ describe('configOf', () => {
     refused({ experts: [3, 3, 3] }).toThrow('block 1: "experts" expected the neurons of 4 experts');
     refused({ experts: undefined }).toThrow('"experts" expected the neurons of 4 experts');
     refused({ experts: [3, 3, 3, 0] }).toThrow('"experts[3]" expected a positive integer, got 0');
-    refused({ ffn: 5 }).toThrow('"ffn" expected 0, as there are experts alone, got 5');
+    refused({ ffn: 5 }).toThrow('"ffn" expected 0, as there is no MLP that all tokens pass, got 5');
     const llama = describeModel(LLAMA);
     expect(() => llama.configOf(llama.sizes.map((size) => ({ ...size, experts: [3] })))).toThrow(
       '"experts" expected the neurons of 0 experts',

@@ -10,7 +10,17 @@ import { random } from '../support/random.ts';
 import { emptyPast, pastFrom } from './generate.ts';
 import { referenceLogits } from './reference.ts';
 import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
-import { GRANITE_SPACE, QWEN3_5, statesOf, tinyWeights, uniformSizes, VARIANTS } from './tiny.ts';
+import {
+  FALCON_H1,
+  GRANITE_SPACE,
+  NEMOTRON_H,
+  OLMO_HYBRID,
+  QWEN3_5,
+  statesOf,
+  tinyWeights,
+  uniformSizes,
+  VARIANTS,
+} from './tiny.ts';
 
 const TOLERANCE = 1e-4; // of logits around 1
 
@@ -123,6 +133,106 @@ test('heads of state spaces are said by how many features they have in all, in w
   const { statement, record } = space.configOf([{ ...own, heads: 6 }, attention]);
   expect(statement).toContain('no other field goes with 6 for mamba_n_heads');
   expect(record!.blocks[0]).toMatchObject({ heads: 6, kvHeads: 1, keyDim: 3, valueDim: 8 });
+});
+
+test('heads of a state space beside attention are said by fields of their own, those of attention by the usual ones', () => {
+  const both = describeModel(FALCON_H1);
+  const [own] = both.sizes;
+  expect(own.space).toEqual({ heads: 4, kvHeads: 1, keyDim: 3, valueDim: 10 });
+  const space = { ...own.space!, heads: 3 };
+  const few = { ...own, space };
+  const { config, statement } = both.configOf([few, few]);
+  expect(config).toEqual({ ...FALCON_H1, mamba_n_heads: 3, mamba_d_ssm: 30 });
+  expect(describeModel(config).sizes).toEqual([few, few]);
+  expect(statement).toContain('stock transformers (4.53 or later)');
+  expect(both.transformersJs).toBeUndefined();
+  const fewer = { ...few, heads: 2, kvHeads: 1 };
+  expect(both.configOf([fewer, fewer]).config).toMatchObject({ mamba_n_heads: 3, num_attention_heads: 2 });
+  const { record } = both.configOf([few, own]);
+  expect(record!.blocks.map((it) => it.space)).toEqual([space, own.space]);
+  expect(describeModel(FALCON_H1, record).sizes).toEqual([few, own]);
+});
+
+test.each([
+  [undefined, '"space.heads" expected a positive integer, got none'],
+  [
+    { heads: 5, kvHeads: 1, keyDim: 3, valueDim: 10 },
+    '"space.heads" expected at most 4, as in config.json, got 5',
+  ],
+  [
+    { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 9 },
+    '"space.valueDim" expected 10, as heads have a state, got 9',
+  ],
+])('a state space of %o beside attention is refused', (space, message) => {
+  const both = describeModel(FALCON_H1);
+  expect(() => both.configOf([{ ...both.sizes[0], space }, both.sizes[1]])).toThrow(message);
+  expect(() => model.configOf([{ ...sizes[0], space: both.sizes[0].space }, sizes[1]])).toThrow(
+    '"space" expected none, as there is no state space beside attention',
+  );
+});
+
+test('blocks with a single half say the heads and neurons that they have, and transformers.js reads which these are by old names', () => {
+  const layers_block_type = ['mamba', 'attention', 'mlp', 'moe'];
+  const config = { ...NEMOTRON_H, layers_block_type };
+  const all = describeModel(config);
+  expect(all.sizes.map(({ heads, ffn, experts }) => [heads, ffn, experts?.length])).toEqual([
+    [8, 0, undefined],
+    [4, 0, undefined],
+    [0, 20, undefined],
+    [0, 10, 4],
+  ]);
+  expect(all.sizes.map((_, i) => all.mlps(i).length)).toEqual([0, 0, 1, 5]);
+  const [space, attention, mlp, experts] = all.sizes;
+  const few = [
+    { ...space, heads: 4, kvHeads: 1 },
+    { ...attention, heads: 2, kvHeads: 1 },
+    { ...mlp, ffn: 12 },
+    { ...experts, ffn: 5, experts: [3, 3, 3, 3] },
+  ];
+  const { config: fewer, record, statement } = all.configOf(few);
+  expect(record).toBeUndefined();
+  expect(fewer).toEqual({
+    ...config,
+    ...{ mamba_num_heads: 4, n_groups: 1, num_attention_heads: 2, num_key_value_heads: 1 },
+    ...{ intermediate_size: 12, moe_intermediate_size: 3, moe_shared_expert_intermediate_size: 5 },
+  });
+  expect(describeModel(fewer).sizes).toEqual(few);
+  expect(statement).toContain('stock transformers (5.3 or later)');
+  expect(() => all.configOf([{ ...space, ffn: 1 }, ...all.sizes.slice(1)])).toThrow(
+    '"ffn" expected 0, as there is no MLP that all tokens pass, got 1',
+  );
+  expect(all.transformersJs).toBeUndefined();
+  const signs = { ...config, layers_block_type: undefined, hybrid_override_pattern: 'M*-E' };
+  expect(describeModel(signs).transformersJs).toContain('"layers_block_type"');
+});
+
+test('fewer heads of OLMo Hybrid’s delta rules are said beside their features, those of its attention not at all', () => {
+  const given = { ...OLMO_HYBRID, linear_key_head_dim: undefined, linear_value_head_dim: undefined };
+  const olmo = describeModel(given);
+  const [delta, attention] = olmo.sizes;
+  expect(delta).toMatchObject({ heads: 4, kvHeads: 2, keyDim: 12, valueDim: 24 });
+  const few = [{ ...delta, heads: 2, kvHeads: 1 }, attention];
+  const { config, record, statement } = olmo.configOf(few);
+  expect(record).toBeUndefined();
+  expect(statement).toContain('stock transformers (5.3 or later)');
+  expect(config).toEqual({
+    ...given,
+    ...{ linear_num_value_heads: 2, linear_num_key_heads: 1 },
+    ...{ linear_key_head_dim: 12, linear_value_head_dim: 24 },
+  });
+  expect(describeModel(config).sizes).toEqual(few);
+  expect(olmo.configOf([delta, { ...attention, heads: 2, kvHeads: 1 }]).record).toBeDefined();
+  const unlisted = { ...given, layer_types: undefined };
+  const five = describeModel({ ...unlisted, num_hidden_layers: 5 });
+  expect(five.sizes.map(({ keyDim }) => keyDim)).toEqual([12, 12, 12, undefined, 12]);
+  expect(describeModel(unlisted).sizes).toEqual(olmo.sizes);
+  expect([olmo.transformersJs, five.transformersJs]).toEqual([
+    undefined,
+    expect.stringContaining('layer_types'),
+  ]);
+  expect(() => describeModel({ ...given, linear_num_value_heads: 5 })).toThrow(
+    '"linear_num_value_heads" expected a multiple of the 2 of linear_num_key_heads, got 5',
+  );
 });
 
 test('heads of delta rules and of attention with gates keep their features', () => {

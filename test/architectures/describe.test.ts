@@ -10,6 +10,7 @@ import {
   BLOOM,
   COHERE,
   FALCON,
+  FALCON_H1,
   GEMMA2,
   GPT_NEO,
   GPT2,
@@ -18,7 +19,9 @@ import {
   LLAMA,
   MIXTRAL,
   MPT,
+  NEMOTRON_H,
   NEOX,
+  OLMO_HYBRID,
   OPT,
   PHI,
   PHI3,
@@ -217,6 +220,48 @@ describe('describe', () => {
       { ...VARIANTS['granitemoehybrid without positions'].config, layer_types: ['attention', 'conv'] },
       '"granitemoehybrid": layer_types other than a list of attention and mamba',
     ],
+    [
+      'gates of another activation',
+      { ...VARIANTS['granitemoehybrid, state spaces'].config, hidden_act: 'gelu' },
+      '"granitemoehybrid": hidden_act other than "silu"',
+    ],
+    [
+      'gates of another activation',
+      { ...FALCON_H1, hidden_act: 'gelu' },
+      '"falcon_h1": hidden_act other than "silu"',
+    ],
+    [
+      'state spaces of what comes later',
+      { ...FALCON_H1, is_causal: false },
+      '"falcon_h1": is_causal false beside delta rules',
+    ],
+    ...(
+      [
+        [{ attention_bias: true }, 'attention_bias'],
+        [{ mamba_hidden_act: 'relu' }, 'mamba_hidden_act other than "silu"'],
+        [{ layers_block_type: ['mamba', 'conv'] }, 'blocks other than mamba, attention, mlp, moe by'],
+        [{ layers_block_type: undefined }, 'blocks other than mamba, attention, mlp, moe by'],
+        [{ layers_block_type: ['moe', 'mlp'], moe_latent_size: 8 }, 'moe_latent_size'],
+        [{ layers_block_type: ['moe', 'mlp'], mlp_bias: true }, 'mlp_bias beside experts'],
+      ] as const
+    ).map(([fields, message]): [string, Config, string] => [
+      `of Nemotron-H ${JSON.stringify(fields)}`,
+      { ...NEMOTRON_H, ...fields },
+      `"nemotron_h": ${message}`,
+    ]),
+    ...(
+      [
+        [{ rope_parameters: null }, 'rope_parameters without a rope_theta, or one that is null'],
+        [{ rope_parameters: undefined }, 'rope_parameters without a rope_theta, or one that is null'],
+        [{ layer_types: ['linear_attention', 'mamba'] }, 'layer_types other than a list of full_attention'],
+        [{ hidden_act: 'gelu' }, 'hidden_act other than "silu"'],
+        [{ is_causal: false }, 'is_causal false beside delta rules'],
+      ] as const
+    ).map(([fields, message]): [string, Config, string] => [
+      `of OLMo Hybrid ${JSON.stringify(fields)}`,
+      { ...OLMO_HYBRID, ...fields },
+      `"olmo_hybrid": ${message}`,
+    ]),
     [
       'three experts, one after the other',
       { ...VARIANTS.phimoe.config, num_experts_per_tok: 3 },

@@ -53,7 +53,7 @@ export async function generateWithPast(
   return tokens;
 }
 
-/** What block i keeps in the place of keys and values, by its name: extents behind the batch. */
+/** What block i keeps in the place of keys and values, or beside them, by its name: extents behind the batch. */
 export type States = (i: number) => Readonly<Record<string, readonly number[]>> | undefined;
 
 export function emptyPast(
@@ -69,12 +69,17 @@ export function emptyPast(
     model.sizes.flatMap((size, i) => {
       const { keyDim, valueDim } = featuresOf(size, model);
       const kept = states(i);
-      if (kept)
-        return Object.entries(kept).map(([name, own]): [string, Value] => {
-          const dims = [batch, ...own];
-          return [`past_${name}.${i}`, { dims, data: new Float32Array(dims.reduce((a, b) => a * b)) }];
-        });
+      const all = Object.entries(kept ?? {}).map(([name, own]): [string, Value] => {
+        const dims = [batch, ...own];
+        const [first, ...others] = name.split('.');
+        return [
+          `past_${[first, i, ...others].join('.')}`,
+          { dims, data: new Float32Array(dims.reduce((a, b) => a * b)) },
+        ];
+      });
+      if (kept && !size.space) return all;
       return [
+        ...all,
         [`past_key_values.${i}.key`, empty(size.kvHeads, keyDim)],
         [`past_key_values.${i}.value`, empty(size.kvHeads, valueDim)],
       ];

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import {
   featuresOf,
+  headGroups,
   headsOf,
   type LanguageModel,
   type TensorSource,
@@ -47,7 +48,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const source = sourceOf(weights);
   const model = describeModel(config, undefined, undefined, source);
   const [, size] = model.sizes;
-  const { heads, kvHeads } = size;
+  const { heads, kvHeads, space } = size;
   const { block, shapes } = await blockOf(model, source);
 
   const all = analyse(block, shapes).structures.filter((structure) => structure.prunable);
@@ -55,11 +56,13 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
   const prunable = all.filter(({ layer }) => !/\.(q|kv)_b_proj/.test(layer));
   // query heads where all share one key-value head
   const [groups, each] = kvHeads === 1 ? [heads, 1] : [kvHeads, heads / kvHeads];
+  const ofSpace = space && headGroups(space);
   expect(prunable.map(({ kind, groups, groupSize }) => [kind, groups, groupSize])).toEqual([
+    ...(space ? [['head', ofSpace, (space.heads / ofSpace!) * space.valueDim]] : []),
     ['head', groups, each * featuresOf(size, model).valueDim],
     ...model.mlps(1).map(({ neurons }) => ['channel', neurons, 1]),
   ]);
-  const layers = prunable.slice(1).map(({ layer }) => layer);
+  const layers = prunable.slice(space ? 2 : 1).map(({ layer }) => layer);
   expect(layers).toEqual(model.mlps(1).map(({ layer }) => expect.stringMatching(`\\.${layer}$`)));
 
   // all but the first of each
@@ -70,6 +73,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
     ...{ keyDim: size.keyDim, valueDim: size.valueDim },
     ffn: Math.max(0, size.ffn - 1),
     ...(size.experts && { experts: size.experts.map((neurons) => neurons - 1) }),
+    ...(space && { space: { ...space, ...headsOf(space, headGroups(space) - 1) } }),
   };
   expect(sizes[1]).toEqual({
     heads: each * (groups - 1),
@@ -77,6 +81,7 @@ test.each(dense)('%s: heads and neurons of a block are prunable, and nothing els
     ...neurons,
   });
   expect(sizes[1]).toEqual({ ...headsOf(size, groups - 1), ...neurons });
+  expect(sizes[1].space?.heads).toBe(space && headsOf(space, ofSpace! - 1).heads);
 
   const own = model.blockTensors(source, 1);
   const pruned: Weights = new Map([...weights].filter(([name]) => !own.has(name)));

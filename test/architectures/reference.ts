@@ -1,8 +1,8 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
-// modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
+// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_olmo3, modeling_olmo_hybrid, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
@@ -44,6 +44,7 @@ export function referenceLogits(
     case 'olmo':
     case 'olmo2':
     case 'olmo3':
+    case 'olmo_hybrid':
     case 'olmoe':
     case 'exaone4':
       return olmo(config, sizes, weights, tokens);
@@ -61,6 +62,10 @@ export function referenceLogits(
     case 'qwen3_5_text':
     case 'qwen3_5_moe_text':
       return qwenHybrid(config, sizes, weights, tokens);
+    case 'falcon_h1':
+      return falconH1(config, sizes, weights, tokens);
+    case 'nemotron_h':
+      return nemotronH(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
@@ -145,6 +150,13 @@ export function llamaNames({ model_type: type }: Config) {
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
+  if (type === 'falcon_h1' || type === 'bamba')
+    return {
+      ...usual,
+      norms: ['input_layernorm', 'pre_ff_layernorm'],
+      mlp: ['feed_forward.gate_proj', 'feed_forward.up_proj', 'feed_forward.down_proj'],
+      last: 'model.final_layernorm',
+    };
   if (type === 'hunyuan_v1_dense')
     return { ...usual, headNorms: ['self_attn.query_layernorm', 'self_attn.key_layernorm'] };
   if (type === 'internlm2')
@@ -208,7 +220,8 @@ function llama(
   const type = String(config.model_type);
   const names = llamaNames(config);
   const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
-  const portion = (config.partial_rotary_factor ?? (isGlm || type === 'glm4_moe' ? 0.5 : 1)) as number;
+  const portion = (config.partial_rotary_factor ??
+    (isGlm || type === 'glm4_moe' || type === 'bamba' ? 0.5 : 1)) as number;
   const isLatent = type.startsWith('deepseek') || type === 'glm4_moe_lite';
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
@@ -469,7 +482,7 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe)$/.test(type);
+  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe|nemotron_h)$/.test(type);
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -792,7 +805,8 @@ function olmo(
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const isExaone = config.model_type === 'exaone4';
   const isThird = config.model_type === 'olmo3';
-  const isSecond = config.model_type === 'olmo2' || isThird || isExaone;
+  const isHybrid = config.model_type === 'olmo_hybrid';
+  const isSecond = config.model_type === 'olmo2' || isThird || isExaone || isHybrid;
   const slides = (i: number) => {
     if (!(isThird || isExaone) || config.sliding_window === null) return false;
     const types = config.layer_types as string[] | undefined;
@@ -808,6 +822,12 @@ function olmo(
   let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
   for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
     const layer = `model.layers.${i}`;
+    if (weights.has(`${layer}.linear_attn.A_log`)) {
+      const y = rms(x, `${layer}.attention_layer_norm`);
+      x = add(x, deltaRule(y, config, sizes[i], weights, `${layer}.linear_attn`));
+      x = add(x, gated(rms(x, `${layer}.feedforward_layer_norm`), config, weights, layer));
+      continue;
+    }
     const { rope_scaling, ...unscaled } = config;
     const rope = ropeReference(isThird && slides(i) ? unscaled : config, dh, 1, tokens.length);
     const h = before(x, `${layer}.input_layernorm`);
@@ -823,7 +843,8 @@ function olmo(
       [q, k, v] = [q, k, v].map((rows) =>
         rows.map((features) => features.map((value) => Math.min(Math.max(value, -bound), bound))),
       );
-    if (!isExaone || config.sliding_window === null || slides(i)) {
+    const isPlaced = (config.rope_parameters as Config | undefined)?.rope_theta !== null;
+    if (isPlaced && (!isExaone || config.sliding_window === null || slides(i))) {
       q = perHead(q, dh, (head, p) => turnReference(head, p, rope));
       k = perHead(k, dh, (head, p) => turnReference(head, p, rope));
     }
@@ -985,17 +1006,121 @@ function gptNeox(
   return linear(x, weights, config.tie_word_embeddings ? 'gpt_neox.embed_in' : 'embed_out');
 }
 
-/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer. */
+function falconH1(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const multiplier = (name: string) => config[`${name}_multiplier`] as number;
+  const [gated, down] = config.mlp_multipliers as [number, number];
+  const names = llamaNames(config);
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.rms_norm_eps as number);
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const turned = (y: Rows) => perHead(y, dh, (head, p) => turnReference(head, p, rope));
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  x = times(x, multiplier('embedding'));
+  for (const [i, { heads, kvHeads, space }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = norm(x, `${layer}.input_layernorm`);
+    const kept = times(stateSpace(h, config, space!, weights, `${layer}.mamba`), multiplier('ssm_out'));
+    const [q, k, v] = names.qkv.map((name) =>
+      linear(times(h, multiplier('attention_in')), weights, `${layer}.${name}`),
+    );
+    const mixed = attention(turned(q), turned(times(k, multiplier('key'))), v, {
+      ...{ heads, kvHeads, scale: dh ** -0.5 },
+    });
+    const attended = times(linear(mixed, weights, `${layer}.self_attn.o_proj`), multiplier('attention_out'));
+    x = add(x, add(kept, attended));
+    const g = norm(x, `${layer}.pre_ff_layernorm`);
+    const [gate, up] = names.mlp.slice(0, 2).map((name) => linear(g, weights, `${layer}.${name}`));
+    const inner = product(activate(times(gate, gated), config.hidden_act as string), up);
+    x = add(x, times(linear(inner, weights, `${layer}.${names.mlp[2]}`), down));
+  }
+  x = norm(x, 'model.final_layernorm');
+  const logits = linear(x, weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  return times(logits, multiplier('lm_head'));
+}
+
+/** Each block has a single half, which its tensors tell. */
+function nemotronH(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.layer_norm_epsilon as number);
+  const act = (x: Rows) => activate(x, (config.mlp_hidden_act ?? 'relu2') as string);
+  const space: Config = {
+    model_type: 'nemotron_h',
+    mamba_d_state: config.ssm_state_size,
+    mamba_d_ssm: (config.mamba_num_heads as number) * (config.mamba_head_dim as number),
+    mamba_n_heads: config.mamba_num_heads,
+    time_step_limit: config.time_step_limit,
+    rms_norm_eps: config.layer_norm_epsilon,
+  };
+  let x = tokens.map((token) => row(weights, 'backbone.embeddings.weight', token));
+  for (const [i, size] of sizes.entries()) {
+    const { heads, kvHeads } = size;
+    const at = `backbone.layers.${i}.mixer`;
+    const has = (name: string) => weights.has(`${at}.${name}`);
+    const h = norm(x, `backbone.layers.${i}.norm`);
+    const map = (name: string, y = h) => linear(y, weights, `${at}.${name}`);
+    const mlp = (y: Rows, module = '') => map(`${module}down_proj`, act(map(`${module}up_proj`, y)));
+    const routed = (token: number[]) => {
+      let sum = mlp([token], 'shared_experts.');
+      for (const [e, share] of routedExperts(map('gate', [token])[0], config, weights, at)) {
+        const own = (name: string) =>
+          new Map([
+            [
+              'm.weight',
+              weights.get(`${at}.experts.${e}.${name}.weight`) ?? oneOf(weights, `${at}.experts.${name}`, e),
+            ],
+          ]);
+        const inner = act(linear([token], own('up_proj'), 'm'));
+        sum = add(sum, times(linear(inner, own('down_proj'), 'm'), share));
+      }
+      return sum[0];
+    };
+    const attended = () => {
+      // Of narrow heads the factor stays that of the dense ones.
+      const [q, k, v] = ['q', 'k', 'v'].map((label) => map(`${label}_proj`));
+      const scale = ((config.head_dim ?? config.attention_head_dim) as number) ** -0.5;
+      return map('o_proj', attention(q, k, v, { heads, kvHeads, scale }));
+    };
+    if (has('A_log')) x = add(x, stateSpace(h, space, size, weights, at));
+    else if (has('q_proj.weight')) x = add(x, attended());
+    else x = add(x, has('gate.weight') ? h.map(routed) : mlp(h));
+  }
+  x = norm(x, 'backbone.norm_f');
+  return linear(x, weights, config.tie_word_embeddings ? 'backbone.embeddings' : 'lm_head');
+}
+
+function routedExperts(logits: number[], config: Config, weights: Weights, at: string): Map<number, number> {
+  const whole = { norm_topk_prob: true, ...config };
+  return routed(logits, whole, weights.get(`${at}.gate.e_score_correction_bias`)!.data);
+}
+
+/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, FalconH1Mixer, or NemotronHMamba2Mixer. */
 function stateSpace(
   x: Rows,
   config: Config,
-  { heads, kvHeads: groups }: BlockSizes,
+  { heads, kvHeads: groups }: Omit<BlockSizes, 'ffn'>,
   weights: Weights,
   at: string,
 ): Rows {
-  const [dk, dv] = [config.mamba_d_state as number, 64 / 8];
+  const all = (config.mamba_d_ssm ?? 32 * ((config.mamba_expand ?? 2) as number)) as number;
+  const [dk, dv] = [config.mamba_d_state as number, all / (config.mamba_n_heads as number)];
   const [keys, values] = [groups * dk, heads * dv];
-  const [z, given, steps] = slices(linear(x, weights, `${at}.in_proj`), [values, values + 2 * keys, heads]);
+  const taken = times(x, (config.ssm_in_multiplier ?? 1) as number);
+  const factors = ((config.ssm_multipliers ?? [1, 1, 1, 1, 1]) as number[]).flatMap((factor, part) =>
+    new Array<number>([values, values, keys, keys, heads][part]).fill(factor),
+  );
+  const wide = linear(taken, weights, `${at}.in_proj`).map((features) =>
+    features.map((value, f) => value * factors[f]),
+  );
+  const [z, given, steps] = slices(wide, [values, values + 2 * keys, heads]);
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
   const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
   const [v, b, c] = slices(convolved, [values, keys, keys]);
@@ -1015,15 +1140,26 @@ function stateSpace(
           line[n] = line[n] * fading + dt * b[p][group + n] * own;
           given += line[n] * c[p][group + n];
         }
-        return given * silu(z[p][head * dv + f]);
+        return given;
       });
     }),
   );
-  return linear(
-    rmsNorm(found, weights, `${at}.norm`, config.rms_norm_eps as number),
-    weights,
-    `${at}.out_proj`,
-  );
+  const gates = z.map((features) => features.map(silu));
+  const isFalcon = config.model_type === 'falcon_h1';
+  const eps = config.rms_norm_eps as number;
+  const weight = weights.get(`${at}.norm.weight`)?.data;
+  const isByGroup = isFalcon || config.model_type === 'nemotron_h';
+  const each = values / (isByGroup ? groups : 1);
+  const normed = (y: Rows) =>
+    weight === undefined
+      ? y
+      : perHead(y, each, (own) => {
+          const squares = own.reduce((total, value) => total + value * value, 0);
+          return own.map((value) => value / Math.sqrt(squares / each + eps));
+        }).map((features) => features.map((value, f) => value * weight[f]));
+  const isFirst = isFalcon && config.mamba_norm_before_gate !== false;
+  const open = isFirst ? product(normed(found), gates) : normed(product(found, gates));
+  return linear(open, weights, `${at}.out_proj`);
 }
 
 function qwenHybrid(
@@ -1096,8 +1232,9 @@ function deltaRule(
   weights: Weights,
   at: string,
 ): Rows {
-  const of = (name: string) => config[`linear_${name}`] as number;
-  const [dk, dv] = [of('key_head_dim'), of('value_head_dim')];
+  const of = (name: string, otherwise: number) => (config[`linear_${name}`] ?? otherwise) as number;
+  const [dk, dv] = [of('key_head_dim', 6), of('value_head_dim', 12)]; // as many of 32 features and 4 heads
+  const isOlmo = config.model_type === 'olmo_hybrid';
   const each = heads / keyHeads;
   const [keys, values] = [keyHeads * dk, heads * dv];
   const map = (name: string) => linear(x, weights, `${at}.in_proj_${name}`);
@@ -1114,9 +1251,23 @@ function deltaRule(
     const [q, k, v, z] = parts(map('qkvz'), [dk, dk, each * dv, each * dv]);
     return [q.map((y, p) => [...y, ...k[p], ...v[p]]), z, ...parts(map('ba'), [each, each])];
   };
-  const [given, z, b, a] = maps();
-  const convolved = causalConv(given, weights, `${at}.conv1d`).map((features) => features.map(silu));
-  const [q, k, v] = slices(convolved, [keys, keys, values]);
+  const opened = (y: Rows, conv: string) =>
+    causalConv(y, weights, `${at}.${conv}`).map((features) => features.map(silu));
+  const together = () => {
+    const [given, ...others] = maps();
+    return [...slices(opened(given, 'conv1d'), [keys, keys, values]), ...others];
+  };
+  const apart = () => {
+    const own = (name: string) => linear(x, weights, `${at}.${name}_proj`);
+    return [
+      ...['q', 'k', 'v'].map((name) => opened(own(name), `${name}_conv1d`)),
+      own('g'),
+      own('b'),
+      own('a'),
+    ];
+  };
+  const [q, k, v, z, b, a] = isOlmo ? apart() : together();
+  const most = isOlmo && config.linear_allow_neg_eigval !== false ? 2 : 1;
   const numbers = (name: string) => weights.get(`${at}.${name}`)!.data;
   const unit = (y: number[]) => {
     const length = Math.sqrt(y.reduce((total, value) => total + value * value, 1e-6));
@@ -1132,7 +1283,7 @@ function deltaRule(
       const fading = Math.exp(
         -Math.exp(numbers('A_log')[head]) * softplus(a[p][head] + numbers('dt_bias')[head]),
       );
-      const share = sigmoid(b[p][head]);
+      const share = most * sigmoid(b[p][head]);
       for (const line of s) for (let c = 0; c < dv; c++) line[c] *= fading;
       const had = s[0].map((_, c) => key.reduce((total, value, r) => total + value * s[r][c], 0));
       const put = own(v, head, dv).map((value, c) => share * (value - had[c]));
@@ -1140,12 +1291,14 @@ function deltaRule(
       const found = put.map((_, c) =>
         query.reduce((total, value, r) => total + (value * s[r][c]) / Math.sqrt(dk), 0),
       );
-      const [normal] = rmsNorm([found], weights, `${at}.norm`, config.rms_norm_eps as number);
+      const [normal] = isOlmo
+        ? rmsNorm([found], weights, `${at}.o_norm`, 1e-5)
+        : rmsNorm([found], weights, `${at}.norm`, config.rms_norm_eps as number);
       const gate = own(z, head, dv);
       return normal.map((value, c) => value * silu(gate[c]));
     }),
   );
-  return linear(mixed, weights, `${at}.out_proj`);
+  return linear(mixed, weights, `${at}.${isOlmo ? 'o_proj' : 'out_proj'}`);
 }
 
 function lfm2(

@@ -103,12 +103,13 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 export function sizesOf(
   block: Model,
   dense: HeadDims,
-  { keyDim, valueDim }: Pick<BlockSizes, 'keyDim' | 'valueDim'> = {},
+  { keyDim, valueDim, space }: Pick<BlockSizes, 'keyDim' | 'valueDim' | 'space'> = {},
 ): BlockSizes {
   const features = featuresOf({ keyDim, valueDim }, dense);
-  const delta = [...block.tensors.values()].find(({ name }) => name.endsWith('.A_log'));
-  const all = (name: RegExp) =>
-    [...block.tensors.values()].filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
+  const recurrent = [...block.tensors.values()].find(({ name }) => name.endsWith('.A_log'));
+  const delta = space ? undefined : recurrent;
+  const own = [...block.tensors.values()].filter(({ name }) => !space || !name.includes('.mamba.'));
+  const all = (name: RegExp) => own.filter((it) => name.test(it.name)).map(({ dims }) => dims[1]);
   const columns = (name: RegExp) => all(name)[0] ?? 0;
   const experts = all(/\.experts\.\d+\.(up_proj|w3|gate_up_proj|input_linear)\.weight(#up)?$/);
   return {
@@ -117,14 +118,22 @@ export function sizesOf(
       columns(/((q_proj|q_b_proj|query|query_proj|q_lin|attn\.q|SelfAttention\.q)\.weight|weight#q)$/) /
         features.keyDim,
     kvHeads:
-      (delta && columns(/weight#k$/) / features.keyDim) ??
+      (delta && columns(/(weight#k|linear_attn\.k_proj\.weight)$/) / features.keyDim) ??
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
         features.valueDim,
     ffn: columns(
-      /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|gated_layers|Wi|wi|wi_1)\.weight(#up)?$/,
+      /(fc1|fc_in|ffn\.up_proj|layers\.0\.ffn|mlp(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.(w3|up_proj)|mixer\.(shared_experts\.)?up_proj|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|gated_layers|Wi|wi|wi_1)\.weight(#up)?$/,
     ),
     ...(experts.length > 0 && { experts }),
     keyDim,
     valueDim,
+    ...(space && {
+      space: { ...space, heads: recurrent!.dims[0], kvHeads: keysOf(block) / space.keyDim },
+    }),
   };
+}
+
+/** Features of all keys of a state space. */
+function keysOf(block: Model): number {
+  return [...block.tensors.values()].find(({ name }) => name.endsWith('.mamba.in_proj.weight#k'))!.dims[1];
 }

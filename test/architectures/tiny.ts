@@ -191,6 +191,19 @@ const GEMMA3: Config = {
 };
 export const OLMO: Config = { ...LLAMA, model_type: 'olmo' };
 const OLMO2: Config = { ...LLAMA, model_type: 'olmo2' };
+/** Two key heads of three features, each for two value heads of five; the norm behind them adds another number than others. */
+export const OLMO_HYBRID: Config = {
+  ...LLAMA,
+  model_type: 'olmo_hybrid',
+  rms_norm_eps: 1e-4,
+  rope_theta: undefined,
+  rope_parameters: { rope_theta: null },
+  layer_types: ['linear_attention', 'full_attention'],
+  linear_num_key_heads: 2,
+  linear_num_value_heads: 4,
+  linear_key_head_dim: 3,
+  linear_value_head_dim: 5,
+};
 const OLMO3: Config = { ...LLAMA, model_type: 'olmo3', sliding_window: 4, num_hidden_layers: BLOCKS };
 const EXAONE4: Config = {
   ...LLAMA,
@@ -315,15 +328,63 @@ const GRANITE_HYBRID: Config = {
   layer_types: ['attention', 'attention'],
 };
 /** Eight heads of eight features, which share keys and queries of three. */
-export const GRANITE_SPACE: Config = {
-  ...GRANITE_HYBRID,
-  layer_types: ['mamba', 'attention'],
+const SPACE: Config = {
   mamba_n_heads: 8,
   mamba_n_groups: 1,
   mamba_d_state: 3,
   mamba_d_head: 8,
   mamba_expand: 2,
   mamba_d_conv: 4,
+};
+export const GRANITE_SPACE: Config = { ...GRANITE_HYBRID, ...SPACE, layer_types: ['mamba', 'attention'] };
+const BAMBA: Config = { ...LLAMA, ...SPACE, model_type: 'bamba', attn_layer_indices: [1] };
+/** Beside attention four heads of ten features, which share keys and queries of three. */
+export const FALCON_H1: Config = {
+  ...LLAMA,
+  model_type: 'falcon_h1',
+  head_dim: 6,
+  mamba_d_ssm: 40,
+  mamba_n_heads: 4,
+  mamba_n_groups: 1,
+  mamba_d_head: 10,
+  mamba_d_state: 3,
+  embedding_multiplier: 1.5,
+  lm_head_multiplier: 0.7,
+  key_multiplier: 0.6,
+  attention_in_multiplier: 0.9,
+  attention_out_multiplier: 0.8,
+  ssm_in_multiplier: 1.3,
+  ssm_out_multiplier: 1.2,
+  ssm_multipliers: [0.7, 1.4, 0.8, 1.1, 0.5],
+  mlp_multipliers: [0.6, 1.6],
+};
+const FALCON_H1_NORMED: Config = {
+  ...FALCON_H1,
+  mamba_rms_norm: true,
+  mamba_norm_before_gate: false,
+  mamba_n_groups: 2,
+};
+/** A state space of eight heads of five features, in two groups, and attention behind it. */
+export const NEMOTRON_H: Config = {
+  model_type: 'nemotron_h',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  vocab_size: VOCABULARY,
+  max_position_embeddings: POSITIONS,
+  num_attention_heads: HEADS,
+  num_key_value_heads: 2,
+  head_dim: 8,
+  layers_block_type: ['mamba', 'attention'],
+  layer_norm_epsilon: 1e-4,
+  mamba_num_heads: 8,
+  mamba_head_dim: 5,
+  n_groups: 2,
+  ssm_state_size: 3,
+  n_routed_experts: 4,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 6,
+  moe_shared_expert_intermediate_size: 10,
+  routed_scaling_factor: 1.5,
 };
 const GPT_OSS: Config = {
   ...LLAMA,
@@ -827,6 +888,100 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       i === 0 ? { ...size, valueDim: 8 } : size,
     ),
   },
+  bamba: { config: BAMBA },
+  'bamba, attention first, groups, biases, bounds, tied': {
+    config: {
+      ...BAMBA,
+      attn_layer_indices: [0],
+      mamba_n_groups: 2,
+      mamba_conv_bias: false,
+      mamba_proj_bias: true,
+      time_step_limit: [0.1, 1],
+      tie_word_embeddings: true,
+    },
+  },
+  'bamba, pruned': {
+    config: BAMBA,
+    sizes: [
+      { heads: 4, kvHeads: 1, ffn: 11, keyDim: 3, valueDim: 8 },
+      { heads: 2, kvHeads: 1, ffn: 17, valueDim: 5 },
+    ],
+  },
+  falcon_h1: { config: FALCON_H1 },
+  'falcon_h1, norms of groups before gates, biases, bounds': {
+    config: {
+      ...FALCON_H1_NORMED,
+      mamba_norm_before_gate: undefined,
+      mamba_d_ssm: null,
+      mamba_d_head: 'auto',
+      mamba_conv_bias: false,
+      mamba_proj_bias: true,
+      projectors_bias: true,
+      attention_bias: true,
+      mlp_bias: true,
+      time_step_limit: [0.1, 1],
+      tie_word_embeddings: true,
+    },
+  },
+  'falcon_h1, norms of groups behind gates': { config: FALCON_H1_NORMED },
+  'falcon_h1, pruned, values narrow': {
+    config: {
+      ...FALCON_H1_NORMED,
+      mamba_n_groups: 4,
+      mamba_n_heads: 8,
+      mamba_d_head: 5,
+      ssm_multipliers: undefined,
+    },
+    sizes: [
+      { heads: 4, kvHeads: 2, ffn: 11, valueDim: 4, space: { heads: 4, kvHeads: 2, keyDim: 3, valueDim: 5 } },
+      { heads: 2, kvHeads: 1, ffn: 20, space: { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 5 } },
+    ],
+  },
+  nemotron_h: { config: NEMOTRON_H },
+  'nemotron_h, an MLP alone, biases, bounds, one group, other names': {
+    config: {
+      ...NEMOTRON_H,
+      layers_block_type: undefined,
+      hybrid_override_pattern: '-M',
+      head_dim: undefined,
+      attention_head_dim: 8,
+      mlp_bias: true,
+      use_bias: true,
+      use_conv_bias: false,
+      mamba_n_groups: 1,
+      n_groups: undefined,
+      conv_kernel: 3,
+      time_step_limit: [0.1, 1],
+      mlp_hidden_act: 'relu',
+      tie_word_embeddings: true,
+    },
+  },
+  'nemotron_h, experts, shares as they come, in groups': {
+    config: {
+      ...NEMOTRON_H,
+      layers_block_type: ['moe', 'full_attention'],
+      norm_topk_prob: false,
+      n_group: 2,
+      topk_group: 1,
+    },
+  },
+  'nemotron_h, experts in one tensor': {
+    config: { ...NEMOTRON_H, layers_block_type: ['linear_attention', 'moe'], ...STACKED },
+  },
+  'nemotron_h, pruned, narrow': {
+    config: { ...NEMOTRON_H, n_groups: 4 },
+    sizes: [
+      { heads: 4, kvHeads: 2, ffn: 0, keyDim: 3, valueDim: 5 },
+      { heads: 2, kvHeads: 1, ffn: 0, keyDim: 4, valueDim: 6 },
+    ],
+  },
+  'nemotron_h, pruned: experts of different sizes': {
+    config: { ...NEMOTRON_H, layers_block_type: ['moe', 'mlp'] },
+    sizes: [
+      { heads: 0, kvHeads: 0, ffn: 7, experts: [3, 6, 1, 4] },
+      { heads: 0, kvHeads: 0, ffn: 11 },
+    ],
+  },
   gpt_oss: { config: GPT_OSS },
   'gpt_oss, pruned': {
     config: GPT_OSS,
@@ -954,6 +1109,21 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   olmo2: { config: OLMO2 },
   'olmo2 with biases': { config: { ...OLMO2, attention_bias: true, head_dim: 6 } },
   'olmo2, pruned': { config: OLMO2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
+  olmo_hybrid: { config: OLMO_HYBRID },
+  'olmo_hybrid, positions, attention first, biases, sizes that follow, shares of at most 1': {
+    config: {
+      ...OLMO_HYBRID,
+      layer_types: ['full_attention', 'linear_attention'],
+      rope_parameters: { rope_theta: 100 },
+      attention_bias: true,
+      linear_num_key_heads: undefined,
+      linear_num_value_heads: undefined,
+      linear_key_head_dim: undefined,
+      linear_value_head_dim: undefined,
+      linear_allow_neg_eigval: false,
+    },
+  },
+  'olmo_hybrid, pruned': { config: OLMO_HYBRID, sizes: narrow([2, 1, 11, 3, 5], [2, 1, 17, 8, 8]) },
   olmo3: { config: OLMO3 },
   'olmo3, told which blocks see a window, yarn': {
     config: {
@@ -1141,8 +1311,37 @@ export function hiddenOf(config: Config): number {
   return (config.n_embed ?? config.d_model ?? HIDDEN) as number;
 }
 
+/** What block i of a tiny Nemotron-H is. */
+export function nemotronType(config: Config, i: number): 'mamba' | 'attention' | 'mlp' | 'moe' {
+  const pattern = config.hybrid_override_pattern as string | undefined;
+  if (pattern) return ({ M: 'mamba', '*': 'attention', '-': 'mlp', E: 'moe' } as const)[pattern[i] as 'M'];
+  const type = (config.layers_block_type as string[])[i];
+  if (type === 'linear_attention') return 'mamba';
+  return type === 'full_attention' ? 'attention' : (type as 'mlp');
+}
+
+/** Of its state spaces. */
+function nemotronSpace(config: Config) {
+  return {
+    heads: config.mamba_num_heads as number,
+    kvHeads: (config.mamba_n_groups ?? config.n_groups) as number,
+    keyDim: config.ssm_state_size as number,
+    valueDim: config.mamba_head_dim as number,
+  };
+}
+
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
+  if (config.model_type === 'nemotron_h') {
+    const none = { heads: 0, kvHeads: 0, ffn: 0 };
+    const kinds: Record<string, BlockSizes> = {
+      mamba: { ...none, ...nemotronSpace(config) },
+      attention: { ...none, heads: HEADS, kvHeads: 2 },
+      mlp: { ...none, ffn: FFN },
+      moe: { ...none, ffn: 10, experts: [6, 6, 6, 6] },
+    };
+    return [0, 1].map((i) => kinds[nemotronType(config, i)]);
+  }
   const heads = (config.num_attention_heads ??
     config.n_head ??
     config.num_heads ??
@@ -1163,7 +1362,10 @@ export function uniformSizes(config: Config): BlockSizes[] {
     ((config.expansion_ratio ?? 4) as number) * hiddenOf(config)) as number;
   return blocks(...Array.from({ length: BLOCKS }, (): [number, number, number] => [heads, kvHeads, ffn])).map(
     (size, i) => {
-      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid)/.test(String(config.model_type));
+      const isHybrid = /^(lfm2|qwen3_(next|5)|granitemoehybrid|bamba|olmo_hybrid)/.test(
+        String(config.model_type),
+      );
+      if (config.model_type === 'falcon_h1') return { ...size, space: deltaSizes(config) };
       const none = isHybrid && !attends(config, i) ? (deltaSizes(config) ?? { heads: 0, kvHeads: 0 }) : {};
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
@@ -1177,21 +1379,24 @@ export function uniformSizes(config: Config): BlockSizes[] {
 
 /** Whether block i of a tiny LFM2 or Qwen3.5 has heads. */
 const attends = (
-  { layer_types: types, full_attn_idxs: attending, full_attention_interval }: Config,
+  { layer_types: types, full_attn_idxs, attn_layer_indices, full_attention_interval }: Config,
   i: number,
 ) =>
   types
     ? /attention$/.test((types as string[])[i]) && (types as string[])[i] !== 'linear_attention'
-    : full_attention_interval === 1 || (attending as number[]).includes(i);
+    : full_attention_interval === 1 || ((full_attn_idxs ?? attn_layer_indices) as number[]).includes(i);
 
 /** Of a tiny delta rule. */
-function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts'> | undefined {
+function deltaSizes(config: Config): BlockSizes['space'] {
   if (config.mamba_n_heads !== undefined) {
     const [heads, kvHeads, keyDim] = ['n_heads', 'n_groups', 'd_state'].map(
       (it) => config[`mamba_${it}`] as number,
     );
-    return { heads, kvHeads, keyDim, valueDim: (2 * HIDDEN) / heads };
+    const { mamba_d_head: own } = config;
+    return { heads, kvHeads, keyDim, valueDim: typeof own === 'number' ? own : (2 * HIDDEN) / heads };
   }
+  if (config.model_type === 'olmo_hybrid' && config.linear_num_key_heads === undefined)
+    return { heads: HEADS, kvHeads: HEADS, keyDim: 6, valueDim: 12 };
   if (config.linear_num_key_heads === undefined) return undefined;
   const of = (name: string) => config[`linear_${name}`] as number;
   return {
@@ -1204,19 +1409,28 @@ function deltaSizes(config: Config): Omit<Required<BlockSizes>, 'ffn' | 'experts
 
 /** Whether it is what block i has in the place of attention. */
 export const isDelta = (config: Config, i: number) =>
-  (config.linear_num_key_heads ?? config.mamba_n_heads) !== undefined && !attends(config, i);
+  config.model_type !== 'falcon_h1' && deltaSizes(config) !== undefined && !attends(config, i);
 
-/** What block i keeps of earlier tokens in the place of keys and values. */
-export function statesOf(
-  config: Config,
-  i: number,
-  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
-): Record<string, number[]> | undefined {
-  if (isDelta(config, i)) {
+/** What block i keeps of earlier tokens in the place of keys and values, or beside them. */
+export function statesOf(config: Config, i: number, size: BlockSizes): Record<string, number[]> | undefined {
+  const { heads, kvHeads, keyDim = 0, valueDim = 0 } = size.space ?? size;
+  if (config.model_type === 'nemotron_h') {
+    if (nemotronType(config, i) === 'attention') return undefined;
+    if (nemotronType(config, i) !== 'mamba') return {};
+    const kernel = (config.conv_kernel ?? 4) as number;
+    return { conv: [2 * kvHeads * keyDim + heads * valueDim, kernel], ssm: [heads, valueDim, keyDim] };
+  }
+  if (size.space ?? isDelta(config, i)) {
     const channels = 2 * kvHeads * keyDim + heads * valueDim;
-    const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv) as number;
+    const kernel = (config.linear_conv_kernel_dim ?? config.mamba_d_conv ?? 4) as number;
     if (config.mamba_n_heads !== undefined)
       return { conv: [channels, kernel], ssm: [heads, valueDim, keyDim] };
+    const keys = [kvHeads * keyDim, kernel];
+    if (config.model_type === 'olmo_hybrid')
+      return {
+        ...{ 'conv.query': keys, 'conv.key': keys, 'conv.value': [heads * valueDim, kernel] },
+        recurrent: [heads, keyDim, valueDim],
+      };
     return { conv: [channels, kernel], recurrent: [heads, keyDim, valueDim] };
   }
   return heads === 0 ? { conv: [HIDDEN, config.conv_L_cache as number] } : undefined;
@@ -1379,11 +1593,11 @@ function gatedMlps(
 function stateSpace(
   at: string,
   config: Config,
-  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: Omit<BlockSizes, 'ffn'>,
   { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
 ): void {
   const [keys, values] = [kvHeads * keyDim, heads * valueDim];
-  const [channels, kernel] = [values + 2 * keys, config.mamba_d_conv as number];
+  const [channels, kernel] = [values + 2 * keys, (config.mamba_d_conv ?? 4) as number];
   const bias = config.mamba_proj_bias === true;
   linear(`${at}.in_proj`, values + channels + heads, HIDDEN, bias);
   tensor(`${at}.conv1d.weight`, [channels, 1, kernel], kernel ** -0.5);
@@ -1391,8 +1605,9 @@ function stateSpace(
   tensor(`${at}.A_log`, [heads], 1);
   tensor(`${at}.D`, [heads], 0.5, 1);
   tensor(`${at}.dt_bias`, [heads], 0.5, -1);
-  tensor(`${at}.norm.weight`, [values], 0.3, 1);
-  linear(`${at}.out_proj`, HIDDEN, values, bias);
+  const isFalcon = config.model_type === 'falcon_h1';
+  if (!isFalcon || config.mamba_rms_norm === true) tensor(`${at}.norm.weight`, [values], 0.3, 1);
+  linear(`${at}.out_proj`, HIDDEN, values, isFalcon ? config.projectors_bias === true : bias);
 }
 
 /** Queries, keys, values, gates, and numbers of each head. */
@@ -1422,7 +1637,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = /^(gemma|nemotron|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
+  const around = /^(gemma|nemotron$|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -1600,8 +1815,47 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     norm('model.embedding_norm', HIDDEN, false);
     if ((config.tie_embedding ?? config.tie_word_embeddings) === false)
       linear('lm_head', VOCABULARY, HIDDEN, false);
-  } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron)/.test(String(type))) {
+  } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron$)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
+  } else if (type === 'nemotron_h') {
+    tensor('backbone.embeddings.weight', [VOCABULARY, HIDDEN], 1);
+    for (const [i, size] of sizes.entries()) {
+      const { ffn, experts } = size;
+      const mixer = `backbone.layers.${i}.mixer`;
+      norm(`backbone.layers.${i}.norm`, HIDDEN, false);
+      const plain = (name: string, neurons: number) => {
+        linear(`${name}.up_proj`, neurons, HIDDEN, config.mlp_bias === true);
+        linear(`${name}.down_proj`, HIDDEN, neurons, config.mlp_bias === true);
+      };
+      switch (nemotronType(config, i)) {
+        case 'mamba': {
+          const bias = { mamba_proj_bias: config.use_bias, mamba_conv_bias: config.use_conv_bias };
+          stateSpace(mixer, { mamba_d_conv: config.conv_kernel, ...bias }, size, { linear, tensor });
+          break;
+        }
+        case 'attention': {
+          const { q, k, v, mixed } = widths(size);
+          for (const [part, width] of Object.entries({ q, k, v }))
+            linear(`${mixer}.${part}_proj`, width, HIDDEN, false);
+          linear(`${mixer}.o_proj`, HIDDEN, mixed, false);
+          break;
+        }
+        case 'mlp':
+          plain(mixer, ffn);
+          break;
+        case 'moe':
+          linear(`${mixer}.gate`, experts!.length, HIDDEN, false);
+          // Of few tokens rounded weights choose other experts.
+          tensor(`${mixer}.gate.e_score_correction_bias`, [experts!.length], 1);
+          if (areStacked(config)) {
+            tensor(`${mixer}.experts.up_proj`, [experts!.length, experts![0], HIDDEN], HIDDEN ** -0.5);
+            tensor(`${mixer}.experts.down_proj`, [experts!.length, HIDDEN, experts![0]], experts![0] ** -0.5);
+          } else for (const [e, own] of experts!.entries()) plain(`${mixer}.experts.${e}`, own);
+          plain(`${mixer}.shared_experts`, ffn);
+      }
+    }
+    norm('backbone.norm_f', HIDDEN, false);
+    if (!config.tie_word_embeddings) linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (type === 'gpt_neox') {
     const bias = config.attention_bias !== false;
     tensor('gpt_neox.embed_in.weight', [VOCABULARY, HIDDEN], 1);
@@ -1663,10 +1917,14 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
       if (config.mamba_n_heads !== undefined && isDelta(config, i)) {
         stateSpace(`${layer}.mamba`, config, size, { linear, tensor });
-        gatedMlps(layer, size, config, { linear, tensor });
+        if (type === 'bamba') {
+          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
+          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
+        } else gatedMlps(layer, size, config, { linear, tensor });
         norm(`${layer}.${names.norms[1]}`, HIDDEN, false);
         continue;
       }
+      if (size.space) stateSpace(`${layer}.mamba`, config, size.space, { linear, tensor });
       if (isFused) {
         linear(`${layer}.self_attn.qkv_proj`, fused, HIDDEN, false);
         linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
@@ -1687,9 +1945,10 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
             for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
           linear(`${layer}.mlp.up_proj`, ffn, HIDDEN, mlpBias);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, mlpBias);
-        } else if (isInternLM2 || type === 'exaone') {
-          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, false);
-          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, false);
+        } else if (isInternLM2 || ['exaone', 'bamba', 'falcon_h1'].includes(String(type))) {
+          const bias = type === 'falcon_h1' && mlpBias;
+          for (const name of names.mlp.slice(0, 2)) linear(`${layer}.${name}`, ffn, HIDDEN, bias);
+          linear(`${layer}.${names.mlp[2]}`, HIDDEN, ffn, bias);
         } else gatedMlps(layer, size, config, { linear, tensor }, mlpBias);
       }
       if (type === 'gpt_oss') tensor(`${layer}.self_attn.sinks`, [size.heads], 1);
@@ -1753,6 +2012,22 @@ function falconOrBloom(
   if (config.tie_word_embeddings === false) linear('lm_head', VOCABULARY, hidden, false);
 }
 
+/** Queries, keys, values, gates, and numbers of each head, all apart. */
+function separateRule(
+  at: string,
+  { heads, kvHeads, keyDim = 0, valueDim = 0 }: BlockSizes,
+  { linear, tensor }: Pick<ReturnType<typeof weightMaker>, 'linear' | 'tensor'>,
+): void {
+  const [keys, values] = [kvHeads * keyDim, heads * valueDim];
+  const maps = { q: keys, k: keys, v: values, g: values, b: heads, a: heads };
+  for (const [name, width] of Object.entries(maps)) linear(`${at}.${name}_proj`, width, HIDDEN, false);
+  for (const name of ['q', 'k', 'v'] as const) tensor(`${at}.${name}_conv1d.weight`, [maps[name], 1, 4], 0.5);
+  tensor(`${at}.A_log`, [heads], 1);
+  tensor(`${at}.dt_bias`, [heads], 0.5, -1);
+  tensor(`${at}.o_norm.weight`, [valueDim], 0.3, 1);
+  linear(`${at}.o_proj`, HIDDEN, values, false);
+}
+
 /** Models that have Llama's names for their parts, and other norms or another MLP. */
 function relatives(
   config: Config,
@@ -1776,6 +2051,7 @@ function relatives(
     olmo: [],
     olmo2: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     olmo3: ['post_attention_layernorm', 'post_feedforward_layernorm'],
+    olmo_hybrid: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     exaone4: ['post_attention_layernorm', 'post_feedforward_layernorm'],
     cohere: ['input_layernorm'],
     cohere2: ['input_layernorm'],
@@ -1786,6 +2062,13 @@ function relatives(
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn } = size;
     const layer = `model.layers.${i}`;
+    if (type === 'olmo_hybrid' && isDelta(config, i)) {
+      for (const name of ['attention_layer_norm', 'feedforward_layer_norm'])
+        scales(`${layer}.${name}`, HIDDEN);
+      separateRule(`${layer}.linear_attn`, size, { linear, tensor });
+      gatedMlps(layer, size, config, { linear, tensor });
+      continue;
+    }
     for (const name of norms[type] ?? usual) scales(`${layer}.${name}`, HIDDEN);
     for (const [part, count] of [
       ['q', heads],
@@ -1794,7 +2077,8 @@ function relatives(
     ] as const) {
       const isBiased = hasBias || config.use_qkv_bias === true;
       linear(`${layer}.self_attn.${part}_proj`, count * dh, HIDDEN, isBiased);
-      if (/^olmo(2|3|e)$/.test(type) && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, count * dh);
+      if (/^olmo(2|3|e|_hybrid)$/.test(type) && part !== 'v')
+        scales(`${layer}.self_attn.${part}_norm`, count * dh);
       if (type === 'exaone4' && part !== 'v') scales(`${layer}.self_attn.${part}_norm`, dh);
       if (config.qk_layernorm && part !== 'v')
         for (let head = 0; head < count; head++)

@@ -132,6 +132,10 @@ test.each([
   ['qwen3_5_text', 1],
   ['qwen3_next', 1],
   ['granitemoehybrid, state spaces', 1],
+  ['falcon_h1', 1],
+  ['olmo_hybrid', 1],
+  ['bamba', 1],
+  ['nemotron_h', 1],
   ['llama of one key-value head', 1],
   ['smollm3', 1],
   ['granite', 1],
@@ -177,6 +181,7 @@ test.each([
   const half = uniformSizes(config).map((size) => ({
     ...mapNeurons(size, (_, neurons) => neurons / 2),
     ...(size.heads > 0 && { heads: size.heads / 2, kvHeads }),
+    ...(size.space && { space: { ...size.space, heads: size.space.heads / 2 } }),
   }));
   expect(again.language.sizes).toEqual(half);
   const found = await runOnce(await again.language.whole(again.checkpoint), { input_ids: ids(TEXTS) });

@@ -54,6 +54,17 @@ test('keeps as many heads in all blocks of a kind, of attention and of delta rul
   expect(recipe.keep).toMatchObject({ heads: 0.5, layers: { '0.heads': 0.5 } });
 });
 
+test('keeps as many heads of attention in all blocks, and as many of the state spaces beside it', () => {
+  const model = describeModel({
+    ...llama,
+    ...{ model_type: 'falcon_h1', hidden_act: 'silu', max_position_embeddings: 64 },
+    ...{ mamba_n_heads: 12, mamba_d_ssm: 96, mamba_d_head: 8, mamba_d_state: 4 },
+  });
+  const { recipe, kept } = sizes(model, { keep: 0.5 });
+  expect(kept).toEqual([2, 6, 88, 2, 6, 88]);
+  expect(recipe.keep).toMatchObject({ heads: 0.5, layers: { '0.space': 0.5, '1.space': 0.5 } });
+});
+
 test('spends a budget on the largest sizes that fit', () => {
   const terms = termsOf(LLAMA);
   const size = (heads: number, neurons: number) =>

@@ -7,9 +7,9 @@
 // I + A is independent of S: of all chunks side by side it is made from that of blocks of 1, 2, 4, … tokens on its diagonal, each from those before by two products.
 
 import { GraphBuilder } from '../../graph/index.ts';
-import { widthsOfDelta } from './facts.ts';
-import { type Context, causalConv, END, linear, norm, slice } from './layers.ts';
-import type { BlockSizes, DeltaLabel, DeltaRule } from './types.ts';
+import { type Heads, KEPT, widthsOfDelta } from './facts.ts';
+import { type Context, causalConv, END, linear, norm, scaled, slice } from './layers.ts';
+import type { DeltaLabel, DeltaRule, Label } from './types.ts';
 import type { WeightGraph } from './weights.ts';
 
 /** Tokens of a chunk, at most, and of half of the blocks of which its inverse is made. */
@@ -26,29 +26,35 @@ export function deltaRule(
   parts: DeltaRule,
   x: string,
   hidden: number,
-  sizes: BlockSizes,
+  sizes: Heads,
   context: Context,
 ): string {
   const { activation, out, order, space } = parts;
   const { heads: valueHeads, kvHeads: keyHeads } = sizes;
   const { keyDim, valueDim } = parts.sizes;
   const widths = widthsOfDelta(sizes, parts);
+  const taken = scaled(g, x, space?.factors?.takes);
   const mapped = (label: DeltaLabel) => {
     const tensor = parts.tensors.find((it) => it.includes(label))!;
     const fused = { widths: tensor.map((it) => widths[it]), kvHeads: keyHeads };
-    return linear(g, parts.map(label), x, hidden, widths[label], fused);
+    const made = linear(g, parts.map(label), taken, hidden, widths[label], fused);
+    return scaled(g, made, space?.factors?.maps[label]);
   };
   const shown = (value: string) => context.shown?.(value) ?? value;
-  const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
-  const given = activation(g, causalConv(g, parts, joined, featuresOfConv(sizes, parts), context));
-  // Biases are of padding, too.
-  const convolved = parts.bias ? shown(given) : given;
-  const made = g.split(
-    'Split',
-    [convolved, g.integers(order.map((label) => widths[label]))],
-    { axis: -1 },
-    3,
-  );
+  const together = () => {
+    const joined = shown(g.node('Concat', order.map(mapped), { axis: -1 }));
+    const given = activation(g, causalConv(g, parts, joined, featuresOfConv(sizes, parts), context));
+    // Biases are of padding, too.
+    const convolved = parts.bias ? shown(given) : given;
+    const all = g.integers(order.map((label) => widths[label]));
+    return g.split('Split', [convolved, all], { axis: -1 }, 3);
+  };
+  const { convs, kernel } = parts;
+  const apart = (label: Label) => {
+    const own = { conv: convs![label], kernel };
+    return activation(g, causalConv(g, own, shown(mapped(label)), widths[label], context, KEPT[label]));
+  };
+  const made = convs ? order.map(apart) : together();
   const [q, k, v] = (['q', 'k', 'v'] as const).map((label) => made[order.indexOf(label)]);
   const heads = (value: string, features: number) =>
     g.node('Reshape', [value, g.integers([0, 0, -1, features])]); // [batch, tokens, heads, features]
@@ -79,7 +85,7 @@ export function deltaRule(
       queries: space ? spread(q) : g.node('Mul', [spread(q), g.scalar(keyDim ** -0.5)]),
       keys: spread(k),
       values: first(space ? g.node('Mul', [values, heads(soft, 1)]) : values),
-      shares: space ? undefined : first(heads(g.node('Sigmoid', [mapped('b')]), 1)),
+      shares: space ? undefined : first(heads(scaled(g, g.node('Sigmoid', [mapped('b')]), parts.most), 1)),
       fading: first(heads(fading, 1)),
     },
     x,
@@ -92,15 +98,31 @@ export function deltaRule(
     const skip = { made: { shape: [valueHeads], of: (data: Float32Array) => data } };
     const past = g.node('Mul', [values, g.weight(g.prefix + space.skip, [valueHeads, 1], skip)]);
     const all = flat(g.node('Add', [first(mixed), past]));
-    return ended(norm(g, parts.norm, g.node('Mul', [all, activation(g, mapped('z'))]), widths.v));
+    const gate = activation(g, mapped('z'));
+    const open = (value: string) => g.node('Mul', [value, gate]);
+    const normed = (value: string) => normOfSpace(g, parts, value, sizes);
+    const given = space.normsFirst ? open(normed(all)) : normed(open(all));
+    return scaled(g, ended(given), space.factors?.gives);
   }
-  const normal = norm(g, parts.norm, first(mixed), valueDim);
+  const normal = norm(g, parts.norm!, first(mixed), valueDim);
   const gate = activation(g, heads(mapped('z'), valueDim));
   return ended(flat(g.node('Mul', [normal, gate])));
 }
 
+/** Of all heads, or of those that share a key; where there is none, what comes in. */
+function normOfSpace(g: WeightGraph, parts: DeltaRule, x: string, sizes: Heads): string {
+  const { norm: own, space } = parts;
+  const width = widthsOfDelta(sizes, parts).v;
+  if (!own || !space?.normsByGroup || sizes.kvHeads === 1) return own ? norm(g, own, x, width) : x;
+  const each = width / sizes.kvHeads;
+  const groups = g.node('Reshape', [x, g.integers([0, 0, -1, each])]);
+  const normal = norm(g, { ...own, affine: false }, groups, each);
+  const weight = g.weight(`${g.prefix}${own.name}.weight`, [width]);
+  return g.node('Mul', [g.node('Reshape', [normal, g.integers([0, 0, -1])]), weight]);
+}
+
 /** Features of queries, keys and values together. */
-export function featuresOfConv(sizes: BlockSizes, parts: DeltaRule): number {
+export function featuresOfConv(sizes: Heads, parts: DeltaRule): number {
   const { q, k, v } = widthsOfDelta(sizes, parts);
   return q + k + v;
 }

@@ -24,16 +24,25 @@ export function featuresOf(
   return { keyDim: keyDim ?? dense.keyDim ?? dense.headDim, valueDim: valueDim ?? dense.headDim };
 }
 
+/** How many there are of one kind. */
+export type Heads = Pick<BlockSizes, 'heads' | 'kvHeads'>;
+
+/** What has heads in a block, as structures are called: attention, or what stands in its place, and a state space beside it. */
+export type HeadKind = 'heads' | 'space';
+
+/** Those of a kind, where there are some. */
+export function headsIn(sizes: BlockSizes, kind: HeadKind): Heads | undefined {
+  const own = kind === 'space' ? sizes.space : sizes;
+  return own && own.heads > 0 ? own : undefined;
+}
+
 /** What attention is cut into: key-value heads with their query heads; where all share a single one, query heads. */
-export function headGroups({ heads, kvHeads }: BlockSizes): number {
+export function headGroups({ heads, kvHeads }: Heads): number {
   return kvHeads === 1 ? heads : kvHeads;
 }
 
 /** The heads of a block that keeps so many of its groups. */
-export function headsOf(
-  { heads, kvHeads }: BlockSizes,
-  groups: number,
-): Pick<BlockSizes, 'heads' | 'kvHeads'> {
+export function headsOf({ heads, kvHeads }: Heads, groups: number): Heads {
   if (kvHeads === 1) return { heads: groups, kvHeads };
   return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
@@ -70,13 +79,21 @@ export function nameOf({ architectures }: Config): string {
   return typeof name === 'string' ? name : '';
 }
 
+/** Whether a block has attention: neither something in its place nor nothing. */
+export function attends({ instead, lacks }: Block): boolean {
+  return instead === undefined && lacks !== 'attention';
+}
+
 export function isDelta(instead: Block['instead']): instead is DeltaRule {
   return instead !== undefined && 'decay' in instead;
 }
 
+/** What is kept of convolutions of their own, as transformers.js calls it. */
+export const KEPT = { q: 'query', k: 'key', v: 'value' } as const;
+
 /** Features that its maps give. */
 export function widthsOfDelta(
-  { heads, kvHeads }: BlockSizes,
+  { heads, kvHeads }: Heads,
   { sizes: whole }: DeltaRule,
 ): Record<DeltaLabel, number> {
   const [keys, values] = [kvHeads * whole.keyDim, heads * whole.valueDim];

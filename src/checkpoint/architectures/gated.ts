@@ -26,9 +26,11 @@ export interface GatedBlocks {
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
   readonly isParallel?: boolean;
-  /** Default: {@link BEFORE}. */
-  readonly norms?: Norms;
+  /** Default: {@link BEFORE}. Of block i where these differ. */
+  readonly norms?: Norms | ((i: number) => Norms);
   readonly gain?: number;
+  /** Of what attention takes and gives, and of what MLPs give. */
+  readonly factors?: { readonly takes: number; readonly gives: number; readonly mlp: number };
   readonly scale: number;
   readonly stretch?: Stretch;
   readonly cap?: number;
@@ -46,6 +48,10 @@ export interface GatedBlocks {
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's attention. */
   readonly instead?: (i: number, named: (name: string) => string) => Block['instead'];
+  /** Which half a block has not. */
+  readonly lacks?: (i: number) => Block['lacks'];
+  /** What stands beside it. */
+  readonly beside?: (named: (name: string) => string) => Block['beside'];
   /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
   readonly isGated?: boolean;
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
@@ -100,9 +106,9 @@ const GATED = { label: 'q', byHeads: true } as const;
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
     parts;
-  const { sinks, latent, isGated } = parts;
+  const { sinks, latent, isGated, factors } = parts;
   const names = { ...LLAMA, ...parts.names };
-  const { before, after } = parts.norms ?? BEFORE;
+  const { before, after } = (typeof parts.norms === 'function' ? parts.norms(i) : parts.norms) ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
   const norm = (name?: string) => (name === undefined ? undefined : parts.norm(named(name)));
   const headNorm = (name: string) =>
@@ -116,10 +122,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
     down: linear(named(names.down), biases.mlp),
+    factor: factors?.mlp,
     activation: parts.ownActivation?.(named) ?? activation,
   });
   return {
     order: isParallel ? 'parallel' : 'pre',
+    lacks: parts.lacks?.(i),
     gain,
     attentionNorm: norm(before?.attention),
     attention: {
@@ -136,6 +144,8 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       normsTogether: headNorms === 'together',
       clip,
       rope: parts.rope(i),
+      takes: factors?.takes,
+      gives: factors?.gives,
       scale,
       stretch,
       cap,
@@ -146,6 +156,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       ...latent?.(named),
     },
     instead: parts.instead?.(i, named),
+    beside: parts.beside?.(named),
     mlpNorm: isParallel ? undefined : norm(before?.mlp),
     mlp: parts.mixture?.(i, named) ?? mlp(),
     mlpAfter: norm(after?.mlp),

@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
-import { featuresOf, isDelta, isEncoder } from './facts.ts';
+import { attends, featuresOf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
 import {
   adapted,
   around,
@@ -364,11 +364,11 @@ export function wholeGraph(
       ? countedPositions(g, attentionMask, tokens)
       : g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
-      const { instead } = description.block(i);
-      const states = instead && statesOf(instead, size, hidden);
-      for (const [kind, dims] of Object.entries(states ?? {}))
-        g.input(`past_${kind}.${i}`, 'float32', ['batch_size', ...dims]);
-      if (!instead)
+      const own = description.block(i);
+      const states = statesOf(own, size, hidden);
+      for (const [kind, dims] of Object.entries(states))
+        g.input(`past_${placed(kind, i)}`, 'float32', ['batch_size', ...dims]);
+      if (attends(own))
         for (const kind of ['key', 'value'] as const)
           g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
@@ -389,13 +389,13 @@ export function wholeGraph(
       kept.push({ value, name: `present.${i}.${kind}`, dims });
       return value;
     };
-    const { instead } = description.block(i);
-    const states = instead ? statesOf(instead, size, hidden) : {};
+    const states = statesOf(description.block(i), size, hidden);
     const keepState = (kind: string, value: string) =>
-      kept.push({ value, name: `present_${kind}.${i}`, dims: ['batch_size', ...states[kind]] });
-    const follow = (recent: string, kernel: number) => {
-      const all = g.node('Concat', [`past_conv.${i}`, recent], { axis: 2 });
-      keepState('conv', slice(g, all, -kernel, END));
+      kept.push({ value, name: `present_${placed(kind, i)}`, dims: ['batch_size', ...states[kind]] });
+    const follow = (recent: string, kernel: number, of?: string) => {
+      const kind = of === undefined ? 'conv' : `conv.${of}`;
+      const all = g.node('Concat', [`past_${placed(kind, i)}`, recent], { axis: 2 });
+      keepState(kind, slice(g, all, -kernel, END));
       return slice(g, all, 1, END);
     };
     const turned = (state: string) => g.node('Transpose', [state], { perm: [0, 1, 3, 2] });
@@ -410,19 +410,32 @@ export function wholeGraph(
   return g;
 }
 
-/** What is kept of earlier tokens in the place of keys and values: extents behind the batch. */
+/** With the number of the block behind the first part of its name. */
+function placed(kind: string, i: number): string {
+  const [first, ...others] = kind.split('.');
+  return [first, i, ...others].join('.');
+}
+
+/** What is kept of earlier tokens in the place of keys and values, or beside them: extents behind the batch. */
 function statesOf(
-  instead: NonNullable<Block['instead']>,
+  { instead, beside }: Block,
   sizes: BlockSizes,
   hidden: number,
 ): Record<string, readonly number[]> {
-  if (!isDelta(instead)) return { conv: [hidden, instead.kernel] };
-  const conv = [featuresOfConv(sizes, instead), instead.kernel];
-  const { keyDim, valueDim } = instead.sizes;
+  const rule = beside ?? instead;
+  if (!rule) return {};
+  if (!isDelta(rule)) return { conv: [hidden, rule.kernel] };
+  const own = beside ? sizes.space! : sizes;
+  const { kernel } = rule;
+  const widths = widthsOfDelta(own, rule);
+  const convs = rule.convs
+    ? Object.fromEntries(rule.order.map((label) => [`conv.${KEPT[label]}`, [widths[label], kernel]]))
+    : { conv: [featuresOfConv(own, rule), kernel] };
+  const { keyDim, valueDim } = rule.sizes;
   // As transformers.js has them.
-  return instead.space
-    ? { conv, ssm: [sizes.heads, valueDim, keyDim] }
-    : { conv, recurrent: [sizes.heads, keyDim, valueDim] };
+  return rule.space
+    ? { ...convs, ssm: [own.heads, valueDim, keyDim] }
+    : { ...convs, recurrent: [own.heads, keyDim, valueDim] };
 }
 
 /** Of the last tokens, so many, by those before that are no padding: [batch, tokens]. */
@@ -501,10 +514,15 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, instead, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, lacks, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } =
+    description.block(i);
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
-    if (!instead) return attention(g, parts.attention, y, description, sizes, context);
+    if (!instead) {
+      const { takes, gives } = parts.attention;
+      const own = attention(g, parts.attention, scaled(g, y, takes), description, sizes, context);
+      return scaled(g, own, gives);
+    }
     if (isDelta(instead)) return deltaRule(g, instead, y, hidden, sizes, context);
     return shortConv(g, instead, y, hidden, context);
   };
@@ -526,8 +544,14 @@ function passed(
   const given = () => {
     switch (order) {
       case 'pre': {
-        const y = add(asking, attend(before(x)));
-        return think(y, between(y));
+        if (lacks === 'attention') return think(x, between(x));
+        const read = before(x);
+        // One after the other, so that each can make up for what is lost before it.
+        const start = beside
+          ? add(asking, finished(deltaRule(g, beside, read, hidden, sizes.space!, context)))
+          : asking;
+        const y = add(start, attend(read));
+        return lacks === 'mlp' ? y : think(y, between(y));
       }
       case 'post': {
         const y = before(add(asking, attend(x)));

@@ -90,15 +90,12 @@ const MISSING: ReadonlyMap<string, string> = new Map([
     ...['convnext', 'convnextv2', 'efficientnet', 'mobilenet_v1', 'mobilenet_v2', 'mobilevit', 'regnet'],
     ...['resnet', 'segformer', 'swin', 'swinv2'],
   ].map((type) => [type, CONVOLUTIONS] as const),
-  ['bamba', 'state spaces'],
-  ['falcon_h1', 'state spaces'],
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
   ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
-  ['nemotron_h', 'state spaces'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
   ['zamba2', 'state spaces'],
 ]);
@@ -232,7 +229,7 @@ function seeingAll(description: Description): Description {
   const attentions = all.map(({ attention }) => attention);
   const other =
     (head.project && 'a projection behind the blocks') ||
-    (all.some(({ instead }) => isDelta(instead)) && 'delta rules') ||
+    (all.some(({ instead, beside }) => isDelta(beside ?? instead)) && 'delta rules') ||
     (all.some(({ instead }) => instead) && 'short convolutions') ||
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
     (attentions.some(({ window }) => window !== undefined) && 'windows');

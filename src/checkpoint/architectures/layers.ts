@@ -85,7 +85,8 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    return g.node('Mul', [g.node('Div', [x, root]), weight()], {}, module);
+    const normal = g.node('Div', [x, root]);
+    return affine ? g.node('Mul', [normal, weight()], {}, module) : normal;
   }
   const parameters = affine
     ? [weight(), ...(withoutBias ? [] : [vector('bias')])]
@@ -149,12 +150,13 @@ function unstacked({ up, gate, down, ...others }: Mlp): Mlp {
  *   of a token as it gives.
  */
 function mlp(g: WeightGraph, parts: Mlp, x: string, hidden: number, ffn: number, share?: string): string {
-  const { up, gate, down, activation, raised = (_, y) => y } = parts;
+  const { up, gate, down, factor, activation, raised = (_, y) => y } = parts;
   const wide = (map: Linear) => linear(g, map, x, hidden, ffn, { widths: [ffn, ffn], kvHeads: ffn });
   const inner = gate
     ? g.node('Mul', [activation(g, wide(gate)), raised(g, wide(up))])
     : activation(g, wide(up));
-  return linear(g, down, share === undefined ? inner : g.node('Mul', [inner, share]), ffn, hidden);
+  const shared = share === undefined ? inner : g.node('Mul', [inner, share]);
+  return scaled(g, linear(g, down, shared, ffn, hidden), factor);
 }
 
 /** Of each expert the share of every token, [batch, tokens, 1]: 0 of those that do not pass it. */
@@ -257,8 +259,8 @@ export interface Context {
   asking?(x: string): string;
   /** Puts what is kept of earlier tokens before keys or values [batch, kvHeads, tokens, features]. */
   extend?(kind: 'key' | 'value', value: string): string;
-  /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. */
-  follow?(value: string, kernel: number): string;
+  /** [batch, features, tokens] behind the `kernel` − 1 tokens before these. Absent where there are none before. @param of  which one it is, where there are several */
+  follow?(value: string, kernel: number, of?: string): string;
   /** What a recurrence has of earlier tokens. Absent where there are none before. */
   recall?(): string;
   /** Is told what it has behind these. */
@@ -405,9 +407,10 @@ export function causalConv(
   x: string,
   features: number,
   context: Context,
+  of?: string,
 ): string {
   const given = g.node('Transpose', [x], { perm: [0, 2, 1] });
-  const follows = context.follow?.(given, kernel);
+  const follows = context.follow?.(given, kernel, of);
   const name = g.prefix + conv;
   const weights = [
     g.weight(`${name}.weight`, [features, 1, kernel]),

@@ -1,9 +1,8 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
-import { isObject } from '../../expect.ts';
 import { xielu } from './activation.ts';
 import { slopesBelow } from './alibi.ts';
 import {
@@ -25,6 +24,20 @@ import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from '
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
+import {
+  bambaConfig,
+  falconActivation,
+  falconFactors,
+  falconHeads,
+  falconSpace,
+  hybridSpace,
+  nemotronConfig,
+  nemotronHeads,
+  nemotronInJs,
+  nemotronLacks,
+  nemotronSpace,
+  spaceHeads,
+} from './space.ts';
 import type {
   Architecture,
   Block,
@@ -62,12 +75,20 @@ interface Kind
   /** Embeddings, scores, what is added and logits have factors of their own. */
   readonly multipliers?: (
     config: Config,
-    base: { readonly hidden: number; readonly blocks: number },
+    base: Pick<Description, 'hidden' | 'blocks' | 'headDim'>,
   ) => Multipliers;
   /** Experts stand in the place of the MLP. */
   readonly hasExperts?: boolean | ((config: Config) => boolean);
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
+  /** Which half block i has not. */
+  readonly lacks?: (config: Config, i: number) => Block['lacks'];
+  /** What the names of tensors may start with. */
+  readonly prefixes?: readonly string[];
+  /** What transformers.js does with it, by config.json as it is. */
+  readonly inJs?: (config: Config) => string | undefined;
+  /** Stands beside it in all of them. */
+  readonly space?: (config: Config, named: (name: string) => string) => Block['beside'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
   /** Norms scale by 1 + weight. */
   readonly centre?: 1;
@@ -111,8 +132,9 @@ interface Kind
 interface Multipliers {
   readonly embedding: number;
   readonly scores?: number;
-  readonly added: number;
+  readonly added?: number;
   readonly logits: number;
+  readonly halves?: GatedBlocks['factors'];
 }
 
 const no = () => false;
@@ -225,6 +247,17 @@ const LIQUID: Kind = {
   kvHeads: 8,
   base: 1e6,
   tied: true,
+};
+
+/** What Bamba and Falcon-H1 call their parts. */
+const JAMBA_NAMES: Pick<Kind, 'names' | 'norms'> = {
+  names: {
+    gate: 'feed_forward.gate_proj',
+    up: 'feed_forward.up_proj',
+    down: 'feed_forward.down_proj',
+    last: 'final_layernorm',
+  },
+  norms: { before: { attention: 'input_layernorm', mlp: 'pre_ff_layernorm' } },
 };
 
 /** Three blocks in four have the gated delta rule in the place of attention. */
@@ -340,9 +373,61 @@ const KINDS: Readonly<Record<string, Kind>> = {
     },
     fused: { mlp: true },
     turns: (config) => config.position_embedding_type === 'rope',
-    instead: graniteSpace,
+    instead: hybridSpace,
     deltaHeads: spaceHeads,
     dividesHidden: true,
+  },
+  bamba: {
+    config: bambaConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    ...JAMBA_NAMES,
+    portion: 0.5,
+    instead: (config, i, named) => hybridSpace(config, i, named, { epsilon: 1e-5 }),
+    deltaHeads: spaceHeads,
+    kvHeads: 8,
+    epsilon: 1e-5,
+  },
+  falcon_h1: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    ...JAMBA_NAMES,
+    multipliers: falconFactors,
+    ownActivation: falconActivation,
+    space: falconSpace,
+    deltaHeads: falconHeads,
+    kvHeads: 8,
+    epsilon: 1e-5,
+    base: 1e5,
+  },
+  nemotron_h: {
+    config: nemotronConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias,
+    prefixes: ['backbone.', 'model.', ''],
+    names: {
+      qkv: (label) => `mixer.${label}_proj`,
+      out: 'mixer.o_proj',
+      up: 'mixer.up_proj',
+      down: 'mixer.down_proj',
+      tokens: 'embeddings',
+      last: 'norm_f',
+    },
+    norms: { before: { attention: 'norm', mlp: 'norm' } },
+    isPlain: true,
+    lacks: nemotronLacks,
+    hasExperts: ({ layer_types: types }) => (types as readonly string[]).includes('moe'),
+    turns: no,
+    instead: nemotronSpace,
+    deltaHeads: nemotronHeads,
+    inJs: nemotronInJs,
+    activation: 'relu2',
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
   },
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
@@ -612,6 +697,7 @@ export const llama: Architecture = {
       gain: factors?.added,
       sinks: kind.sinks,
       latent: latent ? latent.parts : undefined,
+      factors: factors?.halves,
       scale: latent ? latent.scale : (factors?.scores ?? headDim ** -0.5),
       stretch: kind.stretch?.(ropes),
       rope: (i: number) => (slopes || turns?.(config, i) === false ? undefined : rope),
@@ -621,14 +707,18 @@ export const llama: Architecture = {
       slopes,
       mixture: experts ? experts.mixture : undefined,
       instead,
+      lacks: kind.lacks && ((i: number) => kind.lacks!(config, i)),
+      beside: kind.space && ((named: (name: string) => string) => kind.space!(config, named)),
       isGated: kind.isGated,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
       ...model,
+      prefixes: kind.prefixes ?? model.prefixes,
+      transformersJs: kind.inJs?.(given),
       keyDim: latent ? latent.keyDim : undefined,
       sizesOf:
-        experts || instead
+        experts || instead || kind.space || kind.lacks
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
           : undefined,
       since: experts ? experts.since : undefined,
@@ -657,7 +747,10 @@ export const llama: Architecture = {
 };
 
 /** Those of a block. */
-function sizesWith(sizes: BlockSizes, { instead }: Block): BlockSizes {
+function sizesWith(given: BlockSizes, { instead, beside, lacks }: Block): BlockSizes {
+  const sizes = lacks === 'mlp' ? { ...given, ffn: 0 } : given;
+  if (lacks === 'attention') return { ...sizes, heads: 0, kvHeads: 0 };
+  if (beside) return { ...sizes, space: beside.sizes };
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
 }
@@ -726,80 +819,6 @@ function smolTurns(config: Config, i: number): boolean {
 /** Old frequencies, and what is behind so many blocks. */
 function behind(blocks: number): RegExp {
   return new RegExp(`${FREQUENCIES.source}|\\blayers\\.${blocks}\\.`);
-}
-
-const HYBRID = 'granitemoehybrid';
-
-/** The names of blocks before transformers 5, and those since then. */
-const HYBRID_TYPES = { attention: 'full_attention', mamba: 'linear_attention' };
-/** Gates, values, keys and queries, and how much a token fades, in one tensor. */
-const SPACE: readonly DeltaLabel[] = ['z', 'v', 'k', 'q', 'a'];
-
-/** The state space (Mamba 2, arXiv 2405.21060) of block i. */
-function graniteSpace(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
-  const types = config.layer_types ?? config.layers_block_type;
-  const isType = (name: keyof typeof HYBRID_TYPES) =>
-    Array.isArray(types) && [name, HYBRID_TYPES[name]].includes(types[i]);
-  if (isType('attention')) return undefined;
-  if (types != null && !isType('mamba'))
-    throw unsupported(HYBRID, `layer_types other than a list of ${Object.keys(HYBRID_TYPES).join(' and ')}`);
-  const heads = integer(config, SPACE_HEADS.heads, 128);
-  const kvHeads = integer(config, SPACE_HEADS.kvHeads, 1);
-  const features = integer(config, 'hidden_size') * positive(config, 'mamba_expand', 2);
-  const valueDim =
-    typeof config.mamba_d_head === 'number' ? integer(config, 'mamba_d_head') : features / heads;
-  if (!Number.isInteger(valueDim) || heads * valueDim !== features || heads % kvHeads !== 0)
-    throw new InputError(
-      `config.json: "${SPACE_HEADS.heads}" expected a multiple of the ${kvHeads} of ${SPACE_HEADS.kvHeads} that shares out ${features} features (mamba_expand), got ${heads}`,
-    );
-  const at = (name: string) => named(`mamba.${name}`);
-  const bias = flag(config, 'mamba_proj_bias', false);
-  const limits = config.time_step_limit == null ? undefined : boundsOf(config.time_step_limit);
-  return {
-    map: (label) => linear(at('in_proj'), bias, { label, place: SPACE.indexOf(label) }),
-    tensors: [SPACE],
-    order: ['v', 'k', 'q'],
-    conv: at('conv1d'),
-    bias: flag(config, 'mamba_conv_bias', true),
-    kernel: integer(config, 'mamba_d_conv', 4),
-    activation: activationOf(config, HYBRID, 'hidden_act', 'silu'),
-    decay: at('A_log'),
-    shift: at('dt_bias'),
-    norm: rmsNorm(at('norm'), positive(config, 'rms_norm_eps', 1e-6)),
-    out: linear(at('out_proj'), bias),
-    space: { skip: at('D'), limits },
-    sizes: { heads, kvHeads, keyDim: integer(config, 'mamba_d_state', 256), valueDim },
-  };
-}
-
-/** Where there is none above, JSON has null, or what transformers 5 writes for infinity. */
-function boundsOf(given: unknown): readonly [number, number] | undefined {
-  const number = (it: unknown) => {
-    if (it === null) return Number.POSITIVE_INFINITY;
-    return Number(isObject(it) ? it.__float__ : it);
-  };
-  const [low, high] = Array.isArray(given) ? given.map(number) : [];
-  if (!(low >= 0 && high > low))
-    throw new InputError(
-      `config.json: "time_step_limit" expected two numbers, the larger one last, got ${JSON.stringify(given)}`,
-    );
-  return low === 0 && high === Number.POSITIVE_INFINITY ? undefined : [low, high];
-}
-
-const SPACE_HEADS = { heads: 'mamba_n_heads', kvHeads: 'mamba_n_groups' };
-
-/** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
-function spaceHeads(config: Config): Description['fields']['deltaHeads'] {
-  return {
-    ...SPACE_HEADS,
-    beside: (heads) => {
-      const hidden = integer(config, 'hidden_size');
-      const features = hidden * positive(config, 'mamba_expand', 2);
-      const valueDim = features / integer(config, SPACE_HEADS.heads, 128);
-      const mamba_expand = (heads * valueDim) / hidden;
-      return Number.isInteger(mamba_expand) ? { mamba_expand, mamba_d_head: valueDim } : undefined;
-    },
-  };
 }
 
 const LIQUID_TYPES = ['full_attention', 'conv'];

@@ -10,6 +10,8 @@ interface Kind {
   /** Of the module in a block; experts' maps are called `gate`, `up` and `down` there. */
   readonly module: string;
   readonly maps: Readonly<Record<Label, string>>;
+  /** MLPs have no gates: the name for these counts for nothing. */
+  readonly isPlain?: true;
   /** Of the router in the module. */
   readonly router?: string;
   /** Experts are in tensors of the module, one for `gate` and `up`, and one for `down`. */
@@ -56,6 +58,9 @@ const STACKED = {
   maps: { gate: 'gate_up_proj', up: 'gate_up_proj', down: 'down_proj' },
   stacked: { wide: 'experts.gate_up_proj', down: 'experts.down_proj' },
 } as const;
+/** The same of experts without gates. */
+const STACKED_PLAIN = { wide: 'experts.up_proj', down: 'experts.down_proj' } as const;
+const IS_STACKED_PLAIN = /\.experts\.up_proj$/;
 /** Experts of different sizes are not stacked, but have the same names. */
 const IS_STACKED = /\.experts\.(\d+\.)?gate_up_proj(\.weight)?$/;
 const SINCE_STACKED = '5';
@@ -239,6 +244,23 @@ const KINDS: Readonly<Record<string, Kind>> = {
   granitemoe: GRANITE,
   granitemoeshared: GRANITE_SHARED,
   granitemoehybrid: GRANITE_SHARED,
+  nemotron_h: {
+    module: 'mixer',
+    maps: { gate: '', up: 'up_proj', down: 'down_proj' },
+    isPlain: true,
+    counted: ['n_routed_experts', 'num_experts_per_tok'],
+    experts: 8,
+    chosen: 2,
+    normalises: 'norm_topk_prob',
+    isNormalised: true,
+    field: 'moe_intermediate_size',
+    shared: { name: 'mixer.shared_experts', field: 'moe_shared_expert_intermediate_size' },
+    routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
+    denseBlocks:
+      ({ layer_types: types }) =>
+      (i) =>
+        (types as readonly string[])[i] !== 'moe',
+  },
   gpt_oss: {
     module: 'mlp',
     maps: STACKED.maps,
@@ -300,7 +322,7 @@ export function mixturesOf(
       if (isDense(i)) return undefined;
       const at = (name: string) => named(`${module}.${name}`);
       const gated = (map: (label: Label) => Linear): Mlp => ({
-        gate: map('gate'),
+        gate: kind.isPlain ? undefined : map('gate'),
         up: map('up'),
         down: map('down'),
         ...does,
@@ -312,7 +334,8 @@ export function mixturesOf(
         expert: (e) =>
           gated((label) => {
             const own = linear(at(`experts.${e}.${maps[label]}`), hasBias);
-            return stacked ? stackedMap(own, label, stacked, { at, index: e, count }) : own;
+            const of = { at, index: e, count, isPlain: kind.isPlain };
+            return stacked ? stackedMap(own, label, stacked, of) : own;
           }),
         chosen,
         isNormalised,
@@ -330,6 +353,10 @@ export function mixturesOf(
 function kindOf(modelType: string, names: Iterable<string>): Kind {
   const kind = KINDS[modelType];
   if (kind.stacked) return kind;
+  if (kind.isPlain)
+    return [...names].some((name) => IS_STACKED_PLAIN.test(name))
+      ? { ...kind, stacked: STACKED_PLAIN }
+      : kind;
   for (const name of names) {
     if (!IS_STACKED.test(name)) continue;
     const { maps, shared } = kind;
@@ -350,14 +377,15 @@ function stackedMap(
   map: Linear,
   label: Label,
   { wide, down, isTurned = false, byNeurons = false }: NonNullable<Kind['stacked']>,
-  { at, index, count }: { at: (name: string) => string; index: number; count: number },
+  of: { at: (name: string) => string; index: number; count: number; isPlain?: boolean },
 ): Linear {
+  const { at, index, count, isPlain } = of;
   const name = at(label === 'down' ? down : wide);
   return {
     ...map,
     bias: byNeurons,
     transposed: !isTurned,
-    part: label === 'down' ? undefined : { label, byHeads: byNeurons },
+    part: label === 'down' || isPlain ? undefined : { label, byHeads: byNeurons },
     stack: { weight: name, bias: byNeurons ? `${name}_bias` : undefined, index, count },
   };
 }

@@ -1,7 +1,7 @@
 // A described model: graphs for its parts, and the way back to a checkpoint and its config.
 
 import { InputError, UnsupportedModelError } from '../../errors.ts';
-import { expectObject } from '../../expect.ts';
+import { expectObject, isObject } from '../../expect.ts';
 import type { Gain, Model, ModelOutline } from '../../graph/index.ts';
 import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
@@ -9,6 +9,9 @@ import {
   ALL_TOKENS,
   expertName,
   featuresOf,
+  type HeadKind,
+  type Heads,
+  headsIn,
   isDelta,
   isEncoder,
   isNarrow,
@@ -32,10 +35,13 @@ import {
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
 import type {
+  Block,
   BlockSizes,
   CheckpointTensor,
   Config,
+  DeltaRule,
   Description,
+  HeadSizes,
   Mlp,
   Readout,
   TensorNames,
@@ -341,8 +347,7 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model, sizes = this.sizes[i]): CheckpointTensor[] {
     this.#checkIndex(i);
     checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
-    const { instead, attention } = this.#description.block(i);
-    const g = this.#graph(block, (instead ?? attention).out.name);
+    const g = this.#graph(block, readerIn(this.#description.block(i)));
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -378,7 +383,7 @@ export class LanguageModel {
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
     const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
-    const heads = this.blocksByHeads().map((alike) => this.#headsSaid(alike, sizes));
+    const heads = this.blocksByHeads().map(({ kind, blocks }) => this.#headsSaid(kind, blocks, sizes));
     // Of narrow ones it says none.
     const unsaid = heads.flatMap(({ reason, isFieldMissing }) =>
       reason && !(isFieldMissing && areNarrow) ? [reason] : [],
@@ -388,8 +393,8 @@ export class LanguageModel {
       return {
         config: this.#config,
         record: {
-          blocks: sizes.map(({ heads, kvHeads, ffn, experts, keyDim, valueDim }) => {
-            return { heads, kvHeads, ffn, experts, keyDim, valueDim };
+          blocks: sizes.map(({ heads, kvHeads, ffn, experts, keyDim, valueDim, space }) => {
+            return { heads, kvHeads, ffn, experts, keyDim, valueDim, space };
           }),
         },
         statement:
@@ -411,18 +416,19 @@ export class LanguageModel {
 
   /** What says the heads of blocks whose heads have the same fields, where they are fewer, or why nothing does. */
   #headsSaid(
+    kind: HeadKind,
     alike: readonly number[],
     sizes: readonly BlockSizes[],
   ): { readonly said?: Config; readonly reason?: string; readonly isFieldMissing?: boolean } {
     const { headDim, fields } = this.#description;
-    const [first, ...others] = alike.map((i) => sizes[i]);
-    const isSame = (a: BlockSizes, b: BlockSizes) => a.heads === b.heads && a.kvHeads === b.kvHeads;
+    const [first, ...others] = alike.map((i) => headsIn(sizes[i], kind)!);
+    const isSame = (a: Heads, b: Heads) => a.heads === b.heads && a.kvHeads === b.kvHeads;
     if (!others.every((size) => isSame(size, first))) return { reason: 'blocks differ in their heads' };
-    if (isSame(first, sizesOf(this.#description, alike[0]))) return {};
-    const names = this.#headFields(alike[0]);
+    if (isSame(first, headsIn(sizesOf(this.#description, alike[0]), kind)!)) return {};
+    const names = this.#headFields(kind, alike[0]);
     if (!names)
       return { reason: `it has no field for heads of ${headDim} features each`, isFieldMissing: true };
-    const beside = this.#besideHeads(alike[0], first.heads);
+    const beside = this.#besideHeads(kind, alike[0], first.heads);
     if (!beside) return { reason: `no other field goes with ${first.heads} for ${names.heads}` };
     const dims = names === fields.heads ? fields.heads.headDim : undefined;
     return {
@@ -452,33 +458,47 @@ export class LanguageModel {
   }
 
   /** Whether config.json can say so many heads of the same size for block i and all alike, and transformers reads it. */
-  saysHeads(i: number, heads: number): boolean {
-    if (heads === sizesOf(this.#description, i).heads) return true;
-    const fields = this.#headFields(i);
-    if (this.#isDelta(i)) return fields !== undefined && this.#besideHeads(i, heads) !== undefined;
+  saysHeads(i: number, heads: number, kind: HeadKind = 'heads'): boolean {
+    if (heads === headsIn(sizesOf(this.#description, i), kind)?.heads) return true;
+    const fields = this.#headFields(kind, i);
+    if (this.#areOfDelta(kind, i))
+      return fields !== undefined && this.#besideHeads(kind, i, heads) !== undefined;
     return fields !== undefined && !this.#isRefused(heads);
   }
 
   /** Blocks with heads, together those whose config.json says them by the same fields. */
-  blocksByHeads(): number[][] {
-    const all = [...this.sizes.keys()].filter((i) => this.sizes[i].heads > 0);
-    const kinds = [all.filter((i) => !this.#isDelta(i)), all.filter((i) => this.#isDelta(i))];
-    return kinds.filter((alike) => alike.length > 0);
+  blocksByHeads(): { readonly kind: HeadKind; readonly blocks: readonly number[] }[] {
+    const all = (kind: HeadKind) => [...this.sizes.keys()].filter((i) => headsIn(this.sizes[i], kind));
+    const own = all('heads');
+    return [
+      { kind: 'heads' as const, blocks: own.filter((i) => !this.#isDelta(i)) },
+      { kind: 'heads' as const, blocks: own.filter((i) => this.#isDelta(i)) },
+      { kind: 'space' as const, blocks: all('space') },
+    ].filter(({ blocks }) => blocks.length > 0);
   }
 
   #isDelta(i: number): boolean {
     return isDelta(this.#description.block(i).instead);
   }
 
-  /** Fields that say no heads and go with so many; undefined where none do. */
-  #besideHeads(i: number, heads: number): Config | undefined {
-    const { deltaHeads } = this.#description.fields;
-    return this.#isDelta(i) && deltaHeads?.beside ? deltaHeads.beside(heads) : {};
+  #areOfDelta(kind: HeadKind, i: number): boolean {
+    return kind === 'space' || this.#isDelta(i);
   }
 
-  #headFields(i: number) {
+  /** Fields that say no heads and go with so many; undefined where none do. */
+  #besideHeads(kind: HeadKind, i: number, heads: number): Config | undefined {
+    const { deltaHeads } = this.#description.fields;
+    return this.#areOfDelta(kind, i) && deltaHeads?.beside ? deltaHeads.beside(heads) : {};
+  }
+
+  #headFields(kind: HeadKind, i: number) {
     const { heads, deltaHeads } = this.#description.fields;
-    return this.#isDelta(i) ? deltaHeads : heads;
+    return this.#areOfDelta(kind, i) ? deltaHeads : heads;
+  }
+
+  /** The layer that reads the heads of a state space beside attention, as the checkpoint calls it, without the prefix. */
+  spaceLayer(i: number): string | undefined {
+    return this.#description.block(i).beside?.out.name;
   }
 
   /** Whether there are heads of fewer features than config.json says. @param sizes  of all blocks */
@@ -490,23 +510,29 @@ export class LanguageModel {
   mapsBefore(i: number): number[] {
     const { instead, attention } = this.#description.block(i);
     const sizes = this.sizes[i];
-    if (isDelta(instead)) {
-      const widths = widthsOfDelta(sizes, instead);
-      return instead.tensors.flat().map((label) => widths[label]);
-    }
+    if (isDelta(instead)) return mapsOfDelta(sizes, instead);
     if (instead) return [3 * this.hidden];
+    if (sizes.heads === 0) return [];
     const { heads, kvHeads } = sizes;
     const { keyDim, valueDim } = featuresOf(sizes, this);
     const gate = attention.gate ? [heads * valueDim] : [];
     return [heads * keyDim, kvHeads * keyDim, kvHeads * valueDim, ...gate];
   }
 
+  /** The same of a state space beside attention. */
+  mapsBeforeSpace(i: number): number[] {
+    const { beside } = this.#description.block(i);
+    return beside ? mapsOfDelta(this.sizes[i].space!, beside) : [];
+  }
+
   /** Multiply-adds of what heads do with tokens, so many, behind these maps. @param sizes  of block i */
   macsOfHeads(i: number, sizes: BlockSizes, length: number): number {
     const { keyDim, valueDim } = featuresOf(sizes, this);
-    // A delta rule: what a head has for a key, what it puts there, and what it gives.
-    const each = this.#isDelta(i) ? 3 * keyDim * valueDim : length * (keyDim + valueDim);
-    return this.timesOf(i) * length * sizes.heads * each;
+    // What a head has for a key, what it puts there, and what it gives.
+    const ofDelta = (own: Pick<HeadSizes, 'keyDim' | 'valueDim'>) => 3 * own.keyDim * own.valueDim;
+    const each = this.#isDelta(i) ? ofDelta({ keyDim, valueDim }) : length * (keyDim + valueDim);
+    const beside = sizes.space ? sizes.space.heads * ofDelta(sizes.space) : 0;
+    return this.timesOf(i) * length * (sizes.heads * each + beside);
   }
 
   /** config.json with other fields, where it has those that say sizes. */
@@ -580,6 +606,18 @@ export function modelOf(
   return new LanguageModel(config, description, sizes, record !== undefined);
 }
 
+/** A module of a block. */
+function readerIn({ lacks, instead, attention, mlp }: Block): string {
+  if (lacks !== 'attention') return (instead ?? attention).out.name;
+  return isMixture(mlp) ? mlp.router.name : mlp.down.name;
+}
+
+/** Features that the maps of a delta rule give. */
+function mapsOfDelta(sizes: Heads, rule: DeltaRule): number[] {
+  const widths = widthsOfDelta(sizes, rule);
+  return rule.tensors.flat().map((label) => widths[label]);
+}
+
 function firstModule(embedding: Description['embedding']): string {
   if ('tokens' in embedding) return embedding.tokens;
   if ('patches' in embedding) return embedding.patches;
@@ -621,7 +659,8 @@ function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTe
 }
 
 function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
-  const { mlp } = block(i);
+  const { mlp, lacks } = block(i);
+  if (lacks === 'mlp') return [];
   const ofAll = ({ down }: Mlp, field?: string, times = 1): BlockMlp => {
     return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, times, share: 1 };
   };
@@ -638,7 +677,7 @@ function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }
 const NONE = {
   heads: 'there is no attention',
   kvHeads: 'there is no attention',
-  ffn: 'there are experts alone',
+  ffn: 'there is no MLP that all tokens pass',
 } as const;
 
 /** @throws {InputError} unless block i can have these sizes */
@@ -668,10 +707,25 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
     check(key, size, all);
     if (held[key]) throw new InputError(`${where}: "${key}" expected ${all}, as ${held[key]}, got ${size}`);
   }
-  const { heads, kvHeads } = sizes;
-  // Heads that share keys and values go together, unless all do.
-  const isWhole = kvHeads === 1 || heads / kvHeads === expected.heads / expected.kvHeads;
-  if (expected.heads > 0 && (heads % kvHeads !== 0 || !isWhole)) {
-    throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
+  const { space } = expected;
+  if (space) {
+    const own = isObject(sizes.space) ? sizes.space : undefined;
+    for (const key of ['heads', 'kvHeads'] as const) check(`space.${key}`, own?.[key], space[key]);
+    for (const key of ['keyDim', 'valueDim'] as const)
+      if (own![key] !== space[key])
+        throw new InputError(`${where}: "space.${key}" expected ${space[key]}, as ${HELD}, got ${own![key]}`);
+  } else if (sizes.space !== undefined)
+    throw new InputError(`${where}: "space" expected none, as there is no state space beside attention`);
+  for (const kind of ['heads', 'space'] as const) {
+    const whole = headsIn(expected, kind);
+    if (whole) checkShared(headsIn(sizes, kind)!, whole, where);
   }
+}
+
+/** @param whole  those that there were */
+function checkShared({ heads, kvHeads }: Heads, whole: Heads, where: string): void {
+  // Heads that share keys and values go together, unless all do.
+  const isWhole = kvHeads === 1 || heads / kvHeads === whole.heads / whole.kvHeads;
+  if (heads % kvHeads !== 0 || !isWhole)
+    throw new InputError(`${where}: ${heads} heads cannot share ${kvHeads} key-value heads`);
 }

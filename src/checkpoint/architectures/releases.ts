@@ -17,6 +17,7 @@ const SINCE: Readonly<Record<string, string>> = {
   ernie4_5: '4.54',
   ernie4_5_moe: '4.54',
   exaone4: '4.54',
+  falcon_h1: '4.53',
   gemma3: '4.50',
   gemma3_text: '4.50',
   glm4: '4.51.3',
@@ -39,7 +40,9 @@ const SINCE: Readonly<Record<string, string>> = {
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
+  nemotron_h: '5.3',
   olmo3: '4.57',
+  olmo_hybrid: '5.3',
   qwen2_5_vl: '4.49',
   qwen3: '4.51',
   qwen3_5: '5.2',
@@ -77,6 +80,7 @@ const WITH_CODE: readonly string[] = [
 /** Decoders that transformers.js (4.3) has no class for. */
 const UNKNOWN_IN_JS: readonly string[] = [
   'baichuan',
+  'bamba',
   'biogpt',
   'chatglm',
   'deepseek_v2',

@@ -33,14 +33,19 @@ export interface BlockSizes {
   readonly heads: number;
   /** Key-value heads, or key heads of a delta rule; each serves heads / kvHeads of the others, in order. */
   readonly kvHeads: number;
-  /** Neurons of the MLP that every token passes; 0 where there are experts alone. */
+  /** Neurons of the MLP that every token passes; 0 where there are experts alone, or none. */
   readonly ffn: number;
   /** Of a mixture of experts: neurons of each. */
   readonly experts?: readonly number[];
   /** Features of each query and key head, and of each value head; absent where they are as many as the description has (`keyDim`, `headDim`). Always there of a delta rule. */
   readonly keyDim?: number;
   readonly valueDim?: number;
+  /** Of a state space beside attention. */
+  readonly space?: HeadSizes;
 }
+
+/** Heads of one kind, and their features. */
+export type HeadSizes = Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
 
 /** x·W + b. The tensors are `name.weight` and `name.bias`. */
 export interface Linear {
@@ -193,6 +198,8 @@ export interface Block {
    * "parallel": x + attention(norm(x)) + mlp(norm'(x)).
    */
   readonly order: 'pre' | 'post' | 'parallel';
+  /** The half that it has not: what is said of it counts for nothing. */
+  readonly lacks?: 'attention' | 'mlp';
   /** Factor of what attention and MLP add. */
   readonly gain?: number;
   /** Absent where attention takes the features as they come in. */
@@ -213,6 +220,9 @@ export interface Block {
     readonly rope?: Rope;
     /** What queries, keys and values are made of instead of the features of a block. */
     readonly latent?: Latent;
+    /** Factors of the features that it takes, and of what it gives. */
+    readonly takes?: number;
+    readonly gives?: number;
     /** Factor of the scores. */
     readonly scale: number;
     /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
@@ -236,6 +246,8 @@ export interface Block {
   };
   /** What stands in the place of attention. */
   readonly instead?: ShortConv | DeltaRule;
+  /** What stands beside attention, and reads the same: what both give is added. */
+  readonly beside?: DeltaRule;
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: Mlp | Mixture;
@@ -268,19 +280,23 @@ export interface DeltaRule {
   /** The order of queries, keys and values in the convolution, its module, and whether it has biases. */
   readonly order: readonly Label[];
   readonly conv: string;
+  /** Each of them has a convolution of its own instead, of these modules. */
+  readonly convs?: Readonly<Record<Label, string>>;
   readonly bias?: boolean;
   readonly kernel: number;
   readonly activation: Activation;
   /** Tensors, one number for each value head: logarithms of how fast it fades, and what is added to `a`. */
   readonly decay: string;
   readonly shift: string;
-  /** Of each head, or of all of a state space. */
-  readonly norm: Norm;
+  /** How much a token replaces is a sigmoid, times this. */
+  readonly most?: number;
+  /** Of each head, or of all of a state space, which may be without. */
+  readonly norm?: Norm;
   readonly out: Linear;
   /** A state space (Mamba 2) instead: out(norm(y · activation(z))). */
   readonly space?: StateSpace;
   /** Of a block that is not pruned. */
-  readonly sizes: Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
+  readonly sizes: HeadSizes;
 }
 
 /**
@@ -292,6 +308,15 @@ export interface StateSpace {
   readonly skip: string;
   /** Bounds of how much a token fades, without that factor. */
   readonly limits?: readonly [number, number];
+  /** The norm is before the gates, norm(y) · activation(z), and of the heads that share a key. */
+  readonly normsFirst?: boolean;
+  readonly normsByGroup?: boolean;
+  /** Factors of the features that it takes, of what its maps give, and of what it gives itself. */
+  readonly factors?: {
+    readonly takes: number;
+    readonly maps: Readonly<Partial<Record<DeltaLabel, number>>>;
+    readonly gives: number;
+  };
 }
 
 /** norm(y + activation(conv(x))), a convolution of odd width over tokens. */
@@ -340,6 +365,8 @@ export interface Mlp {
   /** activation(gate(x)) · up(x) instead of activation(up(x)). */
   readonly gate?: Linear;
   readonly down: Linear;
+  /** Of what it gives. */
+  readonly factor?: number;
   readonly activation: OwnActivation;
   /** Where there is a gate: what becomes of up(x) before it. */
   readonly raised?: Activation;

@@ -60,17 +60,18 @@ function structuresIn(model: Described, block: number): Prunable[] {
   return [...attention, ...neurons];
 }
 
-/** What an attention can lose, as its structures are called: heads, or features of each, of values and where they can go of keys. */
-type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values', number>>>;
+/** What an attention can lose, as its structures are called: heads, or features of each, of values and where they can go of keys; and heads of a state space beside it. */
+type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values' | 'space', number>>>;
 
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
 export function groupsOfHeads({ language, heads }: Described, block: number): Attention {
   const size = language.sizes[block];
   if (size.heads === 0) return {};
+  const space = size.space && { space: headGroups(size.space) };
   const { keyDim, valueDim } = featuresOf(size, language);
   if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
-    return { heads: headGroups(size) };
-  return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim };
+    return { heads: headGroups(size), ...space };
+  return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim, ...space };
 }
 
 /** What ratios and reports call the structures of a block's graph. */
@@ -82,8 +83,11 @@ export function namesIn(
   const places = [...byLayer.keys()];
   const mlpOf = (layer: string) =>
     byLayer.get(places.find((it) => layer === it || layer.endsWith(`.${it}`))!)!;
+  const space = language.spaceLayer(block);
   return ({ kind, layer, features }) => {
-    const attention: keyof Attention = !features ? 'heads' : features.mixture ? 'values' : 'keys';
+    const isSpace = space !== undefined && layer.endsWith(space);
+    const ofHeads = () => (!features ? 'heads' : features.mixture ? 'values' : 'keys');
+    const attention: keyof Attention = isSpace ? 'space' : ofHeads();
     return { name: kind === 'head' ? `${block}.${attention}` : mlpOf(layer), layer, kind };
   };
 }
@@ -138,11 +142,14 @@ function sizesAfter(model: Described, block: number, kept: Sizes): BlockSizes {
 function headsAfter(model: Described, block: number, kept: Sizes): Partial<BlockSizes> {
   const all = groupsOfHeads(model, block);
   const left = (of: keyof Attention) => kept.get(`${block}.${of}`)!;
-  if (all.heads !== undefined) return headsOf(model.language.sizes[block], left('heads'));
+  const { space, ...own } = model.language.sizes[block];
+  const beside = space && { space: { ...space, ...headsOf(space, left('space')) } };
+  if (all.heads !== undefined) return { ...headsOf(own, left('heads')), ...beside };
   const isFewer = (of: keyof Attention) => all[of] !== undefined && left(of) < all[of];
   return {
     ...(isFewer('keys') && { keyDim: left('keys') }),
     ...(isFewer('values') && { valueDim: left('values') }),
+    ...beside,
   };
 }
 
@@ -188,7 +195,7 @@ function blockSteps(
 ): PlannedStep[] {
   const { language } = model;
   const { hidden } = language;
-  const { heads, experts } = language.sizes[block];
+  const { heads, experts, space } = language.sizes[block];
   const { valueDim } = featuresOf(language.sizes[block], language);
   const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
     name: `${block}.${name}`,
@@ -202,12 +209,23 @@ function blockSteps(
   });
   const own = groupsOfHeads(model, block);
   const reader = own.heads === undefined ? 'values' : 'heads';
+  const before = language.mapsBefore(block);
+  const convolution = [corrected('convolution', before), corrected('convolution', [hidden])];
   const attention =
     heads > 0
-      ? [corrected('attention', language.mapsBefore(block)), pruned(reader, heads * valueDim, own[reader]!)]
-      : [corrected('convolution', language.mapsBefore(block)), corrected('convolution', [hidden])];
+      ? [corrected('attention', before), pruned(reader, heads * valueDim, own[reader]!)]
+      : before.length > 0
+        ? convolution
+        : [];
   const { keyDim: keysLeft } = headsAfter(model, block, sizes);
+  const beside = space
+    ? [
+        corrected('state space', language.mapsBeforeSpace(block)),
+        pruned('space', space.heads * space.valueDim, own.space!),
+      ]
+    : [];
   const steps = [
+    ...beside,
     ...attention,
     ...(experts ? [corrected('router', [experts.length])] : []),
     ...language
@@ -226,6 +244,7 @@ function blockSteps(
 /** Features of what is widest between the layers of a block. */
 export function widestOf(sizes: BlockSizes, dense: HeadDims): number {
   const { keyDim, valueDim } = featuresOf(sizes, dense);
-  const { heads, ffn, experts = [] } = sizes;
-  return Math.max(heads * Math.max(keyDim, valueDim), ffn, ...experts);
+  const { heads, ffn, experts = [], space } = sizes;
+  const beside = space ? space.heads * space.valueDim : 0;
+  return Math.max(heads * Math.max(keyDim, valueDim), beside, ffn, ...experts);
 }

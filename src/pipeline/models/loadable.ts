@@ -1,7 +1,7 @@
 // Sizes that a model's own config.json can say: the same in every block. What was asked for becomes one ratio of neurons
 // and one of heads, and a budget the largest that fits. Of a mixture of experts each kind of MLP has a field of its own.
 
-import { headGroups, headsOf } from '../../checkpoint/architectures/facts.ts';
+import { headGroups, headsIn, headsOf } from '../../checkpoint/architectures/facts.ts';
 import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
 import { InputError } from '../../errors.ts';
 import { sizeAt, type Term } from '../../graph/index.ts';
@@ -80,15 +80,17 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
   );
   for (const { field, neurons } of mlps) fields.set(field, neurons);
   const differs = mlps.some(({ field, neurons }) => neurons !== fields.get(field));
-  const attentions = language.blocksByHeads().map(([first, ...others]) => {
-    const all = headGroups(language.sizes[first]);
-    if (differs || others.some((i) => headGroups(language.sizes[i]) !== all))
+  const attentions = language.blocksByHeads().map(({ kind, blocks }) => {
+    const [first, ...others] = blocks;
+    const own = (i: number) => headsIn(language.sizes[i], kind)!;
+    const all = headGroups(own(first));
+    if (differs || others.some((i) => headGroups(own(i)) !== all))
       throw new InputError(`${language.architecture}: its blocks differ in size already; ${ANY_SIZES}`);
     const wanted = groupsToKeep(all, heads);
     const candidates = Array.from({ length: all }, (_, i) => i + 1)
-      .filter((groups) => language.saysHeads(first, headsOf(language.sizes[first], groups).heads))
+      .filter((groups) => language.saysHeads(first, headsOf(own(first), groups).heads, kind))
       .sort((a, b) => Math.abs(a - wanted) - Math.abs(b - wanted) || a - b);
-    return { blocks: [first, ...others], ratio: candidates[0] / all, isHeld: candidates.length === 1 };
+    return { kind, blocks, ratio: candidates[0] / all, isHeld: candidates.length === 1 };
   });
   if (attentions.every(({ isHeld }) => isHeld) && mlps.every(({ field }) => field === undefined))
     throw new InputError(
@@ -100,12 +102,12 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
     const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
     return Math.min(1, kept / neurons);
   };
-  const usual = rounded(mlps[0]);
+  const usual = mlps.length > 0 ? rounded(mlps[0]) : 1;
   const others = mlps.filter((mlp) => rounded(mlp) !== usual);
   const [first, ...more] = attentions;
   const layers = [
     ...others.map((mlp) => [`${mlp.block}.${mlp.name}`, rounded(mlp)]),
-    ...more.flatMap(({ blocks, ratio }) => blocks.map((i) => [`${i}.heads`, ratio])),
+    ...more.flatMap(({ kind, blocks, ratio }) => blocks.map((i) => [`${i}.${kind}`, ratio])),
   ];
   const ratios = { heads: first.ratio, channels: usual };
   return layers.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
