@@ -7,6 +7,7 @@ import { describe as describeModel } from '../support/describe.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import {
+  AFMOE,
   BLOOM,
   COHERE,
   FALCON,
@@ -17,6 +18,7 @@ import {
   LFM2,
   LLAMA,
   MIXTRAL,
+  MOBILELLM,
   MPT,
   NEOX,
   OPT,
@@ -236,6 +238,18 @@ describe('describe', () => {
       'groups of latent heads',
       { ...VARIANTS.deepseek_v3.config, num_key_value_heads: 2 },
       '"deepseek_v3": num_key_value_heads other than the 4 heads',
+    ],
+    [
+      'groups of latent heads beside an MLP',
+      { ...VARIANTS.youtu.config, num_key_value_heads: 2 },
+      '"youtu": num_key_value_heads other than the 4 heads',
+    ],
+    ['shares of a softmax', { ...AFMOE, score_func: 'softmax' }, '"afmoe": score_func "softmax"'],
+    ['shares as they are', { ...AFMOE, route_norm: false }, '"afmoe": route_norm false'],
+    [
+      'blocks that are passed twice',
+      { ...MOBILELLM, layer_sharing: true },
+      '"mobilellm": blocks that are passed twice (layer_sharing)',
     ],
     ['the first ChatGLM', { ...LLAMA, model_type: 'chatglm' }, '"chatglm": the first ChatGLM-6B'],
     ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],

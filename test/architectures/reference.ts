@@ -1,10 +1,10 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
-// modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
+// modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
@@ -61,12 +61,15 @@ export function referenceLogits(
     case 'qwen3_5_text':
     case 'qwen3_5_moe_text':
       return qwenHybrid(config, sizes, weights, tokens);
+    case 'nanochat':
+      return nanochat(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
       return phi(config, sizes, weights, tokens);
     case 'gemma':
     case 'gemma2':
+    case 'vaultgemma':
     case 'gemma3_text':
       return gemma(config, sizes, weights, tokens);
     default:
@@ -143,6 +146,8 @@ export function llamaNames({ model_type: type }: Config) {
     output: 'lm_head',
   };
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
+  if (type === 'vaultgemma') return { ...usual, norms: ['input_layernorm', 'pre_feedforward_layernorm'] };
+  if (type === 'afmoe') return { ...usual, norms: ['input_layernorm', 'pre_mlp_layernorm'] };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
   if (type === 'hunyuan_v1_dense')
@@ -209,7 +214,7 @@ function llama(
   const names = llamaNames(config);
   const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
   const portion = (config.partial_rotary_factor ?? (isGlm || type === 'glm4_moe' ? 0.5 : 1)) as number;
-  const isLatent = type.startsWith('deepseek') || type === 'glm4_moe_lite';
+  const isLatent = hasLatent(config);
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
   const rope = ropeReference(
@@ -233,6 +238,7 @@ function llama(
   const hasSlopes = type === 'baichuan' && given.max_position_embeddings === undefined;
   let x = tokens.map((token) => row(weights, `${names.tokens}.weight`, token));
   x = times(x, multiplier('embedding_multiplier') * multiplier('scale_emb'));
+  if (config.mup_enabled === true) x = times(x, (config.hidden_size as number) ** 0.5);
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn, experts } = size;
     const layer = `${names.layers}.${i}`;
@@ -251,11 +257,13 @@ function llama(
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
     if (isSpace) [q, k, v] = [h, h, h];
-    if (/^(apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
+    if (/^(afmoe|apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
-        : type !== 'smollm3' || smolTurns(config, i);
+        : type === 'afmoe'
+          ? window(config, i) !== undefined
+          : type !== 'smollm3' || smolTurns(config, i);
     if (isLatent) [q, k, v] = latent(h, config, size, weights, `${layer}.self_attn`, rope);
     else if (isPlaced && !hasSlopes && !isSpace) {
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
@@ -269,6 +277,8 @@ function llama(
     }
     const seesAll = config.is_causal === false;
     const sinks = isOss ? weights.get(`${layer}.self_attn.sinks`)!.data : undefined;
+    const open = (rows: Rows) =>
+      type === 'afmoe' ? opened(rows, linear(h, weights, `${layer}.self_attn.gate_proj`)) : rows;
     const attend = () =>
       attention(q, k, v, {
         ...{ heads, kvHeads, seesAll, sinks },
@@ -282,12 +292,15 @@ function llama(
       });
     let attended = isSpace
       ? stateSpace(h, config, size, weights, `${layer}.mamba`)
-      : linear(attend(), weights, `${layer}.${names.out}`);
+      : linear(open(attend()), weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
+    if (type === 'afmoe') attended = rmsNorm(attended, weights, `${layer}.post_attention_layernorm`, eps);
     x = add(x, times(attended, added));
+    const behind = (rows: Rows) =>
+      type === 'afmoe' ? rmsNorm(rows, weights, `${layer}.post_mlp_layernorm`, eps) : rows;
     const g = normed(x, weights, `${layer}.${names.norms[1]}`, eps);
     if (experts) {
-      x = add(x, times(mixture(g, config, weights, layer, size), added));
+      x = add(x, times(behind(mixture(g, config, weights, layer, size)), added));
       continue;
     }
     if (type === 'apertus') {
@@ -312,11 +325,11 @@ function llama(
     const inner = product(activate(gate, (config.hidden_act ?? config.activation_function) as string), up);
     let thought = linear(inner, weights, `${layer}.${names.mlp.at(-1)}`);
     if (type === 'glm4') thought = rmsNorm(thought, weights, `${layer}.post_mlp_layernorm`, eps);
-    x = add(x, times(thought, added));
+    x = add(x, times(behind(thought), added));
   }
   x = normed(x, weights, names.last, eps);
   if (config.is_causal === false) return x;
-  const isTied = config.tie_word_embeddings ?? type.startsWith('ernie4_5');
+  const isTied = config.share_embedding ?? config.tie_word_embeddings ?? type.startsWith('ernie4_5');
   const output = isTied ? names.tokens : names.output;
   const made = linear(x, weights, output);
   const logits =
@@ -326,6 +339,16 @@ function llama(
   const shrunk = type === 'minicpm' ? (config.dim_model_base as number) / x[0].length : 1;
   return times(logits, shrunk / multiplier('logits_scaling'));
 }
+
+/** Each feature times the sigmoid of the gate's. */
+const opened = (x: Rows, gate: Rows) =>
+  product(
+    x,
+    gate.map((features) => features.map((value) => 1 / (1 + Math.exp(-value)))),
+  );
+
+/** Whether queries, keys and values are made of fewer features. */
+export const hasLatent = ({ kv_lora_rank: rank }: Config) => rank !== undefined;
 
 /** ChatGLM's fields as others call them. */
 function usualFields(config: Config): Config {
@@ -469,7 +492,7 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe)$/.test(type);
+  const hasSigmoids = /^(afmoe|deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe|solar_open)$/.test(type);
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -491,11 +514,11 @@ function routed(
   }
   const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
   const isWhole =
-    /^(mixtral|granite|gpt_oss|ernie|qwen3_(vl|5))/.test(type) ||
+    /^(afmoe|mixtral|granite|gpt_oss|ernie|qwen3_(vl|5))/.test(type) ||
     (config.norm_topk_prob ?? type === 'qwen3_next') === true;
   const least = type === 'lfm2_moe' ? 1e-6 : 0;
   const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], least) : 1;
-  const scale = (config.routed_scaling_factor ?? 1) as number;
+  const scale = (config.routed_scaling_factor ?? config.route_scale ?? 1) as number;
   return new Map(chosen.map((e) => [e, (scale * shares[e]) / whole]));
 }
 
@@ -534,7 +557,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     )[0];
   };
   return x.map((token) => {
-    const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
+    const router = `${module}.${type === 'afmoe' ? 'router.gate' : isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
     const corrections =
       weights.get(`${module}.gate.e_score_correction_bias`) ??
       weights.get(`${module}.expert_bias`) ??
@@ -573,6 +596,45 @@ function smolTurns(config: Config, i: number): boolean {
   return told ? told[i] === 1 : (i + 1) % (config.no_rope_layer_interval as number) !== 0;
 }
 
+/** Norms have no weights, keys and queries are turned the other way, and normed behind that. */
+function nanochat(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.head_dim ??
+    (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
+  const rms = (x: Rows) =>
+    x.map((features) => {
+      const square = features.reduce((a, b) => a + b * b, 0) / features.length;
+      return features.map((value) => value / Math.sqrt(square + (config.rms_norm_eps as number)));
+    });
+  const { inverse } = ropeReference(config, dh, 1, tokens.length);
+  const turn = (head: number[], p: number) =>
+    head.map((value, c) => {
+      const half = dh / 2;
+      const angle = p * inverse[c % half];
+      return value * Math.cos(angle) + (c < half ? head[c + half] : -head[c - half]) * Math.sin(angle);
+    });
+  let x = rms(tokens.map((token) => row(weights, 'model.embed_tokens.weight', token)));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = rms(x);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) => perHead(rows, dh, (head, p) => rms([turn(head, p)])[0]));
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads, scale: dh ** -0.5 });
+    x = add(x, linear(mixed, weights, `${layer}.self_attn.o_proj`));
+    const inner = activate(linear(rms(x), weights, `${layer}.mlp.fc1`), 'relu2');
+    x = add(x, linear(inner, weights, `${layer}.mlp.fc2`));
+  }
+  const cap = config.final_logit_softcapping;
+  const logits = linear(rms(x), weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  if (cap === null) return logits;
+  const bound = (cap ?? 15) as number;
+  return logits.map((scores) => scores.map((score) => bound * Math.tanh(score / bound)));
+}
+
 // Gemma 1 to 3: norms scale by 1 + weight.
 function gemma(
   config: Config,
@@ -607,12 +669,13 @@ function gemma(
     const bound = (score: number) => cap(score, config.attn_logit_softcapping);
     const mixed = attention(q, k, v, { heads, kvHeads, scale, window, bound, seesAll: encodes });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
-    if (type !== 'gemma') attended = norm(attended, `${layer}.post_attention_layernorm`);
+    const hasBehind = type === 'gemma2' || type === 'gemma3_text';
+    if (hasBehind) attended = norm(attended, `${layer}.post_attention_layernorm`);
     x = add(x, attended);
     const g = norm(x, `${layer}.${type === 'gemma' ? 'post_attention' : 'pre_feedforward'}_layernorm`);
     const [gate, up] = ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
     let inner = linear(product(activate(gate, 'gelu_pytorch_tanh'), up), weights, `${layer}.mlp.down_proj`);
-    if (type !== 'gemma') inner = norm(inner, `${layer}.post_feedforward_layernorm`);
+    if (hasBehind) inner = norm(inner, `${layer}.post_feedforward_layernorm`);
     x = add(x, inner);
   }
   x = norm(x, 'model.norm');
@@ -623,7 +686,11 @@ function gemma(
 
 function slidesGemma(config: Config, i: number): boolean {
   if (config.layer_types) return (config.layer_types as string[])[i] === 'sliding_attention';
-  const every: Record<string, number> = { gemma2: 2, gemma3_text: config.sliding_window_pattern as number };
+  const every: Record<string, number> = {
+    gemma2: 2,
+    vaultgemma: 2,
+    gemma3_text: config.sliding_window_pattern as number,
+  };
   const pattern = every[config.model_type as string];
   return pattern !== undefined && (i + 1) % pattern !== 0;
 }
@@ -662,6 +729,12 @@ function phi(
 }
 
 function window(config: Config, i: number): number | undefined {
+  if (config.model_type === 'afmoe') {
+    const types = config.layer_types as string[] | undefined;
+    const every = config.global_attn_every_n_layers as number;
+    const slides = types ? types[i] === 'sliding_attention' : (i + 1) % every !== 0;
+    return slides ? (config.sliding_window as number) : undefined;
+  }
   if (config.model_type === 'gpt_oss') return i % 2 === 0 ? (config.sliding_window as number) : undefined;
   const slides =
     ['mistral', 'mixtral', 'phi3', 'phimoe'].includes(config.model_type as string) ||

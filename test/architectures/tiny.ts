@@ -1,7 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { llamaNames, optNames, widthsOf } from './reference.ts';
+import { hasLatent, llamaNames, optNames, widthsOf } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
@@ -277,6 +277,38 @@ const GLM4_MOE: Config = {
   norm_topk_prob: true,
 };
 const DOTS: Config = { ...GLM4_MOE, model_type: 'dots1', head_dim: undefined };
+const YOUTU: Config = {
+  ...LLAMA,
+  model_type: 'youtu',
+  num_key_value_heads: HEADS,
+  q_lora_rank: 12,
+  kv_lora_rank: 10,
+  qk_nope_head_dim: 6,
+  qk_rope_head_dim: 4,
+  v_head_dim: 5,
+};
+/** Its config has no field for neurons of others than experts. */
+const SOLAR_OPEN: Config = {
+  ...GLM4_MOE,
+  model_type: 'solar_open',
+  intermediate_size: undefined,
+  first_k_dense_replace: undefined,
+};
+export const AFMOE: Config = {
+  ...LLAMA,
+  ...EXPERTS,
+  model_type: 'afmoe',
+  head_dim: 6,
+  mup_enabled: true,
+  global_attn_every_n_layers: 2,
+  sliding_window: 4,
+  num_dense_layers: 1,
+  num_shared_experts: 2,
+  moe_intermediate_size: 6,
+  route_scale: 1.5,
+};
+const NANOCHAT: Config = { ...WITHOUT_ACTIVATION, model_type: 'nanochat' };
+export const MOBILELLM: Config = { ...LLAMA, model_type: 'mobilellm', share_embedding: true };
 const ERNIE_MOE: Config = {
   ...LLAMA,
   model_type: 'ernie4_5_moe',
@@ -707,6 +739,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     deepseek_v2: { ...DEEPSEEK, model_type: 'deepseek_v2', norm_topk_prob: false, topk_method: 'greedy' },
     deepseek_v3: DEEPSEEK,
     glm4_moe: GLM4_MOE,
+    afmoe: AFMOE,
     lfm2_moe: LFM2_MOE,
     ernie4_5_moe: ERNIE_MOE,
   }),
@@ -789,6 +822,67 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'glm4_moe, norms of queries and keys, biases, experts in groups': {
     config: { ...GLM4_MOE, use_qk_norm: true, attention_bias: true, n_group: 2, topk_group: 1 },
   },
+  youtu: { config: YOUTU },
+  'youtu, one map of queries, biases, halves as pairs, scaled, tied': {
+    config: {
+      ...YOUTU,
+      q_lora_rank: null,
+      attention_bias: true,
+      rope_interleave: false,
+      rope_scaling: YARN,
+      tie_word_embeddings: true,
+    },
+  },
+  'youtu, pruned': { config: YOUTU, sizes: blocks([2, 2, 7], [3, 3, 20]) },
+  solar_open: { config: SOLAR_OPEN },
+  'solar_open, biases, experts in groups, partly rotary': {
+    config: { ...SOLAR_OPEN, attention_bias: true, n_group: 2, topk_group: 1, partial_rotary_factor: 0.5 },
+  },
+  'solar_open, pruned': {
+    config: SOLAR_OPEN,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 4, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 6, experts: [5, 5, 5, 5] },
+    ],
+  },
+  afmoe: { config: AFMOE },
+  'afmoe, biases, windows by list, embeddings as they are, tied': {
+    config: {
+      ...AFMOE,
+      attention_bias: true,
+      layer_types: ['full_attention', 'sliding_attention'],
+      mup_enabled: undefined,
+      tie_word_embeddings: true,
+    },
+  },
+  'afmoe, pruned': {
+    config: AFMOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7 },
+      { heads: 4, kvHeads: 2, ffn: 5, experts: [3, 6, 1, 4] },
+    ],
+  },
+  nanochat: { config: NANOCHAT },
+  'nanochat, biases, no bound of scores, tied': {
+    config: {
+      ...NANOCHAT,
+      attention_bias: true,
+      final_logit_softcapping: null,
+      tie_word_embeddings: true,
+      rope_scaling: {
+        ...LONGROPE,
+        short_factor: [1, 1.5, 2, 3],
+        long_factor: [1, 3, 6, 9],
+        original_max_position_embeddings: 8,
+      },
+    },
+  },
+  'nanochat, pruned': { config: NANOCHAT, sizes: blocks([2, 1, 7], [4, 2, 20]) },
+  mobilellm: { config: MOBILELLM },
+  'mobilellm, scores by weights of their own, biases': {
+    config: { ...MOBILELLM, share_embedding: false, attention_bias: true, mlp_bias: true },
+  },
+  'mobilellm, pruned': { config: MOBILELLM, sizes: blocks([2, 1, 7], [4, 2, 20]) },
   ernie4_5_moe: { config: ERNIE_MOE },
   granitemoe: { config: GRANITE_MOE },
   'granitemoe, pruned: experts alike stay in one tensor': {
@@ -926,6 +1020,18 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   gemma2: { config: GEMMA2 },
   'gemma2, uncapped': {
     config: { ...GEMMA2, attn_logit_softcapping: null, final_logit_softcapping: null, head_dim: 8 },
+  },
+  'vaultgemma, windows by list': {
+    config: {
+      ...GEMMA2,
+      model_type: 'vaultgemma',
+      layer_types: ['full_attention', 'sliding_attention'],
+      attn_logit_softcapping: null,
+    },
+  },
+  'vaultgemma, pruned': {
+    config: { ...GEMMA2, model_type: 'vaultgemma' },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
   },
   'gemma2, pruned': { config: GEMMA2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
   gemma3: { config: GEMMA3 },
@@ -1168,7 +1274,10 @@ export function uniformSizes(config: Config): BlockSizes[] {
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
       const experts = new Array<number>(expertsIn(config)).fill(neurons);
-      const times = (config.n_shared_experts ?? config.moe_num_shared_experts ?? 0) as number;
+      const times = (config.n_shared_experts ??
+        config.moe_num_shared_experts ??
+        config.num_shared_experts ??
+        0) as number;
       const shared = config.shared_expert_intermediate_size ?? config.shared_intermediate_size;
       return { ...size, ...none, ffn: (shared ?? times * neurons) as number, experts };
     },
@@ -1342,7 +1451,7 @@ function gatedMlps(
   const isMixtral = type === 'mixtral' || type === 'phimoe';
   const isLiquid = type === 'lfm2_moe';
   const module = `${layer}.${isLiquid ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
-  const router = isStacked && type === 'phimoe' ? 'router' : 'gate';
+  const router = type === 'afmoe' ? 'router.gate' : isStacked && type === 'phimoe' ? 'router' : 'gate';
   linear(`${module}.${router}`, experts.length, HIDDEN, false);
   const turned = (rows: number, columns: number) => (isTurned ? [columns, rows] : [rows, columns]);
   const stack = (name: string, rows: number, columns: number) =>
@@ -1360,8 +1469,9 @@ function gatedMlps(
   else
     for (const [e, neurons] of experts.entries())
       mlp(`${module}.experts.${e}`, neurons, isMixtral || isLiquid ? ['w1', 'w3', 'w2'] : undefined);
-  if (isLiquid && config.use_expert_bias !== false) tensor(`${module}.expert_bias`, [experts.length], 0.3);
-  if (/^(deepseek_v3|glm4_moe(_lite)?|dots1)$/.test(type))
+  if (type === 'afmoe' || (isLiquid && config.use_expert_bias !== false))
+    tensor(`${module}.expert_bias`, [experts.length], 0.3);
+  if (/^(deepseek_v3|glm4_moe(_lite)?|dots1|solar_open)$/.test(type))
     tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
   if (type === 'ernie4_5_moe')
     tensor(
@@ -1422,7 +1532,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = /^(gemma|nemotron|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
+  const around = /^(gemma|vaultgemma|nemotron|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -1641,13 +1751,14 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const mlpBias = hasBias || config.mlp_bias === true;
     const outBias =
       config.attention_out_bias === true ||
-      (attentionBias && !/^(glm|helium|seed)/.test(String(type))) ||
+      (attentionBias && !/^(glm|helium|seed|solar_open)/.test(String(type))) ||
       type === 'gpt_oss';
     const isBiased =
       ['glm', 'glm4', 'seed_oss', 'gpt_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
     const hasLayerNorms = type === 'phimoe';
-    const isLatent = String(type).startsWith('deepseek') || type === 'glm4_moe_lite';
+    const isLatent = hasLatent(config);
+    const isBare = type === 'nanochat'; // its norms have no weights
     tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
@@ -1660,7 +1771,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         config.add_qkv_bias === true ||
         type === 'qwen2' ||
         (type === 'qwen2_moe' && config.qkv_bias !== false);
-      norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
+      if (!isBare) norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
       if (config.mamba_n_heads !== undefined && isDelta(config, i)) {
         stateSpace(`${layer}.mamba`, config, size, { linear, tensor });
         gatedMlps(layer, size, config, { linear, tensor });
@@ -1682,6 +1793,9 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         } else if (type === 'glm' || type === 'glm4') {
           linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
+        } else if (isBare) {
+          linear(`${layer}.mlp.fc1`, ffn, HIDDEN, false);
+          linear(`${layer}.mlp.fc2`, HIDDEN, ffn, false);
         } else if (type === 'arcee' || type === 'apertus') {
           if (type === 'apertus')
             for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
@@ -1698,16 +1812,25 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
       }
-      if (/^(qwen3|gemma3_text|hunyuan|apertus|dots1)/.test(String(type)) || config.use_qk_norm === true)
+      if (
+        /^(qwen3|gemma3_text|hunyuan|afmoe|apertus|dots1)/.test(String(type)) ||
+        config.use_qk_norm === true
+      )
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
-      norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
+      if (!isBare) norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
       if (type === 'gemma2' || type === 'gemma3_text') {
         norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
         norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
       }
+      if (type === 'afmoe') {
+        linear(`${layer}.self_attn.gate_proj`, mixed, HIDDEN, false);
+        norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
+        norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
+      }
     }
-    norm(names.last, HIDDEN, hasLayerNorms);
-    const isTied = config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
+    if (!isBare) norm(names.last, HIDDEN, hasLayerNorms);
+    const isTied =
+      config.share_embedding ?? config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
     if (!isTied) linear(names.output, VOCABULARY, HIDDEN, config.lm_head_bias === true);
   }
   return weights;

@@ -46,8 +46,8 @@ export interface GatedBlocks {
   readonly latent?: (named: (name: string) => string) => Pick<Block['attention'], 'qkv' | 'latent'>;
   /** What stands in the place of block i's attention. */
   readonly instead?: (i: number, named: (name: string) => string) => Block['instead'];
-  /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
-  readonly isGated?: boolean;
+  /** What heads give has a gate, whose features a tensor of this name has, or those of queries behind those of each head. */
+  readonly opens?: string | 'queries';
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
@@ -100,7 +100,7 @@ const GATED = { label: 'q', byHeads: true } as const;
 function gatedBlock(i: number, parts: GatedBlocks): Block {
   const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
     parts;
-  const { sinks, latent, isGated } = parts;
+  const { sinks, latent, opens } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -112,6 +112,10 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       modules: headNorms === 'apart' ? 'norms' : undefined,
     };
   const wide = (label: 'gate' | 'up') => linear(named(names[label]), biases.mlp, fused?.mlp && { label });
+  const open = () => {
+    if (opens === 'queries') return linear(named(names.qkv('q')), biases.qkv, { ...GATED, label: 'open' });
+    return opens === undefined ? undefined : linear(named(opens), false);
+  };
   const mlp = (): Mlp => ({
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
@@ -124,12 +128,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     attentionNorm: norm(before?.attention),
     attention: {
       qkv: (label: Label) => {
-        const isWide = isGated && label === 'q';
+        const isWide = opens === 'queries' && label === 'q';
         const part = isWide ? GATED : fused?.qkv && { label, byHeads: fused.qkv === 'byHeads' };
         return linear(named(names.qkv(label)), biases.qkv, part);
       },
       out: linear(named(names.out), biases.out),
-      gate: isGated ? linear(named(names.qkv('q')), biases.qkv, { ...GATED, label: 'open' }) : undefined,
+      gate: open(),
       qNorm: headNorm(names.qNorm),
       kNorm: headNorm(names.kNorm),
       areNormsBehind: parts.areNormsBehind,

@@ -85,7 +85,9 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    return g.node('Mul', [g.node('Div', [x, root]), weight()], {}, module);
+    const normal = [x, root];
+    if (!affine) return g.node('Div', normal, {}, module);
+    return g.node('Mul', [g.node('Div', normal), weight()], {}, module);
   }
   const parameters = affine
     ? [weight(), ...(withoutBias ? [] : [vector('bias')])]

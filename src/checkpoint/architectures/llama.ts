@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -9,6 +9,7 @@ import { slopesBelow } from './alibi.ts';
 import {
   activationOf,
   type Conventions,
+  capOf,
   common,
   flag,
   givenHeadDim,
@@ -24,7 +25,7 @@ import { isDelta } from './facts.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { mixturesOf } from './mixture.ts';
-import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
+import { ropeOf, ropeSettings, turnedBack, wholeRopeOf } from './rope.ts';
 import type {
   Architecture,
   Block,
@@ -38,11 +39,11 @@ import type {
   ShortConv,
   Stretch,
 } from './types.ts';
-import { givenWindow, slidingWindow, windowOf } from './window.ts';
+import { givenWindow, isSliding, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind
-  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks' | 'isGated'>,
+  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks' | 'opens'>,
     Pick<Description['fields'], 'beside'> {
   /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
   readonly config?: (config: Config) => Config;
@@ -69,8 +70,13 @@ interface Kind
   /** Stands in the place of attention in some blocks. */
   readonly instead?: (config: Config, i: number, named: (name: string) => string) => Block['instead'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
-  /** Norms scale by 1 + weight. */
+  /** Norms scale by 1 + weight, or by none. */
   readonly centre?: 1;
+  readonly hasBareNorms?: true;
+  /** There is such a norm before the blocks, too. */
+  readonly normsTokens?: true;
+  /** Bounds of scores, where config.json leaves them out. */
+  readonly cap?: number;
   /** Tensors that hold nothing. */
   readonly ignored?: RegExp;
   /** Blocks have one more behind them, of which transformers makes nothing. */
@@ -89,6 +95,7 @@ interface Kind
   /** Part of a head's features that is turned, where config.json does not say it. Absent where all are. */
   readonly portion?: number;
   readonly pairsNeighbours?: true;
+  readonly turnsBack?: true;
   /** config.json with what it says of them as others say it. */
   readonly rope?: (config: Config, headDim: number) => Config;
   /** Of such a config.json. */
@@ -158,14 +165,14 @@ const GRANITE: Kind = {
 };
 const GRANITE_MIXTURE: Kind = { ...GRANITE, mlpBias: no, hasExperts: true, dividesHidden: true };
 
-const DEEPSEEK: Kind = {
+const YOUTU: Kind = {
   qkvBias: no,
   outBias: attentionBias,
   mlpBias: no,
-  hasExperts: true,
-  hasMore: true,
   latent: { own: 128, turned: 64, values: 128, keys: 512, queries: 1536 },
+  tied: true,
 };
+const DEEPSEEK: Kind = { ...YOUTU, hasExperts: true, hasMore: true, tied: undefined };
 const LITE: LatentSizes = { own: 192, turned: 64, values: 256, keys: 512, queries: 768 };
 
 /** What counts where config.json says nothing of rotary positions. */
@@ -234,7 +241,7 @@ const QWEN_HYBRID: Kind = {
   mlpBias: no,
   centre: 1,
   headNorm: true,
-  isGated: true,
+  opens: 'queries',
   instead: qwenDelta,
   deltaHeads: () => DELTA_HEADS,
   hasExperts: true,
@@ -347,6 +354,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
   glm4_moe_lite: { ...DEEPSEEK, latent: LITE, epsilon: 1e-5 },
+  youtu: YOUTU,
   dots1: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -364,6 +372,40 @@ const KINDS: Readonly<Record<string, Kind>> = {
     hasMore: true,
     portion: 0.5,
     kvHeads: 8,
+    epsilon: 1e-5,
+  },
+  solar_open: {
+    config: (config) => ({ ...config, intermediate_size: config.moe_intermediate_size ?? 1280 }),
+    qkvBias: attentionBias,
+    outBias: no,
+    mlpBias: no,
+    hasExperts: true,
+    portion: 1,
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+    base: 1e6,
+  },
+  afmoe: {
+    config: trinityConfig,
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    norms: {
+      before: { attention: 'input_layernorm', mlp: 'pre_mlp_layernorm' },
+      after: { attention: 'post_attention_layernorm', mlp: 'post_mlp_layernorm' },
+    },
+    headNorm: true,
+    opens: 'self_attn.gate_proj',
+    multipliers: (config, { hidden }) => ({
+      embedding: flag(config, 'mup_enabled', false) ? Math.sqrt(hidden) : 1,
+      added: 1,
+      logits: 1,
+    }),
+    hasExperts: true,
+    turns: trinitySlides,
+    window: (config, i) => (trinitySlides(config, i) ? integer(config, 'sliding_window', 1024) : undefined),
+    headDim: 128,
     epsilon: 1e-5,
   },
   gpt_oss: {
@@ -391,6 +433,27 @@ const KINDS: Readonly<Record<string, Kind>> = {
     }),
     dividesHidden: true,
     tied: true,
+  },
+  mobilellm: {
+    config: mobileConfig,
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    dividesHidden: true,
+  },
+  nanochat: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    names: { up: 'mlp.fc1', down: 'mlp.fc2' },
+    isPlain: true,
+    activation: 'relu2',
+    hasBareNorms: true,
+    normsTokens: true,
+    headNorm: true,
+    areNormsBehind: true,
+    turnsBack: true,
+    cap: 15,
   },
   lfm2: {
     ...LIQUID,
@@ -584,11 +647,12 @@ export const llama: Architecture = {
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
     const ropes = kind.rope?.(config, headDim) ?? config;
     const latent = kind.latent && latentAttention(config, { modelType, maxPositions, ...theta }, kind.latent);
-    const rope = latent
+    const forth = latent
       ? latent.rope
       : portion === undefined
         ? wholeRopeOf(ropes, rotary)
         : ropeOf(ropes, { ...rotary, portion: positive(config, 'partial_rotary_factor', portion) });
+    const rope = kind.turnsBack ? turnedBack(forth) : forth;
     const epsilon = positive(config, kind.epsilonField ?? 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const factors = kind.multipliers?.(config, base);
     const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
@@ -601,7 +665,9 @@ export const llama: Architecture = {
       kind.instead && ((i: number, named: (name: string) => string) => kind.instead!(config, i, named));
     const parts = {
       norm: (name: string) =>
-        kind.hasLayerNorms ? layerNorm(name, epsilon) : rmsNorm(name, epsilon, kind.centre),
+        kind.hasLayerNorms
+          ? layerNorm(name, epsilon)
+          : { ...rmsNorm(name, epsilon, kind.centre), affine: !kind.hasBareNorms },
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       names: kind.names,
       fused: kind.fused,
@@ -621,7 +687,7 @@ export const llama: Architecture = {
       slopes,
       mixture: experts ? experts.mixture : undefined,
       instead,
-      isGated: kind.isGated,
+      opens: kind.opens,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
@@ -634,11 +700,16 @@ export const llama: Architecture = {
       since: experts ? experts.since : undefined,
       countsPositions: kind.countsPositions,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
-      embedding: { ...model.embedding, scale: factors?.embedding },
+      embedding: {
+        ...model.embedding,
+        scale: factors?.embedding,
+        norm: kind.normsTokens ? parts.norm('embed_tokens.norm') : undefined,
+      },
       head: {
         ...model.head,
         bias: kind.outputBias?.(config) ? 'lm_head.bias' : undefined,
         scale: factors?.logits,
+        cap: kind.cap && capOf(config, 'final_logit_softcapping', kind.cap),
         isNormalised: kind.isNormalised?.(config),
       },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
@@ -660,6 +731,28 @@ export const llama: Architecture = {
 function sizesWith(sizes: BlockSizes, { instead }: Block): BlockSizes {
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
+}
+
+/** transformers reads nothing of what else the shares of experts may be by the model's own code. */
+function trinityConfig(config: Config): Config {
+  const { score_func: func = 'sigmoid', route_norm: isNormalised = true } = config;
+  if (func !== 'sigmoid') throw unsupported('afmoe', `score_func ${JSON.stringify(func)}`);
+  if (isNormalised !== true) throw unsupported('afmoe', 'route_norm false');
+  return config;
+}
+
+/** Blocks that see a window have rotary positions, the others none. */
+function trinitySlides(config: Config, i: number): boolean {
+  return isSliding(config, i, () => (i + 1) % integer(config, 'global_attn_every_n_layers', 4) !== 0);
+}
+
+function mobileConfig(config: Config): Config {
+  if (flag(config, 'layer_sharing', false))
+    throw unsupported('mobilellm', 'blocks that are passed twice (layer_sharing)');
+  return {
+    ...config,
+    tie_word_embeddings: flag(config, 'share_embedding', false) || config.tie_word_embeddings,
+  };
 }
 
 function qwenWindow(config: Config, i: number): number | undefined {

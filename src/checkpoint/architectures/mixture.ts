@@ -1,5 +1,5 @@
 // Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
-// GLM-4.5 (2508.06471), ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
+// GLM-4.5 (2508.06471), Solar Open (2601.07022), Trinity, ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
 import { flag, integer, linear, positive, text, unsupported } from './config.ts';
@@ -198,6 +198,34 @@ const KINDS: Readonly<Record<string, Kind>> = {
     routing: (config, experts, at) =>
       sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1.8 }),
     denseBlocks: blocksNamed,
+  },
+  solar_open: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 8,
+    isNormalised: true,
+    neurons: 1280,
+    routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
+    denseBlocks: undefined,
+  },
+  afmoe: {
+    module: 'mlp',
+    maps: MLP.maps,
+    router: 'router.gate',
+    experts: 64,
+    chosen: 6,
+    field: 'moe_intermediate_size',
+    neurons: 1408,
+    shared: { name: 'mlp.shared_experts', times: ['num_shared_experts', 2] },
+    routing: (config, experts, at) => ({
+      areSigmoids: true,
+      correction: { name: at('expert_bias'), dims: [experts] },
+      scale: positive(config, 'route_scale', 1),
+    }),
+    denseBlocks: (config) => {
+      const first = integer(config, 'num_dense_layers', 1, 0);
+      return (i) => i < first;
+    },
   },
   dots1: {
     ...DEEPSEEK,

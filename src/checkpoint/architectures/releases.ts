@@ -5,6 +5,7 @@ import type { Config } from './types.ts';
 
 /** Of model types that the oldest release looked at (4.48) does not have: the first that does. */
 const SINCE: Readonly<Record<string, string>> = {
+  afmoe: '5',
   apertus: '4.56',
   arcee: '4.53',
   aya_vision: '4.50',
@@ -39,6 +40,7 @@ const SINCE: Readonly<Record<string, string>> = {
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
+  nanochat: '5',
   olmo3: '4.57',
   qwen2_5_vl: '4.49',
   qwen3: '4.51',
@@ -53,7 +55,10 @@ const SINCE: Readonly<Record<string, string>> = {
   seed_oss: '4.56',
   smollm3: '4.53',
   smolvlm: '4.50',
+  solar_open: '5',
+  vaultgemma: '4.57',
   voxtral: '4.54',
+  youtu: '5.1',
 };
 const OLDEST = '4.48';
 
@@ -69,6 +74,7 @@ const WITH_CODE: readonly string[] = [
   'internvl_chat',
   'kimi_vl',
   'minicpm',
+  'mobilellm',
   'new',
   'nomic_bert',
   'phi3_v',

@@ -200,7 +200,7 @@ export interface Block {
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
-    /** What heads give is times the sigmoid of this map's, feature by feature. Its tensor has of each head the query's features, and then these. */
+    /** What heads give is times the sigmoid of this map's, feature by feature. Where it is a part of a tensor, this has of each head the query's features, and then these. */
     readonly gate?: Linear;
     /** Over the features of each head, or of all heads together, before the rotation, or of each head behind it. */
     readonly qNorm?: Norm;
