@@ -1,10 +1,10 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
-// modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
+// modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_openelm, vLLM's jais, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
@@ -26,6 +26,7 @@ export function referenceLogits(
     case 'xglm':
       return opt(config, sizes, weights, tokens);
     case 'gpt2':
+    case 'jais':
     case 'openai-gpt':
       return gpt2(config, sizes, weights, tokens);
     case 'gpt_bigcode':
@@ -61,6 +62,8 @@ export function referenceLogits(
     case 'qwen3_5_text':
     case 'qwen3_5_moe_text':
       return qwenHybrid(config, sizes, weights, tokens);
+    case 'modernbert-decoder':
+      return modernbertDecoder(config, sizes, weights, tokens);
     case 'nanochat':
       return nanochat(config, sizes, weights, tokens);
     case 'gpt_neox':
@@ -148,6 +151,18 @@ export function llamaNames({ model_type: type }: Config) {
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
   if (type === 'vaultgemma') return { ...usual, norms: ['input_layernorm', 'pre_feedforward_layernorm'] };
   if (type === 'afmoe') return { ...usual, norms: ['input_layernorm', 'pre_mlp_layernorm'] };
+  if (type === 'openelm')
+    return {
+      tokens: 'transformer.token_embeddings',
+      layers: 'transformer.layers',
+      norms: ['attn_norm', 'ffn_norm'],
+      qkv: ['attn.qkv_proj'],
+      headNorms: ['attn.q_norm', 'attn.k_norm'],
+      out: 'attn.out_proj',
+      mlp: ['ffn.proj_1', 'ffn.proj_2'],
+      last: 'transformer.norm',
+      output: 'lm_head',
+    };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
   if (type === 'hunyuan_v1_dense')
@@ -198,6 +213,13 @@ const MINISTRAL = {
   llama_4_scaling_beta: 0.1,
 };
 
+const MISTRAL4 = {
+  ...MINISTRAL,
+  rope_theta: 10000,
+  factor: 128,
+  original_max_position_embeddings: 8192,
+};
+
 function llama(
   given: Config,
   sizes: readonly BlockSizes[],
@@ -205,8 +227,10 @@ function llama(
   tokens: readonly number[],
 ): Rows {
   const normed = given.model_type === 'phimoe' ? layerNorm : rmsNorm;
-  const isMinistral = given.model_type === 'ministral3';
-  const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : usualFields(given);
+  const stretched = ({ ministral3: MINISTRAL, mistral4: MISTRAL4 } as Record<string, object>)[
+    String(given.model_type)
+  ];
+  const config = stretched ? { rope_parameters: stretched, ...given } : usualFields(given);
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = (config.rms_norm_eps ?? config.layer_norm_epsilon) as number;
@@ -234,7 +258,7 @@ function llama(
     multiplier('residual_multiplier') *
     (multiplier('scale_depth') / Math.sqrt(type === 'minicpm' ? sizes.length : 1));
   const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
-  const isFused = ['phi3', 'chatglm', 'baichuan'].includes(type);
+  const isFused = ['phi3', 'chatglm', 'baichuan', 'openelm'].includes(type);
   const hasSlopes = type === 'baichuan' && given.max_position_embeddings === undefined;
   let x = tokens.map((token) => row(weights, `${names.tokens}.weight`, token));
   x = times(x, multiplier('embedding_multiplier') * multiplier('scale_emb'));
@@ -257,7 +281,12 @@ function llama(
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
     if (isSpace) [q, k, v] = [h, h, h];
-    if (/^(afmoe|apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
+    if (
+      /^(afmoe|apertus|dots1|qwen3)/.test(type) ||
+      config.use_qk_norm === true ||
+      config.normalize_qk_projections === true
+    )
+      normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
@@ -270,7 +299,7 @@ function llama(
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
     if (type === 'hunyuan_v1_dense') normHeads();
-    if (isMinistral) {
+    if (stretched) {
       const { llama_4_scaling_beta: beta, original_max_position_embeddings: original } =
         config.rope_parameters as Record<string, number>;
       q = q.map((y, p) => y.map((value) => value * (1 + beta * Math.log(1 + Math.floor(p / original)))));
@@ -350,8 +379,16 @@ const opened = (x: Rows, gate: Rows) =>
 /** Whether queries, keys and values are made of fewer features. */
 export const hasLatent = ({ kv_lora_rank: rank }: Config) => rank !== undefined;
 
-/** ChatGLM's fields as others call them. */
+/** ChatGLM's and OpenELM's fields as others call them. */
 function usualFields(config: Config): Config {
+  if (config.model_type === 'openelm')
+    return {
+      ...config,
+      rms_norm_eps: 1e-6,
+      hidden_act: config.activation_fn_name,
+      rope_theta: config.rope_freq_constant,
+      tie_word_embeddings: config.share_input_output_layers,
+    };
   if (config.model_type !== 'chatglm') return config;
   return {
     ...config,
@@ -417,7 +454,10 @@ function latent(
 
 function latentScale(config: Config): number {
   const { factor, mscale_all_dim: scale } = (config.rope_scaling ?? {}) as Record<string, number>;
-  const magnitude = scale && config.model_type !== 'deepseek_v2' ? 0.1 * scale * Math.log(factor) + 1 : 1;
+  const magnitude =
+    scale && !/^(deepseek_v2|mistral4)$/.test(String(config.model_type))
+      ? 0.1 * scale * Math.log(factor) + 1
+      : 1;
   const features = (config.qk_nope_head_dim as number) + (config.qk_rope_head_dim as number);
   return magnitude ** 2 / Math.sqrt(features);
 }
@@ -596,6 +636,42 @@ function smolTurns(config: Config, i: number): boolean {
   return told ? told[i] === 1 : (i + 1) % (config.no_rope_layer_interval as number) !== 0;
 }
 
+/** ModernBERT whose tokens see those before them, and a map, a norm and biases before the scores. */
+function modernbertDecoder(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.hidden_size as number) / (config.num_attention_heads as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.norm_eps as number);
+  let x = tokens.map((token) => row(weights, 'model.embeddings.tok_embeddings.weight', token));
+  x = ln(x, 'model.embeddings.norm');
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const slides = (config.layer_types as string[])[i] === 'sliding_attention';
+    const theta = slides ? config.local_rope_theta : config.global_rope_theta;
+    const rope = ropeReference({ rope_theta: theta }, dh, 1, tokens.length);
+    const h = i === 0 ? x : ln(x, `${layer}.attn_norm`);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) =>
+      perHead(rows, dh, (head, p) => turnReference(head, p, rope)),
+    );
+    const window = slides ? Math.floor((config.local_attention as number) / 2) : undefined;
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads: heads, scale: dh ** -0.5, window });
+    x = add(x, linear(mixed, weights, `${layer}.attn.Wo`));
+    const both = linear(ln(x, `${layer}.mlp_norm`), weights, `${layer}.mlp.Wi`);
+    const [input, gate] = slices(both, [ffn, ffn]);
+    x = add(x, linear(product(activate(input, 'gelu'), gate), weights, `${layer}.mlp.Wo`));
+  }
+  const features = linear(ln(x, 'model.final_norm'), weights, 'lm_head.dense');
+  const read = ln(activate(features, (config.classifier_activation ?? 'gelu') as string), 'lm_head.norm');
+  const output = config.tie_word_embeddings === false ? 'decoder' : 'model.embeddings.tok_embeddings';
+  const logits = linear(read, new Map([['m.weight', weights.get(`${output}.weight`)!]]), 'm');
+  const bias = weights.get('decoder.bias')?.data;
+  return logits.map((row) => row.map((score, c) => score + (bias?.[c] ?? 0)));
+}
+
 /** Norms have no weights, keys and queries are turned the other way, and normed behind that. */
 function nanochat(
   config: Config,
@@ -756,28 +832,42 @@ function gpt2(
   const dh = (config.n_embd as number) / (config.n_head as number);
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
   const isFirst = config.model_type === 'openai-gpt';
+  const isJais = config.model_type === 'jais';
+  const factor = (name: string) => (config[name] ?? 1) as number;
+  const slopes = bloomSlopes(config.n_head as number);
   const [wte, wpe] = (isFirst ? ['tokens_embed', 'positions_embed'] : ['wte', 'wpe']).map(
     (it) => `transformer.${it}`,
   );
-  let x = tokens.map((token, p) =>
-    sum(row(weights, `${wte}.weight`, token), row(weights, `${wpe}.weight`, p)),
-  );
+  let x = tokens.map((token, p) => {
+    const own = row(weights, `${wte}.weight`, token);
+    return isJais ? own : sum(own, row(weights, `${wpe}.weight`, p));
+  });
+  if (isJais) x = times(x, factor('embeddings_scale') * factor('mup_embeddings_scale'));
   for (const [i, size] of sizes.entries()) {
     const { heads } = size;
     const layer = `transformer.h.${i}`;
     const fused = conv1d(isFirst ? x : ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
     const [q, k, v] = slices(fused, widthsOf(size, dh));
     let scale = config.scale_attn_weights === false ? 1 : 1 / Math.sqrt(dh);
+    if (config.mup_scale_qk_dot_by_d ?? config.scale_qk_dot_by_d) scale = 1 / dh;
     if (config.scale_attn_by_inverse_layer_idx) scale /= i + 1;
-    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale });
+    const own = weights.get(`${layer}.attn.slopes`)?.data ?? slopes;
+    const bias = isJais ? (head: number, j: number, i: number) => own[head] * (j - i) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale, bias });
     x = add(x, conv1d(mixed, weights, `${layer}.attn.c_proj`));
     if (isFirst) x = ln(x, `${layer}.ln_1`);
-    const inner = conv1d(isFirst ? x : ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
+    const g = isFirst ? x : ln(x, `${layer}.ln_2`);
+    const inner = conv1d(g, weights, `${layer}.mlp.c_fc`);
     const name = isFirst ? 'gelu_new' : (config.activation_function as string); // ACT_FNS
-    x = add(x, conv1d(activate(inner, name), weights, `${layer}.mlp.c_proj`));
+    const bent =
+      name === 'swiglu'
+        ? product(inner, activate(conv1d(g, weights, `${layer}.mlp.c_fc2`), 'silu'))
+        : activate(inner, name);
+    x = add(x, conv1d(bent, weights, `${layer}.mlp.c_proj`));
     if (isFirst) x = ln(x, `${layer}.ln_2`);
   }
-  return linear(isFirst ? x : ln(x, 'transformer.ln_f'), weights, wte);
+  const logits = linear(isFirst ? x : ln(x, 'transformer.ln_f'), weights, wte);
+  return times(logits, factor('width_scale') * factor('mup_output_alpha') * factor('mup_width_scale'));
 }
 
 function gptNeo(
@@ -1582,6 +1672,7 @@ const ACTIVATIONS: Record<string, (x: number) => number> = {
   relu2: (x) => Math.max(x, 0) ** 2,
   tanh: Math.tanh,
   silu: (x) => x / (1 + Math.exp(-x)),
+  swish: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   gelu_new: tanhGelu,
   gelu_pytorch_tanh: tanhGelu,

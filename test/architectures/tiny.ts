@@ -211,7 +211,7 @@ const HUNYUAN: Config = { ...LLAMA, model_type: 'hunyuan_v1_dense', head_dim: 6 
 const GLM: Config = { ...LLAMA, model_type: 'glm', head_dim: 8 };
 const NEMOTRON: Config = { ...WITHOUT_ACTIVATION, model_type: 'nemotron', norm_eps: 1e-5 };
 /** What the tensors of tiny models go by. */
-const STACKED = { transformers_version: '5.0.0' };
+export const STACKED = { transformers_version: '5.0.0' };
 const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
 export const MIXTRAL: Config = {
   ...LLAMA,
@@ -309,6 +309,55 @@ export const AFMOE: Config = {
 };
 const NANOCHAT: Config = { ...WITHOUT_ACTIVATION, model_type: 'nanochat' };
 export const MOBILELLM: Config = { ...LLAMA, model_type: 'mobilellm', share_embedding: true };
+const MISTRAL4: Config = {
+  ...DEEPSEEK,
+  model_type: 'mistral4',
+  n_group: undefined,
+  topk_group: undefined,
+  rope_theta: undefined,
+  first_k_dense_replace: 0,
+};
+/** Of 8 and of 28 neurons: no fewer than nine tenths of 5.44, and next to 28.8. */
+export const OPENELM: Config = {
+  model_type: 'openelm',
+  model_dim: HIDDEN,
+  num_transformer_layers: BLOCKS,
+  max_context_length: POSITIONS,
+  vocab_size: VOCABULARY,
+  head_dim: 6,
+  num_query_heads: [4, 6],
+  num_kv_heads: [2, 3],
+  ffn_multipliers: [0.17, 0.9],
+  ffn_dim_divisor: 4,
+  activation_fn_name: 'swish',
+  normalize_qk_projections: true,
+  share_input_output_layers: true,
+  rope_freq_constant: 100,
+};
+export const JAIS: Config = {
+  ...GPT2,
+  model_type: 'jais',
+  activation_function: 'swiglu',
+  position_embedding_type: 'alibi',
+  mup_embeddings_scale: 3,
+  mup_output_alpha: 2,
+  mup_width_scale: 0.4,
+  mup_scale_qk_dot_by_d: true,
+};
+export const MODERNBERT_DECODER: Config = {
+  model_type: 'modernbert-decoder',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+  norm_eps: 1e-5,
+  local_attention: 7,
+  layer_types: ['full_attention', 'sliding_attention'],
+  global_rope_theta: 1000,
+  local_rope_theta: 100,
+};
 const ERNIE_MOE: Config = {
   ...LLAMA,
   model_type: 'ernie4_5_moe',
@@ -740,6 +789,7 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     deepseek_v3: DEEPSEEK,
     glm4_moe: GLM4_MOE,
     afmoe: AFMOE,
+    mistral4: MISTRAL4,
     lfm2_moe: LFM2_MOE,
     ernie4_5_moe: ERNIE_MOE,
   }),
@@ -834,6 +884,62 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'youtu, pruned': { config: YOUTU, sizes: blocks([2, 2, 7], [3, 3, 20]) },
+  mistral4: { config: MISTRAL4 },
+  'mistral4, scores of far tokens, experts in groups, a block without them, biases': {
+    config: {
+      ...MISTRAL4,
+      ...{ n_group: 3, topk_group: 2, first_k_dense_replace: 1, norm_topk_prob: false, attention_bias: true },
+      q_lora_rank: null,
+      rope_parameters: {
+        ...YARN,
+        rope_theta: 100,
+        original_max_position_embeddings: 5,
+        llama_4_scaling_beta: 0.5,
+      },
+    },
+  },
+  'mistral4, pruned': {
+    config: MISTRAL4,
+    sizes: [
+      { heads: 2, kvHeads: 2, ffn: 7, experts: [3, 6, 1, 4, 2, 2] },
+      { heads: 3, kvHeads: 3, ffn: 12, experts: [5, 5, 5, 5, 5, 5] },
+    ],
+  },
+  openelm: { config: OPENELM },
+  'openelm, scores by weights of their own, without norms of queries and keys': {
+    config: { ...OPENELM, share_input_output_layers: false, normalize_qk_projections: false },
+  },
+  'openelm, pruned': { config: OPENELM, sizes: blocks([2, 1, 7], [4, 2, 20]) },
+  jais: { config: JAIS },
+  'jais as the first ones say it, six heads': {
+    config: {
+      ...JAIS,
+      ...{ n_embd: 48, n_head: 6, scale_attn_by_inverse_layer_idx: true },
+      mup_embeddings_scale: undefined,
+      mup_output_alpha: undefined,
+      mup_width_scale: undefined,
+      mup_scale_qk_dot_by_d: undefined,
+      embeddings_scale: 3,
+      width_scale: 0.7,
+      scale_qk_dot_by_d: true,
+    },
+  },
+  'jais, pruned': { config: JAIS, sizes: blocks([3, 3, 16], [1, 1, 5]) },
+  'modernbert-decoder': { config: MODERNBERT_DECODER },
+  'modernbert-decoder, biases, scores by weights of their own': {
+    config: {
+      ...MODERNBERT_DECODER,
+      ...{
+        attention_bias: true,
+        mlp_bias: true,
+        norm_bias: true,
+        classifier_bias: true,
+        decoder_bias: false,
+      },
+      ...{ classifier_activation: 'relu', tie_word_embeddings: false },
+    },
+  },
+  'modernbert-decoder, pruned': { config: MODERNBERT_DECODER, sizes: blocks([3, 3, 16], [1, 1, 5]) },
   solar_open: { config: SOLAR_OPEN },
   'solar_open, biases, experts in groups, partly rotary': {
     config: { ...SOLAR_OPEN, attention_bias: true, n_group: 2, topk_group: 1, partial_rotary_factor: 0.5 },
@@ -1249,6 +1355,14 @@ export function hiddenOf(config: Config): number {
 
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
+  if (config.model_type === 'openelm') {
+    const of = (name: string, i: number) => (config[name] as number[])[i];
+    return [8, 28].map((ffn, i) => ({
+      heads: of('num_query_heads', i),
+      kvHeads: of('num_kv_heads', i),
+      ffn,
+    }));
+  }
   const heads = (config.num_attention_heads ??
     config.n_head ??
     config.num_heads ??
@@ -1571,6 +1685,44 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     if (config.do_layer_norm_before !== false && !config._remove_final_layer_norm) maybeNorm(`${at}.${last}`);
     if (config.tie_word_embeddings === false) linear(output, VOCABULARY, width, false);
+  } else if (type === 'modernbert-decoder') {
+    const bias = (kind: string) => config[`${kind}_bias`] === true;
+    const scales = (name: string) => norm(name, HIDDEN, bias('norm'));
+    tensor('model.embeddings.tok_embeddings.weight', [VOCABULARY, HIDDEN], 1);
+    scales('model.embeddings.norm');
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `model.layers.${i}`;
+      if (i > 0) scales(`${layer}.attn_norm`);
+      for (const part of ['q', 'k', 'v'])
+        linear(`${layer}.attn.${part}_proj`, heads * dh, HIDDEN, bias('attention'));
+      linear(`${layer}.attn.Wo`, HIDDEN, heads * dh, bias('attention'));
+      scales(`${layer}.mlp_norm`);
+      linear(`${layer}.mlp.Wi`, 2 * ffn, HIDDEN, bias('mlp'));
+      linear(`${layer}.mlp.Wo`, HIDDEN, ffn, bias('mlp'));
+    }
+    scales('model.final_norm');
+    linear('lm_head.dense', HIDDEN, HIDDEN, bias('classifier'));
+    scales('lm_head.norm');
+    if (config.tie_word_embeddings === false) linear('decoder', VOCABULARY, HIDDEN, false);
+    if (config.decoder_bias !== false) tensor('decoder.bias', [VOCABULARY], 0.5);
+  } else if (type === 'jais') {
+    const hidden = config.n_embd as number;
+    tensor('transformer.wte.weight', [VOCABULARY, hidden], 1);
+    for (const [i, size] of sizes.entries()) {
+      const { heads, ffn } = size;
+      const { fused, mixed } = mapWidths(size, hidden / (config.n_head as number));
+      const layer = `transformer.h.${i}`;
+      norm(`${layer}.ln_1`, hidden, true);
+      conv1d(`${layer}.attn.c_attn`, hidden, fused);
+      conv1d(`${layer}.attn.c_proj`, mixed, hidden);
+      norm(`${layer}.ln_2`, hidden, true);
+      conv1d(`${layer}.mlp.c_fc`, hidden, ffn);
+      conv1d(`${layer}.mlp.c_fc2`, hidden, ffn);
+      conv1d(`${layer}.mlp.c_proj`, ffn, hidden);
+      if (heads !== config.n_head) tensor(`${layer}.attn.slopes`, [heads, 1, 1], 0.3);
+    }
+    norm('transformer.ln_f', hidden, true);
+    tensor('transformer.relative_pe.slopes', [config.n_head as number, 1], 1); // what code makes anew
   } else if (type === 'gpt2' || type === 'openai-gpt') {
     const isFirst = type === 'openai-gpt';
     tensor(`transformer.${isFirst ? 'tokens_embed' : 'wte'}.weight`, [VOCABULARY, HIDDEN], 1);
@@ -1787,7 +1939,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         if (isLatent) latentMaps(`${layer}.self_attn`, size, config, { linear, norm });
         for (const [at, name] of isLatent ? [] : names.qkv.entries())
           linear(`${layer}.${name}`, columns[at], HIDDEN, qkvBias);
-        if (type === 'chatglm') {
+        if (type === 'chatglm' || type === 'openelm') {
           linear(`${layer}.${names.mlp[0]}`, 2 * ffn, HIDDEN, mlpBias);
           linear(`${layer}.${names.mlp[1]}`, HIDDEN, ffn, mlpBias);
         } else if (type === 'glm' || type === 'glm4') {
@@ -1814,7 +1966,8 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       }
       if (
         /^(qwen3|gemma3_text|hunyuan|afmoe|apertus|dots1)/.test(String(type)) ||
-        config.use_qk_norm === true
+        config.use_qk_norm === true ||
+        config.normalize_qk_projections === true
       )
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
       if (!isBare) norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
@@ -1830,8 +1983,12 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     if (!isBare) norm(names.last, HIDDEN, hasLayerNorms);
     const isTied =
-      config.share_embedding ?? config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
+      config.share_embedding ??
+      config.share_input_output_layers ??
+      config.tie_word_embeddings ??
+      String(type).startsWith('ernie4_5');
     if (!isTied) linear(names.output, VOCABULARY, HIDDEN, config.lm_head_bias === true);
+    if (!isTied && type === 'openelm') linear('transformer.classifier', VOCABULARY, HIDDEN, false);
   }
   return weights;
 }

@@ -163,6 +163,9 @@ test.each([
   ['baichuan, 13B of the second: ALiBi, scores by directions', 2],
   ['apertus', 1],
   ['nanochat', 1],
+  ['mistral4', 2],
+  ['jais', 2],
+  ['modernbert-decoder', 2],
 ])('%s: half of the heads and neurons go, and less is lost than by magnitude', async (name, kvHeads) => {
   const { config } = VARIANTS[name];
   const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));

@@ -96,7 +96,7 @@ export function integers(
   config: Config,
   key: string,
   count: number,
-  otherwise: readonly number[],
+  otherwise?: readonly number[],
 ): readonly number[] {
   const isOne = (value: unknown) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LARGEST;
   const fits = (value: unknown) => Array.isArray(value) && value.length === count && value.every(isOne);

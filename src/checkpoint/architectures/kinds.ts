@@ -172,7 +172,7 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   const { head, since, transformersJs } = read;
   return {
     ...read,
-    since: since ?? firstRelease(config, read.modelType),
+    since: firstRelease(config, read.modelType, since),
     transformersJs: transformersJs ?? (isEncoder(head) ? undefined : refusalOfJs(read.modelType)),
   };
 }
@@ -210,6 +210,7 @@ function reading(description: Description, config: Config, tensors: readonly str
   const isBare = /(?<!Heads?)Model$/.test(name) && tensors.length > 0 && !tensors.includes(output);
   if (!isBare && !ofTokens && !classifies(config)) return description;
   if (head.project) throw unsupported(modelType, `"${name}" with a projection behind the blocks`);
+  if (head.maps && !isBare) throw unsupported(modelType, `"${name}" with maps behind the blocks`);
   const readouts = classifies(config)
     ? [{ of: [[-1]] as const, maps: [scores(config, 'score', false)] }]
     : [];

@@ -1,5 +1,5 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3, Mistral Small 4 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
+// 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, OpenELM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -14,8 +14,10 @@ import {
   flag,
   givenHeadDim,
   integer,
+  integers,
   layerNorm,
   linear,
+  numbers,
   positive,
   rmsNorm,
   text,
@@ -73,6 +75,8 @@ interface Kind
   /** Norms scale by 1 + weight, or by none. */
   readonly centre?: 1;
   readonly hasBareNorms?: true;
+  /** Sizes of block i, where config.json has them by block, and no field for others. */
+  readonly sizesOf?: (config: Config) => (i: number) => BlockSizes;
   /** There is such a norm before the blocks, too. */
   readonly normsTokens?: true;
   /** Bounds of scores, where config.json leaves them out. */
@@ -189,6 +193,13 @@ const MINISTRAL_ROPE = {
   mscale: 1,
   mscale_all_dim: 1,
   llama_4_scaling_beta: 0.1,
+};
+
+const SMALL_ROPE = {
+  ...MINISTRAL_ROPE,
+  rope_theta: 1e4,
+  factor: 128,
+  original_max_position_embeddings: 8192,
 };
 
 const OSS_ROPE = {
@@ -354,6 +365,14 @@ const KINDS: Readonly<Record<string, Kind>> = {
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
   glm4_moe_lite: { ...DEEPSEEK, latent: LITE, epsilon: 1e-5 },
+  mistral4: {
+    ...YOUTU,
+    hasExperts: true,
+    latent: { own: 64, turned: 64, values: 128, keys: 256, queries: 1024 },
+    rope: ropeElse(SMALL_ROPE),
+    stretch: ministralStretch,
+    tied: undefined,
+  },
   youtu: YOUTU,
   dots1: {
     qkvBias: attentionBias,
@@ -515,6 +534,36 @@ const KINDS: Readonly<Record<string, Kind>> = {
     epsilon: 1e-5,
     tied: true,
   },
+  openelm: {
+    config: elmConfig,
+    fields: {
+      hidden: 'model_dim',
+      blocks: 'num_transformer_layers',
+      positions: 'max_context_length',
+      activation: 'activation_fn_name',
+    },
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    names: {
+      prefix: 'transformer.',
+      qkv: () => 'attn.qkv_proj',
+      out: 'attn.out_proj',
+      qNorm: 'attn.q_norm',
+      kNorm: 'attn.k_norm',
+      gate: 'ffn.proj_1',
+      up: 'ffn.proj_1',
+      down: 'ffn.proj_2',
+      tokens: 'token_embeddings',
+    },
+    fused: { qkv: 'whole', mlp: true },
+    norms: { before: { attention: 'attn_norm', mlp: 'ffn_norm' } },
+    headNorm: (config) => flag(config, 'normalize_qk_projections', false),
+    sizesOf: elmSizes,
+    ignored: /\bclassifier\.weight$/, // beside the lm_head that is read
+    dividesHidden: true,
+    headDim: 128,
+  },
   phi3: {
     qkvBias: no,
     outBias: no,
@@ -646,7 +695,7 @@ export const llama: Architecture = {
     const theta = { theta: 'rope_theta', base: kind.base };
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
     const ropes = kind.rope?.(config, headDim) ?? config;
-    const latent = kind.latent && latentAttention(config, { modelType, maxPositions, ...theta }, kind.latent);
+    const latent = kind.latent && latentAttention(ropes, { modelType, maxPositions, ...theta }, kind.latent);
     const forth = latent
       ? latent.rope
       : portion === undefined
@@ -696,7 +745,7 @@ export const llama: Architecture = {
       sizesOf:
         experts || instead
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
-          : undefined,
+          : kind.sizesOf?.(config),
       since: experts ? experts.since : undefined,
       countsPositions: kind.countsPositions,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
@@ -714,7 +763,7 @@ export const llama: Architecture = {
       },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: {
-        ...base.fields,
+        ...(kind.sizesOf ? {} : base.fields),
         ...(experts ? experts.fields : {}),
         beside: kind.beside,
         heads:
@@ -753,6 +802,39 @@ function mobileConfig(config: Config): Config {
     ...config,
     tie_word_embeddings: flag(config, 'share_embedding', false) || config.tie_word_embeddings,
   };
+}
+
+/** OpenELM's fields by the names that others have for them. */
+function elmConfig(config: Config): Config {
+  if (!flag(config, 'ffn_with_glu', true)) throw unsupported('openelm', 'ffn_with_glu false');
+  const { heads, kvHeads, ffn } = elmSizes(config)(0);
+  return {
+    ...config,
+    num_attention_heads: heads,
+    num_key_value_heads: kvHeads,
+    intermediate_size: ffn,
+    rope_theta: config.rope_freq_constant,
+    tie_word_embeddings: flag(config, 'share_input_output_layers', false),
+  };
+}
+
+/** As its own code, which fills in config.json for all blocks what it makes of a range. */
+function elmSizes(config: Config): (i: number) => BlockSizes {
+  const blocks = integer(config, 'num_transformer_layers');
+  const hidden = integer(config, 'model_dim');
+  const heads = integers(config, 'num_query_heads', blocks);
+  const kvHeads = integers(config, 'num_kv_heads', blocks);
+  const wrong = heads.findIndex((count, i) => count % kvHeads[i] !== 0);
+  if (wrong >= 0)
+    throw new InputError(
+      `config.json: "num_query_heads" expected a multiple of the ${kvHeads[wrong]} of num_kv_heads, got ${heads[wrong]} for block ${wrong}`,
+    );
+  const step = integer(config, 'ffn_dim_divisor', 256);
+  const neurons = numbers(config, 'ffn_multipliers', blocks).map((factor) => {
+    const near = Math.max(step, Math.floor(Math.floor(factor * hidden + step / 2) / step) * step);
+    return near < 0.9 * factor * hidden ? near + step : near;
+  });
+  return (i) => ({ heads: heads[i], kvHeads: kvHeads[i], ffn: neurons[i] });
 }
 
 function qwenWindow(config: Config, i: number): number | undefined {

@@ -1,5 +1,5 @@
 // Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
-// GLM-4.5 (2508.06471), Solar Open (2601.07022), Trinity, ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
+// GLM-4.5 (2508.06471), Solar Open (2601.07022), Trinity, Mistral Small 4, ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
 import { flag, integer, linear, positive, text, unsupported } from './config.ts';
@@ -77,7 +77,13 @@ const DEEPSEEK = {
   },
 } as const;
 /** Blocks before those with experts. */
-const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, dots1: 0, glm4_moe: 1 };
+const DENSE: Readonly<Record<string, number>> = {
+  deepseek_v2: 0,
+  deepseek_v3: 3,
+  dots1: 0,
+  glm4_moe: 1,
+  mistral4: 0,
+};
 
 const QWEN_SHARED = {
   name: 'mlp.shared_expert',
@@ -198,6 +204,17 @@ const KINDS: Readonly<Record<string, Kind>> = {
     routing: (config, experts, at) =>
       sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1.8 }),
     denseBlocks: blocksNamed,
+  },
+  mistral4: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 4,
+    isNormalised: true,
+    neurons: 2048,
+    routing: (config, experts) => ({
+      groups: groupsIn(experts, integer(config, 'n_group', 1), integer(config, 'topk_group', 1), 2),
+      scale: positive(config, 'routed_scaling_factor', 1),
+    }),
   },
   solar_open: {
     ...DEEPSEEK,

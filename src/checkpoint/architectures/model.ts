@@ -357,10 +357,10 @@ export class LanguageModel {
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
     let saysNeurons = true;
-    const all = sizes.flatMap((size, i) => mlpsOf(this.#description, i, size));
-    for (const { field, neurons: given, times } of all) {
+    const all = sizes.flatMap((size, i) => mlpsOf(this.#description, i, size).map((mlp) => ({ ...mlp, i })));
+    for (const { field, neurons: given, times, i } of all) {
       const count = given / times;
-      if (field === undefined) saysNeurons &&= count === dense.ffn;
+      if (field === undefined) saysNeurons &&= count === sizesOf(this.#description, i).ffn;
       else {
         if (count !== (neurons.get(field) ?? count)) differing.add(field);
         neurons.set(field, count);
@@ -417,8 +417,8 @@ export class LanguageModel {
     const { headDim, fields } = this.#description;
     const [first, ...others] = alike.map((i) => sizes[i]);
     const isSame = (a: BlockSizes, b: BlockSizes) => a.heads === b.heads && a.kvHeads === b.kvHeads;
+    if (alike.every((i) => isSame(sizes[i], sizesOf(this.#description, i)))) return {};
     if (!others.every((size) => isSame(size, first))) return { reason: 'blocks differ in their heads' };
-    if (isSame(first, sizesOf(this.#description, alike[0]))) return {};
     const names = this.#headFields(alike[0]);
     if (!names)
       return { reason: `it has no field for heads of ${headDim} features each`, isFieldMissing: true };

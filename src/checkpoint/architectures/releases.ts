@@ -40,6 +40,8 @@ const SINCE: Readonly<Record<string, string>> = {
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
+  mistral4: '5.4',
+  'modernbert-decoder': '4.54',
   nanochat: '5',
   olmo3: '4.57',
   qwen2_5_vl: '4.49',
@@ -72,11 +74,13 @@ const WITH_CODE: readonly string[] = [
   'internlm2',
   'internlm3',
   'internvl_chat',
+  'jais',
   'kimi_vl',
   'minicpm',
   'mobilellm',
   'new',
   'nomic_bert',
+  'openelm',
   'phi3_v',
 ];
 
@@ -116,12 +120,12 @@ export function refusalOfJs(modelType: string): string | undefined {
   return UNKNOWN_IN_JS.includes(modelType) ? 'has no class for this model type' : undefined;
 }
 
-/** Undefined where it is the model's own code that reads it. */
-export function firstRelease(config: Config, modelType: string): string | undefined {
+/** Undefined where it is the model's own code that reads it. @param since  what else is in it asks for */
+export function firstRelease(config: Config, modelType: string, since = OLDEST): string | undefined {
   if (WITH_CODE.includes(modelType) || config.position_embedding_type === 'alibi') return undefined;
   if (config.is_causal === false) return '5';
   if (config.use_bidirectional_attention === true) return '4.57'; // EmbeddingGemma
   const { model_type: inner } = isObject(config.text_config) ? config.text_config : {};
-  const both = [SINCE[modelType] ?? OLDEST, SINCE[String(inner)] ?? OLDEST];
-  return both.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))[1];
+  const all = [SINCE[modelType] ?? OLDEST, SINCE[String(inner)] ?? OLDEST, since];
+  return all.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1);
 }

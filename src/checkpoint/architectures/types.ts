@@ -468,6 +468,8 @@ export interface WaveEmbedding {
 export interface VocabularyHead {
   readonly norm?: Norm;
   readonly project?: Linear;
+  /** What features pass behind the norm, one after the other. */
+  readonly maps?: Readout['maps'];
   /** Full name of the output weights; absent where they are the token embeddings. */
   readonly output?: string;
   /** Full name of the output biases, which are there beside tied weights too. */
