@@ -18,6 +18,7 @@ import {
   JAIS,
   LFM2,
   LLAMA,
+  LLAMA4,
   MIXTRAL,
   MOBILELLM,
   MODERNBERT_DECODER,
@@ -145,8 +146,8 @@ describe('describe', () => {
     ],
     [
       'what is called nearly as another',
-      { ...LLAMA, model_type: 'llama4_text' },
-      'model_type "llama4_text" is not supported (there are no shares of what experts read, and attention within chunks); as an',
+      { ...LLAMA, model_type: 'gemma3n_text' },
+      'model_type "gemma3n_text" is not supported (there are no several streams of features (AltUp), and embeddings in each block); as an',
     ],
     [
       'a name that objects have',
@@ -253,6 +254,16 @@ describe('describe', () => {
       'blocks that are passed twice',
       { ...MOBILELLM, layer_sharing: true },
       '"mobilellm": blocks that are passed twice (layer_sharing)',
+    ],
+    [
+      'blocks of another kind beside pieces',
+      { ...LLAMA4, layer_types: ['sliding_attention', 'full_attention'] },
+      '"llama4_text": layer_types other than a list of full_attention and chunked_attention',
+    ],
+    [
+      'pieces of what comes later',
+      { ...LLAMA4, is_causal: false },
+      '"llama4_text": is_causal false beside windows',
     ],
     ['MLPs without a gate', { ...OPENELM, ffn_with_glu: false }, '"openelm": ffn_with_glu false'],
     ['another activation', { ...JAIS, activation_function: 'gelu' }, '"jais": activation_function "gelu"'],

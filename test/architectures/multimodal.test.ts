@@ -20,6 +20,7 @@ const LFM2 = VARIANTS.lfm2.config;
 const COHERE2 = VARIANTS.cohere2.config;
 const GLM4 = VARIANTS.glm4.config;
 const MISTRAL4 = VARIANTS.mistral4.config;
+const LLAMA4 = VARIANTS['llama4_text without experts, both norms'].config;
 const MROPE = { type: 'mrope', mrope_section: [1, 1, 2] };
 /** Fields of a language model where they are in an object of their own. */
 const inside = ({ tie_word_embeddings: _, ...config }: Config, more: Config = {}) => ({ ...config, ...more });
@@ -124,6 +125,12 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     'model.',
     'lm_head',
   ],
+  llama4: [
+    { model_type: 'llama4', text_config: inside(LLAMA4), vision_config: {} },
+    LLAMA4,
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
   'mistral3 of the fourth Mistral Small': [
     { model_type: 'mistral3', tie_word_embeddings: false, text_config: inside(MISTRAL4) },
     MISTRAL4,
@@ -187,7 +194,8 @@ describe.each(Object.entries(MODELS))('%s', (_, [config, own, prefix, output]) =
     );
     expect(record).toBeUndefined();
     const inner = (it: Config) => (it.text_config ?? it.llm_config ?? it) as Config;
-    const said = sizes[0].experts ? { moe_intermediate_size: 4 } : { intermediate_size: 8 };
+    const field = own.model_type === 'llama4_text' ? 'intermediate_size_mlp' : 'intermediate_size';
+    const said = sizes[0].experts ? { moe_intermediate_size: 4 } : { [field]: 8 };
     const liquid = { block_ff_dim: 8, block_auto_adjust_ff_dim: false };
     const beside = own.model_type === 'lfm2' ? liquid : {};
     expect(inner(written)).toEqual({ ...inner(config), ...said, ...beside });

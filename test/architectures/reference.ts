@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_llama4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_openelm, vLLM's jais, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -62,6 +62,8 @@ export function referenceLogits(
     case 'qwen3_5_text':
     case 'qwen3_5_moe_text':
       return qwenHybrid(config, sizes, weights, tokens);
+    case 'llama4_text':
+      return llama4(config, sizes, weights, tokens);
     case 'modernbert-decoder':
       return modernbertDecoder(config, sizes, weights, tokens);
     case 'nanochat':
@@ -492,7 +494,7 @@ function stackedExpert(
         ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${all(name)}`, e)],
       ]);
     };
-    const isTurned = config.model_type === 'qwen3_vl_moe_text';
+    const isTurned = /^(qwen3_vl_moe|llama4)_text$/.test(String(config.model_type));
     const through = (x: number[], name: string) => {
       if (!isTurned) return linear([x], one(name), 'm')[0];
       const { shape, data } = one(name).get('m.weight')!;
@@ -634,6 +636,68 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
 function smolTurns(config: Config, i: number): boolean {
   const told = config.no_rope_layers as number[] | undefined;
   return told ? told[i] === 1 : (i + 1) % (config.no_rope_layer_interval as number) !== 0;
+}
+
+/** Blocks with positions see pieces of a text, those without have other scores far on; experts read their share of a token. */
+function llama4(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const eps = config.rms_norm_eps as number;
+  const bare = (head: number[]) => {
+    const square = head.reduce((a, b) => a + b * b, 0) / head.length;
+    return head.map((value) => value / Math.sqrt(square + eps));
+  };
+  const turnsOf = config.no_rope_layers as number[];
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const far = (p: number) =>
+    Math.log1p(Math.floor((p + 1) / (config.floor_scale as number))) * (config.attn_scale as number) + 1;
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const turns = turnsOf[i] === 1;
+    const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (turns) {
+      const normed = (head: number[]) => (config.use_qk_norm === false ? head : bare(head));
+      const turned = (head: number[], p: number) => normed(turnNeighboursReference(head, p, rope));
+      [q, k] = [perHead(q, dh, turned), perHead(k, dh, turned)];
+    } else if (config.attn_temperature_tuning !== false)
+      q = q.map((features, p) => features.map((value) => far(p) * value));
+    const types = config.layer_types as string[] | undefined;
+    const isChunked = types ? types[i] === 'chunked_attention' : turns;
+    const chunk = isChunked ? (config.attention_chunk_size as number) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, chunk });
+    x = add(x, linear(mixed, weights, `${layer}.self_attn.o_proj`));
+    const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
+    const mlp = (rows: Rows, name: string) => {
+      const [gate, up] = ['gate', 'up'].map((part) => linear(rows, weights, `${name}.${part}_proj`));
+      return linear(product(activate(gate, 'silu'), up), weights, `${name}.down_proj`);
+    };
+    const module = `${layer}.feed_forward`;
+    if (!experts) {
+      x = add(x, mlp(g, module));
+      continue;
+    }
+    const routed = g.map((token) => {
+      const [logits] = linear([token], weights, `${module}.router`);
+      const best = logits.map((_, e) => e).sort((a, b) => logits[b] - logits[a]);
+      return best.slice(0, config.num_experts_per_tok as number).reduce(
+        (sums, e) => {
+          const share = 1 / (1 + Math.exp(-logits[e]));
+          const read = token.map((value) => share * value);
+          return sum(sums, stackedExpert(read, config, weights, module, e));
+        },
+        token.map(() => 0),
+      );
+    });
+    x = add(x, add(mlp(g, `${module}.shared_expert`), routed));
+  }
+  const output = config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head';
+  return linear(rmsNorm(x, weights, 'model.norm', eps), weights, output);
 }
 
 /** ModernBERT whose tokens see those before them, and a map, a norm and biases before the scores. */
@@ -1548,6 +1612,8 @@ interface Heads {
   kvHeads: number;
   scale: number;
   window?: number;
+  /** Tokens of the pieces that a text is in. */
+  chunk?: number;
   /** What is added to the score of key j and query i in a head. */
   bias?: (head: number, j: number, i: number) => number;
   /** What becomes of a score. */
@@ -1562,7 +1628,17 @@ export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, scale, window, bias = () => 0, bound = (score) => score, seesAll = false, sinks }: Heads,
+  {
+    heads,
+    kvHeads,
+    scale,
+    window,
+    chunk = Number.POSITIVE_INFINITY,
+    bias = () => 0,
+    bound = (score) => score,
+    seesAll = false,
+    sinks,
+  }: Heads,
 ): Rows {
   const [dk, dv] = [k, v].map(([features]) => features.length / kvHeads);
   return q.map((query, i) => {
@@ -1571,7 +1647,8 @@ export function attention(
       const kv = Math.floor(h / (heads / kvHeads));
       const seen = k
         .map((_, j) => j)
-        .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY));
+        .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY))
+        .filter((j) => Math.floor(i / chunk) === Math.floor(j / chunk));
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dk; c++) score += query[h * dk + c] * k[j][kv * dk + c];

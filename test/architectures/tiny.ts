@@ -309,6 +309,20 @@ export const AFMOE: Config = {
 };
 const NANOCHAT: Config = { ...WITHOUT_ACTIVATION, model_type: 'nanochat' };
 export const MOBILELLM: Config = { ...LLAMA, model_type: 'mobilellm', share_embedding: true };
+export const LLAMA4: Config = {
+  ...LLAMA,
+  model_type: 'llama4_text',
+  head_dim: 6,
+  intermediate_size: 6,
+  intermediate_size_mlp: FFN,
+  num_local_experts: 4,
+  num_experts_per_tok: 1,
+  moe_layers: [1],
+  no_rope_layers: [1, 0],
+  attention_chunk_size: 5,
+  floor_scale: 4,
+  attn_scale: 0.5,
+};
 const MISTRAL4: Config = {
   ...DEEPSEEK,
   model_type: 'mistral4',
@@ -884,6 +898,26 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     },
   },
   'youtu, pruned': { config: YOUTU, sizes: blocks([2, 2, 7], [3, 3, 20]) },
+  llama4_text: { config: LLAMA4 },
+  'llama4_text, experts in all blocks, pieces by list, scores and norms as they are, biases, tied': {
+    config: {
+      ...LLAMA4,
+      ...{ moe_layers: undefined, interleave_moe_layer_step: 1, num_experts_per_tok: 2 },
+      ...{ no_rope_layers: [0, 1], layer_types: ['chunked_attention', 'full_attention'] },
+      ...{ use_qk_norm: false, attn_temperature_tuning: false },
+      ...{ attention_bias: true, tie_word_embeddings: true },
+    },
+  },
+  'llama4_text without experts, both norms': {
+    config: { ...LLAMA4, num_local_experts: 0, moe_layers: [], no_rope_layers: [1, 1] },
+  },
+  'llama4_text, pruned': {
+    config: LLAMA4,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7 },
+      { heads: 4, kvHeads: 2, ffn: 5, experts: [3, 6, 1, 4] },
+    ],
+  },
   mistral4: { config: MISTRAL4 },
   'mistral4, scores of far tokens, experts in groups, a block without them, biases': {
     config: {
@@ -1375,6 +1409,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
     config.num_kv_heads ??
     (isShared ? 1 : heads)) as number;
   const ffn = (config.ffn_dim ??
+    config.intermediate_size_mlp ??
     (config.model_type === 'granitemoehybrid' ? config.shared_intermediate_size : undefined) ??
     (config.model_type === 'lfm2' ? FFN : undefined) ??
     config.intermediate_size ??
@@ -1392,7 +1427,11 @@ export function uniformSizes(config: Config): BlockSizes[] {
         config.moe_num_shared_experts ??
         config.num_shared_experts ??
         0) as number;
-      const shared = config.shared_expert_intermediate_size ?? config.shared_intermediate_size;
+      const isFourth = config.model_type === 'llama4_text';
+      const shared =
+        config.shared_expert_intermediate_size ??
+        config.shared_intermediate_size ??
+        (isFourth ? config.intermediate_size : undefined);
       return { ...size, ...none, ffn: (shared ?? times * neurons) as number, experts };
     },
   );
@@ -1456,6 +1495,7 @@ const expertsIn = (config: Config) =>
 export function hasExperts(config: Config, i: number): boolean {
   if (expertsIn(config) === 0) return false;
   if (config.model_type === 'ernie4_5_moe') return i >= 1;
+  if (config.moe_layers !== undefined) return (config.moe_layers as number[]).includes(i);
   if (config.num_dense_layers !== undefined) return i >= (config.num_dense_layers as number);
   if (config.first_k_dense_replace !== undefined) return i >= (config.first_k_dense_replace as number);
   const dense = (config.mlp_only_layers ?? []) as number[];
@@ -1512,6 +1552,7 @@ function gatedMlps(
   const type = String(config.model_type);
   if (!experts) {
     if (type === 'granitemoehybrid') ofGranite(`${layer}.shared_mlp`, ffn);
+    else if (type === 'llama4_text') mlp(`${layer}.feed_forward`, ffn);
     else mlp(`${layer}.mlp`, ffn);
     return;
   }
@@ -1560,12 +1601,14 @@ function gatedMlps(
           both((kind) => `${module}.experts.${e}.${map}.${kind}`, [], rows, columns);
     return;
   }
-  const isTurned = type === 'qwen3_vl_moe_text';
+  const isFourth = type === 'llama4_text';
+  const isTurned = type === 'qwen3_vl_moe_text' || isFourth;
   const isStacked = areStacked(config) || isTurned;
   const isMixtral = type === 'mixtral' || type === 'phimoe';
   const isLiquid = type === 'lfm2_moe';
-  const module = `${layer}.${isLiquid ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
-  const router = type === 'afmoe' ? 'router.gate' : isStacked && type === 'phimoe' ? 'router' : 'gate';
+  const module = `${layer}.${isLiquid || isFourth ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
+  const router =
+    type === 'afmoe' ? 'router.gate' : isFourth || (isStacked && type === 'phimoe') ? 'router' : 'gate';
   linear(`${module}.${router}`, experts.length, HIDDEN, false);
   const turned = (rows: number, columns: number) => (isTurned ? [columns, rows] : [rows, columns]);
   const stack = (name: string, rows: number, columns: number) =>
@@ -1596,7 +1639,8 @@ function gatedMlps(
   if (/^qwen(2_moe|3_next|3_5_moe)/.test(type)) {
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
-  } else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
+  } else if (isFourth) mlp(`${module}.shared_expert`, ffn);
+  else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
 }
 
 /** Gates, values, keys, queries, and numbers of each head. */

@@ -163,6 +163,7 @@ test.each([
   ['baichuan, 13B of the second: ALiBi, scores by directions', 2],
   ['apertus', 1],
   ['nanochat', 1],
+  ['llama4_text', 1],
   ['mistral4', 2],
   ['jais', 2],
   ['modernbert-decoder', 2],

@@ -20,8 +20,10 @@ export interface GatedBlocks {
    * over those of all heads together.
    */
   readonly headNorms?: 'each' | 'own' | 'apart' | 'together';
-  /** Whether these are behind the rotation. */
+  /** Whether these are behind the rotation, whether they are without weights where others have some, and whether block i has them. */
   readonly areNormsBehind?: boolean;
+  readonly areNormsBare?: boolean;
+  readonly isNormed?: (i: number) => boolean;
   /** Bounds of queries, keys and values. */
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
@@ -30,11 +32,12 @@ export interface GatedBlocks {
   readonly norms?: Norms;
   readonly gain?: number;
   readonly scale: number;
-  readonly stretch?: Stretch;
+  readonly stretch?: (i: number) => Stretch | undefined;
   readonly cap?: number;
   /** Of block i. */
   readonly rope: (i: number) => Rope | undefined;
   readonly window: (i: number) => number | undefined;
+  readonly chunk?: (i: number) => number | undefined;
   readonly activation: Activation;
   /** In its place, one that has weights in a block. */
   readonly ownActivation?: (named: (name: string) => string) => OwnActivation;
@@ -98,8 +101,8 @@ export const AFTER: Norms = {
 const GATED = { label: 'q', byHeads: true } as const;
 
 function gatedBlock(i: number, parts: GatedBlocks): Block {
-  const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
-    parts;
+  const { biases, fused, isPlain, clip, isParallel, gain, scale, cap, activation } = parts;
+  const headNorms = parts.isNormed?.(i) === false ? undefined : parts.headNorms;
   const { sinks, latent, opens } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = parts.norms ?? BEFORE;
@@ -108,6 +111,7 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
   const headNorm = (name: string) =>
     headNorms && {
       ...parts.norm(named(name)),
+      ...(parts.areNormsBare && { affine: false }),
       isByHead: headNorms === 'own' || headNorms === 'apart',
       modules: headNorms === 'apart' ? 'norms' : undefined,
     };
@@ -141,11 +145,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       clip,
       rope: parts.rope(i),
       scale,
-      stretch,
+      stretch: parts.stretch?.(i),
       cap,
       slopes: parts.slopes && { name: named('self_attn.slopes'), values: parts.slopes },
       sinks: sinks && named(sinks),
       window: parts.window(i),
+      chunk: parts.chunk?.(i),
       after: norm(after?.attention),
       ...latent?.(named),
     },

@@ -95,7 +95,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
-  ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
   ['nemotron_h', 'state spaces'],
@@ -236,7 +235,7 @@ function seeingAll(description: Description): Description {
     (all.some(({ instead }) => isDelta(instead)) && 'delta rules') ||
     (all.some(({ instead }) => instead) && 'short convolutions') ||
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
-    (attentions.some(({ window }) => window !== undefined) && 'windows');
+    (attentions.some(({ window, chunk }) => (window ?? chunk) !== undefined) && 'windows');
   if (other) throw unsupported(modelType, `is_causal false beside ${other}`);
   return { ...description, head: { norm: head.norm, readouts: [] }, transformersJs: undefined };
 }

@@ -1,4 +1,4 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3, Mistral Small 4 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
+// Llama (arXiv 2307.09288) to Llama 4, and what shares its form: Mistral, Ministral, Ministral 3, Mistral Small 4 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
 // 3.5-MoE and 4, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, OpenELM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
@@ -26,7 +26,7 @@ import {
 import { isDelta } from './facts.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { type LatentSizes, latentAttention } from './latent.ts';
-import { mixturesOf } from './mixture.ts';
+import { blocksMixed, mixturesOf } from './mixture.ts';
 import { ropeOf, ropeSettings, turnedBack, wholeRopeOf } from './rope.ts';
 import type {
   Architecture,
@@ -45,7 +45,10 @@ import { givenWindow, isSliding, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind
-  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks' | 'opens'>,
+  extends Pick<
+      GatedBlocks,
+      'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'areNormsBare' | 'sinks' | 'opens'
+    >,
     Pick<Description['fields'], 'beside'> {
   /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
   readonly config?: (config: Config) => Config;
@@ -102,11 +105,14 @@ interface Kind
   readonly turnsBack?: true;
   /** config.json with what it says of them as others say it. */
   readonly rope?: (config: Config, headDim: number) => Config;
-  /** Of such a config.json. */
-  readonly stretch?: (config: Config) => Stretch | undefined;
+  /** Of such a config.json, for block i. */
+  readonly stretch?: (config: Config, i: number) => Stretch | undefined;
   /** Whether block i has rotary positions, and its window, where it slides. */
   readonly turns?: (config: Config, i: number) => boolean;
   readonly window?: (config: Config, i: number) => number | undefined;
+  readonly chunk?: (config: Config, i: number) => number | undefined;
+  /** Of these blocks alone queries and keys have norms. */
+  readonly normsTurned?: true;
   /** Where config.json leaves them out. */
   readonly kvHeads?: number;
   readonly headDim?: number;
@@ -263,6 +269,31 @@ const QWEN_HYBRID: Kind = {
 
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
+  llama4_text: {
+    config: fourthConfig,
+    fields: { ffn: 'intermediate_size_mlp' },
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    names: {
+      gate: 'feed_forward.gate_proj',
+      up: 'feed_forward.up_proj',
+      down: 'feed_forward.down_proj',
+    },
+    headNorm: (config) => flag(config, 'use_qk_norm', true),
+    areNormsBehind: true,
+    areNormsBare: true,
+    normsTurned: true,
+    hasExperts: (config) => blocksMixed(config, integer(config, 'num_hidden_layers')).length > 0,
+    turns: smolTurns,
+    chunk: fourthChunk,
+    stretch: fourthStretch,
+    pairsNeighbours: true,
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+    base: 5e5,
+  },
   eurobert: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -728,9 +759,12 @@ export const llama: Architecture = {
       sinks: kind.sinks,
       latent: latent ? latent.parts : undefined,
       scale: latent ? latent.scale : (factors?.scores ?? headDim ** -0.5),
-      stretch: kind.stretch?.(ropes),
+      stretch: (i: number) => kind.stretch?.(ropes, i),
       rope: (i: number) => (slopes || turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
+      chunk: (i: number) => kind.chunk?.(config, i),
+      areNormsBare: kind.areNormsBare,
+      isNormed: kind.normsTurned ? (i: number) => turns?.(config, i) !== false : undefined,
       activation,
       ownActivation: kind.ownActivation?.(config),
       slopes,
@@ -780,6 +814,34 @@ export const llama: Architecture = {
 function sizesWith(sizes: BlockSizes, { instead }: Block): BlockSizes {
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
+}
+
+/** With the neurons of MLPs where it leaves these out, and without an empty list of which blocks have positions. */
+function fourthConfig(config: Config): Config {
+  const { no_rope_layers: turns, intermediate_size_mlp: neurons } = config;
+  return {
+    ...config,
+    intermediate_size_mlp: neurons ?? 16_384,
+    no_rope_layers: Array.isArray(turns) && turns.length === 0 ? undefined : turns,
+  };
+}
+
+/** Blocks with rotary positions see their own piece of a text, if no list says it. */
+function fourthChunk(config: Config, i: number): number | undefined {
+  const { layer_types: types } = config;
+  const type = Array.isArray(types) ? types[i] : undefined;
+  const known = ['full_attention', 'chunked_attention'];
+  if (types != null && !known.includes(type))
+    throw unsupported('llama4_text', `layer_types other than a list of ${known.join(' and ')}`);
+  const isChunked = types == null ? smolTurns(config, i) : type === known[1];
+  return isChunked ? integer(config, 'attention_chunk_size', 8192) : undefined;
+}
+
+/** Where there are no positions. */
+function fourthStretch(config: Config, i: number): Stretch | undefined {
+  if (smolTurns(config, i) || !(config.attn_temperature_tuning ?? true)) return undefined;
+  const positions = positive(config, 'floor_scale', 8192);
+  return { beta: positive(config, 'attn_scale', 0.1), positions, offset: 1 };
 }
 
 /** transformers reads nothing of what else the shares of experts may be by the model's own code. */

@@ -595,13 +595,14 @@ function heldFeatures(
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
   const { times, attention, instead } = block(i);
   if (instead) return { keyDim: HELD, valueDim: HELD };
-  const { rope, qNorm, kNorm, clip, ways, sinks, gate } = attention;
+  const { rope, qNorm, kNorm, clip, ways, sinks, gate, stretch } = attention;
   const shared = times !== undefined && 'several layers have its weights';
   const whole = shared || (sinks !== undefined && 'what is seen shares with nothing') || undefined;
   const keys = clip === undefined ? whole : 'there are bounds of what heads read';
   const valueDim = gate ? 'there are gates of what heads give' : keys;
   const products = ways ? 'there are scores of distances' : keys;
-  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
+  const far = stretch ? 'there are factors of far tokens' : products;
+  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : far;
   return { keyDim, valueDim };
 }
 

@@ -36,6 +36,8 @@ const SINCE: Readonly<Record<string, string>> = {
   lfm2: '4.54',
   lfm2_moe: '4.57',
   lfm2_vl: '4.57',
+  llama4: '4.51',
+  llama4_text: '4.51',
   metaclip_2: '4.56',
   ministral: '4.57',
   ministral3: '5',

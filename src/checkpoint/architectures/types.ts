@@ -215,7 +215,7 @@ export interface Block {
     readonly latent?: Latent;
     /** Factor of the scores. */
     readonly scale: number;
-    /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
+    /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊(p + offset) / positions⌋). */
     readonly stretch?: Stretch;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
@@ -229,6 +229,8 @@ export interface Block {
     readonly ways?: Ways;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
+    /** A text is in pieces of so many tokens, and a token sees those of its own. */
+    readonly chunk?: number;
     /** Of an encoder: a token sees itself and those before it alone. */
     readonly isCausal?: boolean;
     /** Of what attention gives, before it is added. */
@@ -322,6 +324,8 @@ export interface Compressed {
 export interface Stretch {
   readonly beta: number;
   readonly positions: number;
+  /** Default: 0. */
+  readonly offset?: number;
 }
 
 /** One that may have weights of its own. */
@@ -348,6 +352,8 @@ export interface Mlp {
 /** Experts of which each token passes those with the largest shares. */
 export interface Mixture extends Routing {
   readonly expert: (e: number) => Mlp;
+  /** Shares are factors of what experts read, not of what they give. */
+  readonly areSharesRead?: boolean;
   /** What all tokens pass beside them, times the sigmoid of `gate` where there is one. */
   readonly shared?: { readonly mlp: Mlp; readonly gate?: Linear };
 }
