@@ -15,8 +15,10 @@ import {
   LLAMA,
   MIXTRAL,
   NEOX,
+  OPENELM,
   OPT,
   PHI3,
+  STACKED,
   tinyWeights,
   uniformSizes,
   VARIANTS,
@@ -24,7 +26,7 @@ import {
 
 const LENGTH = 6;
 /** What old checkpoints hold beside weights. */
-const MASKS = /inv_freq$|causal_mask$|\.attn\.(attention\.)?bias$/;
+const MASKS = /inv_freq$|causal_mask$|\.attn\.(attention\.)?bias$|relative_pe|transformer\.classifier/;
 const TOKENS = [3, 14, 15, 9, 26, 5];
 
 describe.each(Object.entries(VARIANTS))('%s', (_, variant) => {
@@ -201,6 +203,25 @@ describe('configOf', () => {
     expect(bloom.configOf(uniform(bloom, 4, 4, 128)).record).toBeUndefined();
   });
 
+  test('openelm: has sizes by block, and needs osscar.json for others', () => {
+    const model = describeModel(OPENELM);
+    const whole = model.configOf(model.sizes);
+    expect(whole.config).toEqual(OPENELM);
+    expect(whole.record).toBeUndefined();
+    const sizes = model.sizes.map((size) => ({ ...size, ffn: 7 }));
+    const { config, record, statement } = model.configOf(sizes);
+    expect(config).toEqual(OPENELM);
+    expect(record).toEqual({ blocks: sizes });
+    expect(statement).toContain('(it has no field for the neurons of an MLP)');
+    expect([0, 1].map((i) => [3, 4, 6].map((heads) => model.saysHeads(i, heads)))).toEqual([
+      [false, true, false],
+      [false, false, true],
+    ]);
+    expect(() => describeModel({ ...OPENELM, num_query_heads: [4, 5] })).toThrow(
+      'config.json: "num_query_heads" expected a multiple of the 3 of num_kv_heads, got 5 for block 1',
+    );
+  });
+
   test.each([
     'llama',
     'mistral',
@@ -266,6 +287,10 @@ describe('configOf', () => {
     const [stacked, apart] = [source, undefined].map((it) => describeModel(config, undefined, undefined, it));
     expect(stacked.configOf(stacked.sizes).statement).toContain('stock transformers (5 or later)');
     expect(apart.configOf(apart.sizes).statement).toContain('stock transformers (4.51 or later)');
+    const later = { ...VARIANTS.mistral4.config, ...STACKED };
+    const weights = sourceOf(tinyWeights(later, uniformSizes(later)));
+    const mistral4 = describeModel(later, undefined, undefined, weights);
+    expect(mistral4.configOf(mistral4.sizes).statement).toContain('stock transformers (5.4 or later)');
   });
 
   test('needs osscar.json for fewer heads where transformers counts factors by their number', () => {

@@ -7,6 +7,7 @@ import { describe as describeModel } from '../support/describe.ts';
 import { emptyPast } from './generate.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Weights } from './source.ts';
 import {
+  AFMOE,
   BLOOM,
   COHERE,
   FALCON,
@@ -15,13 +16,18 @@ import {
   GPT_NEO,
   GPT2,
   GPTJ,
+  JAIS,
   LFM2,
   LLAMA,
+  LLAMA4,
   MIXTRAL,
+  MOBILELLM,
+  MODERNBERT_DECODER,
   MPT,
   NEMOTRON_H,
   NEOX,
   OLMO_HYBRID,
+  OPENELM,
   OPT,
   PHI,
   PHI3,
@@ -143,8 +149,8 @@ describe('describe', () => {
     ],
     [
       'what is called nearly as another',
-      { ...LLAMA, model_type: 'llama4_text' },
-      'model_type "llama4_text" is not supported (there are no shares of what experts read, and attention within chunks); as an',
+      { ...LLAMA, model_type: 'gemma3n_text' },
+      'model_type "gemma3n_text" is not supported (there are no several streams of features (AltUp), and embeddings in each block); as an',
     ],
     [
       'a name that objects have',
@@ -281,6 +287,50 @@ describe('describe', () => {
       'groups of latent heads',
       { ...VARIANTS.deepseek_v3.config, num_key_value_heads: 2 },
       '"deepseek_v3": num_key_value_heads other than the 4 heads',
+    ],
+    [
+      'groups of latent heads beside an MLP',
+      { ...VARIANTS.youtu.config, num_key_value_heads: 2 },
+      '"youtu": num_key_value_heads other than the 4 heads',
+    ],
+    ['shares of a softmax', { ...AFMOE, score_func: 'softmax' }, '"afmoe": score_func "softmax"'],
+    ['shares as they are', { ...AFMOE, route_norm: false }, '"afmoe": route_norm false'],
+    [
+      'blocks that are passed twice',
+      { ...MOBILELLM, layer_sharing: true },
+      '"mobilellm": blocks that are passed twice (layer_sharing)',
+    ],
+    [
+      'blocks of another kind beside pieces',
+      { ...LLAMA4, layer_types: ['sliding_attention', 'full_attention'] },
+      '"llama4_text": layer_types other than a list of full_attention and chunked_attention',
+    ],
+    [
+      'pieces of what comes later',
+      { ...LLAMA4, is_causal: false },
+      '"llama4_text": is_causal false beside windows',
+    ],
+    ['MLPs without a gate', { ...OPENELM, ffn_with_glu: false }, '"openelm": ffn_with_glu false'],
+    ['another activation', { ...JAIS, activation_function: 'gelu' }, '"jais": activation_function "gelu"'],
+    [
+      'learned positions',
+      { ...JAIS, position_embedding_type: 'learned' },
+      '"jais": position_embedding_type "learned"',
+    ],
+    [
+      'slopes that are scaled',
+      { ...JAIS, alibi_scaling: { type: 'linear', factor: 2 } },
+      '"jais": alibi_scaling',
+    ],
+    [
+      'windows of which releases differ',
+      { ...MODERNBERT_DECODER, layer_types: null },
+      '"modernbert-decoder": windows without layer_types',
+    ],
+    [
+      'classes behind maps of their own',
+      { ...MODERNBERT_DECODER, architectures: ['ModernBertDecoderForSequenceClassification'] },
+      '"modernbert-decoder": "ModernBertDecoderForSequenceClassification" with maps behind the blocks',
     ],
     ['the first ChatGLM', { ...LLAMA, model_type: 'chatglm' }, '"chatglm": the first ChatGLM-6B'],
     ['norms of each head', { ...COHERE, model_type: 'cohere2', use_qk_norm: true }, '"cohere2": use_qk_norm'],

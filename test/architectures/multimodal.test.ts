@@ -19,6 +19,8 @@ const QWEN3_5_MOE = { ...VARIANTS.qwen3_next.config, model_type: 'qwen3_5_moe_te
 const LFM2 = VARIANTS.lfm2.config;
 const COHERE2 = VARIANTS.cohere2.config;
 const GLM4 = VARIANTS.glm4.config;
+const MISTRAL4 = VARIANTS.mistral4.config;
+const LLAMA4 = VARIANTS['llama4_text without experts, both norms'].config;
 const MROPE = { type: 'mrope', mrope_section: [1, 1, 2] };
 /** Fields of a language model where they are in an object of their own. */
 const inside = ({ tie_word_embeddings: _, ...config }: Config, more: Config = {}) => ({ ...config, ...more });
@@ -123,6 +125,18 @@ const MODELS: Readonly<Record<string, [Config, Config, prefix: string, output: s
     'model.',
     'lm_head',
   ],
+  llama4: [
+    { model_type: 'llama4', text_config: inside(LLAMA4), vision_config: {} },
+    LLAMA4,
+    'language_model.model.',
+    'language_model.lm_head',
+  ],
+  'mistral3 of the fourth Mistral Small': [
+    { model_type: 'mistral3', tie_word_embeddings: false, text_config: inside(MISTRAL4) },
+    MISTRAL4,
+    'model.language_model.',
+    'lm_head',
+  ],
   'mistral3, with an output in the language model': [
     { model_type: 'mistral3', text_config: { ...LLAMA, model_type: 'mistral', sliding_window: null } },
     { ...LLAMA, model_type: 'mistral', sliding_window: null },
@@ -175,16 +189,18 @@ describe.each(Object.entries(MODELS))('%s', (_, [config, own, prefix, output]) =
       sizes.map(({ experts, ...size }) => ({
         ...size,
         ...(experts ? { experts: experts.map(() => 4) } : { ffn: 8 }),
+        ...(own.n_shared_experts !== undefined && { ffn: 4 * Number(own.n_shared_experts) }),
       })),
     );
     expect(record).toBeUndefined();
     const inner = (it: Config) => (it.text_config ?? it.llm_config ?? it) as Config;
-    const said = sizes[0].experts ? { moe_intermediate_size: 4 } : { intermediate_size: 8 };
+    const field = own.model_type === 'llama4_text' ? 'intermediate_size_mlp' : 'intermediate_size';
+    const said = sizes[0].experts ? { moe_intermediate_size: 4 } : { [field]: 8 };
     const liquid = { block_ff_dim: 8, block_auto_adjust_ff_dim: false };
     const beside = own.model_type === 'lfm2' ? liquid : {};
     expect(inner(written)).toEqual({ ...inner(config), ...said, ...beside });
     const [{ ffn, experts }] = describeModel(written).sizes;
-    expect(experts ?? ffn).toEqual(sizes[0].experts ? [4, 4, 4, 4] : 8);
+    expect(experts ?? ffn).toEqual(sizes[0].experts?.map(() => 4) ?? 8);
   });
 });
 

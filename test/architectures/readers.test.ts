@@ -45,6 +45,7 @@ const KINDS = [
   'qwen3_5_text',
   'bloom',
   'mixtral',
+  'llama4_text',
 ];
 
 describe.each(KINDS)('%s', (name) => {

@@ -1,10 +1,10 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_llama4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_olmo_hybrid, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
-// modeling_rope_utils), and after modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
+// modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_openelm, vLLM's jais, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
@@ -26,6 +26,7 @@ export function referenceLogits(
     case 'xglm':
       return opt(config, sizes, weights, tokens);
     case 'gpt2':
+    case 'jais':
     case 'openai-gpt':
       return gpt2(config, sizes, weights, tokens);
     case 'gpt_bigcode':
@@ -66,12 +67,19 @@ export function referenceLogits(
       return falconH1(config, sizes, weights, tokens);
     case 'nemotron_h':
       return nemotronH(config, sizes, weights, tokens);
+    case 'llama4_text':
+      return llama4(config, sizes, weights, tokens);
+    case 'modernbert-decoder':
+      return modernbertDecoder(config, sizes, weights, tokens);
+    case 'nanochat':
+      return nanochat(config, sizes, weights, tokens);
     case 'gpt_neox':
       return gptNeox(config, sizes, weights, tokens);
     case 'phi':
       return phi(config, sizes, weights, tokens);
     case 'gemma':
     case 'gemma2':
+    case 'vaultgemma':
     case 'gemma3_text':
       return gemma(config, sizes, weights, tokens);
     default:
@@ -148,6 +156,20 @@ export function llamaNames({ model_type: type }: Config) {
     output: 'lm_head',
   };
   if (type === 'phi3') return { ...usual, qkv: ['self_attn.qkv_proj'] };
+  if (type === 'vaultgemma') return { ...usual, norms: ['input_layernorm', 'pre_feedforward_layernorm'] };
+  if (type === 'afmoe') return { ...usual, norms: ['input_layernorm', 'pre_mlp_layernorm'] };
+  if (type === 'openelm')
+    return {
+      tokens: 'transformer.token_embeddings',
+      layers: 'transformer.layers',
+      norms: ['attn_norm', 'ffn_norm'],
+      qkv: ['attn.qkv_proj'],
+      headNorms: ['attn.q_norm', 'attn.k_norm'],
+      out: 'attn.out_proj',
+      mlp: ['ffn.proj_1', 'ffn.proj_2'],
+      last: 'transformer.norm',
+      output: 'lm_head',
+    };
   if (type === 'granitemoehybrid')
     return { ...usual, mlp: ['shared_mlp.input_linear', 'shared_mlp.output_linear'] };
   if (type === 'falcon_h1' || type === 'bamba')
@@ -205,6 +227,13 @@ const MINISTRAL = {
   llama_4_scaling_beta: 0.1,
 };
 
+const MISTRAL4 = {
+  ...MINISTRAL,
+  rope_theta: 10000,
+  factor: 128,
+  original_max_position_embeddings: 8192,
+};
+
 function llama(
   given: Config,
   sizes: readonly BlockSizes[],
@@ -212,8 +241,10 @@ function llama(
   tokens: readonly number[],
 ): Rows {
   const normed = given.model_type === 'phimoe' ? layerNorm : rmsNorm;
-  const isMinistral = given.model_type === 'ministral3';
-  const config = isMinistral ? { rope_parameters: MINISTRAL, ...given } : usualFields(given);
+  const stretched = ({ ministral3: MINISTRAL, mistral4: MISTRAL4 } as Record<string, object>)[
+    String(given.model_type)
+  ];
+  const config = stretched ? { rope_parameters: stretched, ...given } : usualFields(given);
   const dh = (config.head_dim ??
     (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
   const eps = (config.rms_norm_eps ?? config.layer_norm_epsilon) as number;
@@ -222,7 +253,7 @@ function llama(
   const isGlm = ['glm', 'glm4', 'chatglm'].includes(type);
   const portion = (config.partial_rotary_factor ??
     (isGlm || type === 'glm4_moe' || type === 'bamba' ? 0.5 : 1)) as number;
-  const isLatent = type.startsWith('deepseek') || type === 'glm4_moe_lite';
+  const isLatent = hasLatent(config);
   const isOss = type === 'gpt_oss';
   const turned = isLatent ? (config.qk_rope_head_dim as number) : dh;
   const rope = ropeReference(
@@ -242,10 +273,11 @@ function llama(
     multiplier('residual_multiplier') *
     (multiplier('scale_depth') / Math.sqrt(type === 'minicpm' ? sizes.length : 1));
   const scale = (config.attention_multiplier ?? dh ** -0.5) as number;
-  const isFused = ['phi3', 'chatglm', 'baichuan'].includes(type);
+  const isFused = ['phi3', 'chatglm', 'baichuan', 'openelm'].includes(type);
   const hasSlopes = type === 'baichuan' && given.max_position_embeddings === undefined;
   let x = tokens.map((token) => row(weights, `${names.tokens}.weight`, token));
   x = times(x, multiplier('embedding_multiplier') * multiplier('scale_emb'));
+  if (config.mup_enabled === true) x = times(x, (config.hidden_size as number) ** 0.5);
   for (const [i, size] of sizes.entries()) {
     const { heads, kvHeads, ffn, experts } = size;
     const layer = `${names.layers}.${i}`;
@@ -264,24 +296,33 @@ function llama(
       [q, k] = [q, k].map((y, at) => normedHeads(y, names.headNorms[at]));
     };
     if (isSpace) [q, k, v] = [h, h, h];
-    if (/^(apertus|dots1|qwen3)/.test(type) || config.use_qk_norm === true) normHeads();
+    if (
+      /^(afmoe|apertus|dots1|qwen3)/.test(type) ||
+      config.use_qk_norm === true ||
+      config.normalize_qk_projections === true
+    )
+      normHeads();
     const isPlaced =
       type === 'granitemoehybrid'
         ? config.position_embedding_type === 'rope'
-        : type !== 'smollm3' || smolTurns(config, i);
+        : type === 'afmoe'
+          ? window(config, i) !== undefined
+          : type !== 'smollm3' || smolTurns(config, i);
     if (isLatent) [q, k, v] = latent(h, config, size, weights, `${layer}.self_attn`, rope);
     else if (isPlaced && !hasSlopes && !isSpace) {
       q = perHead(q, dh, (head, p) => turn(head, p, rope));
       k = perHead(k, dh, (head, p) => turn(head, p, rope));
     }
     if (type === 'hunyuan_v1_dense') normHeads();
-    if (isMinistral) {
+    if (stretched) {
       const { llama_4_scaling_beta: beta, original_max_position_embeddings: original } =
         config.rope_parameters as Record<string, number>;
       q = q.map((y, p) => y.map((value) => value * (1 + beta * Math.log(1 + Math.floor(p / original)))));
     }
     const seesAll = config.is_causal === false;
     const sinks = isOss ? weights.get(`${layer}.self_attn.sinks`)!.data : undefined;
+    const open = (rows: Rows) =>
+      type === 'afmoe' ? opened(rows, linear(h, weights, `${layer}.self_attn.gate_proj`)) : rows;
     const attend = () =>
       attention(q, k, v, {
         ...{ heads, kvHeads, seesAll, sinks },
@@ -295,12 +336,15 @@ function llama(
       });
     let attended = isSpace
       ? stateSpace(h, config, size, weights, `${layer}.mamba`)
-      : linear(attend(), weights, `${layer}.${names.out}`);
+      : linear(open(attend()), weights, `${layer}.${names.out}`);
     if (type === 'glm4') attended = rmsNorm(attended, weights, `${layer}.post_self_attn_layernorm`, eps);
+    if (type === 'afmoe') attended = rmsNorm(attended, weights, `${layer}.post_attention_layernorm`, eps);
     x = add(x, times(attended, added));
+    const behind = (rows: Rows) =>
+      type === 'afmoe' ? rmsNorm(rows, weights, `${layer}.post_mlp_layernorm`, eps) : rows;
     const g = normed(x, weights, `${layer}.${names.norms[1]}`, eps);
     if (experts) {
-      x = add(x, times(mixture(g, config, weights, layer, size), added));
+      x = add(x, times(behind(mixture(g, config, weights, layer, size)), added));
       continue;
     }
     if (type === 'apertus') {
@@ -325,11 +369,11 @@ function llama(
     const inner = product(activate(gate, (config.hidden_act ?? config.activation_function) as string), up);
     let thought = linear(inner, weights, `${layer}.${names.mlp.at(-1)}`);
     if (type === 'glm4') thought = rmsNorm(thought, weights, `${layer}.post_mlp_layernorm`, eps);
-    x = add(x, times(thought, added));
+    x = add(x, times(behind(thought), added));
   }
   x = normed(x, weights, names.last, eps);
   if (config.is_causal === false) return x;
-  const isTied = config.tie_word_embeddings ?? type.startsWith('ernie4_5');
+  const isTied = config.share_embedding ?? config.tie_word_embeddings ?? type.startsWith('ernie4_5');
   const output = isTied ? names.tokens : names.output;
   const made = linear(x, weights, output);
   const logits =
@@ -340,8 +384,26 @@ function llama(
   return times(logits, shrunk / multiplier('logits_scaling'));
 }
 
-/** ChatGLM's fields as others call them. */
+/** Each feature times the sigmoid of the gate's. */
+const opened = (x: Rows, gate: Rows) =>
+  product(
+    x,
+    gate.map((features) => features.map((value) => 1 / (1 + Math.exp(-value)))),
+  );
+
+/** Whether queries, keys and values are made of fewer features. */
+export const hasLatent = ({ kv_lora_rank: rank }: Config) => rank !== undefined;
+
+/** ChatGLM's and OpenELM's fields as others call them. */
 function usualFields(config: Config): Config {
+  if (config.model_type === 'openelm')
+    return {
+      ...config,
+      rms_norm_eps: 1e-6,
+      hidden_act: config.activation_fn_name,
+      rope_theta: config.rope_freq_constant,
+      tie_word_embeddings: config.share_input_output_layers,
+    };
   if (config.model_type !== 'chatglm') return config;
   return {
     ...config,
@@ -407,7 +469,10 @@ function latent(
 
 function latentScale(config: Config): number {
   const { factor, mscale_all_dim: scale } = (config.rope_scaling ?? {}) as Record<string, number>;
-  const magnitude = scale && config.model_type !== 'deepseek_v2' ? 0.1 * scale * Math.log(factor) + 1 : 1;
+  const magnitude =
+    scale && !/^(deepseek_v2|mistral4)$/.test(String(config.model_type))
+      ? 0.1 * scale * Math.log(factor) + 1
+      : 1;
   const features = (config.qk_nope_head_dim as number) + (config.qk_rope_head_dim as number);
   return magnitude ** 2 / Math.sqrt(features);
 }
@@ -442,7 +507,7 @@ function stackedExpert(
         ['m.weight', weights.get(`${own}.weight`) ?? oneOf(weights, `${module}.${all(name)}`, e)],
       ]);
     };
-    const isTurned = config.model_type === 'qwen3_vl_moe_text';
+    const isTurned = /^(qwen3_vl_moe|llama4)_text$/.test(String(config.model_type));
     const through = (x: number[], name: string) => {
       if (!isTurned) return linear([x], one(name), 'm')[0];
       const { shape, data } = one(name).get('m.weight')!;
@@ -482,7 +547,9 @@ function routed(
 ): Map<number, number> {
   const type = String(config.model_type);
   if (type === 'phimoe') return sparsemixer(logits, config.router_jitter_noise as number);
-  const hasSigmoids = /^(deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe|nemotron_h)$/.test(type);
+  const hasSigmoids = /^(afmoe|deepseek_v3|glm4_moe(_lite)?|dots1|lfm2_moe|nemotron_h|solar_open)$/.test(
+    type,
+  );
   const all = logits.reduce((total, logit) => total + Math.exp(logit), 0);
   const shares = logits.map((logit) => (hasSigmoids ? 1 / (1 + Math.exp(-logit)) : Math.exp(logit) / all));
   let asked = shares.map((share, e) => share + (corrections?.[e] ?? 0));
@@ -504,11 +571,11 @@ function routed(
   }
   const chosen = best(asked, (config.num_experts_per_tok ?? config.moe_k) as number);
   const isWhole =
-    /^(mixtral|granite|gpt_oss|ernie|qwen3_(vl|5))/.test(type) ||
+    /^(afmoe|mixtral|granite|gpt_oss|ernie|qwen3_(vl|5))/.test(type) ||
     (config.norm_topk_prob ?? type === 'qwen3_next') === true;
   const least = type === 'lfm2_moe' ? 1e-6 : 0;
   const whole = isWhole ? chosen.reduce((total, e) => total + shares[e], least) : 1;
-  const scale = (config.routed_scaling_factor ?? 1) as number;
+  const scale = (config.routed_scaling_factor ?? config.route_scale ?? 1) as number;
   return new Map(chosen.map((e) => [e, (scale * shares[e]) / whole]));
 }
 
@@ -547,7 +614,7 @@ function mixture(x: Rows, config: Config, weights: Weights, layer: string, { ffn
     )[0];
   };
   return x.map((token) => {
-    const router = `${module}.${isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
+    const router = `${module}.${type === 'afmoe' ? 'router.gate' : isGranite ? 'router.layer' : type === 'gpt_oss' || (type === 'phimoe' && isStacked) ? 'router' : 'gate'}`;
     const corrections =
       weights.get(`${module}.gate.e_score_correction_bias`) ??
       weights.get(`${module}.expert_bias`) ??
@@ -586,6 +653,143 @@ function smolTurns(config: Config, i: number): boolean {
   return told ? told[i] === 1 : (i + 1) % (config.no_rope_layer_interval as number) !== 0;
 }
 
+/** Blocks with positions see pieces of a text, those without have other scores far on; experts read their share of a token. */
+function llama4(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = config.head_dim as number;
+  const eps = config.rms_norm_eps as number;
+  const bare = (head: number[]) => {
+    const square = head.reduce((a, b) => a + b * b, 0) / head.length;
+    return head.map((value) => value / Math.sqrt(square + eps));
+  };
+  const turnsOf = config.no_rope_layers as number[];
+  const rope = ropeReference(config, dh, 1, tokens.length);
+  const far = (p: number) =>
+    Math.log1p(Math.floor((p + 1) / (config.floor_scale as number))) * (config.attn_scale as number) + 1;
+  let x = tokens.map((token) => row(weights, 'model.embed_tokens.weight', token));
+  for (const [i, { heads, kvHeads, experts }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const turns = turnsOf[i] === 1;
+    const h = rmsNorm(x, weights, `${layer}.input_layernorm`, eps);
+    let [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    if (turns) {
+      const normed = (head: number[]) => (config.use_qk_norm === false ? head : bare(head));
+      const turned = (head: number[], p: number) => normed(turnNeighboursReference(head, p, rope));
+      [q, k] = [perHead(q, dh, turned), perHead(k, dh, turned)];
+    } else if (config.attn_temperature_tuning !== false)
+      q = q.map((features, p) => features.map((value) => far(p) * value));
+    const types = config.layer_types as string[] | undefined;
+    const isChunked = types ? types[i] === 'chunked_attention' : turns;
+    const chunk = isChunked ? (config.attention_chunk_size as number) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads, scale: dh ** -0.5, chunk });
+    x = add(x, linear(mixed, weights, `${layer}.self_attn.o_proj`));
+    const g = rmsNorm(x, weights, `${layer}.post_attention_layernorm`, eps);
+    const mlp = (rows: Rows, name: string) => {
+      const [gate, up] = ['gate', 'up'].map((part) => linear(rows, weights, `${name}.${part}_proj`));
+      return linear(product(activate(gate, 'silu'), up), weights, `${name}.down_proj`);
+    };
+    const module = `${layer}.feed_forward`;
+    if (!experts) {
+      x = add(x, mlp(g, module));
+      continue;
+    }
+    const routed = g.map((token) => {
+      const [logits] = linear([token], weights, `${module}.router`);
+      const best = logits.map((_, e) => e).sort((a, b) => logits[b] - logits[a]);
+      return best.slice(0, config.num_experts_per_tok as number).reduce(
+        (sums, e) => {
+          const share = 1 / (1 + Math.exp(-logits[e]));
+          const read = token.map((value) => share * value);
+          return sum(sums, stackedExpert(read, config, weights, module, e));
+        },
+        token.map(() => 0),
+      );
+    });
+    x = add(x, add(mlp(g, `${module}.shared_expert`), routed));
+  }
+  const output = config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head';
+  return linear(rmsNorm(x, weights, 'model.norm', eps), weights, output);
+}
+
+/** ModernBERT whose tokens see those before them, and a map, a norm and biases before the scores. */
+function modernbertDecoder(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.hidden_size as number) / (config.num_attention_heads as number);
+  const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.norm_eps as number);
+  let x = tokens.map((token) => row(weights, 'model.embeddings.tok_embeddings.weight', token));
+  x = ln(x, 'model.embeddings.norm');
+  for (const [i, { heads, ffn }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const slides = (config.layer_types as string[])[i] === 'sliding_attention';
+    const theta = slides ? config.local_rope_theta : config.global_rope_theta;
+    const rope = ropeReference({ rope_theta: theta }, dh, 1, tokens.length);
+    const h = i === 0 ? x : ln(x, `${layer}.attn_norm`);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) =>
+      perHead(rows, dh, (head, p) => turnReference(head, p, rope)),
+    );
+    const window = slides ? Math.floor((config.local_attention as number) / 2) : undefined;
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads: heads, scale: dh ** -0.5, window });
+    x = add(x, linear(mixed, weights, `${layer}.attn.Wo`));
+    const both = linear(ln(x, `${layer}.mlp_norm`), weights, `${layer}.mlp.Wi`);
+    const [input, gate] = slices(both, [ffn, ffn]);
+    x = add(x, linear(product(activate(input, 'gelu'), gate), weights, `${layer}.mlp.Wo`));
+  }
+  const features = linear(ln(x, 'model.final_norm'), weights, 'lm_head.dense');
+  const read = ln(activate(features, (config.classifier_activation ?? 'gelu') as string), 'lm_head.norm');
+  const output = config.tie_word_embeddings === false ? 'decoder' : 'model.embeddings.tok_embeddings';
+  const logits = linear(read, new Map([['m.weight', weights.get(`${output}.weight`)!]]), 'm');
+  const bias = weights.get('decoder.bias')?.data;
+  return logits.map((row) => row.map((score, c) => score + (bias?.[c] ?? 0)));
+}
+
+/** Norms have no weights, keys and queries are turned the other way, and normed behind that. */
+function nanochat(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  tokens: readonly number[],
+): Rows {
+  const dh = (config.head_dim ??
+    (config.hidden_size as number) / (config.num_attention_heads as number)) as number;
+  const rms = (x: Rows) =>
+    x.map((features) => {
+      const square = features.reduce((a, b) => a + b * b, 0) / features.length;
+      return features.map((value) => value / Math.sqrt(square + (config.rms_norm_eps as number)));
+    });
+  const { inverse } = ropeReference(config, dh, 1, tokens.length);
+  const turn = (head: number[], p: number) =>
+    head.map((value, c) => {
+      const half = dh / 2;
+      const angle = p * inverse[c % half];
+      return value * Math.cos(angle) + (c < half ? head[c + half] : -head[c - half]) * Math.sin(angle);
+    });
+  let x = rms(tokens.map((token) => row(weights, 'model.embed_tokens.weight', token)));
+  for (const [i, { heads, kvHeads }] of sizes.entries()) {
+    const layer = `model.layers.${i}`;
+    const h = rms(x);
+    const [q, k, v] = ['q', 'k', 'v'].map((part) => linear(h, weights, `${layer}.self_attn.${part}_proj`));
+    const [turnedQ, turnedK] = [q, k].map((rows) => perHead(rows, dh, (head, p) => rms([turn(head, p)])[0]));
+    const mixed = attention(turnedQ, turnedK, v, { heads, kvHeads, scale: dh ** -0.5 });
+    x = add(x, linear(mixed, weights, `${layer}.self_attn.o_proj`));
+    const inner = activate(linear(rms(x), weights, `${layer}.mlp.fc1`), 'relu2');
+    x = add(x, linear(inner, weights, `${layer}.mlp.fc2`));
+  }
+  const cap = config.final_logit_softcapping;
+  const logits = linear(rms(x), weights, config.tie_word_embeddings ? 'model.embed_tokens' : 'lm_head');
+  if (cap === null) return logits;
+  const bound = (cap ?? 15) as number;
+  return logits.map((scores) => scores.map((score) => bound * Math.tanh(score / bound)));
+}
+
 // Gemma 1 to 3: norms scale by 1 + weight.
 function gemma(
   config: Config,
@@ -620,12 +824,13 @@ function gemma(
     const bound = (score: number) => cap(score, config.attn_logit_softcapping);
     const mixed = attention(q, k, v, { heads, kvHeads, scale, window, bound, seesAll: encodes });
     let attended = linear(mixed, weights, `${layer}.self_attn.o_proj`);
-    if (type !== 'gemma') attended = norm(attended, `${layer}.post_attention_layernorm`);
+    const hasBehind = type === 'gemma2' || type === 'gemma3_text';
+    if (hasBehind) attended = norm(attended, `${layer}.post_attention_layernorm`);
     x = add(x, attended);
     const g = norm(x, `${layer}.${type === 'gemma' ? 'post_attention' : 'pre_feedforward'}_layernorm`);
     const [gate, up] = ['gate', 'up'].map((part) => linear(g, weights, `${layer}.mlp.${part}_proj`));
     let inner = linear(product(activate(gate, 'gelu_pytorch_tanh'), up), weights, `${layer}.mlp.down_proj`);
-    if (type !== 'gemma') inner = norm(inner, `${layer}.post_feedforward_layernorm`);
+    if (hasBehind) inner = norm(inner, `${layer}.post_feedforward_layernorm`);
     x = add(x, inner);
   }
   x = norm(x, 'model.norm');
@@ -636,7 +841,11 @@ function gemma(
 
 function slidesGemma(config: Config, i: number): boolean {
   if (config.layer_types) return (config.layer_types as string[])[i] === 'sliding_attention';
-  const every: Record<string, number> = { gemma2: 2, gemma3_text: config.sliding_window_pattern as number };
+  const every: Record<string, number> = {
+    gemma2: 2,
+    vaultgemma: 2,
+    gemma3_text: config.sliding_window_pattern as number,
+  };
   const pattern = every[config.model_type as string];
   return pattern !== undefined && (i + 1) % pattern !== 0;
 }
@@ -675,6 +884,12 @@ function phi(
 }
 
 function window(config: Config, i: number): number | undefined {
+  if (config.model_type === 'afmoe') {
+    const types = config.layer_types as string[] | undefined;
+    const every = config.global_attn_every_n_layers as number;
+    const slides = types ? types[i] === 'sliding_attention' : (i + 1) % every !== 0;
+    return slides ? (config.sliding_window as number) : undefined;
+  }
   if (config.model_type === 'gpt_oss') return i % 2 === 0 ? (config.sliding_window as number) : undefined;
   const slides =
     ['mistral', 'mixtral', 'phi3', 'phimoe'].includes(config.model_type as string) ||
@@ -696,28 +911,42 @@ function gpt2(
   const dh = (config.n_embd as number) / (config.n_head as number);
   const ln = (x: Rows, name: string) => layerNorm(x, weights, name, config.layer_norm_epsilon as number);
   const isFirst = config.model_type === 'openai-gpt';
+  const isJais = config.model_type === 'jais';
+  const factor = (name: string) => (config[name] ?? 1) as number;
+  const slopes = bloomSlopes(config.n_head as number);
   const [wte, wpe] = (isFirst ? ['tokens_embed', 'positions_embed'] : ['wte', 'wpe']).map(
     (it) => `transformer.${it}`,
   );
-  let x = tokens.map((token, p) =>
-    sum(row(weights, `${wte}.weight`, token), row(weights, `${wpe}.weight`, p)),
-  );
+  let x = tokens.map((token, p) => {
+    const own = row(weights, `${wte}.weight`, token);
+    return isJais ? own : sum(own, row(weights, `${wpe}.weight`, p));
+  });
+  if (isJais) x = times(x, factor('embeddings_scale') * factor('mup_embeddings_scale'));
   for (const [i, size] of sizes.entries()) {
     const { heads } = size;
     const layer = `transformer.h.${i}`;
     const fused = conv1d(isFirst ? x : ln(x, `${layer}.ln_1`), weights, `${layer}.attn.c_attn`);
     const [q, k, v] = slices(fused, widthsOf(size, dh));
     let scale = config.scale_attn_weights === false ? 1 : 1 / Math.sqrt(dh);
+    if (config.mup_scale_qk_dot_by_d ?? config.scale_qk_dot_by_d) scale = 1 / dh;
     if (config.scale_attn_by_inverse_layer_idx) scale /= i + 1;
-    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale });
+    const own = weights.get(`${layer}.attn.slopes`)?.data ?? slopes;
+    const bias = isJais ? (head: number, j: number, i: number) => own[head] * (j - i) : undefined;
+    const mixed = attention(q, k, v, { heads, kvHeads: heads, scale, bias });
     x = add(x, conv1d(mixed, weights, `${layer}.attn.c_proj`));
     if (isFirst) x = ln(x, `${layer}.ln_1`);
-    const inner = conv1d(isFirst ? x : ln(x, `${layer}.ln_2`), weights, `${layer}.mlp.c_fc`);
+    const g = isFirst ? x : ln(x, `${layer}.ln_2`);
+    const inner = conv1d(g, weights, `${layer}.mlp.c_fc`);
     const name = isFirst ? 'gelu_new' : (config.activation_function as string); // ACT_FNS
-    x = add(x, conv1d(activate(inner, name), weights, `${layer}.mlp.c_proj`));
+    const bent =
+      name === 'swiglu'
+        ? product(inner, activate(conv1d(g, weights, `${layer}.mlp.c_fc2`), 'silu'))
+        : activate(inner, name);
+    x = add(x, conv1d(bent, weights, `${layer}.mlp.c_proj`));
     if (isFirst) x = ln(x, `${layer}.ln_2`);
   }
-  return linear(isFirst ? x : ln(x, 'transformer.ln_f'), weights, wte);
+  const logits = linear(isFirst ? x : ln(x, 'transformer.ln_f'), weights, wte);
+  return times(logits, factor('width_scale') * factor('mup_output_alpha') * factor('mup_width_scale'));
 }
 
 function gptNeo(
@@ -1538,6 +1767,8 @@ interface Heads {
   kvHeads: number;
   scale: number;
   window?: number;
+  /** Tokens of the pieces that a text is in. */
+  chunk?: number;
   /** What is added to the score of key j and query i in a head. */
   bias?: (head: number, j: number, i: number) => number;
   /** What becomes of a score. */
@@ -1552,7 +1783,17 @@ export function attention(
   q: Rows,
   k: Rows,
   v: Rows,
-  { heads, kvHeads, scale, window, bias = () => 0, bound = (score) => score, seesAll = false, sinks }: Heads,
+  {
+    heads,
+    kvHeads,
+    scale,
+    window,
+    chunk = Number.POSITIVE_INFINITY,
+    bias = () => 0,
+    bound = (score) => score,
+    seesAll = false,
+    sinks,
+  }: Heads,
 ): Rows {
   const [dk, dv] = [k, v].map(([features]) => features.length / kvHeads);
   return q.map((query, i) => {
@@ -1561,7 +1802,8 @@ export function attention(
       const kv = Math.floor(h / (heads / kvHeads));
       const seen = k
         .map((_, j) => j)
-        .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY));
+        .filter((j) => (seesAll || j <= i) && Math.abs(i - j) < (window ?? Number.POSITIVE_INFINITY))
+        .filter((j) => Math.floor(i / chunk) === Math.floor(j / chunk));
       const scores = seen.map((j) => {
         let score = 0;
         for (let c = 0; c < dk; c++) score += query[h * dk + c] * k[j][kv * dk + c];
@@ -1662,6 +1904,7 @@ const ACTIVATIONS: Record<string, (x: number) => number> = {
   relu2: (x) => Math.max(x, 0) ** 2,
   tanh: Math.tanh,
   silu: (x) => x / (1 + Math.exp(-x)),
+  swish: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   gelu_new: tanhGelu,
   gelu_pytorch_tanh: tanhGelu,

@@ -1,7 +1,7 @@
 // Tiny random checkpoints of every variant, with the names and shapes that Hugging Face gives their tensors.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
-import { llamaNames, optNames, widthsOf } from './reference.ts';
+import { hasLatent, llamaNames, optNames, widthsOf } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 
 const HIDDEN = 32;
@@ -224,7 +224,7 @@ const HUNYUAN: Config = { ...LLAMA, model_type: 'hunyuan_v1_dense', head_dim: 6 
 const GLM: Config = { ...LLAMA, model_type: 'glm', head_dim: 8 };
 const NEMOTRON: Config = { ...WITHOUT_ACTIVATION, model_type: 'nemotron', norm_eps: 1e-5 };
 /** What the tensors of tiny models go by. */
-const STACKED = { transformers_version: '5.0.0' };
+export const STACKED = { transformers_version: '5.0.0' };
 const EXPERTS = { num_experts: 4, num_experts_per_tok: 2 };
 export const MIXTRAL: Config = {
   ...LLAMA,
@@ -290,6 +290,101 @@ const GLM4_MOE: Config = {
   norm_topk_prob: true,
 };
 const DOTS: Config = { ...GLM4_MOE, model_type: 'dots1', head_dim: undefined };
+const YOUTU: Config = {
+  ...LLAMA,
+  model_type: 'youtu',
+  num_key_value_heads: HEADS,
+  q_lora_rank: 12,
+  kv_lora_rank: 10,
+  qk_nope_head_dim: 6,
+  qk_rope_head_dim: 4,
+  v_head_dim: 5,
+};
+/** Its config has no field for neurons of others than experts. */
+const SOLAR_OPEN: Config = {
+  ...GLM4_MOE,
+  model_type: 'solar_open',
+  intermediate_size: undefined,
+  first_k_dense_replace: undefined,
+};
+export const AFMOE: Config = {
+  ...LLAMA,
+  ...EXPERTS,
+  model_type: 'afmoe',
+  head_dim: 6,
+  mup_enabled: true,
+  global_attn_every_n_layers: 2,
+  sliding_window: 4,
+  num_dense_layers: 1,
+  num_shared_experts: 2,
+  moe_intermediate_size: 6,
+  route_scale: 1.5,
+};
+const NANOCHAT: Config = { ...WITHOUT_ACTIVATION, model_type: 'nanochat' };
+export const MOBILELLM: Config = { ...LLAMA, model_type: 'mobilellm', share_embedding: true };
+export const LLAMA4: Config = {
+  ...LLAMA,
+  model_type: 'llama4_text',
+  head_dim: 6,
+  intermediate_size: 6,
+  intermediate_size_mlp: FFN,
+  num_local_experts: 4,
+  num_experts_per_tok: 1,
+  moe_layers: [1],
+  no_rope_layers: [1, 0],
+  attention_chunk_size: 5,
+  floor_scale: 4,
+  attn_scale: 0.5,
+};
+const MISTRAL4: Config = {
+  ...DEEPSEEK,
+  model_type: 'mistral4',
+  n_group: undefined,
+  topk_group: undefined,
+  rope_theta: undefined,
+  first_k_dense_replace: 0,
+};
+/** Of 8 and of 28 neurons: no fewer than nine tenths of 5.44, and next to 28.8. */
+export const OPENELM: Config = {
+  model_type: 'openelm',
+  model_dim: HIDDEN,
+  num_transformer_layers: BLOCKS,
+  max_context_length: POSITIONS,
+  vocab_size: VOCABULARY,
+  head_dim: 6,
+  num_query_heads: [4, 6],
+  num_kv_heads: [2, 3],
+  ffn_multipliers: [0.17, 0.9],
+  ffn_dim_divisor: 4,
+  activation_fn_name: 'swish',
+  normalize_qk_projections: true,
+  share_input_output_layers: true,
+  rope_freq_constant: 100,
+};
+export const JAIS: Config = {
+  ...GPT2,
+  model_type: 'jais',
+  activation_function: 'swiglu',
+  position_embedding_type: 'alibi',
+  mup_embeddings_scale: 3,
+  mup_output_alpha: 2,
+  mup_width_scale: 0.4,
+  mup_scale_qk_dot_by_d: true,
+};
+export const MODERNBERT_DECODER: Config = {
+  model_type: 'modernbert-decoder',
+  hidden_size: HIDDEN,
+  intermediate_size: FFN,
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  max_position_embeddings: POSITIONS,
+  vocab_size: VOCABULARY,
+  norm_eps: 1e-5,
+  local_attention: 7,
+  layer_types: ['full_attention', 'sliding_attention'],
+  global_rope_theta: 1000,
+  local_rope_theta: 100,
+};
 const ERNIE_MOE: Config = {
   ...LLAMA,
   model_type: 'ernie4_5_moe',
@@ -768,6 +863,8 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
     deepseek_v2: { ...DEEPSEEK, model_type: 'deepseek_v2', norm_topk_prob: false, topk_method: 'greedy' },
     deepseek_v3: DEEPSEEK,
     glm4_moe: GLM4_MOE,
+    afmoe: AFMOE,
+    mistral4: MISTRAL4,
     lfm2_moe: LFM2_MOE,
     ernie4_5_moe: ERNIE_MOE,
   }),
@@ -850,6 +947,143 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   'glm4_moe, norms of queries and keys, biases, experts in groups': {
     config: { ...GLM4_MOE, use_qk_norm: true, attention_bias: true, n_group: 2, topk_group: 1 },
   },
+  youtu: { config: YOUTU },
+  'youtu, one map of queries, biases, halves as pairs, scaled, tied': {
+    config: {
+      ...YOUTU,
+      q_lora_rank: null,
+      attention_bias: true,
+      rope_interleave: false,
+      rope_scaling: YARN,
+      tie_word_embeddings: true,
+    },
+  },
+  'youtu, pruned': { config: YOUTU, sizes: blocks([2, 2, 7], [3, 3, 20]) },
+  llama4_text: { config: LLAMA4 },
+  'llama4_text, experts in all blocks, pieces by list, scores and norms as they are, biases, tied': {
+    config: {
+      ...LLAMA4,
+      ...{ moe_layers: undefined, interleave_moe_layer_step: 1, num_experts_per_tok: 2 },
+      ...{ no_rope_layers: [0, 1], layer_types: ['chunked_attention', 'full_attention'] },
+      ...{ use_qk_norm: false, attn_temperature_tuning: false },
+      ...{ attention_bias: true, tie_word_embeddings: true },
+    },
+  },
+  'llama4_text without experts, both norms': {
+    config: { ...LLAMA4, num_local_experts: 0, moe_layers: [], no_rope_layers: [1, 1] },
+  },
+  'llama4_text, pruned': {
+    config: LLAMA4,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7 },
+      { heads: 4, kvHeads: 2, ffn: 5, experts: [3, 6, 1, 4] },
+    ],
+  },
+  mistral4: { config: MISTRAL4 },
+  'mistral4, scores of far tokens, experts in groups, a block without them, biases': {
+    config: {
+      ...MISTRAL4,
+      ...{ n_group: 3, topk_group: 2, first_k_dense_replace: 1, norm_topk_prob: false, attention_bias: true },
+      q_lora_rank: null,
+      rope_parameters: {
+        ...YARN,
+        rope_theta: 100,
+        original_max_position_embeddings: 5,
+        llama_4_scaling_beta: 0.5,
+      },
+    },
+  },
+  'mistral4, pruned': {
+    config: MISTRAL4,
+    sizes: [
+      { heads: 2, kvHeads: 2, ffn: 7, experts: [3, 6, 1, 4, 2, 2] },
+      { heads: 3, kvHeads: 3, ffn: 12, experts: [5, 5, 5, 5, 5, 5] },
+    ],
+  },
+  openelm: { config: OPENELM },
+  'openelm, scores by weights of their own, without norms of queries and keys': {
+    config: { ...OPENELM, share_input_output_layers: false, normalize_qk_projections: false },
+  },
+  'openelm, pruned': { config: OPENELM, sizes: blocks([2, 1, 7], [4, 2, 20]) },
+  jais: { config: JAIS },
+  'jais as the first ones say it, six heads': {
+    config: {
+      ...JAIS,
+      ...{ n_embd: 48, n_head: 6, scale_attn_by_inverse_layer_idx: true },
+      mup_embeddings_scale: undefined,
+      mup_output_alpha: undefined,
+      mup_width_scale: undefined,
+      mup_scale_qk_dot_by_d: undefined,
+      embeddings_scale: 3,
+      width_scale: 0.7,
+      scale_qk_dot_by_d: true,
+    },
+  },
+  'jais, pruned': { config: JAIS, sizes: blocks([3, 3, 16], [1, 1, 5]) },
+  'modernbert-decoder': { config: MODERNBERT_DECODER },
+  'modernbert-decoder, biases, scores by weights of their own': {
+    config: {
+      ...MODERNBERT_DECODER,
+      ...{
+        attention_bias: true,
+        mlp_bias: true,
+        norm_bias: true,
+        classifier_bias: true,
+        decoder_bias: false,
+      },
+      ...{ classifier_activation: 'relu', tie_word_embeddings: false },
+    },
+  },
+  'modernbert-decoder, pruned': { config: MODERNBERT_DECODER, sizes: blocks([3, 3, 16], [1, 1, 5]) },
+  solar_open: { config: SOLAR_OPEN },
+  'solar_open, biases, experts in groups, partly rotary': {
+    config: { ...SOLAR_OPEN, attention_bias: true, n_group: 2, topk_group: 1, partial_rotary_factor: 0.5 },
+  },
+  'solar_open, pruned': {
+    config: SOLAR_OPEN,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 4, experts: [3, 6, 1, 4] },
+      { heads: 4, kvHeads: 2, ffn: 6, experts: [5, 5, 5, 5] },
+    ],
+  },
+  afmoe: { config: AFMOE },
+  'afmoe, biases, windows by list, embeddings as they are, tied': {
+    config: {
+      ...AFMOE,
+      attention_bias: true,
+      layer_types: ['full_attention', 'sliding_attention'],
+      mup_enabled: undefined,
+      tie_word_embeddings: true,
+    },
+  },
+  'afmoe, pruned': {
+    config: AFMOE,
+    sizes: [
+      { heads: 2, kvHeads: 1, ffn: 7 },
+      { heads: 4, kvHeads: 2, ffn: 5, experts: [3, 6, 1, 4] },
+    ],
+  },
+  nanochat: { config: NANOCHAT },
+  'nanochat, biases, no bound of scores, tied': {
+    config: {
+      ...NANOCHAT,
+      attention_bias: true,
+      final_logit_softcapping: null,
+      tie_word_embeddings: true,
+      rope_scaling: {
+        ...LONGROPE,
+        short_factor: [1, 1.5, 2, 3],
+        long_factor: [1, 3, 6, 9],
+        original_max_position_embeddings: 8,
+      },
+    },
+  },
+  'nanochat, pruned': { config: NANOCHAT, sizes: blocks([2, 1, 7], [4, 2, 20]) },
+  mobilellm: { config: MOBILELLM },
+  'mobilellm, scores by weights of their own, biases': {
+    config: { ...MOBILELLM, share_embedding: false, attention_bias: true, mlp_bias: true },
+  },
+  'mobilellm, pruned': { config: MOBILELLM, sizes: blocks([2, 1, 7], [4, 2, 20]) },
   ernie4_5_moe: { config: ERNIE_MOE },
   granitemoe: { config: GRANITE_MOE },
   'granitemoe, pruned: experts alike stay in one tensor': {
@@ -1081,6 +1315,18 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
   gemma2: { config: GEMMA2 },
   'gemma2, uncapped': {
     config: { ...GEMMA2, attn_logit_softcapping: null, final_logit_softcapping: null, head_dim: 8 },
+  },
+  'vaultgemma, windows by list': {
+    config: {
+      ...GEMMA2,
+      model_type: 'vaultgemma',
+      layer_types: ['full_attention', 'sliding_attention'],
+      attn_logit_softcapping: null,
+    },
+  },
+  'vaultgemma, pruned': {
+    config: { ...GEMMA2, model_type: 'vaultgemma' },
+    sizes: blocks([2, 1, 9], [4, 2, 13]),
   },
   'gemma2, pruned': { config: GEMMA2, sizes: blocks([2, 1, 9], [4, 2, 13]) },
   gemma3: { config: GEMMA3 },
@@ -1342,6 +1588,14 @@ export function uniformSizes(config: Config): BlockSizes[] {
     };
     return [0, 1].map((i) => kinds[nemotronType(config, i)]);
   }
+  if (config.model_type === 'openelm') {
+    const of = (name: string, i: number) => (config[name] as number[])[i];
+    return [8, 28].map((ffn, i) => ({
+      heads: of('num_query_heads', i),
+      kvHeads: of('num_kv_heads', i),
+      ffn,
+    }));
+  }
   const heads = (config.num_attention_heads ??
     config.n_head ??
     config.num_heads ??
@@ -1354,6 +1608,7 @@ export function uniformSizes(config: Config): BlockSizes[] {
     config.num_kv_heads ??
     (isShared ? 1 : heads)) as number;
   const ffn = (config.ffn_dim ??
+    config.intermediate_size_mlp ??
     (config.model_type === 'granitemoehybrid' ? config.shared_intermediate_size : undefined) ??
     (config.model_type === 'lfm2' ? FFN : undefined) ??
     config.intermediate_size ??
@@ -1370,8 +1625,15 @@ export function uniformSizes(config: Config): BlockSizes[] {
       if (!hasExperts(config, i)) return { ...size, ...none };
       const neurons = (config.moe_intermediate_size ?? config.intermediate_size) as number;
       const experts = new Array<number>(expertsIn(config)).fill(neurons);
-      const times = (config.n_shared_experts ?? config.moe_num_shared_experts ?? 0) as number;
-      const shared = config.shared_expert_intermediate_size ?? config.shared_intermediate_size;
+      const times = (config.n_shared_experts ??
+        config.moe_num_shared_experts ??
+        config.num_shared_experts ??
+        0) as number;
+      const isFourth = config.model_type === 'llama4_text';
+      const shared =
+        config.shared_expert_intermediate_size ??
+        config.shared_intermediate_size ??
+        (isFourth ? config.intermediate_size : undefined);
       return { ...size, ...none, ffn: (shared ?? times * neurons) as number, experts };
     },
   );
@@ -1447,6 +1709,7 @@ const expertsIn = (config: Config) =>
 export function hasExperts(config: Config, i: number): boolean {
   if (expertsIn(config) === 0) return false;
   if (config.model_type === 'ernie4_5_moe') return i >= 1;
+  if (config.moe_layers !== undefined) return (config.moe_layers as number[]).includes(i);
   if (config.num_dense_layers !== undefined) return i >= (config.num_dense_layers as number);
   if (config.first_k_dense_replace !== undefined) return i >= (config.first_k_dense_replace as number);
   const dense = (config.mlp_only_layers ?? []) as number[];
@@ -1503,6 +1766,7 @@ function gatedMlps(
   const type = String(config.model_type);
   if (!experts) {
     if (type === 'granitemoehybrid') ofGranite(`${layer}.shared_mlp`, ffn);
+    else if (type === 'llama4_text') mlp(`${layer}.feed_forward`, ffn);
     else mlp(`${layer}.mlp`, ffn);
     return;
   }
@@ -1551,12 +1815,14 @@ function gatedMlps(
           both((kind) => `${module}.experts.${e}.${map}.${kind}`, [], rows, columns);
     return;
   }
-  const isTurned = type === 'qwen3_vl_moe_text';
+  const isFourth = type === 'llama4_text';
+  const isTurned = type === 'qwen3_vl_moe_text' || isFourth;
   const isStacked = areStacked(config) || isTurned;
   const isMixtral = type === 'mixtral' || type === 'phimoe';
   const isLiquid = type === 'lfm2_moe';
-  const module = `${layer}.${isLiquid ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
-  const router = isStacked && type === 'phimoe' ? 'router' : 'gate';
+  const module = `${layer}.${isLiquid || isFourth ? 'feed_forward' : isMixtral && !isStacked ? 'block_sparse_moe' : 'mlp'}`;
+  const router =
+    type === 'afmoe' ? 'router.gate' : isFourth || (isStacked && type === 'phimoe') ? 'router' : 'gate';
   linear(`${module}.${router}`, experts.length, HIDDEN, false);
   const turned = (rows: number, columns: number) => (isTurned ? [columns, rows] : [rows, columns]);
   const stack = (name: string, rows: number, columns: number) =>
@@ -1574,8 +1840,9 @@ function gatedMlps(
   else
     for (const [e, neurons] of experts.entries())
       mlp(`${module}.experts.${e}`, neurons, isMixtral || isLiquid ? ['w1', 'w3', 'w2'] : undefined);
-  if (isLiquid && config.use_expert_bias !== false) tensor(`${module}.expert_bias`, [experts.length], 0.3);
-  if (/^(deepseek_v3|glm4_moe(_lite)?|dots1)$/.test(type))
+  if (type === 'afmoe' || (isLiquid && config.use_expert_bias !== false))
+    tensor(`${module}.expert_bias`, [experts.length], 0.3);
+  if (/^(deepseek_v3|glm4_moe(_lite)?|dots1|solar_open)$/.test(type))
     tensor(`${module}.gate.e_score_correction_bias`, [experts.length], 0.3);
   if (type === 'ernie4_5_moe')
     tensor(
@@ -1586,7 +1853,8 @@ function gatedMlps(
   if (/^qwen(2_moe|3_next|3_5_moe)/.test(type)) {
     mlp(`${module}.shared_expert`, ffn);
     linear(`${module}.shared_expert_gate`, 1, HIDDEN, false);
-  } else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
+  } else if (isFourth) mlp(`${module}.shared_expert`, ffn);
+  else if (ffn > 0) mlp(`${module}.shared_experts`, ffn);
 }
 
 /** Gates, values, keys, queries, and numbers of each head. */
@@ -1637,7 +1905,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     tensor(`${name}.weight`, [p, m], p ** -0.5);
     tensor(`${name}.bias`, [m], 0.3);
   };
-  const around = /^(gemma|nemotron$|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
+  const around = /^(gemma|vaultgemma|nemotron$|qwen3_(next|5))/.test(String(config.model_type)) ? 0 : 1; // there 1 is added
   const norm = (name: string, width: number, bias: boolean) => {
     tensor(`${name}.weight`, [width], 0.3, around);
     if (bias) tensor(`${name}.bias`, [width], 0.3);
@@ -1676,6 +1944,44 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     }
     if (config.do_layer_norm_before !== false && !config._remove_final_layer_norm) maybeNorm(`${at}.${last}`);
     if (config.tie_word_embeddings === false) linear(output, VOCABULARY, width, false);
+  } else if (type === 'modernbert-decoder') {
+    const bias = (kind: string) => config[`${kind}_bias`] === true;
+    const scales = (name: string) => norm(name, HIDDEN, bias('norm'));
+    tensor('model.embeddings.tok_embeddings.weight', [VOCABULARY, HIDDEN], 1);
+    scales('model.embeddings.norm');
+    for (const [i, { heads, ffn }] of sizes.entries()) {
+      const layer = `model.layers.${i}`;
+      if (i > 0) scales(`${layer}.attn_norm`);
+      for (const part of ['q', 'k', 'v'])
+        linear(`${layer}.attn.${part}_proj`, heads * dh, HIDDEN, bias('attention'));
+      linear(`${layer}.attn.Wo`, HIDDEN, heads * dh, bias('attention'));
+      scales(`${layer}.mlp_norm`);
+      linear(`${layer}.mlp.Wi`, 2 * ffn, HIDDEN, bias('mlp'));
+      linear(`${layer}.mlp.Wo`, HIDDEN, ffn, bias('mlp'));
+    }
+    scales('model.final_norm');
+    linear('lm_head.dense', HIDDEN, HIDDEN, bias('classifier'));
+    scales('lm_head.norm');
+    if (config.tie_word_embeddings === false) linear('decoder', VOCABULARY, HIDDEN, false);
+    if (config.decoder_bias !== false) tensor('decoder.bias', [VOCABULARY], 0.5);
+  } else if (type === 'jais') {
+    const hidden = config.n_embd as number;
+    tensor('transformer.wte.weight', [VOCABULARY, hidden], 1);
+    for (const [i, size] of sizes.entries()) {
+      const { heads, ffn } = size;
+      const { fused, mixed } = mapWidths(size, hidden / (config.n_head as number));
+      const layer = `transformer.h.${i}`;
+      norm(`${layer}.ln_1`, hidden, true);
+      conv1d(`${layer}.attn.c_attn`, hidden, fused);
+      conv1d(`${layer}.attn.c_proj`, mixed, hidden);
+      norm(`${layer}.ln_2`, hidden, true);
+      conv1d(`${layer}.mlp.c_fc`, hidden, ffn);
+      conv1d(`${layer}.mlp.c_fc2`, hidden, ffn);
+      conv1d(`${layer}.mlp.c_proj`, ffn, hidden);
+      if (heads !== config.n_head) tensor(`${layer}.attn.slopes`, [heads, 1, 1], 0.3);
+    }
+    norm('transformer.ln_f', hidden, true);
+    tensor('transformer.relative_pe.slopes', [config.n_head as number, 1], 1); // what code makes anew
   } else if (type === 'gpt2' || type === 'openai-gpt') {
     const isFirst = type === 'openai-gpt';
     tensor(`transformer.${isFirst ? 'tokens_embed' : 'wte'}.weight`, [VOCABULARY, HIDDEN], 1);
@@ -1895,13 +2201,14 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
     const mlpBias = hasBias || config.mlp_bias === true;
     const outBias =
       config.attention_out_bias === true ||
-      (attentionBias && !/^(glm|helium|seed)/.test(String(type))) ||
+      (attentionBias && !/^(glm|helium|seed|solar_open)/.test(String(type))) ||
       type === 'gpt_oss';
     const isBiased =
       ['glm', 'glm4', 'seed_oss', 'gpt_oss'].includes(String(type)) && config.attention_bias === undefined;
     const isFused = type === 'phi3';
     const hasLayerNorms = type === 'phimoe';
-    const isLatent = String(type).startsWith('deepseek') || type === 'glm4_moe_lite';
+    const isLatent = hasLatent(config);
+    const isBare = type === 'nanochat'; // its norms have no weights
     tensor(`${names.tokens}.weight`, [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn } = size;
@@ -1914,7 +2221,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         config.add_qkv_bias === true ||
         type === 'qwen2' ||
         (type === 'qwen2_moe' && config.qkv_bias !== false);
-      norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
+      if (!isBare) norm(`${layer}.${names.norms[0]}`, HIDDEN, hasLayerNorms);
       if (config.mamba_n_heads !== undefined && isDelta(config, i)) {
         stateSpace(`${layer}.mamba`, config, size, { linear, tensor });
         if (type === 'bamba') {
@@ -1934,12 +2241,15 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         if (isLatent) latentMaps(`${layer}.self_attn`, size, config, { linear, norm });
         for (const [at, name] of isLatent ? [] : names.qkv.entries())
           linear(`${layer}.${name}`, columns[at], HIDDEN, qkvBias);
-        if (type === 'chatglm') {
+        if (type === 'chatglm' || type === 'openelm') {
           linear(`${layer}.${names.mlp[0]}`, 2 * ffn, HIDDEN, mlpBias);
           linear(`${layer}.${names.mlp[1]}`, HIDDEN, ffn, mlpBias);
         } else if (type === 'glm' || type === 'glm4') {
           linear(`${layer}.mlp.gate_up_proj`, 2 * ffn, HIDDEN, false);
           linear(`${layer}.mlp.down_proj`, HIDDEN, ffn, false);
+        } else if (isBare) {
+          linear(`${layer}.mlp.fc1`, ffn, HIDDEN, false);
+          linear(`${layer}.mlp.fc2`, HIDDEN, ffn, false);
         } else if (type === 'arcee' || type === 'apertus') {
           if (type === 'apertus')
             for (const name of ['alpha_p', 'alpha_n']) tensor(`${layer}.mlp.act_fn.${name}`, [1], 0.5);
@@ -1957,17 +2267,31 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
         norm(`${layer}.post_self_attn_layernorm`, HIDDEN, false);
         norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
       }
-      if (/^(qwen3|gemma3_text|hunyuan|apertus|dots1)/.test(String(type)) || config.use_qk_norm === true)
+      if (
+        /^(qwen3|gemma3_text|hunyuan|afmoe|apertus|dots1)/.test(String(type)) ||
+        config.use_qk_norm === true ||
+        config.normalize_qk_projections === true
+      )
         for (const name of names.headNorms) norm(`${layer}.${name}`, dh, false);
-      norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
+      if (!isBare) norm(`${layer}.${names.norms[1]}`, HIDDEN, hasLayerNorms);
       if (type === 'gemma2' || type === 'gemma3_text') {
         norm(`${layer}.pre_feedforward_layernorm`, HIDDEN, false);
         norm(`${layer}.post_feedforward_layernorm`, HIDDEN, false);
       }
+      if (type === 'afmoe') {
+        linear(`${layer}.self_attn.gate_proj`, mixed, HIDDEN, false);
+        norm(`${layer}.post_attention_layernorm`, HIDDEN, false);
+        norm(`${layer}.post_mlp_layernorm`, HIDDEN, false);
+      }
     }
-    norm(names.last, HIDDEN, hasLayerNorms);
-    const isTied = config.tie_word_embeddings ?? String(type).startsWith('ernie4_5');
+    if (!isBare) norm(names.last, HIDDEN, hasLayerNorms);
+    const isTied =
+      config.share_embedding ??
+      config.share_input_output_layers ??
+      config.tie_word_embeddings ??
+      String(type).startsWith('ernie4_5');
     if (!isTied) linear(names.output, VOCABULARY, HIDDEN, config.lm_head_bias === true);
+    if (!isTied && type === 'openelm') linear('transformer.classifier', VOCABULARY, HIDDEN, false);
   }
   return weights;
 }

@@ -162,6 +162,11 @@ test.each([
   ['gpt_oss', 1],
   ['baichuan, 13B of the second: ALiBi, scores by directions', 2],
   ['apertus', 1],
+  ['nanochat', 1],
+  ['llama4_text', 1],
+  ['mistral4', 2],
+  ['jais', 2],
+  ['modernbert-decoder', 2],
 ])('%s: half of the heads and neurons go, and less is lost than by magnitude', async (name, kvHeads) => {
   const { config } = VARIANTS[name];
   const opened = await folderOf(config, tinyWeights(config, uniformSizes(config)));
@@ -189,7 +194,7 @@ test.each([
   expect(error).toBeLessThan(0.9 * (await pruned('magnitude')).error);
 });
 
-test.each(['phimoe, stacked', 'stablelm, norms of each head'])(
+test.each(['phimoe, stacked', 'stablelm, norms of each head', 'afmoe'])(
   '%s: half of the heads and neurons go, and the folder opens again',
   async (name) => {
     const { config } = VARIANTS[name];

@@ -78,6 +78,12 @@ export function eitherName(config: Config, name: string, former: string): string
   return config[name] == null && config[former] != null ? former : name;
 }
 
+/** A bound; none where it is null. */
+export function capOf(config: Config, name: string, otherwise?: number): number | undefined {
+  if (config[name] === null || (config[name] ?? otherwise) === undefined) return undefined;
+  return positive(config, name, otherwise);
+}
+
 /** A list of so many positive numbers. */
 export function numbers(config: Config, key: string, count: number): readonly number[] {
   const isPositive = (value: unknown) => Number.isFinite(value) && Number(value) > 0;
@@ -90,7 +96,7 @@ export function integers(
   config: Config,
   key: string,
   count: number,
-  otherwise: readonly number[],
+  otherwise?: readonly number[],
 ): readonly number[] {
   const isOne = (value: unknown) => Number.isInteger(value) && Number(value) >= 1 && Number(value) <= LARGEST;
   const fits = (value: unknown) => Array.isArray(value) && value.length === count && value.every(isOne);

@@ -24,6 +24,10 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
     return g.node('Less', [apart, g.integers(window)]); // [tokens, tokens]
   };
   const before = () => g.node('LessOrEqual', [places(), g.node('Unsqueeze', [places(), g.integers([1])])]);
+  const within = (chunk: number) => {
+    const piece = g.node('Div', [places(), g.integers(chunk)]);
+    return g.node('Equal', [g.node('Unsqueeze', [piece, g.integers([1])]), piece]); // [tokens, tokens]
+  };
   const apart = new Map<string, string>();
   const padding = once(() =>
     g.node('Cast', [g.node('Unsqueeze', [attentionMask!, g.integers([2])])], { to: 1 }),
@@ -34,12 +38,13 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
       remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most)),
     shared: (name, make) => remembered(apart, name, make),
     away: (rows, most) => remembered(apart, `away ${rows} ${most}`, () => rowsAway(g, places(), rows, most)),
-    mask: (window, isCausal) =>
-      remembered(masks, `${window} ${isCausal}`, () => {
+    mask: (window, isCausal, chunk) =>
+      remembered(masks, `${window} ${isCausal} ${chunk}`, () => {
         const seen = [
           ...(attentionMask === undefined ? [] : [seenTokens(g, attentionMask)]),
           ...(window === undefined ? [] : [near(window)]),
           ...(isCausal ? [before()] : []),
+          ...(chunk === undefined ? [] : [within(chunk)]),
         ];
         if (seen.length === 0) return undefined;
         const all = seen.reduce((both, each) => g.node('And', [both, each]));
@@ -52,7 +57,7 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
           : openTurns(g, row(g, places()), rope, markOf(turns)),
       ),
     stretched: (stretch) =>
-      remembered(apart, `stretched ${stretch.beta} ${stretch.positions}`, () =>
+      remembered(apart, `stretched ${Object.values(stretch)}`, () =>
         openStretch(g, row(g, places()), stretch),
       ),
     // What each query sees is further by as much where padding comes before it, and its shares the same.
@@ -145,8 +150,8 @@ function seenTokens(g: WeightGraph, attentionMask: string): string {
 export function fixedContext(g: WeightGraph, length: number): Context {
   return {
     length,
-    mask: (window) => {
-      return g.floats('mask', () => maskOf(length, window), [1, 1, length, length]);
+    mask: (window, _, chunk) => {
+      return g.floats('mask', () => maskOf(length, window, chunk), [1, 1, length, length]);
     },
     turns: (rope) => {
       const { dims, factor } = rope;
@@ -156,9 +161,9 @@ export function fixedContext(g: WeightGraph, length: number): Context {
       };
       return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
     },
-    stretched: ({ beta, positions }) => {
-      if (length <= positions) return undefined;
-      const factor = (i: number) => 1 + beta * Math.log1p(Math.floor(i / positions));
+    stretched: ({ beta, positions, offset = 0 }) => {
+      if (length + offset <= positions) return undefined;
+      const factor = (i: number) => 1 + beta * Math.log1p(Math.floor((i + offset) / positions));
       return g.floats('stretches', () => Float32Array.from({ length }, (_, i) => factor(i)), [length, 1]);
     },
     places: () => g.floats('places', () => Float32Array.from({ length }, (_, i) => i), [length]),
@@ -166,12 +171,13 @@ export function fixedContext(g: WeightGraph, length: number): Context {
   };
 }
 
-function maskOf(length: number, window?: number): Float32Array {
+function maskOf(length: number, window = length, chunk = length): Float32Array {
   checkValues([length, length], 'the mask of tokens');
   const values = new Float32Array(length * length);
   for (let i = 0; i < length; i++) {
     for (let j = 0; j < length; j++) {
-      if (j > i || (window !== undefined && j <= i - window)) values[i * length + j] = HIDDEN;
+      const isOther = Math.floor(i / chunk) !== Math.floor(j / chunk);
+      if (j > i || j <= i - window || isOther) values[i * length + j] = HIDDEN;
     }
   }
   return values;
@@ -200,7 +206,7 @@ interface OpenInputs {
 
 /** Texts of any length, after any number of earlier tokens. */
 export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
-  const masks = new Map<number | undefined, string>();
+  const masks = new Map<string, string>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
   const stretches = new Map<string, string>();
   const places = once(() => {
@@ -219,26 +225,42 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   });
   return {
     shown: (value) => (inputs.attentionMask === undefined ? value : g.node('Mul', [value, shown()])),
-    mask: (window) => remembered(masks, window, () => openMask(g, inputs, window)),
+    mask: (window, _, chunk) =>
+      remembered(masks, `${window} ${chunk}`, () => {
+        const own = chunk === undefined ? undefined : samePiece(g, inputs.positions, places(), chunk);
+        return openMask(g, inputs, window, own);
+      }),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
     stretched: (stretch) =>
-      remembered(stretches, `${stretch.beta} ${stretch.positions}`, () =>
-        openStretch(g, inputs.positions, stretch),
-      ),
+      remembered(stretches, `${Object.values(stretch)}`, () => openStretch(g, inputs.positions, stretch)),
     places,
     merged: (features) => mergedShape(g, inputs.total, features),
   };
 }
 
 /** [batch, 1, tokens, 1] */
-function openStretch(g: WeightGraph, places: string, { beta, positions }: Stretch): string {
+function openStretch(g: WeightGraph, places: string, { beta, positions, offset }: Stretch): string {
   const at = g.node('Cast', [g.node('Unsqueeze', [places, g.integers([1, 3])])], { to: 1 }); // float32
-  const rounds = g.node('Floor', [g.node('Div', [at, g.scalar(positions)])]);
+  const from = offset ? g.node('Add', [at, g.scalar(offset)]) : at;
+  const rounds = g.node('Floor', [g.node('Div', [from, g.scalar(positions)])]);
   const waves = g.node('Log', [g.node('Add', [rounds, g.scalar(1)])]);
   return g.node('Add', [g.node('Mul', [waves, g.scalar(beta)]), g.scalar(1)]);
 }
 
-function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, window?: number): string {
+/** Whether both are in the same piece of so many tokens: [batch, 1, tokens, total]. @param places  of those that may be seen, float32 */
+function samePiece(g: WeightGraph, positions: string, places: string, chunk: number): string {
+  const pieceOf = (at: string) => g.node('Floor', [g.node('Div', [at, g.scalar(chunk)])]);
+  const asking = g.node('Cast', [g.node('Unsqueeze', [positions, g.integers([1, 3])])], { to: 1 });
+  return g.node('Equal', [pieceOf(asking), pieceOf(places)]);
+}
+
+/** @param own  what is seen beside that, if not all */
+function openMask(
+  g: WeightGraph,
+  { tokens, total, attentionMask }: OpenInputs,
+  window?: number,
+  own?: string,
+): string {
   const scalar = (value: string) => g.node('Squeeze', [value]);
   const columns = range(g, g.integers(0), scalar(total));
   const start = scalar(g.node('Sub', [total, tokens]));
@@ -248,6 +270,7 @@ function openMask(g: WeightGraph, { tokens, total, attentionMask }: OpenInputs, 
     const first = g.node('Sub', [rows, g.integers(window)]);
     seen = g.node('And', [seen, g.node('Greater', [columns, first])]);
   }
+  if (own !== undefined) seen = g.node('And', [seen, own]);
   if (attentionMask !== undefined) seen = g.node('And', [seen, seenTokens(g, attentionMask)]);
   return g.node('Where', [seen, g.scalar(0), g.scalar(HIDDEN)]);
 }

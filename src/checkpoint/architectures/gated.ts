@@ -20,8 +20,10 @@ export interface GatedBlocks {
    * over those of all heads together.
    */
   readonly headNorms?: 'each' | 'own' | 'apart' | 'together';
-  /** Whether these are behind the rotation. */
+  /** Whether these are behind the rotation, whether they are without weights where others have some, and whether block i has them. */
   readonly areNormsBehind?: boolean;
+  readonly areNormsBare?: boolean;
+  readonly isNormed?: (i: number) => boolean;
   /** Bounds of queries, keys and values. */
   readonly clip?: number;
   /** Both halves side by side, behind the norm before attention. */
@@ -32,11 +34,12 @@ export interface GatedBlocks {
   /** Of what attention takes and gives, and of what MLPs give. */
   readonly factors?: { readonly takes: number; readonly gives: number; readonly mlp: number };
   readonly scale: number;
-  readonly stretch?: Stretch;
+  readonly stretch?: (i: number) => Stretch | undefined;
   readonly cap?: number;
   /** Of block i. */
   readonly rope: (i: number) => Rope | undefined;
   readonly window: (i: number) => number | undefined;
+  readonly chunk?: (i: number) => number | undefined;
   readonly activation: Activation;
   /** In its place, one that has weights in a block. */
   readonly ownActivation?: (named: (name: string) => string) => OwnActivation;
@@ -52,8 +55,8 @@ export interface GatedBlocks {
   readonly lacks?: (i: number) => Block['lacks'];
   /** What stands beside it. */
   readonly beside?: (named: (name: string) => string) => Block['beside'];
-  /** Tensors of queries have the features of a gate of what heads give behind those of each head. */
-  readonly isGated?: boolean;
+  /** What heads give has a gate, whose features a tensor of this name has, or those of queries behind those of each head. */
+  readonly opens?: string | 'queries';
   /** What stands in the place of block i's MLP, whose tensors are called as it tells. */
   readonly mixture?: (i: number, named: (name: string) => string) => Mixture | undefined;
 }
@@ -104,9 +107,9 @@ export const AFTER: Norms = {
 const GATED = { label: 'q', byHeads: true } as const;
 
 function gatedBlock(i: number, parts: GatedBlocks): Block {
-  const { biases, fused, isPlain, headNorms, clip, isParallel, gain, scale, stretch, cap, activation } =
-    parts;
-  const { sinks, latent, isGated, factors } = parts;
+  const { biases, fused, isPlain, clip, isParallel, gain, scale, cap, activation } = parts;
+  const headNorms = parts.isNormed?.(i) === false ? undefined : parts.headNorms;
+  const { sinks, latent, opens, factors } = parts;
   const names = { ...LLAMA, ...parts.names };
   const { before, after } = (typeof parts.norms === 'function' ? parts.norms(i) : parts.norms) ?? BEFORE;
   const named = (name: string) => `${names.blocks}.${i}.${name}`;
@@ -114,10 +117,15 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
   const headNorm = (name: string) =>
     headNorms && {
       ...parts.norm(named(name)),
+      ...(parts.areNormsBare && { affine: false }),
       isByHead: headNorms === 'own' || headNorms === 'apart',
       modules: headNorms === 'apart' ? 'norms' : undefined,
     };
   const wide = (label: 'gate' | 'up') => linear(named(names[label]), biases.mlp, fused?.mlp && { label });
+  const open = () => {
+    if (opens === 'queries') return linear(named(names.qkv('q')), biases.qkv, { ...GATED, label: 'open' });
+    return opens === undefined ? undefined : linear(named(opens), false);
+  };
   const mlp = (): Mlp => ({
     up: wide('up'),
     gate: isPlain ? undefined : wide('gate'),
@@ -132,12 +140,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
     attentionNorm: norm(before?.attention),
     attention: {
       qkv: (label: Label) => {
-        const isWide = isGated && label === 'q';
+        const isWide = opens === 'queries' && label === 'q';
         const part = isWide ? GATED : fused?.qkv && { label, byHeads: fused.qkv === 'byHeads' };
         return linear(named(names.qkv(label)), biases.qkv, part);
       },
       out: linear(named(names.out), biases.out),
-      gate: isGated ? linear(named(names.qkv('q')), biases.qkv, { ...GATED, label: 'open' }) : undefined,
+      gate: open(),
       qNorm: headNorm(names.qNorm),
       kNorm: headNorm(names.kNorm),
       areNormsBehind: parts.areNormsBehind,
@@ -147,11 +155,12 @@ function gatedBlock(i: number, parts: GatedBlocks): Block {
       takes: factors?.takes,
       gives: factors?.gives,
       scale,
-      stretch,
+      stretch: parts.stretch?.(i),
       cap,
       slopes: parts.slopes && { name: named('self_attn.slopes'), values: parts.slopes },
       sinks: sinks && named(sinks),
       window: parts.window(i),
+      chunk: parts.chunk?.(i),
       after: norm(after?.attention),
       ...latent?.(named),
     },

@@ -1,17 +1,19 @@
 // Gemma 1 to 3 (arXiv 2403.08295, 2408.00118, 2503.19786): norms scale by 1 + weight, embeddings by √hidden; since Gemma 2 there are norms
-// behind attention and MLP, too, and most blocks see a window. EmbeddingGemma is a Gemma 3 whose tokens see those behind them.
+// behind attention and MLP, too, and most blocks see a window. VaultGemma (2510.15001) is a Gemma 2 without these norms. EmbeddingGemma is a Gemma 3 whose tokens see those behind them.
 
-import { common, flag, integer, positive, rmsNorm, unsupported } from './config.ts';
+import { capOf, common, flag, integer, positive, rmsNorm, unsupported } from './config.ts';
 import { AFTER, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { ropeOf } from './rope.ts';
-import type { Architecture, Config } from './types.ts';
+import type { Architecture } from './types.ts';
 import { ropesByWindow, slidingWindow } from './window.ts';
 
 /** What the generations do differently. */
 interface Kind {
   readonly kvHeads: number;
-  /** Scores are scaled by `query_pre_attn_scalar`, and there are norms behind attention and MLP. */
+  /** Scores are scaled by `query_pre_attn_scalar`. */
   readonly isSecond?: true;
+  /** There are norms behind attention and MLP. */
+  readonly hasNormsBehind?: true;
   readonly headNorm?: true;
   /** Bounds of scores and logits, where config.json leaves them out. */
   readonly caps?: readonly [number, number];
@@ -23,12 +25,16 @@ interface Kind {
   readonly mustDivide?: true;
 }
 
+const SECOND: Kind = { kvHeads: 4, isSecond: true, caps: [50, 30], pattern: 2, mustDivide: true };
+
 const KINDS: Readonly<Record<string, Kind>> = {
   gemma: { kvHeads: 16 },
-  gemma2: { kvHeads: 4, isSecond: true, caps: [50, 30], pattern: 2, mustDivide: true },
+  gemma2: { ...SECOND, hasNormsBehind: true },
+  vaultgemma: SECOND,
   gemma3_text: {
     kvHeads: 4,
     isSecond: true,
+    hasNormsBehind: true,
     headNorm: true,
     pattern: 6,
     bases: {
@@ -42,7 +48,7 @@ export const gemma: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
     const kind = KINDS[modelType];
-    const { isSecond, headNorm, caps, pattern, bases, mustDivide } = kind;
+    const { isSecond, hasNormsBehind, headNorm, caps, pattern, bases, mustDivide } = kind;
     const { base, activation, tied } = common(config, modelType, {
       names: { activation: 'hidden_activation' }, // hidden_act of the first Gemma says gelu, and means this
       activation: 'gelu_pytorch_tanh',
@@ -67,7 +73,10 @@ export const gemma: Architecture = {
       biases: { qkv: hasBias, out: hasBias, mlp: false },
       headNorms: headNorm ? ('each' as const) : undefined,
       norms: isSecond
-        ? { before: { attention: 'input_layernorm', mlp: 'pre_feedforward_layernorm' }, ...AFTER }
+        ? {
+            before: { attention: 'input_layernorm', mlp: 'pre_feedforward_layernorm' },
+            ...(hasNormsBehind ? AFTER : undefined),
+          }
         : undefined,
       scale: (isSecond ? positive(config, 'query_pre_attn_scalar', 256) : headDim) ** -0.5,
       cap: capOf(config, 'attn_logit_softcapping', caps?.[0]),
@@ -86,9 +95,3 @@ export const gemma: Architecture = {
     };
   },
 };
-
-/** None where it is null. */
-function capOf(config: Config, name: string, otherwise?: number): number | undefined {
-  if (config[name] === null || (config[name] ?? otherwise) === undefined) return undefined;
-  return positive(config, name, otherwise);
-}

@@ -577,12 +577,13 @@ export function outputIn(prefix: string, { output }: VocabularyHead): string | u
 function scoresOf(
   g: WeightGraph,
   { hidden, vocabulary, ...description }: Description,
-  { norm: last, project, output, bias, scale, cap, isNormalised }: VocabularyHead,
+  { norm: last, project, maps, output, bias, scale, cap, isNormalised }: VocabularyHead,
   x: string,
 ): string {
   const embedding = description.embedding as TokenEmbedding;
   let y = last ? norm(g, last, x, hidden) : x;
   if (project) y = linear(g, project, y, hidden, embedding.width);
+  if (maps) y = mapped(g, maps, y, hidden);
   const name = outputIn(g.prefix, { output }) ?? g.prefix + embedding.tokens;
   const tensor = `${name}.weight`;
   // Tied, and the embedding is in this graph too: one tensor in the file.

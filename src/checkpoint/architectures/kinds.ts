@@ -93,7 +93,6 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['jamba', 'state spaces'],
-  ['llama4', 'shares of what experts read, and attention within chunks'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
@@ -169,7 +168,7 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   const { head, since, transformersJs } = read;
   return {
     ...read,
-    since: since ?? firstRelease(config, read.modelType),
+    since: firstRelease(config, read.modelType, since),
     transformersJs: transformersJs ?? (isEncoder(head) ? undefined : refusalOfJs(read.modelType)),
   };
 }
@@ -207,6 +206,7 @@ function reading(description: Description, config: Config, tensors: readonly str
   const isBare = /(?<!Heads?)Model$/.test(name) && tensors.length > 0 && !tensors.includes(output);
   if (!isBare && !ofTokens && !classifies(config)) return description;
   if (head.project) throw unsupported(modelType, `"${name}" with a projection behind the blocks`);
+  if (head.maps && !isBare) throw unsupported(modelType, `"${name}" with maps behind the blocks`);
   const readouts = classifies(config)
     ? [{ of: [[-1]] as const, maps: [scores(config, 'score', false)] }]
     : [];
@@ -232,7 +232,7 @@ function seeingAll(description: Description): Description {
     (all.some(({ instead, beside }) => isDelta(beside ?? instead)) && 'delta rules') ||
     (all.some(({ instead }) => instead) && 'short convolutions') ||
     (attentions.some(({ slopes }) => slopes) && 'ALiBi') ||
-    (attentions.some(({ window }) => window !== undefined) && 'windows');
+    (attentions.some(({ window, chunk }) => (window ?? chunk) !== undefined) && 'windows');
   if (other) throw unsupported(modelType, `is_causal false beside ${other}`);
   return { ...description, head: { norm: head.norm, readouts: [] }, transformersJs: undefined };
 }

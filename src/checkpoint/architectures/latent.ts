@@ -1,4 +1,4 @@
-// Attention of DeepSeek V2 (arXiv 2405.04434) and V3, and of GLM-4.7 Flash: queries, keys and values are made of fewer features, and rotary positions are of a part of each
+// Attention of DeepSeek V2 (arXiv 2405.04434) and V3, of GLM-4.7 Flash and Mistral Small 4: queries, keys and values are made of fewer features, and rotary positions are of a part of each
 // head, which keys have in common.
 
 import { flag, integer, linear, positive, rmsNorm, unsupported } from './config.ts';
@@ -7,6 +7,9 @@ import type { Block, Config, Label, Rope } from './types.ts';
 
 /** Of the norms, whatever config.json says of others. */
 const EPSILON = 1e-6;
+
+/** Whose scores have no factor of positions that are scaled. */
+const UNSCALED: readonly string[] = ['deepseek_v2', 'mistral4'];
 
 export interface LatentAttention {
   readonly keyDim: number;
@@ -43,9 +46,8 @@ export function latentAttention(
   const bias = flag(config, 'attention_bias', false);
   const pairsNeighbours = flag(config, 'rope_interleave', true);
   const settings = ropeSettings(config);
-  const isV3 = modelType !== 'deepseek_v2';
   const magnitude =
-    isV3 && settings.mscale_all_dim
+    !UNSCALED.includes(modelType) && settings.mscale_all_dim
       ? yarnMagnitude(positive(settings, 'factor'), positive(settings, 'mscale_all_dim'))
       : 1;
   // What config.json says of a part of heads that is turned is not of these.

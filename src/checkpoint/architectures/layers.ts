@@ -85,8 +85,9 @@ export function norm(g: WeightGraph, parts: Norm, x: string, width: number, head
   if (kind === 'rms') {
     const mean = g.node('ReduceMean', [g.node('Mul', [x, x])], { axes: [-1], keepdims: 1 });
     const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])]);
-    const normal = g.node('Div', [x, root]);
-    return affine ? g.node('Mul', [normal, weight()], {}, module) : normal;
+    const normal = [x, root];
+    if (!affine) return g.node('Div', normal, {}, module);
+    return g.node('Mul', [g.node('Div', normal), weight()], {}, module);
   }
   const parameters = affine
     ? [weight(), ...(withoutBias ? [] : [vector('bias')])]
@@ -120,7 +121,7 @@ export function* mlpTerms(
   { ffn, experts = [] }: BlockSizes,
 ): Generator<string> {
   if (!isMixture(parts)) return yield mlp(g, parts, x, hidden, ffn);
-  const { shared, expert } = parts;
+  const { shared, expert, areSharesRead } = parts;
   if (shared) {
     const share = shared.gate && g.node('Sigmoid', [linear(g, shared.gate, x, hidden, 1)]);
     yield mlp(g, shared.mlp, x, hidden, ffn, share);
@@ -129,8 +130,12 @@ export function* mlpTerms(
   const areAlike = experts.every((neurons) => neurons === experts[0]);
   for (const [e, neurons] of experts.entries()) {
     const own = areAlike ? expert(e) : unstacked(expert(e));
+    const read = () =>
+      areSharesRead ? ([g.node('Mul', [x, shares[e]])] as const) : ([x, shares[e]] as const);
+    const through = ([given, share]: readonly [string, string?]) =>
+      mlp(g, { ...own, down: { ...own.down, bias: false } }, given, hidden, neurons, share);
     const built = () => [
-      mlp(g, { ...own, down: { ...own.down, bias: false } }, x, hidden, neurons, shares[e]),
+      through(read()),
       ...(own.down.bias ? [g.node('Mul', [shares[e], stored(g, own.down, 'bias', [hidden])])] : []),
     ];
     yield* g.sharing(shareOf(parts, experts), built);
@@ -236,7 +241,7 @@ export function capped(g: WeightGraph, x: string, cap?: number): string {
 /** What attention must know about where the tokens are. */
 export interface Context {
   /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). Absent: all see all. */
-  mask?(window?: number, isCausal?: boolean): string | undefined;
+  mask?(window?: number, isCausal?: boolean, chunk?: number): string | undefined;
   /** Features of tokens, zeros where these are padding. */
   shown?(x: string): string;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
@@ -280,7 +285,7 @@ export function attention(
   const { heads, kvHeads } = sizes;
   const { keyDim, valueDim } = featuresOf(sizes, { headDim, keyDim: denseKeyDim });
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, latent, scale, cap } = parts;
-  const { slopes, relative, ways, window, isCausal, areNormsBehind, stretch, sinks, gate } = parts;
+  const { slopes, relative, ways, window, isCausal, chunk, areNormsBehind, stretch, sinks, gate } = parts;
   const isWhole = heads === dense.heads;
   const given = latent
     ? compressed(g, latent, { x, asking: context.asking?.(x) ?? x, hidden, shared: rope!.dims })
@@ -336,7 +341,7 @@ export function attention(
     slopes && sloped(g, slopes, heads, isWhole, context),
     relative && related(g, relative, { x, heads, all: dense.heads, headDim }, context),
     ways && away(g, ways, { queries, keys: turnedKeys, products, scale, hidden, heads, keyDim }, context),
-    context.mask?.(window, isCausal),
+    context.mask?.(window, isCausal, chunk),
   ].reduce<string>((sum, added) => (added === undefined ? sum : g.node('Add', [sum, added])), products);
   const weights =
     sinks === undefined ? g.node('Softmax', [scores], { axis: -1 }) : sunk(g, sinks, scores, heads);

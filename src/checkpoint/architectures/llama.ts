@@ -1,5 +1,5 @@
-// Llama (arXiv 2307.09288) and what shares its form: Mistral, Ministral, Ministral 3 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// Llama (arXiv 2307.09288) to Llama 4, and what shares its form: Mistral, Ministral, Ministral 3, Mistral Small 4 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
+// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, OpenELM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -8,12 +8,15 @@ import { slopesBelow } from './alibi.ts';
 import {
   activationOf,
   type Conventions,
+  capOf,
   common,
   flag,
   givenHeadDim,
   integer,
+  integers,
   layerNorm,
   linear,
+  numbers,
   positive,
   rmsNorm,
   text,
@@ -22,8 +25,8 @@ import {
 import { isDelta } from './facts.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { type LatentSizes, latentAttention } from './latent.ts';
-import { mixturesOf } from './mixture.ts';
-import { ropeOf, ropeSettings, wholeRopeOf } from './rope.ts';
+import { blocksMixed, mixturesOf } from './mixture.ts';
+import { ropeOf, ropeSettings, turnedBack, wholeRopeOf } from './rope.ts';
 import {
   bambaConfig,
   falconActivation,
@@ -51,11 +54,14 @@ import type {
   ShortConv,
   Stretch,
 } from './types.ts';
-import { givenWindow, slidingWindow, windowOf } from './window.ts';
+import { givenWindow, isSliding, slidingWindow, windowOf } from './window.ts';
 
 /** What the relatives do differently. */
 interface Kind
-  extends Pick<GatedBlocks, 'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'sinks' | 'isGated'>,
+  extends Pick<
+      GatedBlocks,
+      'names' | 'fused' | 'isPlain' | 'norms' | 'areNormsBehind' | 'areNormsBare' | 'sinks' | 'opens'
+    >,
     Pick<Description['fields'], 'beside'> {
   /** config.json as others say the same. @throws {UnsupportedModelError} where they cannot */
   readonly config?: (config: Config) => Config;
@@ -90,8 +96,15 @@ interface Kind
   /** Stands beside it in all of them. */
   readonly space?: (config: Config, named: (name: string) => string) => Block['beside'];
   readonly deltaHeads?: (config: Config) => Description['fields']['deltaHeads'];
-  /** Norms scale by 1 + weight. */
+  /** Norms scale by 1 + weight, or by none. */
   readonly centre?: 1;
+  readonly hasBareNorms?: true;
+  /** Sizes of block i, where config.json has them by block, and no field for others. */
+  readonly sizesOf?: (config: Config) => (i: number) => BlockSizes;
+  /** There is such a norm before the blocks, too. */
+  readonly normsTokens?: true;
+  /** Bounds of scores, where config.json leaves them out. */
+  readonly cap?: number;
   /** Tensors that hold nothing. */
   readonly ignored?: RegExp;
   /** Blocks have one more behind them, of which transformers makes nothing. */
@@ -110,13 +123,17 @@ interface Kind
   /** Part of a head's features that is turned, where config.json does not say it. Absent where all are. */
   readonly portion?: number;
   readonly pairsNeighbours?: true;
+  readonly turnsBack?: true;
   /** config.json with what it says of them as others say it. */
   readonly rope?: (config: Config, headDim: number) => Config;
-  /** Of such a config.json. */
-  readonly stretch?: (config: Config) => Stretch | undefined;
+  /** Of such a config.json, for block i. */
+  readonly stretch?: (config: Config, i: number) => Stretch | undefined;
   /** Whether block i has rotary positions, and its window, where it slides. */
   readonly turns?: (config: Config, i: number) => boolean;
   readonly window?: (config: Config, i: number) => number | undefined;
+  readonly chunk?: (config: Config, i: number) => number | undefined;
+  /** Of these blocks alone queries and keys have norms. */
+  readonly normsTurned?: true;
   /** Where config.json leaves them out. */
   readonly kvHeads?: number;
   readonly headDim?: number;
@@ -180,14 +197,14 @@ const GRANITE: Kind = {
 };
 const GRANITE_MIXTURE: Kind = { ...GRANITE, mlpBias: no, hasExperts: true, dividesHidden: true };
 
-const DEEPSEEK: Kind = {
+const YOUTU: Kind = {
   qkvBias: no,
   outBias: attentionBias,
   mlpBias: no,
-  hasExperts: true,
-  hasMore: true,
   latent: { own: 128, turned: 64, values: 128, keys: 512, queries: 1536 },
+  tied: true,
 };
+const DEEPSEEK: Kind = { ...YOUTU, hasExperts: true, hasMore: true, tied: undefined };
 const LITE: LatentSizes = { own: 192, turned: 64, values: 256, keys: 512, queries: 768 };
 
 /** What counts where config.json says nothing of rotary positions. */
@@ -204,6 +221,13 @@ const MINISTRAL_ROPE = {
   mscale: 1,
   mscale_all_dim: 1,
   llama_4_scaling_beta: 0.1,
+};
+
+const SMALL_ROPE = {
+  ...MINISTRAL_ROPE,
+  rope_theta: 1e4,
+  factor: 128,
+  original_max_position_embeddings: 8192,
 };
 
 const OSS_ROPE = {
@@ -267,7 +291,7 @@ const QWEN_HYBRID: Kind = {
   mlpBias: no,
   centre: 1,
   headNorm: true,
-  isGated: true,
+  opens: 'queries',
   instead: qwenDelta,
   deltaHeads: () => DELTA_HEADS,
   hasExperts: true,
@@ -278,6 +302,31 @@ const QWEN_HYBRID: Kind = {
 
 const KINDS: Readonly<Record<string, Kind>> = {
   llama: { qkvBias: attentionBias, outBias: attentionBias, mlpBias, mustDivide: true },
+  llama4_text: {
+    config: fourthConfig,
+    fields: { ffn: 'intermediate_size_mlp' },
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    names: {
+      gate: 'feed_forward.gate_proj',
+      up: 'feed_forward.up_proj',
+      down: 'feed_forward.down_proj',
+    },
+    headNorm: (config) => flag(config, 'use_qk_norm', true),
+    areNormsBehind: true,
+    areNormsBare: true,
+    normsTurned: true,
+    hasExperts: (config) => blocksMixed(config, integer(config, 'num_hidden_layers')).length > 0,
+    turns: smolTurns,
+    chunk: fourthChunk,
+    stretch: fourthStretch,
+    pairsNeighbours: true,
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+    base: 5e5,
+  },
   eurobert: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -432,6 +481,15 @@ const KINDS: Readonly<Record<string, Kind>> = {
   deepseek_v2: DEEPSEEK,
   deepseek_v3: DEEPSEEK,
   glm4_moe_lite: { ...DEEPSEEK, latent: LITE, epsilon: 1e-5 },
+  mistral4: {
+    ...YOUTU,
+    hasExperts: true,
+    latent: { own: 64, turned: 64, values: 128, keys: 256, queries: 1024 },
+    rope: ropeElse(SMALL_ROPE),
+    stretch: ministralStretch,
+    tied: undefined,
+  },
+  youtu: YOUTU,
   dots1: {
     qkvBias: attentionBias,
     outBias: attentionBias,
@@ -449,6 +507,40 @@ const KINDS: Readonly<Record<string, Kind>> = {
     hasMore: true,
     portion: 0.5,
     kvHeads: 8,
+    epsilon: 1e-5,
+  },
+  solar_open: {
+    config: (config) => ({ ...config, intermediate_size: config.moe_intermediate_size ?? 1280 }),
+    qkvBias: attentionBias,
+    outBias: no,
+    mlpBias: no,
+    hasExperts: true,
+    portion: 1,
+    kvHeads: 8,
+    headDim: 128,
+    epsilon: 1e-5,
+    base: 1e6,
+  },
+  afmoe: {
+    config: trinityConfig,
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    norms: {
+      before: { attention: 'input_layernorm', mlp: 'pre_mlp_layernorm' },
+      after: { attention: 'post_attention_layernorm', mlp: 'post_mlp_layernorm' },
+    },
+    headNorm: true,
+    opens: 'self_attn.gate_proj',
+    multipliers: (config, { hidden }) => ({
+      embedding: flag(config, 'mup_enabled', false) ? Math.sqrt(hidden) : 1,
+      added: 1,
+      logits: 1,
+    }),
+    hasExperts: true,
+    turns: trinitySlides,
+    window: (config, i) => (trinitySlides(config, i) ? integer(config, 'sliding_window', 1024) : undefined),
+    headDim: 128,
     epsilon: 1e-5,
   },
   gpt_oss: {
@@ -476,6 +568,27 @@ const KINDS: Readonly<Record<string, Kind>> = {
     }),
     dividesHidden: true,
     tied: true,
+  },
+  mobilellm: {
+    config: mobileConfig,
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias,
+    dividesHidden: true,
+  },
+  nanochat: {
+    qkvBias: attentionBias,
+    outBias: attentionBias,
+    mlpBias: no,
+    names: { up: 'mlp.fc1', down: 'mlp.fc2' },
+    isPlain: true,
+    activation: 'relu2',
+    hasBareNorms: true,
+    normsTokens: true,
+    headNorm: true,
+    areNormsBehind: true,
+    turnsBack: true,
+    cap: 15,
   },
   lfm2: {
     ...LIQUID,
@@ -536,6 +649,36 @@ const KINDS: Readonly<Record<string, Kind>> = {
     dividesHidden: true,
     epsilon: 1e-5,
     tied: true,
+  },
+  openelm: {
+    config: elmConfig,
+    fields: {
+      hidden: 'model_dim',
+      blocks: 'num_transformer_layers',
+      positions: 'max_context_length',
+      activation: 'activation_fn_name',
+    },
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    names: {
+      prefix: 'transformer.',
+      qkv: () => 'attn.qkv_proj',
+      out: 'attn.out_proj',
+      qNorm: 'attn.q_norm',
+      kNorm: 'attn.k_norm',
+      gate: 'ffn.proj_1',
+      up: 'ffn.proj_1',
+      down: 'ffn.proj_2',
+      tokens: 'token_embeddings',
+    },
+    fused: { qkv: 'whole', mlp: true },
+    norms: { before: { attention: 'attn_norm', mlp: 'ffn_norm' } },
+    headNorm: (config) => flag(config, 'normalize_qk_projections', false),
+    sizesOf: elmSizes,
+    ignored: /\bclassifier\.weight$/, // beside the lm_head that is read
+    dividesHidden: true,
+    headDim: 128,
   },
   phi3: {
     qkvBias: no,
@@ -668,12 +811,13 @@ export const llama: Architecture = {
     const theta = { theta: 'rope_theta', base: kind.base };
     const rotary = { modelType, headDim, maxPositions, ...theta, pairsNeighbours };
     const ropes = kind.rope?.(config, headDim) ?? config;
-    const latent = kind.latent && latentAttention(config, { modelType, maxPositions, ...theta }, kind.latent);
-    const rope = latent
+    const latent = kind.latent && latentAttention(ropes, { modelType, maxPositions, ...theta }, kind.latent);
+    const forth = latent
       ? latent.rope
       : portion === undefined
         ? wholeRopeOf(ropes, rotary)
         : ropeOf(ropes, { ...rotary, portion: positive(config, 'partial_rotary_factor', portion) });
+    const rope = kind.turnsBack ? turnedBack(forth) : forth;
     const epsilon = positive(config, kind.epsilonField ?? 'rms_norm_eps', kind.epsilon ?? 1e-6);
     const factors = kind.multipliers?.(config, base);
     const kvHeads = integer(config, 'num_key_value_heads', kind.kvHeads ?? sizes.heads);
@@ -686,7 +830,9 @@ export const llama: Architecture = {
       kind.instead && ((i: number, named: (name: string) => string) => kind.instead!(config, i, named));
     const parts = {
       norm: (name: string) =>
-        kind.hasLayerNorms ? layerNorm(name, epsilon) : rmsNorm(name, epsilon, kind.centre),
+        kind.hasLayerNorms
+          ? layerNorm(name, epsilon)
+          : { ...rmsNorm(name, epsilon, kind.centre), affine: !kind.hasBareNorms },
       biases: { qkv: kind.qkvBias(config), out: kind.outBias(config), mlp: kind.mlpBias(config) },
       names: kind.names,
       fused: kind.fused,
@@ -699,9 +845,12 @@ export const llama: Architecture = {
       latent: latent ? latent.parts : undefined,
       factors: factors?.halves,
       scale: latent ? latent.scale : (factors?.scores ?? headDim ** -0.5),
-      stretch: kind.stretch?.(ropes),
+      stretch: (i: number) => kind.stretch?.(ropes, i),
       rope: (i: number) => (slopes || turns?.(config, i) === false ? undefined : rope),
       window: (i: number) => window?.(config, i),
+      chunk: (i: number) => kind.chunk?.(config, i),
+      areNormsBare: kind.areNormsBare,
+      isNormed: kind.normsTurned ? (i: number) => turns?.(config, i) !== false : undefined,
       activation,
       ownActivation: kind.ownActivation?.(config),
       slopes,
@@ -709,7 +858,7 @@ export const llama: Architecture = {
       instead,
       lacks: kind.lacks && ((i: number) => kind.lacks!(config, i)),
       beside: kind.space && ((named: (name: string) => string) => kind.space!(config, named)),
-      isGated: kind.isGated,
+      opens: kind.opens,
     };
     const model = gatedModel(base, kvHeads, tied, parts);
     return {
@@ -720,20 +869,25 @@ export const llama: Architecture = {
       sizesOf:
         experts || instead || kind.space || kind.lacks
           ? (i) => sizesWith(experts ? experts.sizesOf(i) : model.sizes, model.block(i))
-          : undefined,
+          : kind.sizesOf?.(config),
       since: experts ? experts.since : undefined,
       countsPositions: kind.countsPositions,
       ignored: kind.hasMore ? behind(base.blocks) : (kind.ignored ?? model.ignored),
-      embedding: { ...model.embedding, scale: factors?.embedding },
+      embedding: {
+        ...model.embedding,
+        scale: factors?.embedding,
+        norm: kind.normsTokens ? parts.norm('embed_tokens.norm') : undefined,
+      },
       head: {
         ...model.head,
         bias: kind.outputBias?.(config) ? 'lm_head.bias' : undefined,
         scale: factors?.logits,
+        cap: kind.cap && capOf(config, 'final_logit_softcapping', kind.cap),
         isNormalised: kind.isNormalised?.(config),
       },
       // transformers checks the number of longrope's factors by hidden_size / num_attention_heads.
       fields: {
-        ...base.fields,
+        ...(kind.sizesOf ? {} : base.fields),
         ...(experts ? experts.fields : {}),
         beside: kind.beside,
         heads:
@@ -753,6 +907,89 @@ function sizesWith(given: BlockSizes, { instead, beside, lacks }: Block): BlockS
   if (beside) return { ...sizes, space: beside.sizes };
   if (!instead) return sizes;
   return { ...sizes, ...(isDelta(instead) ? instead.sizes : { heads: 0, kvHeads: 0 }) };
+}
+
+/** With the neurons of MLPs where it leaves these out, and without an empty list of which blocks have positions. */
+function fourthConfig(config: Config): Config {
+  const { no_rope_layers: turns, intermediate_size_mlp: neurons } = config;
+  return {
+    ...config,
+    intermediate_size_mlp: neurons ?? 16_384,
+    no_rope_layers: Array.isArray(turns) && turns.length === 0 ? undefined : turns,
+  };
+}
+
+/** Blocks with rotary positions see their own piece of a text, if no list says it. */
+function fourthChunk(config: Config, i: number): number | undefined {
+  const { layer_types: types } = config;
+  const type = Array.isArray(types) ? types[i] : undefined;
+  const known = ['full_attention', 'chunked_attention'];
+  if (types != null && !known.includes(type))
+    throw unsupported('llama4_text', `layer_types other than a list of ${known.join(' and ')}`);
+  const isChunked = types == null ? smolTurns(config, i) : type === known[1];
+  return isChunked ? integer(config, 'attention_chunk_size', 8192) : undefined;
+}
+
+/** Where there are no positions. */
+function fourthStretch(config: Config, i: number): Stretch | undefined {
+  if (smolTurns(config, i) || !(config.attn_temperature_tuning ?? true)) return undefined;
+  const positions = positive(config, 'floor_scale', 8192);
+  return { beta: positive(config, 'attn_scale', 0.1), positions, offset: 1 };
+}
+
+/** transformers reads nothing of what else the shares of experts may be by the model's own code. */
+function trinityConfig(config: Config): Config {
+  const { score_func: func = 'sigmoid', route_norm: isNormalised = true } = config;
+  if (func !== 'sigmoid') throw unsupported('afmoe', `score_func ${JSON.stringify(func)}`);
+  if (isNormalised !== true) throw unsupported('afmoe', 'route_norm false');
+  return config;
+}
+
+/** Blocks that see a window have rotary positions, the others none. */
+function trinitySlides(config: Config, i: number): boolean {
+  return isSliding(config, i, () => (i + 1) % integer(config, 'global_attn_every_n_layers', 4) !== 0);
+}
+
+function mobileConfig(config: Config): Config {
+  if (flag(config, 'layer_sharing', false))
+    throw unsupported('mobilellm', 'blocks that are passed twice (layer_sharing)');
+  return {
+    ...config,
+    tie_word_embeddings: flag(config, 'share_embedding', false) || config.tie_word_embeddings,
+  };
+}
+
+/** OpenELM's fields by the names that others have for them. */
+function elmConfig(config: Config): Config {
+  if (!flag(config, 'ffn_with_glu', true)) throw unsupported('openelm', 'ffn_with_glu false');
+  const { heads, kvHeads, ffn } = elmSizes(config)(0);
+  return {
+    ...config,
+    num_attention_heads: heads,
+    num_key_value_heads: kvHeads,
+    intermediate_size: ffn,
+    rope_theta: config.rope_freq_constant,
+    tie_word_embeddings: flag(config, 'share_input_output_layers', false),
+  };
+}
+
+/** As its own code, which fills in config.json for all blocks what it makes of a range. */
+function elmSizes(config: Config): (i: number) => BlockSizes {
+  const blocks = integer(config, 'num_transformer_layers');
+  const hidden = integer(config, 'model_dim');
+  const heads = integers(config, 'num_query_heads', blocks);
+  const kvHeads = integers(config, 'num_kv_heads', blocks);
+  const wrong = heads.findIndex((count, i) => count % kvHeads[i] !== 0);
+  if (wrong >= 0)
+    throw new InputError(
+      `config.json: "num_query_heads" expected a multiple of the ${kvHeads[wrong]} of num_kv_heads, got ${heads[wrong]} for block ${wrong}`,
+    );
+  const step = integer(config, 'ffn_dim_divisor', 256);
+  const neurons = numbers(config, 'ffn_multipliers', blocks).map((factor) => {
+    const near = Math.max(step, Math.floor(Math.floor(factor * hidden + step / 2) / step) * step);
+    return near < 0.9 * factor * hidden ? near + step : near;
+  });
+  return (i) => ({ heads: heads[i], kvHeads: kvHeads[i], ffn: neurons[i] });
 }
 
 function qwenWindow(config: Config, i: number): number | undefined {

@@ -1,5 +1,5 @@
-// Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, DeepSeek V2 (2405.04434) and V3 (2412.19437),
-// GLM-4.5 (2508.06471), ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
+// Mixtures of experts as Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE, Qwen3-MoE, Llama 4, DeepSeek V2 (2405.04434) and V3 (2412.19437),
+// GLM-4.5 (2508.06471), Solar Open (2601.07022), Trinity, Mistral Small 4, ERNIE 4.5, Phi-3.5-MoE, LFM2, Granite and GPT-OSS (2508.10925) have them in the place of an MLP: each expert a gated MLP of its own.
 
 import { InputError } from '../../errors.ts';
 import { flag, integer, linear, positive, text, unsupported } from './config.ts';
@@ -32,6 +32,7 @@ interface Kind {
   /** Where config.json leaves that out. */
   readonly isNormalised?: true;
   readonly routing?: (config: Config, experts: number, at: (name: string) => string) => Partial<Routing>;
+  readonly areSharesRead?: true;
   /** Field of an expert's neurons, and what these are where it is missing. */
   readonly field: string;
   readonly neurons?: number;
@@ -82,7 +83,13 @@ const DEEPSEEK = {
   },
 } as const;
 /** Blocks before those with experts. */
-const DENSE: Readonly<Record<string, number>> = { deepseek_v2: 0, deepseek_v3: 3, dots1: 0, glm4_moe: 1 };
+const DENSE: Readonly<Record<string, number>> = {
+  deepseek_v2: 0,
+  deepseek_v3: 3,
+  dots1: 0,
+  glm4_moe: 1,
+  mistral4: 0,
+};
 
 const QWEN_SHARED = {
   name: 'mlp.shared_expert',
@@ -162,6 +169,23 @@ const KINDS: Readonly<Record<string, Kind>> = {
     field: 'moe_intermediate_size',
     denseBlocks: blocksBetween,
   },
+  llama4_text: {
+    module: 'feed_forward',
+    maps: STACKED.maps,
+    router: 'router',
+    stacked: { ...STACKED.stacked, isTurned: true },
+    experts: 16,
+    chosen: 1,
+    normalises: 'never',
+    routing: () => ({ areSigmoids: true }),
+    areSharesRead: true,
+    field: 'intermediate_size',
+    shared: { name: 'feed_forward.shared_expert', field: 'intermediate_size', maps: MLP.maps },
+    denseBlocks: (config, blocks) => {
+      const mixed = blocksMixed(config, blocks);
+      return (i) => !mixed.includes(i);
+    },
+  },
   qwen3_vl_moe_text: {
     module: 'mlp',
     maps: STACKED.maps,
@@ -203,6 +227,45 @@ const KINDS: Readonly<Record<string, Kind>> = {
     routing: (config, experts, at) =>
       sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1.8 }),
     denseBlocks: blocksNamed,
+  },
+  mistral4: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 4,
+    isNormalised: true,
+    neurons: 2048,
+    routing: (config, experts) => ({
+      groups: groupsIn(experts, integer(config, 'n_group', 1), integer(config, 'topk_group', 1), 2),
+      scale: positive(config, 'routed_scaling_factor', 1),
+    }),
+  },
+  solar_open: {
+    ...DEEPSEEK,
+    experts: 128,
+    chosen: 8,
+    isNormalised: true,
+    neurons: 1280,
+    routing: (config, experts, at) => sigmoidRouting(config, experts, at, { groups: 1, chosen: 1, scale: 1 }),
+    denseBlocks: undefined,
+  },
+  afmoe: {
+    module: 'mlp',
+    maps: MLP.maps,
+    router: 'router.gate',
+    experts: 64,
+    chosen: 6,
+    field: 'moe_intermediate_size',
+    neurons: 1408,
+    shared: { name: 'mlp.shared_experts', times: ['num_shared_experts', 2] },
+    routing: (config, experts, at) => ({
+      areSigmoids: true,
+      correction: { name: at('expert_bias'), dims: [experts] },
+      scale: positive(config, 'route_scale', 1),
+    }),
+    denseBlocks: (config) => {
+      const first = integer(config, 'num_dense_layers', 1, 0);
+      return (i) => i < first;
+    },
   },
   dots1: {
     ...DEEPSEEK,
@@ -340,6 +403,7 @@ export function mixturesOf(
         chosen,
         isNormalised,
         ...kind.routing?.(config, count, at),
+        areSharesRead: kind.areSharesRead,
         shared: ofAll && { mlp: ofAll, gate: gate === undefined ? undefined : linear(named(gate), false) },
       };
     },
@@ -454,6 +518,14 @@ function blocksNamed(config: Config, blocks: number): (i: number) => boolean {
       `config.json: "mlp_layer_types" expected "dense" or "sparse" for each of ${blocks} blocks, got ${JSON.stringify(types).slice(0, 200)}`,
     );
   return (i) => types[i] === 'dense';
+}
+
+/** Blocks of Llama 4 with experts: those that are named, or each behind so many others. */
+export function blocksMixed(config: Config, blocks: number): readonly number[] {
+  const named = config.moe_layers;
+  if (Array.isArray(named)) return named;
+  const step = integer(config, 'interleave_moe_layer_step', 1);
+  return Array.from({ length: blocks }, (_, i) => i).filter((i) => (i + 1) % step === 0);
 }
 
 /** Blocks with an MLP for all tokens: those that are named, and of the others those between every so many. */

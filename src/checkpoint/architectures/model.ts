@@ -362,10 +362,10 @@ export class LanguageModel {
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
     let saysNeurons = true;
-    const all = sizes.flatMap((size, i) => mlpsOf(this.#description, i, size));
-    for (const { field, neurons: given, times } of all) {
+    const all = sizes.flatMap((size, i) => mlpsOf(this.#description, i, size).map((mlp) => ({ ...mlp, i })));
+    for (const { field, neurons: given, times, i } of all) {
       const count = given / times;
-      if (field === undefined) saysNeurons &&= count === dense.ffn;
+      if (field === undefined) saysNeurons &&= count === sizesOf(this.#description, i).ffn;
       else {
         if (count !== (neurons.get(field) ?? count)) differing.add(field);
         neurons.set(field, count);
@@ -421,10 +421,11 @@ export class LanguageModel {
     sizes: readonly BlockSizes[],
   ): { readonly said?: Config; readonly reason?: string; readonly isFieldMissing?: boolean } {
     const { headDim, fields } = this.#description;
-    const [first, ...others] = alike.map((i) => headsIn(sizes[i], kind)!);
+    const own = (i: number) => headsIn(sizes[i], kind)!;
+    const [first, ...others] = alike.map(own);
     const isSame = (a: Heads, b: Heads) => a.heads === b.heads && a.kvHeads === b.kvHeads;
+    if (alike.every((i) => isSame(own(i), headsIn(sizesOf(this.#description, i), kind)!))) return {};
     if (!others.every((size) => isSame(size, first))) return { reason: 'blocks differ in their heads' };
-    if (isSame(first, headsIn(sizesOf(this.#description, alike[0]), kind)!)) return {};
     const names = this.#headFields(kind, alike[0]);
     if (!names)
       return { reason: `it has no field for heads of ${headDim} features each`, isFieldMissing: true };
@@ -633,13 +634,14 @@ function heldFeatures(
 ): { readonly [of in 'keyDim' | 'valueDim']?: string } {
   const { times, attention, instead } = block(i);
   if (instead) return { keyDim: HELD, valueDim: HELD };
-  const { rope, qNorm, kNorm, clip, ways, sinks, gate } = attention;
+  const { rope, qNorm, kNorm, clip, ways, sinks, gate, stretch } = attention;
   const shared = times !== undefined && 'several layers have its weights';
   const whole = shared || (sinks !== undefined && 'what is seen shares with nothing') || undefined;
   const keys = clip === undefined ? whole : 'there are bounds of what heads read';
   const valueDim = gate ? 'there are gates of what heads give' : keys;
   const products = ways ? 'there are scores of distances' : keys;
-  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : products;
+  const far = stretch ? 'there are factors of far tokens' : products;
+  const keyDim = rope ? 'positions are rotary' : (qNorm ?? kNorm) ? 'queries and keys have norms' : far;
   return { keyDim, valueDim };
 }
 

@@ -1,4 +1,5 @@
-// ModernBERT (arXiv 2412.13663): rotary positions, gated MLPs, norms and maps without biases; two blocks in three see a window.
+// ModernBERT (arXiv 2412.13663): rotary positions, gated MLPs, norms and maps without biases; two blocks in three see a window. So it is of the decoder (Ettin, 2507.11412), whose tokens
+// see those before them, and whose queries, keys and values have tensors of their own.
 
 import {
   activationOf,
@@ -21,9 +22,12 @@ const BASES = {
   sliding: { theta: 'local_rope_theta', base: 10_000 },
 };
 
+const DECODER = 'modernbert-decoder';
+
 export const modernbert: Architecture = {
-  modelTypes: ['modernbert'],
+  modelTypes: ['modernbert', DECODER],
   describe(config, modelType) {
+    const decodes = modelType === DECODER;
     const { base, activation } = commonOfText(config, modelType, {
       names: { activation: 'hidden_activation' },
       activation: 'gelu',
@@ -35,12 +39,18 @@ export const modernbert: Architecture = {
     const [attentionBias, mlpBias] = ['attention_bias', 'mlp_bias'].map((key) => flag(config, key, false));
     const every = integer(config, 'global_attn_every_n_layers', 3);
     const side = Math.floor(integer(config, 'local_attention', 128) / 2); // tokens on either side
-    const window = (i: number) => (isSliding(config, i, () => i % every !== 0) ? side + 1 : undefined);
+    if (decodes && config.layer_types == null)
+      throw unsupported(
+        modelType,
+        'windows without layer_types, of which releases of transformers have others',
+      );
+    // A decoder's has the token itself in it.
+    const width = decodes ? side : side + 1;
+    const window = (i: number) => (isSliding(config, i, () => i % every !== 0) ? width : undefined);
     const rope = ropesByWindow(config, { modelType, headDim, maxPositions }, BASES, window);
+    const dense = (name: string) => denseIn(config, modelType, hidden, name, norm(`${name}.norm`));
     const maps =
-      classifies(config) || classifiesTokens(config)
-        ? classifier(config, modelType, hidden, norm('head.norm'))
-        : [];
+      classifies(config) || classifiesTokens(config) ? [dense('head'), scores(config, 'classifier')] : [];
     return {
       ...base,
       prefixes: ['model.', ''],
@@ -51,7 +61,10 @@ export const modernbert: Architecture = {
           order: 'pre',
           attentionNorm: i === 0 ? undefined : norm(`${layer}.attn_norm`),
           attention: {
-            qkv: (label: Label) => linear(`${layer}.attn.Wqkv`, attentionBias, { label }),
+            qkv: (label: Label) =>
+              decodes
+                ? linear(`${layer}.attn.${label}_proj`, attentionBias)
+                : linear(`${layer}.attn.Wqkv`, attentionBias, { label }),
             out: linear(`${layer}.attn.Wo`, attentionBias),
             rope: rope(i),
             scale: headDim ** -0.5,
@@ -66,11 +79,18 @@ export const modernbert: Architecture = {
           },
         };
       },
-      head: {
-        norm: norm('final_norm'),
-        readouts: classifies(config) ? [readout(config, modelType, maps)] : [],
-        each: classifiesTokens(config) ? maps : undefined,
-      },
+      head: decodes
+        ? {
+            norm: norm('final_norm'),
+            maps: [dense('lm_head')],
+            output: flag(config, 'tie_word_embeddings', true) ? undefined : 'decoder',
+            bias: flag(config, 'decoder_bias', true) ? 'decoder.bias' : undefined,
+          }
+        : {
+            norm: norm('final_norm'),
+            readouts: classifies(config) ? [readout(config, modelType, maps)] : [],
+            each: classifiesTokens(config) ? maps : undefined,
+          },
     };
   },
 };
@@ -82,12 +102,18 @@ function readout(config: Config, modelType: string, maps: Readout['maps']): Read
   return { of: pooling === 'mean' ? [[0]] : undefined, maps };
 }
 
-function classifier(config: Config, modelType: string, hidden: number, norm: Norm): Readout['maps'] {
-  const dense = {
-    map: { ...linear('head.dense', flag(config, 'classifier_bias', false)), isFullName: true },
+/** Before scores of classes or of the vocabulary. */
+function denseIn(
+  config: Config,
+  modelType: string,
+  hidden: number,
+  name: string,
+  norm: Norm,
+): Readout['maps'][number] {
+  return {
+    map: { ...linear(`${name}.dense`, flag(config, 'classifier_bias', false)), isFullName: true },
     columns: hidden,
     activation: activationOf(config, modelType, 'classifier_activation', 'gelu'),
     norm: { ...norm, isFullName: true },
   };
-  return [dense, scores(config, 'classifier')];
 }

@@ -1,4 +1,4 @@
-// The language model in models of texts and images, or sounds: Gemma 3, Qwen-VL 2 to 3 and Qwen3.5 (with experts too), LLaVA, Mistral Small 3, Ministral 3, InternVL,
+// The language model in models of texts and images, or sounds: Llama 4, Gemma 3, Qwen-VL 2 to 3 and Qwen3.5 (with experts too), LLaVA, Mistral Small 3 and 4, Ministral 3, InternVL,
 // SmolVLM, LFM2-VL, GLM-4.1V, Aya Vision, Voxtral, Qwen2-Audio and others. Of a text without images it gives what the whole does. What sees images gives features of the same width as before, so its tensors stay as they are.
 
 import { isObject } from '../../expect.ts';
@@ -30,6 +30,7 @@ const KINDS: Readonly<Record<string, string>> = {
   janus: 'llama',
   kimi_vl: 'deepseek_v3',
   lfm2_vl: 'lfm2',
+  llama4: 'llama4_text',
   llava: 'llama',
   llava_next: 'llama',
   llava_next_video: 'llama',
@@ -89,6 +90,22 @@ const DEFAULTS: Readonly<Record<string, Config>> = {
     intermediate_size: 14_336,
     num_hidden_layers: 34,
     max_position_embeddings: 262_144,
+  },
+  llama4_text: {
+    vocab_size: 202_048,
+    hidden_size: 5120,
+    intermediate_size: 8192,
+    num_hidden_layers: 48,
+    num_attention_heads: 40,
+    max_position_embeddings: 131_072,
+  },
+  mistral4: {
+    vocab_size: 131_072,
+    hidden_size: 4096,
+    intermediate_size: 12_288,
+    num_hidden_layers: 36,
+    num_attention_heads: 32,
+    max_position_embeddings: 1_048_576,
   },
   cohere2: {
     vocab_size: 256_000,

@@ -5,6 +5,7 @@ import type { Config } from './types.ts';
 
 /** Of model types that the oldest release looked at (4.48) does not have: the first that does. */
 const SINCE: Readonly<Record<string, string>> = {
+  afmoe: '5',
   apertus: '4.56',
   arcee: '4.53',
   aya_vision: '4.50',
@@ -36,10 +37,15 @@ const SINCE: Readonly<Record<string, string>> = {
   lfm2: '4.54',
   lfm2_moe: '4.57',
   lfm2_vl: '4.57',
+  llama4: '4.51',
+  llama4_text: '4.51',
   metaclip_2: '4.56',
   ministral: '4.57',
   ministral3: '5',
   mistral3: '4.50',
+  mistral4: '5.4',
+  'modernbert-decoder': '4.54',
+  nanochat: '5',
   nemotron_h: '5.3',
   olmo3: '4.57',
   olmo_hybrid: '5.3',
@@ -56,7 +62,10 @@ const SINCE: Readonly<Record<string, string>> = {
   seed_oss: '4.56',
   smollm3: '4.53',
   smolvlm: '4.50',
+  solar_open: '5',
+  vaultgemma: '4.57',
   voxtral: '4.54',
+  youtu: '5.1',
 };
 const OLDEST = '4.48';
 
@@ -70,10 +79,13 @@ const WITH_CODE: readonly string[] = [
   'internlm2',
   'internlm3',
   'internvl_chat',
+  'jais',
   'kimi_vl',
   'minicpm',
+  'mobilellm',
   'new',
   'nomic_bert',
+  'openelm',
   'phi3_v',
 ];
 
@@ -111,12 +123,12 @@ export function refusalOfJs(modelType: string): string | undefined {
   return UNKNOWN_IN_JS.includes(modelType) ? 'has no class for this model type' : undefined;
 }
 
-/** Undefined where it is the model's own code that reads it. */
-export function firstRelease(config: Config, modelType: string): string | undefined {
+/** Undefined where it is the model's own code that reads it. @param since  what else is in it asks for */
+export function firstRelease(config: Config, modelType: string, since = OLDEST): string | undefined {
   if (WITH_CODE.includes(modelType) || config.position_embedding_type === 'alibi') return undefined;
   if (config.is_causal === false) return '5';
   if (config.use_bidirectional_attention === true) return '4.57'; // EmbeddingGemma
   const { model_type: inner } = isObject(config.text_config) ? config.text_config : {};
-  const both = [SINCE[modelType] ?? OLDEST, SINCE[String(inner)] ?? OLDEST];
-  return both.sort((a, b) => a.localeCompare(b, 'en', { numeric: true }))[1];
+  const all = [SINCE[modelType] ?? OLDEST, SINCE[String(inner)] ?? OLDEST, since];
+  return all.sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1);
 }

@@ -87,6 +87,16 @@ export function ropeOf(config: Config, options: RopeOptions): Rope {
   };
 }
 
+/** The other way round. */
+export function turnedBack({ frequencies, long, ...rope }: Rope): Rope {
+  const negated = (of: Rope['frequencies']) => once(() => of().map((frequency) => -frequency));
+  return {
+    ...rope,
+    frequencies: negated(frequencies),
+    long: long && { ...long, frequencies: negated(long.frequencies) },
+  };
+}
+
 /** Of models that turn all features of a head. @throws {UnsupportedModelError} where config.json wants a part of them */
 export function wholeRopeOf(config: Config, options: RopeOptions): Rope {
   const rope = ropeOf(config, options);

@@ -207,7 +207,7 @@ export interface Block {
   readonly attention: {
     readonly qkv: (label: Label) => Linear;
     readonly out: Linear;
-    /** What heads give is times the sigmoid of this map's, feature by feature. Its tensor has of each head the query's features, and then these. */
+    /** What heads give is times the sigmoid of this map's, feature by feature. Where it is a part of a tensor, this has of each head the query's features, and then these. */
     readonly gate?: Linear;
     /** Over the features of each head, or of all heads together, before the rotation, or of each head behind it. */
     readonly qNorm?: Norm;
@@ -225,7 +225,7 @@ export interface Block {
     readonly gives?: number;
     /** Factor of the scores. */
     readonly scale: number;
-    /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊p / positions⌋). */
+    /** Factor of those of a token at position p: 1 + beta·log(1 + ⌊(p + offset) / positions⌋). */
     readonly stretch?: Stretch;
     /** Bounds the scores: cap·tanh(score / cap). */
     readonly cap?: number;
@@ -239,6 +239,8 @@ export interface Block {
     readonly ways?: Ways;
     /** A token sees itself and the `window` − 1 tokens before it; in encoders as many behind it, too. */
     readonly window?: number;
+    /** A text is in pieces of so many tokens, and a token sees those of its own. */
+    readonly chunk?: number;
     /** Of an encoder: a token sees itself and those before it alone. */
     readonly isCausal?: boolean;
     /** Of what attention gives, before it is added. */
@@ -347,6 +349,8 @@ export interface Compressed {
 export interface Stretch {
   readonly beta: number;
   readonly positions: number;
+  /** Default: 0. */
+  readonly offset?: number;
 }
 
 /** One that may have weights of its own. */
@@ -375,6 +379,8 @@ export interface Mlp {
 /** Experts of which each token passes those with the largest shares. */
 export interface Mixture extends Routing {
   readonly expert: (e: number) => Mlp;
+  /** Shares are factors of what experts read, not of what they give. */
+  readonly areSharesRead?: boolean;
   /** What all tokens pass beside them, times the sigmoid of `gate` where there is one. */
   readonly shared?: { readonly mlp: Mlp; readonly gate?: Linear };
 }
@@ -495,6 +501,8 @@ export interface WaveEmbedding {
 export interface VocabularyHead {
   readonly norm?: Norm;
   readonly project?: Linear;
+  /** What features pass behind the norm, one after the other. */
+  readonly maps?: Readout['maps'];
   /** Full name of the output weights; absent where they are the token embeddings. */
   readonly output?: string;
   /** Full name of the output biases, which are there beside tied weights too. */
