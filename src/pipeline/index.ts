@@ -25,6 +25,7 @@ export type { RunOptions } from './chain.ts';
 export type { StageTime } from './clock.ts';
 export { compareMethods } from './compare.ts';
 export { type Progress, type ProgressStep, sharing, telling } from './course.ts';
+export { Embedder, openEmbedding } from './data/embedded.ts';
 export * from './data/index.ts';
 export { EFFORTS, type Effort } from './effort.ts';
 export { type KeepRatios, keepRatio, type Named } from './keep.ts';
@@ -51,7 +52,6 @@ export { type Pinned, pinnedOf, type WholeHeads, wholeHeadsOf } from './models/p
 export { couldNarrow, type Share, type Shares, sharesOf } from './models/shares.ts';
 export type { OpenedLanguageModel } from './models/twin.ts';
 export { type Branch, branchTexts } from './open/branches.ts';
-export { Embedder, openEmbedding } from './open/embed.ts';
 export { encodedBy } from './open/encode.ts';
 export {
   type InputDims,

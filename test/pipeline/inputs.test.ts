@@ -87,6 +87,26 @@ describe('modelInput', () => {
     expect(feeds.use_cache_branch).toEqual({ dims: [1], data: Float32Array.of(0) });
   });
 
+  test('gives samples to what stands for tokens where there are none, with masks and positions as long as these', () => {
+    const ids = value('input_ids', 'int64', ['batch', 'tokens']);
+    const embeds = value('inputs_embeds', 'float32', ['batch', 'tokens', 12]);
+    const others = [
+      value('per_layer_inputs', 'float32', ['batch', 'tokens', 3, 4]),
+      value('attention_mask', 'int64', ['batch', 'total']),
+      value('position_ids', 'int64', [3, 'batch', 'tokens']),
+      value('num_logits_to_keep', 'int64', []),
+    ];
+    expect(modelInput([embeds, ids], []).name).toBe('input_ids');
+    const input = modelInput([...others, embeds], []);
+    expect([input.name, input.shape]).toEqual(['inputs_embeds', [0, 12]]);
+    const told = { per_layer_inputs: { dims: [2, 5, 3, 4], data: new Float32Array(120) } };
+    const { attention_mask, position_ids, num_logits_to_keep } = otherFeeds(input, [2, 5, 12], told);
+    expect(attention_mask).toEqual({ dims: [2, 5], data: new Float32Array(10).fill(1) });
+    expect(position_ids.dims).toEqual([3, 2, 5]);
+    expect([...position_ids.data.slice(0, 6)]).toEqual([0, 1, 2, 3, 4, 0]);
+    expect(num_logits_to_keep).toEqual({ dims: [], data: Float32Array.of(0) });
+  });
+
   test('starts the states of a recurrent model at zero, told by the outputs that they come back as', () => {
     const input = modelInput(
       [

@@ -245,8 +245,9 @@ function mainOf(inputs: readonly ValueDescription[]): ValueDescription | undefin
   const isImage = ({ dims, type }: ValueDescription) => dims.length === 4 && /^float|^uint8/.test(type);
   const isTokens = ({ dims, type }: ValueDescription) => dims.length === 2 && /^int(64|32)$/.test(type);
   const isNodes = ({ dims, type }: ValueDescription) => dims.length > 1 && /^float/.test(type);
+  const areIds = inputs.some(isTokens);
   return (
-    inputs.find(({ name }) => EMBEDDINGS.test(name)) ??
+    inputs.find(({ name }) => EMBEDDINGS.test(name) && !areIds) ??
     inputs.find(isImage) ??
     inputs.find(inputs.some(areEdges) ? isNodes : isTokens) ??
     inputs.find(({ dims }) => dims.length > 1) ??

@@ -4,11 +4,11 @@
 import type { Engine, EngineSession, FloatTensor } from '../../engine/index.ts';
 import { UnsupportedModelError } from '../../errors.ts';
 import type { Model } from '../../graph/index.ts';
-import type { Dataset } from '../data/dataset.ts';
-import { type Feeds, type InputDims, type ModelInput, otherFeeds, takesTokens } from './inputs.ts';
-import { loadModel, withSessions } from './load.ts';
-import { declaredInput, named } from './open.ts';
-import { expectIds, rowsFor } from './vocabulary.ts';
+import { type Feeds, type InputDims, type ModelInput, otherFeeds, takesTokens } from '../open/inputs.ts';
+import { loadModel, withSessions } from '../open/load.ts';
+import { declaredInput, named } from '../open/open.ts';
+import { expectIds, rowsFor } from '../open/vocabulary.ts';
+import type { Dataset } from './dataset.ts';
 
 /** Token ids as the inputs of a model. */
 export interface Embedding {
