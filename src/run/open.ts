@@ -202,13 +202,13 @@ export async function openModelFile(
   const length = isWindow ? lengthOfText(side, options) : undefined;
   const extents = sizeFor(preprocessing, options) ?? data.size ?? length;
   const isFree = isWindow && extents === undefined;
-  const features = embedding?.dims[declared.name];
+  const features = embedding?.features;
   const said = features && extents?.length === 1 ? [...extents, ...features] : extents;
   const { smallest } = data;
   const { model, engine } = await openGuarded(options, opened, async (guarded) => {
     const size = isFree ? await likelyWindow(source, guarded, inputs, features) : said;
     const found = options.data ? data.dims : await likelyDims(source, guarded, { size, inputs });
-    const dims = embedding && size ? { ...dimsOf(embedding, size[0]), ...found } : found;
+    const dims = embedding && size ? { ...embedding.dimsOf(size[0]), ...found } : found;
     return openModel(bytes, {
       name,
       external,
@@ -227,7 +227,7 @@ export async function openModelFile(
   if (isFree && options.data && predictsTokens)
     throw new InputError(`${name}: nothing says how many tokens windows of text have; give it (\`seqlen\`)`);
   const samples = isText
-    ? tokensFor({ ...model, predictsTokens }, tokenizer, options, read, embedding?.embedder)
+    ? tokensFor({ ...model, predictsTokens }, tokenizer, options, read, embedding)
     : imagesOfFile(model, preprocessing, options, data, read);
   return { model, engine, files, ...samples };
 }
@@ -238,7 +238,7 @@ async function embeddingFor(
   input: ModelInput,
   options: OpenSettings,
   opened: Opened,
-): Promise<OpenedEmbedding | undefined> {
+): Promise<Embedder | undefined> {
   const place = await embeddingBeside(decoder);
   if (place === undefined) return undefined;
   options.onNote?.(`embedding: "${place.path}"`);
@@ -249,18 +249,7 @@ async function embeddingFor(
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
     openEmbedding(source, guarded, input),
   );
-  return { dims: model.dims, embedder: opened(new Embedder(model, engine)) };
-}
-
-interface OpenedEmbedding {
-  /** What it gives for one token. */
-  readonly dims: InputDims;
-  readonly embedder: Embedder;
-}
-
-/** Of so many tokens. */
-function dimsOf({ dims }: OpenedEmbedding, tokens: number): InputDims {
-  return Object.fromEntries(Object.entries(dims).map(([name, of]) => [name, [tokens, ...of]]));
+  return opened(new Embedder(model, engine));
 }
 
 /** Whether what stands for tokens comes back as scores: of which tokens no table in the file says. */

@@ -148,6 +148,11 @@ describe('describe', () => {
       '(if it is a "gpt_neox", as "GPTNeoXForCausalLM" says,',
     ],
     [
+      'what has keys and values of other blocks',
+      { ...LLAMA, model_type: 'gemma4' },
+      'model_type "gemma4" is not supported (there are no embeddings in each block, nor keys and values that blocks share); as an ONNX file',
+    ],
+    [
       'what is called nearly as another',
       { ...LLAMA, model_type: 'gemma3n_text' },
       'model_type "gemma3n_text" is not supported (there are no several streams of features (AltUp), and embeddings in each block); as an',

@@ -92,6 +92,7 @@ const MISSING: ReadonlyMap<string, string> = new Map([
   ].map((type) => [type, CONVOLUTIONS] as const),
   ['falcon_mamba', 'state spaces'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
+  ['gemma4', 'embeddings in each block, nor keys and values that blocks share'],
   ['jamba', 'state spaces'],
   ['mamba', 'state spaces'],
   ['mamba2', 'state spaces'],

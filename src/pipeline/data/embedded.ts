@@ -73,18 +73,31 @@ export class Embedder {
     this.#engine = engine;
   }
 
+  /** Of each token, in the input that samples go to. */
+  get features(): readonly number[] {
+    const { dims, main } = this.#embedding;
+    return dims[main];
+  }
+
+  /** Dims of a sample of so many tokens, by the inputs that it makes. */
+  dimsOf(tokens: number): InputDims {
+    return Object.fromEntries(
+      Object.entries(this.#embedding.dims).map(([name, of]) => [name, [tokens, ...of]]),
+    );
+  }
+
   /**
    * Windows of token ids as samples of the model, made as they are read.
    *
    * @param areScored  whether the model gives scores of the tokens
    */
   of(windows: Dataset, areScored: boolean): Dataset {
-    const { source, ids, main, dims } = this.#embedding;
+    const { source, ids, main } = this.#embedding;
     const run = (batch: FloatTensor) => this.#run(batch);
     const rows = rowsFor(source, ids.name);
     return {
       ...windows,
-      shape: [...windows.shape, ...dims[main]],
+      shape: [...windows.shape, ...this.features],
       ...(areScored && { tokens: ids.name }),
       slice: windows.slice && ((range) => this.of(windows.slice!(range), areScored)),
       async *batches(batchSize) {
