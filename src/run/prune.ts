@@ -11,6 +11,7 @@ import {
   type SavedReport,
   sharing,
 } from '../pipeline/index.ts';
+import { named } from '../printable.ts';
 import { type ModelFiles, modelFiles } from './beside.ts';
 import { type Both, checkBoth, metricOfBoth, settingsFor } from './both.ts';
 import { modelCard } from './card.ts';
@@ -56,7 +57,11 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, files, settings));
-    const { encoder } = files ?? {};
+    const { encoder, parts } = files ?? {};
+    if (parts)
+      settings.onNote?.(
+        `${named(parts.map(baseName))} stay as they are; an encoder is pruned as a file of its own`,
+      );
     return encoder
       ? pruneBoth(place, { ...files!, encoder }, settings, output)
       : pruneTo(output, place, settings);

@@ -64,7 +64,12 @@ describe('a decoder behind an embedding', () => {
 
     const out = path('small');
     const data = { calibration: TRAIN, evaluation: text };
-    const { report } = await prune(model, { ...fast, ...data, output: out });
+    const notes: string[] = [];
+    const onNote = (note: string) => notes.push(note);
+    const { report } = await prune(model, { ...fast, ...data, output: out, onNote });
+    expect(notes[0]).toBe(
+      '"embed_tokens.onnx", "embed_tokens_fp16.onnx", "vision_encoder.onnx" stay as they are; an encoder is pruned as a file of its own',
+    );
     const other = await prune(whole, { ...fast, ...data });
     expect(report.layers.map(({ kept }) => kept)).toEqual(other.report.layers.map(({ kept }) => kept));
     // Its scores are not made of the embedding's table, and are refitted, too.
