@@ -208,7 +208,7 @@ describe('a folder of audio', () => {
       'for a model of features',
       [['a.wav', wav([1])]],
       { inputShape: [80, 0] },
-      "the model's input [80, ?] is no waveform but features of audio: of WhisperFeatureExtractor they are made by",
+      "the model's input [80, ?] is no waveform but features of audio: of WhisperFeatureExtractor and ASTFeatureExtractor they are made by",
     ],
     [
       'for spectrograms of other bins',
@@ -260,6 +260,32 @@ describe('log-mel spectrograms', () => {
     for (const [i, value] of expected.flat().entries()) expect(values[i]).toBeCloseTo(value, 4);
   });
 
+  test('of Kaldi’s kind are those of ASTFeatureExtractor, with frames behind those that are filled', async () => {
+    // By transformers.js 4.3.2.
+    const told = { feature_extractor_type: 'ASTFeatureExtractor', num_mel_bins: 4, max_length: 7 };
+    const preprocessing = parsePreprocessorConfig(
+      JSON.stringify({ ...told, sampling_rate: 16000 }),
+      'p.json',
+    );
+    const [{ values, dims }] = await of(preprocessing.spectrogram!, [0, 4]);
+    expect(dims).toEqual([7, 4]);
+    const expected = [
+      [0.49113, 0.9599, 1.18097, 1.08523],
+      [-1.10101, 0.05617, 1.06756, 1.30454],
+      [-1.19861, -1.27212, 0.15648, 1.2594],
+      [-1.27759, -1.2616, -0.75708, 1.19959],
+      [-1.19798, -0.83878, 0.89838, 1.31093],
+      [-0.00782, 0.80665, 1.18817, 1.20698],
+      [0.46703, 0.46703, 0.46703, 0.46703],
+    ];
+    for (const [i, value] of expected.flat().entries()) expect(values[i]).toBeCloseTo(value, 4);
+    const many = wav(Array.from({ length: 3000 }, (_, i) => i % 100));
+    const windows = await of(preprocessing.spectrogram!, [3, 4], 16000, many);
+    expect(windows.map(({ name }) => name)).toEqual(
+      [0, 720, 1440, 2160].map((at) => `audio/a.wav${at > 0 ? ` from sample ${at} on` : ''}`),
+    );
+  });
+
   test('of an odd number of frames, with other factors, at another rate', async () => {
     const slow = wav(
       Array.from({ length: 100 }, (_, i) => Math.round(8000 * Math.sin((i * i) / 400))),
@@ -300,6 +326,25 @@ test.each<[object, object]>([
   [{ sampling_rate: 16000, feature_extractor_type: 'Wav2Vec2FeatureExtractor' }, { normalize: true }],
   [{ sampling_rate: 24000, feature_extractor_type: 'EncodecFeatureExtractor' }, { normalize: false }],
   [{ feature_size: 1, do_normalize: false }, { normalize: false }],
+  [
+    {
+      feature_extractor_type: 'ASTFeatureExtractor',
+      feature_size: 1,
+      do_normalize: true,
+      sampling_rate: 8000,
+    },
+    {
+      ...{ samplingRate: 8000, normalize: false },
+      spectrogram: {
+        ...{ melBins: 128, fftSize: 256, hopLength: 80, seconds: 10.24 },
+        kaldi: { frameLength: 200, mean: -4.2677393, std: 4.5689974 },
+      },
+    },
+  ],
+  [
+    { feature_extractor_type: 'ASTFeatureExtractor', do_normalize: false, feature_size: 1 },
+    { spectrogram: { kaldi: { mean: 0, std: 0.5 } } },
+  ],
 ])('preprocessor_config.json says it of waveforms: %o', (fields, expected) => {
   expect(parsePreprocessorConfig(JSON.stringify(fields), 'p.json')).toMatchObject(expected);
 });

@@ -303,6 +303,13 @@ describe('parsePreprocessing', () => {
       '`spectrogram`: expected whole numbers as "melBins" (up to 1024), "fftSize" (even,',
     ],
     [{ spectrogram: { ...WHISPER, fftSize: 401 } }, '`spectrogram`:'],
+    ...[{ frameLength: 401 }, { mean: Number.NaN }, { std: 0 }].map(
+      (wrong) =>
+        [
+          { spectrogram: { ...WHISPER, kaldi: { frameLength: 400, mean: 0, std: 1, ...wrong } } },
+          '`spectrogram`:',
+        ] as [object, string],
+    ),
     [{ spectrogram: { ...WHISPER, fftSize: 2 * 17 } }, '`spectrogram`:'],
     [{ spectrogram: { ...WHISPER, fftSize: 2 ** 15 } }, '`spectrogram`:'],
     [{ spectrogram: { ...WHISPER, melBins: 0 } }, '`spectrogram`:'],

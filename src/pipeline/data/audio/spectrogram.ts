@@ -1,5 +1,6 @@
 // Log-mel spectrograms, which Whisper and its relatives hear by: what transformers' WhisperFeatureExtractor makes of a waveform
-// (Radford et al. 2022, arXiv 2212.04356, section 2.2; the mel scale is that of Slaney's Auditory Toolbox). Loaded with waveforms.ts.
+// (Radford et al. 2022, arXiv 2212.04356, section 2.2; the mel scale is that of Slaney's Auditory Toolbox). And Kaldi's filter banks, by which AST does, as
+// ASTFeatureExtractor makes them. Loaded with waveforms.ts.
 
 import type { Spectrogram } from '../images/preprocessing.ts';
 
@@ -15,38 +16,78 @@ export function spectrogramOf(
   { melBins, fftSize, hopLength }: Spectrogram,
   samplingRate: number,
 ): (waveform: Float32Array) => Float32Array {
-  const filters = melFilters(melBins, fftSize, samplingRate);
-  const hann = Float64Array.from(
-    { length: fftSize },
-    (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / fftSize),
-  );
-  const transform = fourierOf(fftSize);
-  const half = fftSize / 2 + 1;
+  const hann = hannOf(fftSize, fftSize);
+  const energies = energiesOf(fftSize, slaneyFilters(melBins, fftSize, samplingRate));
   return (waveform) => {
     const frames = Math.floor(waveform.length / hopLength);
     const out = new Float32Array(melBins * frames).fill(Math.log10(LEAST));
-    const [re, im] = [new Float64Array(fftSize), new Float64Array(fftSize)];
     /** Around the middle of a frame, mirrored at both ends of the waveform. */
-    const cut = (frame: number, into: Float64Array): boolean => {
+    const cut = (frame: number, into: Float64Array) => {
       const first = frame * hopLength - fftSize / 2;
-      let isSilent = true;
-      for (let i = 0; i < fftSize; i++) {
-        into[i] = frame < frames ? hann[i] * waveform[mirrored(first + i, waveform.length)] : 0;
-        isSilent &&= into[i] === 0;
-      }
-      return isSilent;
+      for (let i = 0; i < fftSize; i++) into[i] = hann[i] * waveform[mirrored(first + i, waveform.length)];
     };
+    energies(frames, cut, (frame, bin, energy) => {
+      out[bin * frames + frame] = Math.log10(Math.max(LEAST, energy));
+    });
+    const loudest = out.reduce((most, value) => Math.max(most, value), Math.log10(LEAST));
+    return out.map((value) => (Math.max(value, loudest - RANGE) + 4) / 4);
+  };
+}
+
+/** Of Kaldi's: how much of the sample before is taken off, the lowest frequency, and the least energy. */
+const [EMPHASIS, LOWEST, FLOOR] = [0.97, 20, 2 ** -23];
+
+/** Makes Kaldi's filter banks of a waveform: frames × bins values, with frames behind those that it fills. */
+export function filterBanksOf(
+  { melBins, fftSize, hopLength }: Spectrogram,
+  { frameLength, mean, std }: NonNullable<Spectrogram['kaldi']>,
+  samplingRate: number,
+): (waveform: Float32Array, frames: number) => Float32Array {
+  const hann = hannOf(frameLength, frameLength - 1);
+  const energies = energiesOf(fftSize, kaldiFilters(melBins, fftSize, samplingRate));
+  const scaled = (value: number) => (value - mean) / (2 * std);
+  return (waveform, frames) => {
+    const out = new Float32Array(frames * melBins).fill(scaled(0));
+    const filled = Math.max(0, Math.min(frames, 1 + Math.floor((waveform.length - frameLength) / hopLength)));
+    const cut = (frame: number, into: Float64Array) => {
+      const own = waveform.subarray(frame * hopLength, frame * hopLength + frameLength);
+      const middle = own.reduce((sum, x) => sum + x, 0) / frameLength;
+      for (let i = 0; i < frameLength; i++)
+        into[i] = hann[i] * (own[i] - middle - EMPHASIS * (own[Math.max(0, i - 1)] - middle));
+    };
+    energies(filled, cut, (frame, bin, energy) => {
+      out[frame * melBins + bin] = scaled(Math.log(Math.max(FLOOR, energy)));
+    });
+    return out;
+  };
+}
+
+const hannOf = (length: number, period: number) =>
+  Float64Array.from({ length }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / period));
+
+/**
+ * What filters let through of frames. Frames without a value above 0 are passed over: they have no energy.
+ *
+ * @returns a function of frames, what puts one into place, and what takes an energy
+ */
+function energiesOf(fftSize: number, filters: readonly Filter[]) {
+  const transform = fourierOf(fftSize);
+  const half = fftSize / 2 + 1;
+  return (
+    frames: number,
+    cut: (frame: number, into: Float64Array) => void,
+    put: (frame: number, bin: number, energy: number) => void,
+  ) => {
+    const [re, im] = [new Float64Array(fftSize), new Float64Array(fftSize)];
     const powers = new Float64Array(half);
-    const put = (frame: number) => {
-      for (const [bin, { first, weights }] of filters.entries()) {
-        let sum = 0;
-        for (let i = 0; i < weights.length; i++) sum += weights[i] * powers[first + i];
-        out[bin * frames + frame] = Math.log10(Math.max(LEAST, sum));
-      }
+    const isSilent = (frame: number, into: Float64Array) => {
+      if (frame < frames) cut(frame, into);
+      else into.fill(0);
+      return into.every((value) => value === 0);
     };
     // Two at a time, one as the real and one as the imaginary part: what the one is stands in what is even of their transform.
     for (let frame = 0; frame < frames; frame += 2) {
-      const areSilent = [cut(frame, re), cut(frame + 1, im)];
+      const areSilent = [isSilent(frame, re), isSilent(frame + 1, im)];
       if (areSilent.every(Boolean)) continue;
       const [x, y] = transform(re, im);
       for (const [i, [a, b]] of [[x, y] as const, [y, x] as const].entries()) {
@@ -55,11 +96,13 @@ export function spectrogramOf(
           const other = (fftSize - k) % fftSize;
           powers[k] = ((a[k] + a[other]) ** 2 + (b[k] - b[other]) ** 2) / 4;
         }
-        put(frame + i);
+        for (const [bin, { first, weights }] of filters.entries()) {
+          let sum = 0;
+          for (let j = 0; j < weights.length; j++) sum += weights[j] * powers[first + j];
+          put(frame + i, bin, sum);
+        }
       }
     }
-    const loudest = out.reduce((most, value) => Math.max(most, value), Math.log10(LEAST));
-    return out.map((value) => (Math.max(value, loudest - RANGE) + 4) / 4);
   };
 }
 
@@ -77,22 +120,39 @@ interface Filter {
 }
 
 /** Linear below 1000 Hz, logarithmic above; the area of each filter is the same. */
-function melFilters(bins: number, fftSize: number, samplingRate: number): Filter[] {
+function slaneyFilters(bins: number, fftSize: number, samplingRate: number): Filter[] {
   const [knee, step] = [15, 27 / Math.log(6.4)];
   const melOf = (hz: number) => (hz < 1000 ? (3 * hz) / 200 : knee + Math.log(hz / 1000) * step);
   const hzOf = (mel: number) => (mel < knee ? (200 * mel) / 3 : 1000 * Math.exp((mel - knee) / step));
   const corners = Array.from({ length: bins + 2 }, (_, i) => hzOf((melOf(HIGHEST) * i) / (bins + 1)));
-  return Array.from({ length: bins }, (_, bin) => {
+  const frequencies = Array.from({ length: fftSize / 2 + 1 }, (_, k) => (k * samplingRate) / fftSize);
+  return triangles(corners, frequencies, (width) => 2 / width);
+}
+
+/** Logarithmic, and triangles are so on that scale. */
+function kaldiFilters(bins: number, fftSize: number, samplingRate: number): Filter[] {
+  const melOf = (hz: number) => 1127 * Math.log(1 + hz / 700);
+  const [low, high] = [LOWEST, samplingRate / 2].map(melOf);
+  const corners = Array.from({ length: bins + 2 }, (_, i) => low + ((high - low) * i) / (bins + 1));
+  const mels = Array.from({ length: fftSize / 2 + 1 }, (_, k) => melOf((k * samplingRate) / fftSize));
+  return triangles(corners, mels, () => 1);
+}
+
+/** @param places  of frequencies, on the scale of the corners; @param height  of a triangle of a width */
+function triangles(
+  corners: readonly number[],
+  places: readonly number[],
+  height: (width: number) => number,
+): Filter[] {
+  return Array.from({ length: corners.length - 2 }, (_, bin) => {
     const [low, middle, high] = corners.slice(bin, bin + 3);
-    const at = (k: number) => (k * samplingRate) / fftSize;
-    const first = Math.ceil((low * fftSize) / samplingRate);
-    const end = Math.min(fftSize / 2 + 1, Math.ceil((high * fftSize) / samplingRate));
-    const weights = Float64Array.from({ length: Math.max(0, end - first) }, (_, i) => {
-      const hz = at(first + i);
-      const height = Math.min((hz - low) / (middle - low), (high - hz) / (high - middle));
-      return (Math.max(0, height) * 2) / (high - low);
-    });
-    return { first, weights };
+    const inside = places.filter((place) => place > low && place < high);
+    const rise = (place: number) =>
+      Math.min((place - low) / (middle - low), (high - place) / (high - middle));
+    return {
+      first: places.findIndex((place) => place > low),
+      weights: Float64Array.from(inside, (place) => rise(place) * height(high - low)),
+    };
   });
 }
 

@@ -8,7 +8,7 @@ import { FormatError, InputError } from '../../../errors.ts';
 import { counted } from '../../../printable.ts';
 import type { ImageEntry, Loaded } from '../dataset.ts';
 import type { Preprocessing, Spectrogram } from '../images/preprocessing.ts';
-import { spectrogramOf } from './spectrogram.ts';
+import { filterBanksOf, spectrogramOf } from './spectrogram.ts';
 import { isWav, otherAudio, readWav, samplesOf, type Wav } from './wav.ts';
 
 /** Of nearly all models of speech. */
@@ -65,7 +65,7 @@ function waves(inputShape: readonly number[]): Form {
   const axes = [...inputShape.keys()].filter((axis) => inputShape[axis] !== 1);
   if (axes.length === 2 && axes.some((axis) => inputShape[axis] > 0))
     throw new InputError(
-      `the model's input ${shapeText(inputShape)} is no waveform but features of audio: of WhisperFeatureExtractor they are made by the preprocessor_config.json that comes with the model, beside it; of all others, where the model comes from, and saved with numpy.save`,
+      `the model's input ${shapeText(inputShape)} is no waveform but features of audio: of WhisperFeatureExtractor and ASTFeatureExtractor they are made by the preprocessor_config.json that comes with the model, beside it; of all others, where the model comes from, and saved with numpy.save`,
     );
   const axis = axes.at(-1) ?? inputShape.length - 1;
   return {
@@ -79,23 +79,25 @@ function waves(inputShape: readonly number[]): Form {
   };
 }
 
-/** Bins × frames. */
+/** Bins × frames, or of Kaldi's frames × bins. */
 function spectrograms(spectrogram: Spectrogram, samplingRate: number, inputShape: readonly number[]): Form {
-  const { melBins, hopLength, seconds } = spectrogram;
-  const [bins, frames] = inputShape;
+  const { melBins, hopLength, seconds, kaldi } = spectrogram;
+  const ordered = (dims: readonly number[]) => (kaldi ? dims.toReversed() : [...dims]);
+  const [bins, frames] = ordered(inputShape);
   if (inputShape.length !== 2 || (bins > 0 && bins !== melBins))
     throw new InputError(
       `the model's input ${shapeText(inputShape)} takes no spectrograms of ${melBins} bins, as preprocessor_config.json says`,
     );
-  const most = frames > 0 ? frames : Math.floor((seconds * samplingRate) / hopLength);
+  const most = frames > 0 ? frames : Math.max(1, Math.floor((seconds * samplingRate) / hopLength));
+  const dimsOf = () => ordered([melBins, most]);
+  if (kaldi) {
+    const made = filterBanksOf(spectrogram, kaldi, samplingRate);
+    return { length: kaldi.frameLength + (most - 1) * hopLength, dimsOf, made: (it) => made(it, most) };
+  }
   const length = most * hopLength;
   const made = spectrogramOf(spectrogram, samplingRate);
   const padded = waves([length]).made;
-  return {
-    length,
-    dimsOf: () => [melBins, most],
-    made: (samples) => made(padded(samples, length)),
-  };
+  return { length, dimsOf, made: (samples) => made(padded(samples, length)) };
 }
 
 const shapeText = (dims: readonly number[]) => `[${dims.map((dim) => (dim > 0 ? dim : '?')).join(', ')}]`;

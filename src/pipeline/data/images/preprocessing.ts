@@ -50,7 +50,7 @@ export interface Preprocessing {
   samplingRate?: number;
   /** Whether each waveform gets a mean of 0 and a variance of 1, as Wav2Vec2FeatureExtractor does. Default no. */
   normalize?: boolean;
-  /** Of audio, where the model takes no waveforms but log-mel spectrograms, as WhisperFeatureExtractor makes them. */
+  /** Of audio, where the model takes no waveforms but log-mel spectrograms, as WhisperFeatureExtractor makes them, or ASTFeatureExtractor. */
   spectrogram?: Spectrogram;
 }
 
@@ -58,12 +58,14 @@ export interface Preprocessing {
 export interface Spectrogram {
   /** Frequencies, on the mel scale. */
   melBins: number;
-  /** Samples of a frame: even, of prime factors up to 13. */
+  /** Samples of a frame, or what zeros behind it make of these: even, of prime factors up to 13. */
   fftSize: number;
   /** Samples from one frame to the next. */
   hopLength: number;
   /** Of a window, where the model leaves its frames open. */
   seconds: number;
+  /** Filter banks as Kaldi makes them, frames × bins, of frames of so many samples: less this mean, over twice this deviation. */
+  kaldi?: { frameLength: number; mean: number; std: number };
 }
 
 /** Pixels in 0…1, as they are. */
@@ -100,11 +102,15 @@ const areAbove0 = (given: unknown) => isChannels(given) && (listed(given) as num
 const LONGEST_FRAME = 2 ** 14;
 const isSpectrogram = (it: unknown) => {
   if (!isObject(it)) return false;
-  const { melBins, fftSize, hopLength, seconds } = it;
+  const { melBins, fftSize, hopLength, seconds, kaldi } = it;
   const isWhole = (n: unknown, most: number) => Number.isInteger(n) && isAbove0(n) && (n as number) <= most;
   const isFrame =
     isWhole(fftSize, LONGEST_FRAME) && (fftSize as number) % 2 === 0 && isSmooth(fftSize as number);
-  return isFrame && isWhole(melBins, 1024) && isWhole(hopLength, LONGEST_FRAME) && isWhole(seconds, 3600);
+  const isWindow = isWhole(hopLength, LONGEST_FRAME) && isAbove0(seconds) && (seconds as number) <= 3600;
+  if (!(isFrame && isWhole(melBins, 1024) && isWindow)) return false;
+  if (kaldi === undefined) return true;
+  const { frameLength, mean, std } = Object(kaldi);
+  return isWhole(frameLength, fftSize as number) && Number.isFinite(mean) && isAbove0(std);
 };
 
 /** Whether it is a product of small numbers, as its Fourier transform is made of small ones. */
@@ -130,7 +136,7 @@ export const PREPROCESSING_OPTIONS: Options<PreprocessingOptions> = {
   normalize: SWITCH,
   spectrogram: [
     isSpectrogram,
-    `whole numbers as "melBins" (up to 1024), "fftSize" (even, up to ${LONGEST_FRAME}, of factors up to 13), "hopLength" and "seconds" (up to 3600)`,
+    `whole numbers as "melBins" (up to 1024), "fftSize" (even, up to ${LONGEST_FRAME}, of factors up to 13), "hopLength", and "seconds" (up to 3600); of Kaldi's "kaldi", with "frameLength" (up to "fftSize"), "mean" and "std"`,
   ],
 };
 

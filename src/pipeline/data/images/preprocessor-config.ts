@@ -57,8 +57,11 @@ const isOfAudio = (raw: JsonObject) => 'sampling_rate' in raw || 'feature_size' 
 function audioOf(raw: JsonObject): Partial<Preprocessing> {
   const { sampling_rate, do_normalize, feature_extractor_type } = raw;
   const { feature_size = 80, n_fft = 400, hop_length = 160, chunk_length = 30 } = raw;
+  const rate = sampling_rate !== undefined && { samplingRate: sampling_rate as number };
+  if (feature_extractor_type === FILTER_BANKS)
+    return { ...rate, normalize: false, spectrogram: filterBanksOf(raw) };
   return {
-    ...(sampling_rate !== undefined && { samplingRate: sampling_rate as number }),
+    ...rate,
     normalize: (do_normalize as boolean) ?? feature_extractor_type === WAVES,
     ...(feature_extractor_type === SPECTROGRAMS && {
       spectrogram: {
@@ -73,6 +76,21 @@ function audioOf(raw: JsonObject): Partial<Preprocessing> {
 /** It normalises unless it is told otherwise. */
 const WAVES = 'Wav2Vec2FeatureExtractor';
 const SPECTROGRAMS = 'WhisperFeatureExtractor';
+const FILTER_BANKS = 'ASTFeatureExtractor';
+
+/** Frames of 25 ms, every 10 ms. */
+function filterBanksOf({ num_mel_bins = 128, max_length = 1024, sampling_rate = 16000, ...raw }: JsonObject) {
+  const { do_normalize = true, mean = -4.2677393, std = 4.5689974 } = raw;
+  const [hopLength, frameLength] = [0.01, 0.025].map((s) => Math.round(s * (sampling_rate as number)));
+  const least = Math.max(1, Math.ceil(Math.log2(frameLength)));
+  return {
+    melBins: num_mel_bins,
+    fftSize: 2 ** least,
+    hopLength,
+    seconds: (max_length as number) / 100,
+    kaldi: { frameLength, ...(do_normalize ? { mean, std } : { mean: 0, std: 0.5 }) },
+  } as Spectrogram;
+}
 
 /** 1 / 0.00392156862745098 is 255 but for a rounding. */
 const round = (value: number) => Number(value.toPrecision(12));
