@@ -27,8 +27,10 @@ import {
   JINA,
   MODERNBERT,
   MPNET,
+  NEOBERT,
   NOMIC_BERT,
   ROBERTA,
+  ROFORMER,
   type Sample,
   SEEING_QWEN3,
   SIGLIP,
@@ -57,7 +59,7 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
   if (model.vocabulary === 0)
     return { sample: { image }, feeds: { pixel_values: { dims: [1, 2, 15, 15], data: image } } };
-  const hasTypes = /^(albert|bert|electra|ernie|nomic_bert|new)$/.test(model.architecture);
+  const hasTypes = /^(albert|bert|electra|ernie|nomic_bert|new|roformer)$/.test(model.architecture);
   return {
     sample: { tokens, types: hasTypes ? types : undefined },
     feeds: { input_ids: ids([tokens]), ...(hasTypes && { token_type_ids: ids([types]) }) },
@@ -77,8 +79,12 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
     model.check(source);
     expect(model.isEncoder).toBe(true);
     expect(model.sizes).toEqual(denseSizes(config));
-    const used = [...model.tensors(source)].map(([name, { shape }]) => [name, shape]);
-    expect(used.sort()).toEqual([...weights].map(([name, { shape }]) => [name, shape]).sort());
+    const shapesOf = (of: Iterable<readonly [string, { readonly shape: readonly number[] }]>) =>
+      [...of].map(([name, { shape }]) => [name, shape]).sort();
+    // RoFormer makes its cosines and sines anew.
+    const isUsed = ([name]: readonly [string, unknown]) =>
+      model.architecture !== 'roformer' || !name.endsWith('embed_positions.weight');
+    expect(shapesOf(model.tensors(source))).toEqual(shapesOf([...weights].filter(isUsed)));
   });
 
   test('embedding, blocks and head give what the loops give', async () => {
@@ -103,7 +109,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
 
   // Rotary positions are turned of all tokens together, and a mask of those behind is of all, as is what a block gets again.
   if (
-    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|eurobert|clip_text_model)$/.test(
+    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|eurobert|clip_text_model|roformer|neobert)$/.test(
       model.architecture,
     )
   )
@@ -360,6 +366,11 @@ describe('what encoders cannot be is refused:', () => {
       { ...BEIT, use_shared_relative_position_bias: true },
       'use_relative_position_bias beside use_shared_relative_position_bias',
     ],
+    [{ ...ROFORMER, rotary_value: true }, '"roformer": rotary_value is not supported'],
+    [{ ...NEOBERT, hidden_act: 'gelu' }, '"neobert": hidden_act "gelu"'],
+    [{ ...NEOBERT, ngpt: true }, '"neobert": ngpt true'],
+    [{ ...NEOBERT, rope: false }, '"neobert": rope false'],
+    [{ ...NEOBERT, architectures: ['NeoBERTForTokenClassification'] }, '"neobert": classes of tokens'],
     [{ ...GTE, logn_attention_scale: true }, '"new": logn_attention_scale'],
     [{ ...GTE, position_embedding_type: 'absolute' }, '"new": position_embedding_type "absolute"'],
     [{ ...GTE, layer_norm_type: 'rms_norm' }, '"new": layer_norm_type "rms_norm"'],

@@ -1,5 +1,5 @@
 // Tiny random encoders, with the names and shapes that Hugging Face gives their tensors, and what they compute in plain
-// loops, after modeling_bert, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta, modeling_deberta_v2, modeling_ernie, modeling_xlm_roberta_xl, modeling_data2vec_text, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
+// loops, after modeling_bert, modeling_roformer, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, model.py of NeoBERT, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta, modeling_deberta_v2, modeling_ernie, modeling_xlm_roberta_xl, modeling_data2vec_text, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
 import {
@@ -18,7 +18,7 @@ import {
   sum,
   widthsOf,
 } from './reference.ts';
-import { ropeReference, turnReference } from './rope-reference.ts';
+import { ropeReference, turnNeighboursReference, turnReference } from './rope-reference.ts';
 import { type Weights, weightMaker } from './source.ts';
 import { tinyWeights } from './tiny.ts';
 
@@ -67,6 +67,13 @@ export const ELECTRA: Config = {
   ...BERT,
   model_type: 'electra',
   architectures: ['ElectraModel'],
+  embedding_size: 12,
+};
+
+export const ROFORMER: Config = {
+  ...BERT,
+  model_type: 'roformer',
+  architectures: ['RoFormerModel'],
   embedding_size: 12,
 };
 
@@ -253,6 +260,19 @@ export const MODERNBERT: Config = {
   vocab_size: VOCABULARY,
 };
 
+export const NEOBERT: Config = {
+  model_type: 'neobert',
+  architectures: ['NeoBERT'],
+  hidden_size: HIDDEN,
+  intermediate_size: 32, // of which two thirds are 21, the next multiple of 8 is 24
+  num_hidden_layers: BLOCKS,
+  num_attention_heads: HEADS,
+  hidden_act: 'SwiGLU',
+  max_length: POSITIONS,
+  norm_eps: 1e-5,
+  vocab_size: VOCABULARY,
+};
+
 export const GTE: Config = {
   ...BERT,
   model_type: 'new',
@@ -389,6 +409,13 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   },
   roberta: ROBERTA,
   'roberta, classifier': classifier(ROBERTA, 'RobertaForSequenceClassification'),
+  roformer: ROFORMER,
+  'roformer, classifier, of embeddings as wide as its blocks': classifier(
+    { ...ROFORMER, embedding_size: undefined, hidden_act: 'relu' },
+    'RoFormerForSequenceClassification',
+  ),
+  neobert: NEOBERT,
+  'neobert, classifier': classifier(NEOBERT, 'NeoBERTForSequenceClassification'),
   electra: ELECTRA,
   'electra, classifier, of embeddings as wide as its blocks': classifier(
     { ...ELECTRA, embedding_size: HIDDEN },
@@ -850,6 +877,10 @@ function headsOf(config: Config): readonly Head[] {
     case 'roberta':
     case 'xlm-roberta-xl':
       return [{ read: first, maps: [['classifier.dense', 'tanh'], ['classifier.out_proj']] }];
+    case 'roformer':
+      return [
+        { read: first, maps: [['classifier.dense', config.hidden_act as string], ['classifier.out_proj']] },
+      ];
     case 'electra':
       return [{ read: first, maps: [['classifier.dense', 'gelu'], ['classifier.out_proj']] }];
     case 'distilbert':
@@ -897,6 +928,7 @@ export function encoderWeights(
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
   if (isGte(config)) return gteWeights(config, sizes, seed);
+  if (config.model_type === 'neobert') return neobertWeights(config, sizes, seed);
   if (config.model_type === 'dinov3_vit') return dinov3Weights(config, sizes, seed);
   if (isT5(config)) return t5Weights(config, sizes, seed);
   if (isDecoder(config)) {
@@ -929,7 +961,8 @@ export function encoderWeights(
     const offset = offsetOf(config);
     const width = (config.embedding_size ?? HIDDEN) as number;
     tensor(`${at}embeddings.word_embeddings.weight`, [VOCABULARY, width], 1);
-    if (config.position_biased_input !== false && !isJina(config))
+    if (isRoformer(config)) tensor(`${at}encoder.embed_positions.weight`, [POSITIONS, DH], 1); // made anew
+    if (config.position_biased_input !== false && !isJina(config) && !isRoformer(config))
       tensor(`${at}embeddings.position_embeddings.weight`, [POSITIONS + offset, width], 0.5);
     if (isDeberta(config)) {
       tensor(`${at}encoder.rel_embeddings.weight`, [2 * spanOf(config), HIDDEN], 1);
@@ -1240,6 +1273,29 @@ function nomicWeights(config: Config, sizes: readonly BlockSizes[], seed: number
   return weights;
 }
 
+function neobertWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
+  const { weights, tensor, linear: map } = weightMaker(seed);
+  const isBare = (config.architectures as string[])[0] === 'NeoBERT';
+  const at = isBare ? '' : 'model.';
+  const norm = (name: string) => tensor(`${at}${name}.weight`, [HIDDEN], 0.3, 1);
+  tensor(`${at}encoder.weight`, [VOCABULARY, HIDDEN], 1);
+  for (const [i, size] of sizes.entries()) {
+    const { heads, ffn, valueDim = DH } = size;
+    const layer = `transformer_encoder.${i}`;
+    const fused = widthsOf(size, DH).reduce((a, b) => a + b);
+    map(`${at}${layer}.qkv`, fused, HIDDEN, false);
+    map(`${at}${layer}.wo`, HIDDEN, heads * valueDim, false);
+    map(`${at}${layer}.ffn.w12`, 2 * ffn, HIDDEN, false);
+    map(`${at}${layer}.ffn.w3`, HIDDEN, ffn, false);
+    for (const name of ['attention_norm', 'ffn_norm']) norm(`${layer}.${name}`);
+  }
+  norm('layer_norm');
+  if (isBare) return weights;
+  map('dense', HIDDEN, HIDDEN);
+  map('classifier', 3, HIDDEN);
+  return weights;
+}
+
 function gteWeights(config: Config, sizes: readonly BlockSizes[], seed: number): Weights {
   const { weights, tensor, linear: map } = weightMaker(seed);
   const at = prefixOf(config);
@@ -1304,7 +1360,7 @@ function t5Weights(config: Config, sizes: readonly BlockSizes[], seed: number): 
 }
 
 export function denseSizes(config: Config): BlockSizes[] {
-  const ffn = config.use_swiglu_ffn ? GATED_FFN : FFN;
+  const ffn = config.use_swiglu_ffn || config.model_type === 'neobert' ? GATED_FFN : FFN;
   return Array.from({ length: BLOCKS }, () => ({ heads: HEADS, kvHeads: HEADS, ffn }));
 }
 
@@ -1330,6 +1386,7 @@ export function encoderReference(
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (isGte(config)) return gte(config, sizes, weights, sample);
+  if (config.model_type === 'neobert') return neobert(config, sizes, weights, sample);
   if (config.model_type === 'dinov3_vit') return dinov3(config, sizes, weights, sample);
   if (isDecoder(config)) {
     const features = referenceLogits({ ...config, is_causal: false }, sizes, weights, sample.tokens!);
@@ -1376,7 +1433,8 @@ export function encoderReference(
       }
       const seesAll = config.model_type !== 'clip_text_model';
       const how = { heads, kvHeads: heads, scale: DH ** -0.5, seesAll, bias };
-      const turned = (rows: Rows) => (isEsm(config) ? turnedFully(rows) : rows);
+      const turned = (rows: Rows) =>
+        isEsm(config) ? turnedFully(rows) : isRoformer(config) ? turnedByPairs(rows) : rows;
       return scaled(map(attention(turned(q), turned(k), v, how), out), 1);
     };
     const name =
@@ -1679,6 +1737,35 @@ function nomicBert(
   return x.flat();
 }
 
+function neobert(
+  config: Config,
+  sizes: readonly BlockSizes[],
+  weights: Weights,
+  { tokens = [] }: Sample,
+): number[] {
+  const isBare = weights.has('encoder.weight');
+  const at = isBare ? '' : 'model.';
+  const norm = (x: Rows, name: string) => rmsNorm(x, weights, at + name, config.norm_eps as number);
+  let x = tokens.map((token) => row(weights, `${at}encoder.weight`, token));
+  for (const [i, size] of sizes.entries()) {
+    const layer = `transformer_encoder.${i}`;
+    const map = (y: Rows, name: string) => linear(y, weights, `${at}${layer}.${name}`);
+    const fused = map(norm(x, `${layer}.attention_norm`), 'qkv');
+    // Of each head its query, key and value.
+    const width = fused[0].length / size.heads;
+    const [dk, dv] = [size.keyDim ?? DH, size.valueDim ?? DH];
+    const part = (from: number, to: number) => perHead(fused, width, (head) => head.slice(from, to));
+    const [q, k] = [part(0, dk), part(dk, 2 * dk)].map(turnedByPairs);
+    const how = { heads: size.heads, kvHeads: size.heads, scale: DH ** -0.5, seesAll: true };
+    x = add(x, map(attention(q, k, part(2 * dk, 2 * dk + dv), how), 'wo'));
+    const [gate, up] = slices(map(norm(x, `${layer}.ffn_norm`), 'ffn.w12'), [size.ffn, size.ffn]);
+    x = add(x, map(product(activate(gate, 'silu'), up), 'ffn.w3'));
+  }
+  x = norm(x, 'layer_norm');
+  if (isBare) return x.flat();
+  return linear(activate(linear([x[0]], weights, 'dense'), 'tanh'), weights, 'classifier')[0];
+}
+
 function gte(
   config: Config,
   sizes: readonly BlockSizes[],
@@ -1818,6 +1905,13 @@ function aminoAcids(config: Config, weights: Weights, { tokens = [] }: Sample): 
 }
 
 /** Rotary positions of all features. */
+const isRoformer = ({ model_type: type }: Config) => type === 'roformer';
+
+function turnedByPairs(x: Rows): Rows {
+  const rope = ropeReference({ rope_theta: 10000 }, DH, 1, x.length);
+  return perHead(x, DH, (head, p) => turnNeighboursReference(head, p, rope));
+}
+
 function turnedFully(x: Rows): Rows {
   const rope = ropeReference({ rope_theta: 10000, max_position_embeddings: POSITIONS }, DH, 1, x.length);
   return perHead(x, DH, (head, p) => turnReference(head, p, rope));

@@ -122,7 +122,7 @@ export function sizesOf(
       columns(/((v_proj|value|value_proj|v_lin|attn\.v|SelfAttention\.v)\.weight|weight#v)$/) /
         features.valueDim,
     ffn: columns(
-      /(fc1|fc_in|ffn\.up_proj|ffn\.proj_1|layers\.0\.ffn|(mlp|feed_forward)(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mixer\.(shared_experts\.)?up_proj|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|gated_layers|Wi|wi|wi_1)\.weight(#up)?$/,
+      /(fc1|fc_in|ffn\.up_proj|ffn\.proj_1|ffn\.w12|layers\.0\.ffn|(mlp|feed_forward)(\.shared_experts?)?\.up_proj|shared_mlp\.input_linear|c_fc|c_fc_1|feed_forward\.w3|mixer\.(shared_experts\.)?up_proj|mlp\.gate_up_proj|up_gate_proj|dense_h_to_4h|intermediate[._]dense|weights_in|lin1|fc11|gated_layers|Wi|wi|wi_1)\.weight(#up)?$/,
     ),
     ...(experts.length > 0 && { experts }),
     keyDim,

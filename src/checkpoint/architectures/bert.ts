@@ -1,5 +1,5 @@
 // BERT (arXiv 1810.04805), RoBERTa (1907.11692) and ELECTRA (2003.10555), and what has their form under other names: MiniLM,
-// sentence-transformers, ERNIE, data2vec of texts. Jina's second embeddings (2310.19923) call themselves BERT and have ALiBi and gated MLPs. XLM-R XL (2105.00572) has norms before each half of a block.
+// sentence-transformers, ERNIE, data2vec of texts. Jina's second embeddings (2310.19923) call themselves BERT and have ALiBi and gated MLPs. XLM-R XL (2105.00572) has norms before each half of a block, RoFormer (2104.09864) rotary positions.
 
 import { ACTIVATIONS, relu, tanh } from './activation.ts';
 import { slopesBelow } from './alibi.ts';
@@ -16,9 +16,11 @@ import {
   text,
   unsupported,
 } from './config.ts';
+import { ropeOf } from './rope.ts';
 import type { Architecture, Config, Mlp, Readout } from './types.ts';
 
 const LARGE = 'xlm-roberta-xl';
+const ROTARY = 'roformer';
 const ROBERTA = ['roberta', 'camembert', 'xlm-roberta', LARGE, 'data2vec-text'];
 /** Of those that have the module's name of another. */
 const MODULES: Readonly<Record<string, string>> = {
@@ -29,7 +31,7 @@ const MODULES: Readonly<Record<string, string>> = {
 };
 
 export const bert: Architecture = {
-  modelTypes: ['bert', 'electra', 'ernie', ...ROBERTA],
+  modelTypes: ['bert', 'electra', 'ernie', ROTARY, ...ROBERTA],
   describe(config, modelType, tensors = []) {
     const { base, activation } = commonOfText(config, modelType, { activation: 'gelu' });
     const { hidden, headDim, maxPositions } = base;
@@ -38,7 +40,7 @@ export const bert: Architecture = {
     const ofJina = isJina && jinaMlp(config, tensors);
     if (positions !== 'absolute' && !isJina)
       throw unsupported(modelType, `position_embedding_type "${positions}" is not supported`);
-    for (const key of ['is_decoder', 'add_cross_attention'])
+    for (const key of ['is_decoder', 'add_cross_attention', 'rotary_value'])
       if (flag(config, key, false)) throw unsupported(modelType, `${key} is not supported`);
     const [isRoberta, isElectra, isBefore] = [
       ROBERTA.includes(modelType),
@@ -50,17 +52,21 @@ export const bert: Architecture = {
       ? ['attention.self_attn_layer_norm', 'LayerNorm']
       : ['attention.output.LayerNorm', 'output.LayerNorm'];
     const hasTasks = modelType === 'ernie' && flag(config, 'use_task_id', false);
-    const width = isElectra ? integer(config, 'embedding_size', 128) : hidden;
+    const isRotary = modelType === ROTARY;
+    const width =
+      isElectra || isRotary ? integer(config, 'embedding_size', isElectra ? 128 : hidden) : hidden;
+    const options = { modelType, headDim, maxPositions, theta: 'rope_theta', pairsNeighbours: true };
+    const rope = isRotary ? ropeOf({}, options) : undefined; // it reads no other base
     const isProjected = width !== hidden;
     // Positions of RoBERTa begin behind the row of padding.
     const offset = isRoberta ? integer(config, 'pad_token_id', 1, 0) + 1 : 0;
     const classifier: Readout['maps'] =
-      isRoberta || isElectra
+      isRoberta || isElectra || isRotary
         ? denseAndScores(
             config,
             hidden,
             'classifier.dense',
-            isElectra ? ACTIVATIONS.get('gelu')! : tanh,
+            isRotary ? activation : isElectra ? ACTIVATIONS.get('gelu')! : tanh,
             'classifier.out_proj',
           )
         : [
@@ -74,7 +80,7 @@ export const bert: Architecture = {
       embedding: {
         tokens: 'embeddings.word_embeddings',
         width,
-        positions: isJina ? undefined : { name: 'embeddings.position_embeddings', offset },
+        positions: isJina || isRotary ? undefined : { name: 'embeddings.position_embeddings', offset },
         types: { name: 'embeddings.token_type_embeddings', count: integer(config, 'type_vocab_size', 2) },
         tasks: hasTasks
           ? {
@@ -94,6 +100,7 @@ export const bert: Architecture = {
           attention: {
             qkv: (label) => linear(`${layer}.attention.self.${names[label]}`, true),
             out: linear(`${layer}.attention.output.dense`, true),
+            rope,
             scale: headDim ** -0.5,
             slopes: isJina
               ? {
@@ -117,6 +124,7 @@ export const bert: Architecture = {
         norm: isBefore ? layerNorm('encoder.LayerNorm', epsilon) : undefined,
         readouts: classifies(config) ? [{ maps: classifier }] : [],
       },
+      ignored: isRotary ? /\bembed_positions\.weight$/ : undefined, // cosines and sines
     };
   },
 };

@@ -29,6 +29,7 @@ import { mpnet } from './mpnet.ts';
 import { mpt } from './mpt.ts';
 import { multimodal } from './multimodal.ts';
 import { nemotron } from './nemotron.ts';
+import { neobert } from './neobert.ts';
 import { nomicBert } from './nomic-bert.ts';
 import { olmo } from './olmo.ts';
 import { opt } from './opt.ts';
@@ -68,6 +69,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   bart,
   modernbert,
   nomicBert,
+  neobert,
   gte,
   esm,
   deberta,

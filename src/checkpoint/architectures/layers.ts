@@ -130,12 +130,11 @@ export function* mlpTerms(
   const areAlike = experts.every((neurons) => neurons === experts[0]);
   for (const [e, neurons] of experts.entries()) {
     const own = areAlike ? expert(e) : unstacked(expert(e));
-    const read = () =>
-      areSharesRead ? ([g.node('Mul', [x, shares[e]])] as const) : ([x, shares[e]] as const);
-    const through = ([given, share]: readonly [string, string?]) =>
-      mlp(g, { ...own, down: { ...own.down, bias: false } }, given, hidden, neurons, share);
+    const whole = { ...own, down: { ...own.down, bias: false } };
     const built = () => [
-      through(read()),
+      areSharesRead
+        ? mlp(g, whole, g.node('Mul', [x, shares[e]]), hidden, neurons)
+        : mlp(g, whole, x, hidden, neurons, shares[e]),
       ...(own.down.bias ? [g.node('Mul', [shares[e], stored(g, own.down, 'bias', [hidden])])] : []),
     ];
     yield* g.sharing(shareOf(parts, experts), built);

@@ -83,6 +83,7 @@ const WITH_CODE: readonly string[] = [
   'kimi_vl',
   'minicpm',
   'mobilellm',
+  'neobert',
   'new',
   'nomic_bert',
   'openelm',
