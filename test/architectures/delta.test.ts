@@ -251,6 +251,11 @@ test('a state space as transformers 5 writes it is the same', () => {
   for (const high of [{ __float__: 'Infinity' }, null]) {
     const space = describeModel({ ...GRANITE_SPACE, layer_types, time_step_limit: [0, high] });
     expect(space.sizes).toEqual(describeModel(GRANITE_SPACE).sizes);
+    // transformers.js knows the names before.
+    expect([describeModel(GRANITE_SPACE).transformersJs, space.transformersJs]).toEqual([
+      undefined,
+      expect.stringContaining('"layer_types"'),
+    ]);
   }
 });
 

@@ -276,11 +276,11 @@ export function nemotronHeads(config: Config): Description['fields']['deltaHeads
 }
 
 /** It goes by a list of the names that transformers 4 has. */
-export function nemotronInJs({ layer_types, layers_block_type }: Config): string | undefined {
+export function listedInJs({ layer_types, layers_block_type }: Config): string | undefined {
   const types = layer_types ?? layers_block_type;
   const isKnown =
     Array.isArray(types) && types.every((type) => NEMOTRON_TYPES.some(([name]) => name === type));
   return isKnown
     ? undefined
-    : 'reads what blocks there are from "layers_block_type" by other names than this config.json has';
+    : 'reads from "layer_types" or "layers_block_type" what blocks there are, by other names than this config.json has';
 }
