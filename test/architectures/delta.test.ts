@@ -13,6 +13,7 @@ import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
 import {
   FALCON_H1,
   GRANITE_SPACE,
+  MAMBA2,
   NEMOTRON_H,
   OLMO_HYBRID,
   QWEN3_5,
@@ -232,6 +233,22 @@ test('fewer heads of OLMo Hybrid’s delta rules are said beside their features,
   ]);
   expect(() => describeModel({ ...given, linear_num_value_heads: 5 })).toThrow(
     '"linear_num_value_heads" expected a multiple of the 2 of linear_num_key_heads, got 5',
+  );
+});
+
+test('a model of state spaces alone says fewer heads where their features are whole multiples of the stream’s', () => {
+  const pure = describeModel(MAMBA2);
+  const [own] = pure.sizes;
+  expect(own).toEqual({ heads: 8, kvHeads: 2, ffn: 0, keyDim: 3, valueDim: 8 });
+  const few = { ...own, heads: 4, kvHeads: 1 };
+  const { config, record } = pure.configOf([few, few]);
+  expect(config).toEqual({ ...MAMBA2, num_heads: 4, n_groups: 1, expand: 1 });
+  expect(record).toBeUndefined();
+  expect(describeModel(config).sizes).toEqual([few, few]);
+  expect(pure.configOf([few, own]).record!.blocks[0]).toMatchObject({ heads: 4, keyDim: 3, valueDim: 8 });
+  expect(pure.transformersJs).toBeDefined();
+  expect(() => describeModel({ ...MAMBA2, num_heads: 7 })).toThrow(
+    '"num_heads" expected a multiple of the 2 of n_groups that shares out 64 features (expand), got 7',
   );
 });
 

@@ -98,6 +98,7 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'internlm2',
   'internlm3',
   'lfm2_moe',
+  'mamba2',
   'minicpm',
   'mixtral',
   'nemotron',
