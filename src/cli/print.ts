@@ -375,17 +375,24 @@ function sizeText(blocks: readonly BlockSizes[]): string {
     : 'sizes that differ between blocks';
 }
 
-/** With the features that they have, where these are fewer than config.json says. */
-function headsText({ heads, keyDim, valueDim }: BlockSizes): string {
+/** With the features that they have, where these are fewer than config.json says, and those of a state space beside them. */
+function headsText({ heads, keyDim, valueDim, space }: BlockSizes): string {
+  if (heads === 0) return NOTHING;
   const all = keyDim === valueDim ? { '': keyDim } : { ' of keys': keyDim, ' of values': valueDim };
   const features = Object.entries(all).flatMap(([of, n]) => (n ? [`${counted(n, 'feature')}${of}`] : []));
-  return [counted(heads, 'head'), ...(features.length > 0 ? [features.join(' and ')] : [])].join(' with ');
+  const own = [counted(heads, 'head'), ...(features.length > 0 ? [features.join(' and ')] : [])].join(
+    ' with ',
+  );
+  return space ? `${own}, and ${space.heads} of a state space` : own;
 }
 
 function neuronsText({ ffn, experts }: BlockSizes): string {
-  const own = ffn > 0 || !experts ? [counted(ffn, 'neuron')] : [];
-  return [...own, ...(experts ? [expertsText(experts)] : [])].join(', ');
+  const own = ffn > 0 ? [counted(ffn, 'neuron')] : [];
+  return [...own, ...(experts ? [expertsText(experts)] : [])].join(', ') || NOTHING;
 }
+
+/** Where a block has none. */
+const NOTHING = '-';
 
 function expertsText(experts: readonly number[]): string {
   const [least, most] = [Math.min(...experts), Math.max(...experts)];

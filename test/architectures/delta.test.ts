@@ -13,6 +13,7 @@ import { ids, maxDifference, open, runOnce, sourceOf } from './source.ts';
 import {
   FALCON_H1,
   GRANITE_SPACE,
+  MAMBA2,
   NEMOTRON_H,
   OLMO_HYBRID,
   QWEN3_5,
@@ -235,6 +236,22 @@ test('fewer heads of OLMo Hybrid’s delta rules are said beside their features,
   );
 });
 
+test('a model of state spaces alone says fewer heads where their features are whole multiples of the stream’s', () => {
+  const pure = describeModel(MAMBA2);
+  const [own] = pure.sizes;
+  expect(own).toEqual({ heads: 8, kvHeads: 2, ffn: 0, keyDim: 3, valueDim: 8 });
+  const few = { ...own, heads: 4, kvHeads: 1 };
+  const { config, record } = pure.configOf([few, few]);
+  expect(config).toEqual({ ...MAMBA2, num_heads: 4, n_groups: 1, expand: 1 });
+  expect(record).toBeUndefined();
+  expect(describeModel(config).sizes).toEqual([few, few]);
+  expect(pure.configOf([few, own]).record!.blocks[0]).toMatchObject({ heads: 4, keyDim: 3, valueDim: 8 });
+  expect(pure.transformersJs).toBeDefined();
+  expect(() => describeModel({ ...MAMBA2, num_heads: 7 })).toThrow(
+    '"num_heads" expected a multiple of the 2 of n_groups that shares out 64 features (expand), got 7',
+  );
+});
+
 test('heads of delta rules and of attention with gates keep their features', () => {
   const [delta, attention] = sizes;
   expect([0, 1].map((i) => model.valuesCanNarrow(i))).toEqual([false, false]);
@@ -251,6 +268,11 @@ test('a state space as transformers 5 writes it is the same', () => {
   for (const high of [{ __float__: 'Infinity' }, null]) {
     const space = describeModel({ ...GRANITE_SPACE, layer_types, time_step_limit: [0, high] });
     expect(space.sizes).toEqual(describeModel(GRANITE_SPACE).sizes);
+    // transformers.js knows the names before.
+    expect([describeModel(GRANITE_SPACE).transformersJs, space.transformersJs]).toEqual([
+      undefined,
+      expect.stringContaining('"layer_types"'),
+    ]);
   }
 });
 

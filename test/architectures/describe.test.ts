@@ -165,7 +165,7 @@ describe('describe', () => {
     [
       'state spaces',
       { ...LLAMA, model_type: 'mamba' },
-      'model_type "mamba" is not supported (there are no state',
+      'model_type "mamba" is not supported (there are no state spaces of Mamba 1',
     ],
     [
       'what timm writes',

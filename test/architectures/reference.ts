@@ -1,7 +1,7 @@
 // What the architectures compute, in plain loops, after the definitions in Hugging Face transformers
 // (modeling_opt, modeling_biogpt, modeling_xglm, modeling_openai, modeling_llama, modeling_mistral, modeling_ministral3, modeling_mixtral, modeling_phimoe, modeling_qwen2, modeling_qwen2_moe, modeling_qwen3,
 // modeling_qwen3_moe, modeling_qwen3_vl_moe, modeling_olmoe, modeling_smollm3,
-// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_llama4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
+// modeling_nanochat, modeling_vaultgemma, modeling_youtu, modeling_solar_open, modeling_afmoe, modeling_mistral4, modeling_llama4, modeling_modernbert_decoder, modeling_granite, modeling_granitemoe, modeling_granitemoeshared, modeling_granitemoehybrid, modeling_bamba, modeling_falcon_h1, modeling_nemotron_h, modeling_mamba2, modeling_deepseek_v2, modeling_deepseek_v3, modeling_glm4_moe, modeling_glm4_moe_lite, modeling_dots1, modeling_ministral, modeling_ernie4_5_moe, modeling_gpt_oss, modeling_apertus, modeling_lfm2, modeling_lfm2_moe, modeling_qwen3_next, modeling_qwen3_5, modeling_qwen3_5_moe, modeling_hunyuan_v1_dense, modeling_glm, modeling_glm4, modeling_ernie4_5, modeling_helium, modeling_arcee, modeling_seed_oss, modeling_nemotron,
 // modeling_olmo3, modeling_olmo_hybrid, modeling_exaone4, modeling_gpt_bigcode, modeling_falcon, modeling_bloom, modeling_mpt, modeling_phi, modeling_phi3, modeling_gemma, modeling_gemma2, modeling_gemma3, modeling_gpt2, modeling_gpt_neo,
 // modeling_gpt_neo, modeling_gptj, modeling_codegen, modeling_olmo, modeling_olmo2, modeling_stablelm, modeling_starcoder2, modeling_cohere, modeling_cohere2,
 // modeling_rope_utils), and after facebookresearch/MobileLLM's modeling_llama, modeling_openelm, vLLM's jais, modeling_internlm2, modeling_internlm3, modeling_exaone, modeling_minicpm, modeling_chatglm and modeling_baichuan beside their weights. Slow, and shares nothing with the code under test.
@@ -66,6 +66,7 @@ export function referenceLogits(
     case 'falcon_h1':
       return falconH1(config, sizes, weights, tokens);
     case 'nemotron_h':
+    case 'mamba2':
       return nemotronH(config, sizes, weights, tokens);
     case 'llama4_text':
       return llama4(config, sizes, weights, tokens);
@@ -1281,11 +1282,13 @@ function nemotronH(
 ): Rows {
   const norm = (x: Rows, name: string) => rmsNorm(x, weights, name, config.layer_norm_epsilon as number);
   const act = (x: Rows) => activate(x, (config.mlp_hidden_act ?? 'relu2') as string);
+  const isPure = config.model_type === 'mamba2';
+  const count = (isPure ? config.num_heads : config.mamba_num_heads) as number;
   const space: Config = {
-    model_type: 'nemotron_h',
-    mamba_d_state: config.ssm_state_size,
-    mamba_d_ssm: (config.mamba_num_heads as number) * (config.mamba_head_dim as number),
-    mamba_n_heads: config.mamba_num_heads,
+    model_type: config.model_type,
+    mamba_d_state: isPure ? config.state_size : config.ssm_state_size,
+    mamba_d_ssm: count * ((isPure ? config.head_dim : config.mamba_head_dim) as number),
+    mamba_n_heads: count,
     time_step_limit: config.time_step_limit,
     rms_norm_eps: config.layer_norm_epsilon,
   };
@@ -1331,7 +1334,7 @@ function routedExperts(logits: number[], config: Config, weights: Weights, at: s
   return routed(logits, whole, weights.get(`${at}.gate.e_score_correction_bias`)!.data);
 }
 
-/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, FalconH1Mixer, or NemotronHMamba2Mixer. */
+/** Token by token, as the step with a cache of GraniteMoeHybridMambaLayer, FalconH1Mixer, NemotronHMamba2Mixer, or Mamba2Mixer. */
 function stateSpace(
   x: Rows,
   config: Config,

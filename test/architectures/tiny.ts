@@ -481,6 +481,19 @@ export const NEMOTRON_H: Config = {
   moe_shared_expert_intermediate_size: 10,
   routed_scaling_factor: 1.5,
 };
+/** Eight heads of eight features, in two groups. */
+export const MAMBA2: Config = {
+  model_type: 'mamba2',
+  hidden_size: HIDDEN,
+  num_hidden_layers: BLOCKS,
+  vocab_size: VOCABULARY,
+  layer_norm_epsilon: 1e-4,
+  num_heads: 8,
+  head_dim: 8,
+  n_groups: 2,
+  state_size: 3,
+  expand: 2,
+};
 const GPT_OSS: Config = {
   ...LLAMA,
   model_type: 'gpt_oss',
@@ -1171,6 +1184,18 @@ export const VARIANTS: Readonly<Record<string, { config: Config; sizes?: readonl
       { heads: 2, kvHeads: 1, ffn: 20, space: { heads: 2, kvHeads: 1, keyDim: 3, valueDim: 5 } },
     ],
   },
+  mamba2: { config: MAMBA2 },
+  'mamba2, pruned, biases, bounds, tied': {
+    config: {
+      ...MAMBA2,
+      use_bias: true,
+      use_conv_bias: false,
+      conv_kernel: 3,
+      time_step_limit: [0.1, 1],
+      tie_word_embeddings: true,
+    },
+    sizes: narrow([4, 1, 0, 3, 5], [8, 2, 0, 3, 5]).map((size) => ({ ...size, valueDim: 8 })),
+  },
   nemotron_h: { config: NEMOTRON_H },
   'nemotron_h, an MLP alone, biases, bounds, one group, other names': {
     config: {
@@ -1557,28 +1582,33 @@ export function hiddenOf(config: Config): number {
   return (config.n_embed ?? config.d_model ?? HIDDEN) as number;
 }
 
+/** Whether each block has a single half. */
+const isOfHalves = ({ model_type: type }: Config) => type === 'nemotron_h' || type === 'mamba2';
+
 /** What block i of a tiny Nemotron-H is. */
 export function nemotronType(config: Config, i: number): 'mamba' | 'attention' | 'mlp' | 'moe' {
   const pattern = config.hybrid_override_pattern as string | undefined;
+  if (config.model_type === 'mamba2') return 'mamba';
   if (pattern) return ({ M: 'mamba', '*': 'attention', '-': 'mlp', E: 'moe' } as const)[pattern[i] as 'M'];
   const type = (config.layers_block_type as string[])[i];
   if (type === 'linear_attention') return 'mamba';
   return type === 'full_attention' ? 'attention' : (type as 'mlp');
 }
 
-/** Of its state spaces. */
+/** Of its state spaces, or those of Mamba 2. */
 function nemotronSpace(config: Config) {
+  const isPure = config.model_type === 'mamba2';
   return {
-    heads: config.mamba_num_heads as number,
+    heads: (config.mamba_num_heads ?? config.num_heads) as number,
     kvHeads: (config.mamba_n_groups ?? config.n_groups) as number,
-    keyDim: config.ssm_state_size as number,
-    valueDim: config.mamba_head_dim as number,
+    keyDim: (config.ssm_state_size ?? config.state_size) as number,
+    valueDim: (isPure ? config.head_dim : config.mamba_head_dim) as number,
   };
 }
 
 /** The sizes that a config gives every block. */
 export function uniformSizes(config: Config): BlockSizes[] {
-  if (config.model_type === 'nemotron_h') {
+  if (isOfHalves(config)) {
     const none = { heads: 0, kvHeads: 0, ffn: 0 };
     const kinds: Record<string, BlockSizes> = {
       mamba: { ...none, ...nemotronSpace(config) },
@@ -1676,7 +1706,7 @@ export const isDelta = (config: Config, i: number) =>
 /** What block i keeps of earlier tokens in the place of keys and values, or beside them. */
 export function statesOf(config: Config, i: number, size: BlockSizes): Record<string, number[]> | undefined {
   const { heads, kvHeads, keyDim = 0, valueDim = 0 } = size.space ?? size;
-  if (config.model_type === 'nemotron_h') {
+  if (isOfHalves(config)) {
     if (nemotronType(config, i) === 'attention') return undefined;
     if (nemotronType(config, i) !== 'mamba') return {};
     const kernel = (config.conv_kernel ?? 4) as number;
@@ -2123,7 +2153,7 @@ export function tinyWeights(config: Config, sizes: readonly BlockSizes[], seed =
       linear('lm_head', VOCABULARY, HIDDEN, false);
   } else if (/^(olmo|stablelm|starcoder|cohere|exaone4|nemotron$)/.test(String(type))) {
     relatives(config, sizes, { tensor, linear, norm });
-  } else if (type === 'nemotron_h') {
+  } else if (isOfHalves(config)) {
     tensor('backbone.embeddings.weight', [VOCABULARY, HIDDEN], 1);
     for (const [i, size] of sizes.entries()) {
       const { ffn, experts } = size;

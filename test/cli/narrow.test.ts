@@ -123,8 +123,13 @@ test('inspect names the attentions that lose whole heads, and what is in the way
   ]);
 });
 
-test('a report tells the features of narrow heads', () => {
-  const sizes = [BLOCK, NARROW, MIXED, { ...BLOCK, valueDim: 5 }];
+test('a report tells the features of narrow heads, those of state spaces, and what a block has not', () => {
+  const space = { heads: 3, kvHeads: 1, keyDim: 2, valueDim: 5 };
+  const halves = [
+    { ...BLOCK, ffn: 0 },
+    { ...BLOCK, heads: 0, kvHeads: 0 },
+  ];
+  const sizes = [BLOCK, NARROW, MIXED, { ...BLOCK, valueDim: 5 }, { ...BLOCK, space }, ...halves];
   const how = {
     recipe: { method: 'magnitude', keep: 0.5 },
     target: { chosen: { kind: 'self', blend: 0 } },
@@ -143,6 +148,9 @@ test('a report tells the features of narrow heads', () => {
     ['block 1', '4 heads with 5 features', '20 neurons'],
     ['block 2', '4 heads with 3 features of keys and 5 features of values', '20 neurons'],
     ['block 3', '4 heads with 5 features of values', '20 neurons'],
+    ['block 4', '4 heads, and 3 of a state space', '20 neurons'],
+    ['block 5', '4 heads', '-'],
+    ['block 6', '-', '20 neurons'],
   ]);
 });
 

@@ -133,6 +133,7 @@ test.each([
   ['qwen3_next', 1],
   ['granitemoehybrid, state spaces', 1],
   ['falcon_h1', 1],
+  ['mamba2', 1],
   ['olmo_hybrid', 1],
   ['bamba', 1],
   ['nemotron_h', 1],

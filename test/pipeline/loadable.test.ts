@@ -65,6 +65,15 @@ test('keeps as many heads of attention in all blocks, and as many of the state s
   expect(recipe.keep).toMatchObject({ heads: 0.5, layers: { '0.space': 0.5, '1.space': 0.5 } });
 });
 
+test('keeps heads alone where there are no neurons', () => {
+  const model = describeModel({
+    ...{ model_type: 'mamba2', hidden_size: 32, num_hidden_layers: 2, vocab_size: 40 },
+    ...{ num_heads: 8, head_dim: 8, n_groups: 1, state_size: 4 },
+  });
+  expect(sizes(model, { keep: 0.5 }).kept).toEqual([4, 4]);
+  expect(() => sizes(model, { keep: { channels: 0.5 } })).toThrow('config.json of mamba2 can say no fewer');
+});
+
 test('spends a budget on the largest sizes that fit', () => {
   const terms = termsOf(LLAMA);
   const size = (heads: number, neurons: number) =>

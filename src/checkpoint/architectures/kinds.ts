@@ -92,14 +92,13 @@ const MISSING: ReadonlyMap<string, string> = new Map([
     ...['convnext', 'convnextv2', 'efficientnet', 'mobilenet_v1', 'mobilenet_v2', 'mobilevit', 'regnet'],
     ...['resnet', 'segformer', 'swin', 'swinv2'],
   ].map((type) => [type, CONVOLUTIONS] as const),
-  ['falcon_mamba', 'state spaces'],
+  ['falcon_mamba', 'state spaces of Mamba 1'],
   ['gemma3n', 'several streams of features (AltUp), and embeddings in each block'],
   ['gemma4', 'embeddings in each block, nor keys and values that blocks share'],
-  ['jamba', 'state spaces'],
-  ['mamba', 'state spaces'],
-  ['mamba2', 'state spaces'],
+  ['jamba', 'state spaces of Mamba 1'],
+  ['mamba', 'state spaces of Mamba 1'],
   ['siglip2', 'images of any sides (NaFlex); the SigLIP 2 of one size is "siglip"'],
-  ['zamba2', 'state spaces'],
+  ['zamba2', 'blocks that share attention, each use with maps of its own (LoRA)'],
 ]);
 
 type Nearest = (name: string, known: readonly string[]) => string | undefined;

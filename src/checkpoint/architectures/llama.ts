@@ -1,5 +1,5 @@
 // Llama (arXiv 2307.09288) to Llama 4, and what shares its form: Mistral, Ministral, Ministral 3, Mistral Small 4 and Mixtral, Qwen2 to 3.5 with and without experts, Qwen3-Next, SmolLM3, Granite, Phi-3,
-// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, OpenELM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
+// 3.5-MoE and 4, Bamba, Falcon-H1, Nemotron-H, Mamba 2, LFM2 with and without experts, GLM-4, 4.5 and 4.7 Flash, ERNIE 4.5, DeepSeek V2 and V3, dots.llm1, GPT-OSS, Helium, Arcee, Seed-OSS, MiniCPM, Hunyuan, NanoChat, MobileLLM, OpenELM, Youtu, Solar Open, Trinity, InternLM 2 and 3, EXAONE 3, ChatGLM 2 and 3, Baichuan, Apertus, and EuroBERT, whose tokens see all. SmolLM, SmolLM2 and Falcon 3 call themselves
 // llama.
 
 import { InputError } from '../../errors.ts';
@@ -34,9 +34,12 @@ import {
   falconHeads,
   falconSpace,
   hybridSpace,
+  listedInJs,
+  mambaConfig,
+  mambaHeads,
+  mambaSpace,
   nemotronConfig,
   nemotronHeads,
-  nemotronInJs,
   nemotronLacks,
   nemotronSpace,
   spaceHeads,
@@ -273,6 +276,20 @@ const LIQUID: Kind = {
   tied: true,
 };
 
+/** What Mamba 2 and Nemotron-H, whose blocks have one half alone, call their parts. */
+const MIXER_NAMES: Pick<Kind, 'prefixes' | 'names' | 'norms'> = {
+  prefixes: ['backbone.', 'model.', ''],
+  names: {
+    qkv: (label) => `mixer.${label}_proj`,
+    out: 'mixer.o_proj',
+    up: 'mixer.up_proj',
+    down: 'mixer.down_proj',
+    tokens: 'embeddings',
+    last: 'norm_f',
+  },
+  norms: { before: { attention: 'norm', mlp: 'norm' } },
+};
+
 /** What Bamba and Falcon-H1 call their parts. */
 const JAMBA_NAMES: Pick<Kind, 'names' | 'norms'> = {
   names: {
@@ -424,6 +441,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     turns: (config) => config.position_embedding_type === 'rope',
     instead: hybridSpace,
     deltaHeads: spaceHeads,
+    inJs: listedInJs,
     dividesHidden: true,
   },
   bamba: {
@@ -451,28 +469,32 @@ const KINDS: Readonly<Record<string, Kind>> = {
     epsilon: 1e-5,
     base: 1e5,
   },
+  mamba2: {
+    config: mambaConfig,
+    qkvBias: no,
+    outBias: no,
+    mlpBias: no,
+    ...MIXER_NAMES,
+    lacks: () => 'mlp',
+    turns: no,
+    instead: mambaSpace,
+    deltaHeads: mambaHeads,
+    dividesHidden: true,
+    epsilon: 1e-5,
+  },
   nemotron_h: {
     config: nemotronConfig,
     qkvBias: no,
     outBias: no,
     mlpBias,
-    prefixes: ['backbone.', 'model.', ''],
-    names: {
-      qkv: (label) => `mixer.${label}_proj`,
-      out: 'mixer.o_proj',
-      up: 'mixer.up_proj',
-      down: 'mixer.down_proj',
-      tokens: 'embeddings',
-      last: 'norm_f',
-    },
-    norms: { before: { attention: 'norm', mlp: 'norm' } },
+    ...MIXER_NAMES,
     isPlain: true,
     lacks: nemotronLacks,
     hasExperts: ({ layer_types: types }) => (types as readonly string[]).includes('moe'),
     turns: no,
     instead: nemotronSpace,
     deltaHeads: nemotronHeads,
-    inJs: nemotronInJs,
+    inJs: listedInJs,
     activation: 'relu2',
     kvHeads: 8,
     headDim: 128,

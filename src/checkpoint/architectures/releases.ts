@@ -107,6 +107,7 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'granitemoeshared',
   'internlm2',
   'internlm3',
+  'mamba2',
   'minicpm',
   'mixtral',
   'nemotron',

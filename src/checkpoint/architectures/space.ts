@@ -1,4 +1,4 @@
-// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4, Bamba, Falcon-H1 and Nemotron-H have them: what config.json says of them, mostly by fields that begin with `mamba_`.
+// State spaces (Mamba 2, arXiv 2405.21060), as Granite 4, Bamba, Falcon-H1, Nemotron-H and Mamba 2 itself have them: what config.json says of them, mostly by fields that begin with `mamba_`.
 
 import { InputError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
@@ -89,17 +89,21 @@ function boundsOf(given: unknown): readonly [number, number] | undefined {
   return low === 0 && high === Number.POSITIVE_INFINITY ? undefined : [low, high];
 }
 
-/** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
 export function spaceHeads(config: Config): Description['fields']['deltaHeads'] {
-  return {
-    ...HEADS,
-    beside: (heads) => {
-      const hidden = integer(config, 'hidden_size');
-      const valueDim = featuresIn(config) / integer(config, HEADS.heads, 128);
-      const mamba_expand = (heads * valueDim) / hidden;
-      return Number.isInteger(mamba_expand) ? { mamba_expand, mamba_d_head: valueDim } : undefined;
-    },
-  };
+  const beside = (heads: number) => expanded(config, heads, ['mamba_expand', 'mamba_d_head'], HEADS.heads);
+  return { ...HEADS, beside };
+}
+
+/** Features of all heads are a multiple of those of the stream, by a field that takes integers. */
+function expanded(
+  config: Config,
+  heads: number,
+  [times, features]: readonly [string, string],
+  field: string,
+): Config | undefined {
+  const valueDim = featuresIn(config) / integer(config, field, 128);
+  const expand = (heads * valueDim) / integer(config, 'hidden_size');
+  return Number.isInteger(expand) ? { [times]: expand, [features]: valueDim } : undefined;
 }
 
 /** The names of blocks before transformers 5, and those since then. */
@@ -275,12 +279,46 @@ export function nemotronHeads(config: Config): Description['fields']['deltaHeads
   };
 }
 
+const MAMBA_HEADS = { heads: 'num_heads', kvHeads: 'n_groups' };
+
+/** A text of any length. */
+const NO_END = 2 ** 20;
+
+/** With the names that others have for its fields, and something for those of halves that it has not. */
+export function mambaConfig(config: Config): Config {
+  return {
+    ...config,
+    ...{ num_attention_heads: 1, num_key_value_heads: 1, intermediate_size: 1, head_dim: undefined },
+    max_position_embeddings: config.max_position_embeddings ?? NO_END,
+    mamba_d_head: config.head_dim ?? 64,
+    mamba_d_state: config.state_size ?? 128,
+    mamba_d_conv: config.conv_kernel,
+    mamba_conv_bias: config.use_conv_bias,
+    mamba_proj_bias: config.use_bias,
+    mamba_expand: config.expand,
+    n_groups: config.n_groups ?? 8,
+    rms_norm_eps: config.layer_norm_epsilon,
+  };
+}
+
+export function mambaSpace(config: Config, _: number, named: (name: string) => string): DeltaRule {
+  const features = { count: featuresIn(config), field: 'expand' };
+  return stateSpace(config, named, { module: 'mixer', heads: MAMBA_HEADS, features, epsilon: 1e-5 });
+}
+
+export function mambaHeads(config: Config): Description['fields']['deltaHeads'] {
+  return {
+    ...MAMBA_HEADS,
+    beside: (heads) => expanded(config, heads, ['expand', 'head_dim'], MAMBA_HEADS.heads),
+  };
+}
+
 /** It goes by a list of the names that transformers 4 has. */
-export function nemotronInJs({ layer_types, layers_block_type }: Config): string | undefined {
+export function listedInJs({ layer_types, layers_block_type }: Config): string | undefined {
   const types = layer_types ?? layers_block_type;
   const isKnown =
     Array.isArray(types) && types.every((type) => NEMOTRON_TYPES.some(([name]) => name === type));
   return isKnown
     ? undefined
-    : 'reads what blocks there are from "layers_block_type" by other names than this config.json has';
+    : 'reads from "layer_types" or "layers_block_type" what blocks there are, by other names than this config.json has';
 }

@@ -65,7 +65,7 @@ function expectSaid({ architecture }: LanguageModel, asked: number | KeepRatios,
   if (typeof asked === 'number') return;
   for (const kind of ['heads', 'channels'] as const) {
     const isAsked = (asked[kind] ?? 1) < 1;
-    if (isAsked && rounded[kind] === 1 && rounded.layers === undefined)
+    if (isAsked && (rounded[kind] ?? 1) === 1 && rounded.layers === undefined)
       throw new InputError(
         `\`keep.${kind}\`: config.json of ${architecture} can say no fewer; leave it out, or take sizes that it cannot say (\`loadable: false\`)`,
       );
@@ -102,13 +102,13 @@ function roundedTo(language: LanguageModel, heads: number, channels: number): Ke
     const kept = Math.max(multiple, Math.round((neurons * channels) / multiple) * multiple);
     return Math.min(1, kept / neurons);
   };
-  const usual = mlps.length > 0 ? rounded(mlps[0]) : 1;
+  const usual = mlps.length > 0 ? rounded(mlps[0]) : undefined;
   const others = mlps.filter((mlp) => rounded(mlp) !== usual);
   const [first, ...more] = attentions;
   const layers = [
     ...others.map((mlp) => [`${mlp.block}.${mlp.name}`, rounded(mlp)]),
     ...more.flatMap(({ kind, blocks, ratio }) => blocks.map((i) => [`${i}.${kind}`, ratio])),
   ];
-  const ratios = { heads: first.ratio, channels: usual };
+  const ratios = { heads: first?.ratio, channels: usual };
   return layers.length > 0 ? { ...ratios, layers: Object.fromEntries(layers) } : ratios;
 }
