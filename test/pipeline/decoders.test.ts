@@ -40,6 +40,10 @@ async function loops({ checkpoint, language }: OpenedLanguageModel): Promise<num
 
 test.each([
   ['internlm2', 'has no class for this model type (internlm2)'],
+  [
+    'lfm2',
+    'reads from "layer_types" what blocks there are, which this config.json has not: write it there, a list of "full_attention" and "conv" (lfm2)',
+  ],
   ['llava', 'takes apart what is of texts and images into several files (llava)'],
 ])('%s is not written for transformers.js', async (name, why) => {
   const own = VARIANTS[name === 'llava' ? 'llama' : name].config;

@@ -268,6 +268,7 @@ const LIQUID: Kind = {
   norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
   headNorm: true,
   instead: liquidShort,
+  inJs: liquidInJs,
   dividesHidden: true,
   epsilonField: 'norm_eps',
   epsilon: 1e-5,
@@ -1096,6 +1097,12 @@ function liquidConfig(config: Config): Config {
     rope_theta: config.theta ?? config.rope_theta,
     tie_word_embeddings: config.tie_embedding ?? config.tie_word_embeddings,
   };
+}
+
+/** It goes by that list, which transformers makes of what old files have. */
+function liquidInJs({ layer_types }: Config): string | undefined {
+  if (Array.isArray(layer_types)) return undefined;
+  return `reads from "layer_types" what blocks there are, which this config.json has not: write it there, a list of ${LIQUID_TYPES.map((type) => `"${type}"`).join(' and ')}`;
 }
 
 /** Those that there are, which it may have in other numbers. */
