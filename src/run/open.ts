@@ -301,7 +301,7 @@ function reading(
   return (place, input) => {
     const pairs = async () => {
       if (states) return decoderFeeds(place, input, states, { ...settings, length });
-      return takesTokens(input) ? undefined : sourceFeeds(place, input);
+      return takesTokens(input) || takesEmbeddings(input) ? undefined : sourceFeeds(place, input);
     };
     const feeds = found.get(place) ?? pairs().then((it) => it ?? arrayFeeds(place, input));
     found.set(place, feeds);

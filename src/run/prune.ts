@@ -12,7 +12,7 @@ import {
   sharing,
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
-import { type ModelFiles, modelFiles } from './beside.ts';
+import { type ModelFiles, modelFiles, ONNX } from './beside.ts';
 import { type Both, checkBoth, metricOfBoth, settingsFor } from './both.ts';
 import { modelCard } from './card.ts';
 import { ownOptions } from './check.ts';
@@ -57,11 +57,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, files, settings));
-    const { encoder, parts } = files ?? {};
-    if (parts)
-      settings.onNote?.(
-        `${named(parts.map(baseName))} stay as they are; an encoder is pruned as a file of its own`,
-      );
+    const { encoder } = files ?? {};
     return encoder
       ? pruneBoth(place, { ...files!, encoder }, settings, output)
       : pruneTo(output, place, settings);
@@ -125,7 +121,7 @@ function pruneTo(
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
 export async function outputFor(
   place: Place,
-  { file, parts }: Partial<ModelFiles> = {},
+  { file, encoder, parts }: Partial<ModelFiles> = {},
   settings: Partial<PruneSettings>,
 ): Promise<Output> {
   const { output, overwrite, loadable, format } = settings;
@@ -140,9 +136,17 @@ export async function outputFor(
     throw new InputError(
       `"${output}": a folder is written; give it another name (\`format: 'onnx'\` adds model.onnx to it)`,
     );
-  const kind =
-    file === undefined ? 'folder' : file.path === place.path ? 'file' : { source: place, file, parts };
-  return host.output(output, kind, { overwrite, ...readBy(place, settings) });
+  const replacing = { overwrite, ...readBy(place, settings) };
+  if (file === undefined) return host.output(output, 'folder', replacing);
+  // Of a folder the model alone, where a file is named.
+  const isAlone = file.path === place.path || (ONNX.test(output) && encoder === undefined);
+  if (!isAlone && FILE_NAME.test(output))
+    throw new InputError(`"${output}": a folder like "${place.path}" is written; give it another name`);
+  if (parts && !isAlone)
+    settings.onNote?.(
+      `${named(parts.map(baseName))} stay as they are; an encoder is pruned as a file of its own`,
+    );
+  return host.output(output, isAlone ? 'file' : { source: place, file, parts }, replacing);
 }
 
 /** What people call files of models, and what they pack folders into. */

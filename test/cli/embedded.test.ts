@@ -7,7 +7,7 @@ import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
 import { embeddedModel } from '../support/embedded.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { fixture, listing, osscar, temporaryFolder } from './osscar.ts';
+import { fixture, listing, osscar, refused, temporaryFolder } from './osscar.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
 const { evaluate, inspect, plan, prune }: typeof Library = await built('node');
@@ -110,6 +110,21 @@ describe('a decoder behind an embedding', () => {
     const { file } = await inspect(place, { engine });
     expect(file!.structures.filter(({ prunable }) => prunable)).toHaveLength(8);
     expect(file!.input).toMatchObject({ name: 'inputs_embeds', shape: [32, 128] });
+  });
+
+  test('goes into a file, where one is named, and into no archive', async () => {
+    const out = path('alone.onnx');
+    const told = ['prune', model, '--calibrate', TRAIN, '--keep', '0.5', '--samples', '2', '--threads', '1'];
+    const { code, stderr } = await osscar(...told, '--method', 'magnitude', '-o', out);
+    expect([code, stderr.includes('stay as they are')]).toEqual([0, false]);
+    expect(readFileSync(out).length).toBeLessThan(plain.decoder.length);
+    await refused(
+      [...told, '-o', path('small.zip')],
+      `"${path('small.zip')}": a folder like "${model}" is written; give it another name`,
+    );
+    const table = path('pairs.tsv');
+    writeFileSync(table, 'a\tb\n');
+    await expect(evaluate(model, table, how)).rejects.toThrow(`"${table}": is a table; expected text`);
   });
 
   test('of which nothing is read without one', async () => {

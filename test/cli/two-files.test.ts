@@ -177,6 +177,11 @@ describe('a folder of an encoder and a decoder', () => {
       ['latency', model],
       `"${model}": an encoder and a decoder (encoder_model.onnx, decoder_model_merged.onnx); give one of the files`,
     );
+    const file = path('never.onnx');
+    await refused(
+      ['prune', model, '--calibrate', calib, '--keep', '0.5', '-o', file],
+      `"${file}": a folder like "${model}" is written; give it another name`,
+    );
     writeFileSync(path('text.txt'), 'w3 w4\n');
     await refused(
       ['prune', model, '--calibrate', path('text.txt'), '--keep', '0.5', '-o', path('never')],
