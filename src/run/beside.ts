@@ -3,6 +3,7 @@
 
 import { InputError } from '../errors.ts';
 import { isObject } from '../expect.ts';
+import { type Model, readModel } from '../graph/index.ts';
 import { decodeUtf8 } from '../json.ts';
 import { limits } from '../limits.ts';
 import { type Preprocessing, parsePreprocessorConfig } from '../pipeline/index.ts';
@@ -43,8 +44,7 @@ export async function modelFiles(place: Place): Promise<ModelFiles | undefined> 
     const behind = behindEmbedding(all);
     if (behind)
       return { file: folder.at(behind.decoder), parts: behind.parts.map((part) => folder.at(part)) };
-    const plain = all.filter((file) => !VARIANT.test(file));
-    const found = plain.length > 0 ? plain : all;
+    const found = plainIn(all);
     const chosen = found.length === 1 ? found[0] : found.find((file) => file === 'model.onnx');
     if (chosen) return { file: folder.at(chosen) };
     const both = bothIn(found);
@@ -74,12 +74,21 @@ function behindEmbedding(files: readonly string[]): { decoder: string; parts: st
   return { decoder, parts: files.filter((file) => !file.startsWith('decoder')) };
 }
 
-/** The only one, or the only one in the type that it was trained in. */
-function plainest(files: readonly string[]): string | undefined {
+/** Those in the types that models were trained in; all where there are none. */
+function plainIn(files: readonly string[]): readonly string[] {
   const plain = files.filter((file) => !VARIANT.test(file));
-  const [only, ...others] = plain.length > 0 ? plain : files;
+  return plain.length > 0 ? plain : files;
+}
+
+/** The only one of these. */
+function plainest(files: readonly string[]): string | undefined {
+  const [only, ...others] = plainIn(files);
   return others.length === 0 ? only : undefined;
 }
+
+/** A model that goes with another one. */
+export const readBeside = async (place: Place): Promise<Model> =>
+  readModel(await place.read(), { name: baseName(place), external: place.externalReader() });
 
 const BEHIND = /^decoder_model_merged(_\w+)?\.onnx$/;
 const EMBEDDING = /^embed_tokens(_\w+)?\.onnx$/;

@@ -3,7 +3,7 @@
 import type { FloatTensor } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { hasMethods } from '../expect.ts';
-import { type Model, readModel } from '../graph/index.ts';
+import type { Model } from '../graph/index.ts';
 import { openGuard } from '../guard/index.ts';
 import {
   declaredInput,
@@ -15,7 +15,7 @@ import {
   takesTokens,
 } from '../pipeline/index.ts';
 import { drawFeeds, type Feeds } from './arrays.ts';
-import { type Decoding, encoderIn, modelFiles, readConfig, readSideFiles } from './beside.ts';
+import { type Decoding, encoderIn, modelFiles, readBeside, readConfig, readSideFiles } from './beside.ts';
 import { guardOptions } from './engine.ts';
 import { filesDataset } from './images.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
@@ -75,10 +75,7 @@ async function encoded(
   const encoder = await encoderOf(place, settings);
   const { first, ends } = await decodingOf(settings);
   const guarding = guardOptions(settings);
-  const model = await readModel(await encoder.read(), {
-    name: baseName(encoder),
-    external: encoder.externalReader(),
-  });
+  const model = await readBeside(encoder);
   const texts = takesTokens(declaredInput(model)) ? pairs.map(({ source }) => source) : [];
   // At once, as a thread is started for it.
   const ids = await tokensOf(

@@ -34,7 +34,7 @@ import {
   takesTokens,
 } from '../pipeline/index.ts';
 import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
-import { embeddingBeside, modelFile, readSideFiles, type SideFiles } from './beside.ts';
+import { embeddingBeside, modelFile, readBeside, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
 import { decoderFeeds, type PairSettings } from './decoder.ts';
 import { engineFor, guardOptions, relieving } from './engine.ts';
@@ -242,10 +242,7 @@ async function embeddingFor(
   const place = await embeddingBeside(decoder);
   if (place === undefined) return undefined;
   options.onNote?.(`embedding: "${place.path}"`);
-  const source = await readModel(await place.read(), {
-    name: baseName(place),
-    external: place.externalReader(),
-  });
+  const source = await readBeside(place);
   const { model, engine } = await openGuarded(options, opened, (guarded) =>
     openEmbedding(source, guarded, input),
   );

@@ -4,7 +4,7 @@
 import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { ACTIVATIONS, type Activation } from './activation.ts';
-import { nameOf } from './facts.ts';
+import { type Heads, nameOf } from './facts.ts';
 import type { Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
@@ -66,6 +66,33 @@ export function flag(config: Config, key: string, otherwise: boolean): boolean {
 
 export function text(config: Config, key: string, otherwise?: string): string {
   return field(config, key, otherwise, 'a string', (value) => typeof value === 'string');
+}
+
+/** What block i is called in `layer_types`, one of these names; undefined where there is no such list. */
+export function layerType(
+  config: Config,
+  i: number,
+  modelType: string,
+  known: readonly string[],
+): string | undefined {
+  const { layer_types: types } = config;
+  if (types == null) return undefined;
+  if (Array.isArray(types) && known.includes(types[i])) return types[i];
+  throw unsupported(modelType, `layer_types other than a list of ${known.join(' and ')}`);
+}
+
+/** Fields of the heads of gated delta rules. */
+export const DELTA_HEADS = { heads: 'linear_num_value_heads', kvHeads: 'linear_num_key_heads' };
+
+/** Those heads. @param otherwise  where it leaves them out */
+export function deltaHeadsIn(config: Config, otherwise: Heads): Heads {
+  const [heads, kvHeads] = (['heads', 'kvHeads'] as const).map((key) =>
+    integer(config, DELTA_HEADS[key], otherwise[key]),
+  );
+  if (heads % kvHeads === 0) return { heads, kvHeads };
+  throw new InputError(
+    `config.json: "${DELTA_HEADS.heads}" expected a multiple of the ${kvHeads} of ${DELTA_HEADS.kvHeads}, got ${heads}`,
+  );
 }
 
 /** The features of a head, where config.json says them. */

@@ -10,11 +10,14 @@ import {
   type Conventions,
   capOf,
   common,
+  DELTA_HEADS,
+  deltaHeadsIn,
   flag,
   givenHeadDim,
   integer,
   integers,
   layerNorm,
+  layerType,
   linear,
   numbers,
   positive,
@@ -26,6 +29,7 @@ import { isDelta } from './facts.ts';
 import { BEFORE, FREQUENCIES, type GatedBlocks, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { type LatentSizes, latentAttention } from './latent.ts';
 import { blocksMixed, mixturesOf } from './mixture.ts';
+import { unlistedInJs } from './releases.ts';
 import { ropeOf, ropeSettings, turnedBack, wholeRopeOf } from './rope.ts';
 import {
   bambaConfig,
@@ -268,7 +272,7 @@ const LIQUID: Kind = {
   norms: { before: { attention: 'operator_norm', mlp: 'ffn_norm' } },
   headNorm: true,
   instead: liquidShort,
-  inJs: liquidInJs,
+  inJs: (config) => unlistedInJs(config, LIQUID_TYPES),
   dividesHidden: true,
   epsilonField: 'norm_eps',
   epsilon: 1e-5,
@@ -944,12 +948,9 @@ function fourthConfig(config: Config): Config {
 
 /** Blocks with rotary positions see their own piece of a text, if no list says it. */
 function fourthChunk(config: Config, i: number): number | undefined {
-  const { layer_types: types } = config;
-  const type = Array.isArray(types) ? types[i] : undefined;
   const known = ['full_attention', 'chunked_attention'];
-  if (types != null && !known.includes(type))
-    throw unsupported('llama4_text', `layer_types other than a list of ${known.join(' and ')}`);
-  const isChunked = types == null ? smolTurns(config, i) : type === known[1];
+  const type = layerType(config, i, 'llama4_text', known);
+  const isChunked = type === undefined ? smolTurns(config, i) : type === known[1];
   return isChunked ? integer(config, 'attention_chunk_size', 8192) : undefined;
 }
 
@@ -1099,12 +1100,6 @@ function liquidConfig(config: Config): Config {
   };
 }
 
-/** It goes by that list, which transformers makes of what old files have. */
-function liquidInJs({ layer_types }: Config): string | undefined {
-  if (Array.isArray(layer_types)) return undefined;
-  return `reads from "layer_types" what blocks there are, which this config.json has not: write it there, a list of ${LIQUID_TYPES.map((type) => `"${type}"`).join(' and ')}`;
-}
-
 /** Those that there are, which it may have in other numbers. */
 function liquidNeurons(config: Config): number {
   const given = config.block_ff_dim === undefined ? 'intermediate_size' : 'block_ff_dim';
@@ -1139,23 +1134,15 @@ function liquidShort(config: Config, i: number, named: (name: string) => string)
   };
 }
 
-const DELTA_HEADS = { heads: 'linear_num_value_heads', kvHeads: 'linear_num_key_heads' };
 const QWEN_TYPES = ['full_attention', 'linear_attention'];
 
 /** The delta rule of block i, whose maps the model types have in tensors of different kinds. */
 function qwenDelta(config: Config, i: number, named: (name: string) => string): DeltaRule | undefined {
   const modelType = text(config, 'model_type');
-  const { layer_types: types } = config;
-  if (types != null && !(Array.isArray(types) && QWEN_TYPES.includes(types[i])))
-    throw unsupported(modelType, `layer_types other than a list of ${QWEN_TYPES.join(' and ')}`);
+  const type = layerType(config, i, modelType, QWEN_TYPES);
   const every = integer(config, 'full_attention_interval', 4);
-  if (types ? types[i] === QWEN_TYPES[0] : (i + 1) % every === 0) return undefined;
-  const heads = integer(config, DELTA_HEADS.heads, 32);
-  const kvHeads = integer(config, DELTA_HEADS.kvHeads, 16);
-  if (heads % kvHeads !== 0)
-    throw new InputError(
-      `config.json: "${DELTA_HEADS.heads}" expected a multiple of the ${kvHeads} of ${DELTA_HEADS.kvHeads}, got ${heads}`,
-    );
+  if (type ? type === QWEN_TYPES[0] : (i + 1) % every === 0) return undefined;
+  const { heads, kvHeads } = deltaHeadsIn(config, { heads: 32, kvHeads: 16 });
   const at = (name: string) => named(`linear_attn.${name}`);
   const byHeads = modelType === 'qwen3_next';
   const tensors = byHeads ? BY_HEADS : SIDE_BY_SIDE;

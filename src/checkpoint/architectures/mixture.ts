@@ -77,10 +77,8 @@ const DEEPSEEK = {
   field: 'moe_intermediate_size',
   shared: { name: 'mlp.shared_experts', times: ['n_shared_experts', 1] },
   counted: ['n_routed_experts', 'num_experts_per_tok'],
-  denseBlocks: (config: Config) => {
-    const first = integer(config, 'first_k_dense_replace', DENSE[String(config.model_type)], 0);
-    return (i: number) => i < first;
-  },
+  denseBlocks: (config: Config) =>
+    firstBlocks(config, 'first_k_dense_replace', DENSE[String(config.model_type)]),
 } as const;
 /** Blocks before those with experts. */
 const DENSE: Readonly<Record<string, number>> = {
@@ -262,10 +260,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
       correction: { name: at('expert_bias'), dims: [experts] },
       scale: positive(config, 'route_scale', 1),
     }),
-    denseBlocks: (config) => {
-      const first = integer(config, 'num_dense_layers', 1, 0);
-      return (i) => i < first;
-    },
+    denseBlocks: (config) => firstBlocks(config, 'num_dense_layers', 1),
   },
   dots1: {
     ...DEEPSEEK,
@@ -299,10 +294,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
     isNormalised: true,
     field: 'moe_intermediate_size',
     routing: liquidRouting,
-    denseBlocks: (config) => {
-      const first = integer(config, 'num_dense_layers', 2, 0);
-      return (i) => i < first;
-    },
+    denseBlocks: (config) => firstBlocks(config, 'num_dense_layers', 2),
   },
   granitemoe: GRANITE,
   granitemoeshared: GRANITE_SHARED,
@@ -518,6 +510,12 @@ function blocksNamed(config: Config, blocks: number): (i: number) => boolean {
       `config.json: "mlp_layer_types" expected "dense" or "sparse" for each of ${blocks} blocks, got ${JSON.stringify(types).slice(0, 200)}`,
     );
   return (i) => types[i] === 'dense';
+}
+
+/** So many at first. */
+function firstBlocks(config: Config, field: string, otherwise?: number): (i: number) => boolean {
+  const first = integer(config, field, otherwise, 0);
+  return (i) => i < first;
 }
 
 /** Blocks of Llama 4 with experts: those that are named, or each behind so many others. */

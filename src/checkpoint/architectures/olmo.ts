@@ -3,14 +3,16 @@
 // bounds, RMS norms before both, and experts. In OLMo 3 three blocks in four see a window. EXAONE 4 (2507.11407) is such a model with norms of
 // each head's queries and keys, and without positions where a block sees everything. OLMo Hybrid has gated delta rules (2412.06464) in three blocks of four, behind norms.
 
-import { InputError } from '../../errors.ts';
 import {
   activationOf,
   common,
+  DELTA_HEADS,
+  deltaHeadsIn,
   flag,
   givenHeadDim,
   integer,
   layerNorm,
+  layerType,
   linear,
   positive,
   rmsNorm,
@@ -19,6 +21,7 @@ import {
 } from './config.ts';
 import { AFTER, gatedModel, HEAD_FIELDS } from './gated.ts';
 import { mixturesOf } from './mixture.ts';
+import { unlistedInJs } from './releases.ts';
 import { ropeSettings, wholeRopeOf } from './rope.ts';
 import type { Architecture, Config, DeltaLabel, DeltaRule, Description, HeadSizes, Rope } from './types.ts';
 import { ropesByWindow, slidingWindow } from './window.ts';
@@ -74,10 +77,7 @@ export const olmo: Architecture = {
       sizesOf: isHybrid
         ? (i) => ({ ...model.sizes, ...(attends(config, i) ? {} : deltaSizes(config)) })
         : experts?.sizesOf,
-      transformersJs:
-        isHybrid && config.layer_types == null
-          ? 'wants "layer_types" in config.json, which this one leaves out'
-          : undefined,
+      transformersJs: isHybrid ? unlistedInJs(config, HYBRID_TYPES) : undefined,
       since: experts?.since,
       fields: {
         ...base.fields,
@@ -125,28 +125,15 @@ const HYBRID_TYPES = ['full_attention', 'linear_attention'];
 
 /** Whether block i of OLMo Hybrid has attention: by a list, or every fourth, or the last of fewer. */
 function attends(config: Config, i: number): boolean {
-  const { layer_types: types } = config;
-  if (types == null) {
-    const blocks = integer(config, 'num_hidden_layers');
-    return i % 4 === 3 || (blocks < 4 && i === blocks - 1);
-  }
-  if (!Array.isArray(types) || !HYBRID_TYPES.includes(types[i]))
-    throw unsupported('olmo_hybrid', `layer_types other than a list of ${HYBRID_TYPES.join(' and ')}`);
-  return types[i] === HYBRID_TYPES[0];
+  const type = layerType(config, i, 'olmo_hybrid', HYBRID_TYPES);
+  if (type !== undefined) return type === HYBRID_TYPES[0];
+  const blocks = integer(config, 'num_hidden_layers');
+  return i % 4 === 3 || (blocks < 4 && i === blocks - 1);
 }
-
-const DELTA_HEADS = { heads: 'linear_num_value_heads', kvHeads: 'linear_num_key_heads' };
 
 function deltaSizes(config: Config): HeadSizes {
   const all = integer(config, 'num_attention_heads');
-  const [heads, kvHeads] = [
-    integer(config, DELTA_HEADS.heads, all),
-    integer(config, DELTA_HEADS.kvHeads, all),
-  ];
-  if (heads % kvHeads !== 0)
-    throw new InputError(
-      `config.json: "${DELTA_HEADS.heads}" expected a multiple of the ${kvHeads} of ${DELTA_HEADS.kvHeads}, got ${heads}`,
-    );
+  const { heads, kvHeads } = deltaHeadsIn(config, { heads: all, kvHeads: all });
   const usual = Math.floor((0.75 * integer(config, 'hidden_size')) / kvHeads);
   const keyDim = integer(config, 'linear_key_head_dim', usual);
   return { heads, kvHeads, keyDim, valueDim: integer(config, 'linear_value_head_dim', 2 * keyDim) };

@@ -120,6 +120,13 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'xglm',
 ];
 
+/** What it does where config.json does not list what blocks there are, which transformers can do without. @param known  what they are called */
+export function unlistedInJs({ layer_types }: Config, known: readonly string[]): string | undefined {
+  if (Array.isArray(layer_types)) return undefined;
+  const names = known.map((type) => `"${type}"`).join(' and ');
+  return `reads from "layer_types" what blocks there are, which this config.json has not: write it there, a list of ${names}`;
+}
+
 /** What transformers.js does with such a decoder, where it runs none. */
 export function refusalOfJs(modelType: string): string | undefined {
   return UNKNOWN_IN_JS.includes(modelType) ? 'has no class for this model type' : undefined;
