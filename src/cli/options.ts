@@ -275,7 +275,7 @@ export function addRunFlags(command: Command): Command {
     .option('--round <n>', 'widths are multiples of it (default: 8 from 64 channels on)', positiveInteger)
     .option('--min <glob=ratio>', 'what stays at least of structures, within a budget', namedRatio)
     .option('--max <glob=ratio>', 'what stays at most', namedRatio)
-    .option('--pin <glob=ratio>', 'what stays, whatever the budget', namedRatio)
+    .option('--pin <glob=ratio>', 'what stays, whatever the budget; 0 of what can go whole', namedRatio)
     .option('--exclude <glob...>', 'structures that stay whole')
     .option(
       '--memory <size>',
@@ -322,7 +322,11 @@ export function addKeepFlags(command: Command): Command {
     .option('--keep <ratio>', 'fraction of the channels of every structure to keep, as 0.5 or 50%', ratio)
     .option('--keep-heads <ratio>', 'the same for attention heads or key-value groups', ratio)
     .option('--keep-mlp <ratio>', 'the same for all but heads', ratio)
-    .option('--keep-layer <name=ratio>', 'the same for one structure; can be given several times', namedRatio)
+    .option(
+      '--keep-layer <name=ratio>',
+      'the same for one structure, 0 of what can go whole; can be given several times',
+      namedRatio,
+    )
     .option(
       '--macs <size>',
       'at most so many multiply-adds instead: a fraction of the dense model, or as 20M',

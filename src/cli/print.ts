@@ -24,7 +24,7 @@ import {
 } from '../pipeline/index.ts';
 import { counted, printable } from '../printable.ts';
 import { targetText, weightsText } from '../report/markup.ts';
-import type { Inspected, Planned } from '../run/index.ts';
+import type { Inspected, InspectedStructure, Planned } from '../run/index.ts';
 import { flagged } from './flags.ts';
 
 /** Lines, each of them one. */
@@ -56,7 +56,7 @@ export function inspectText(found: Inspected, file: NonNullable<Inspected['file'
     String(s.groups),
     String(s.groupSize),
     ...shareCells(s),
-    s.prunable ? (s.wholeHeads ? `yes, whole heads: ${s.wholeHeads}` : 'yes') : `no: ${s.reason}`,
+    prunableText(s),
   ]);
   return linesOf(
     `${name}: input ${input.name} [${[...(input.single?.length ? [] : ['n']), ...input.shape].join(', ')}], ${count(parameters)} parameters, ${count(macs)} multiply-adds, ${count(bytes)} bytes`,
@@ -132,6 +132,11 @@ function shareCells(share: Partial<Share> = {}): string[] {
 }
 
 const part = (value: number, of: number) => `${((100 * value) / (of || 1)).toFixed(1)} %`;
+
+function prunableText({ prunable, reason, canGo, wholeHeads }: InspectedStructure): string {
+  if (!prunable) return `no: ${reason}`;
+  return `yes${canGo ? ', or all of it' : ''}${wholeHeads ? `, whole heads: ${wholeHeads}` : ''}`;
+}
 
 /** What pruning all of a kind away would save: an upper end of what it can give. */
 function kindLines({ parameters: all, macs: allMacs, kinds, couldNarrow }: Inspected): string[] {

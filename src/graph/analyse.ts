@@ -7,6 +7,7 @@
 // label becomes coarser; where a Split takes a fused projection apart it is split too. Patterns play no part, and
 // names only where a cache of keys and values enters and leaves the graph.
 
+import { markBranches } from './bypass.ts';
 import { isFloat } from './dtype.ts';
 import type { Graph, Use } from './graph.ts';
 import type { Axis, Label, OpenEdit } from './labels.ts';
@@ -67,6 +68,7 @@ export function analyse(
   for (const [, ...more] of groupBy(structures, ({ name }) => name).values()) {
     for (const [i, structure] of more.entries()) structure.name += `:${i + 2}`;
   }
+  markBranches(model, structures);
   return { structures, ...(state.shared.size > 0 && { shared: [...state.shared] }) };
 }
 

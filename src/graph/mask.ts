@@ -18,7 +18,8 @@ import { ownTensor } from './weights.ts';
  * @param cuts  for each structure the channels that stay
  */
 export function maskInner(model: Model, cuts: ReadonlyMap<Structure, readonly number[]>): Model {
-  const all = [...cuts].filter(([{ groups }, kept]) => kept.length < groups);
+  // Nothing reads what is made of none.
+  const all = [...cuts].filter(([{ groups }, kept]) => kept.length < groups && kept.length > 0);
   const changes = (structure: Structure) =>
     dependsOnKept(structure) || structure.slices.some(({ state }) => state);
   if (!all.some(([structure]) => changes(structure))) return model;

@@ -3,6 +3,7 @@
 import { clone } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
+import { bypass } from './bypass.ts';
 import { type FloatType, isFloat, typeFromCode } from './dtype.ts';
 import { removeUnread } from './fold.ts';
 import { gatherNode, insertBehind } from './gather.ts';
@@ -27,7 +28,8 @@ interface Change {
  * A new model without the removed channels. Apart from rounding it computes what the old one computes with the
  * consumers' weights of those channels at zero.
  *
- * @param cuts  for each structure of an analysis of this model the channels that stay, ascending, at least one
+ * @param cuts  for each structure of an analysis of this model the channels that stay, ascending; none of one that can go whole, where what
+ *   reads it is zero, its bias too
  * @throws {InputError} if a structure cannot be cut or the channels are not as above
  *
  * @example
@@ -57,7 +59,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   };
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
-    if (kept.length === structure.groups) continue;
+    if (kept.length === structure.groups || kept.length === 0) continue;
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
@@ -92,19 +94,24 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   );
   for (const change of changes.values()) if (change.picks) pick(small, change, change.picks);
   putBack(small, gaps, true);
+  bypass(
+    model,
+    small,
+    [...cuts].filter(([, kept]) => kept.length === 0).map(([structure]) => structure),
+  );
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
   small.removeUnused(small.tensors.keys());
   return small;
 }
 
-/** @throws {InputError} unless `kept` is ascending, within range and not empty, and the structure can be cut */
+/** @throws {InputError} unless `kept` is ascending and within range, not empty but where all can go, and the structure can be cut */
 function checkKept(structure: Structure, kept: readonly number[]): void {
-  const { name, groups, prunable, reason } = structure;
+  const { name, groups, prunable, reason, canGo } = structure;
   if (!prunable) throw new InputError(`structure "${name}" cannot be cut: ${reason}`);
   const ascending = kept.every(
     (c, i) => Number.isInteger(c) && c >= 0 && c < groups && (i === 0 || c > kept[i - 1]),
   );
-  if (kept.length === 0 || !ascending) {
+  if ((kept.length === 0 && !canGo) || !ascending) {
     throw new InputError(
       `structure "${name}": expected 1 to ${groups} ascending channels below ${groups}, got [${kept}]`,
     );

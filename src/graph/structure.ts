@@ -171,6 +171,8 @@ export interface Structure {
   reason?: string;
   /** Tied by a shortcut: it could be cut, but every layer of the stream would have to agree. */
   isResidual: boolean;
+  /** Whether it can go whole: its readers lead to sums that do without them. Absent where not. */
+  canGo?: boolean;
   /** In topological order, as the consumers. */
   producers: LinearRef[];
   consumers: Reader[];

@@ -2,8 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
-import { groupsToKeep } from '../solve/index.ts';
-import { knownOf, type Prunable } from './keep.ts';
+import { groupsAt, knownOf, type Prunable } from './keep.ts';
 
 /** What a model's shapes say. */
 export const SIZES = ['macs', 'params', 'bytes'] as const;
@@ -156,7 +155,7 @@ const ROUND = 8;
 const MOST_CHOICES = 48;
 
 /**
- * The widths that each structure may be given, ascending.
+ * The widths that each structure may be given, ascending; 0 of those that can go whole, where no pattern of `min` says more.
  * @throws {InputError} where a pattern matches nothing, or a fraction is outside (0, 1]
  */
 export function widthsOf(structures: readonly Prunable[], options: WidthOptions): Map<string, number[]> {
@@ -176,10 +175,12 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
   );
   const whole = ratiosOf('exclude', structures, Object.fromEntries(exclude.map((pattern) => [pattern, 1])));
   return new Map(
-    structures.map(({ name, groups, kind }) => {
+    structures.map((structure) => {
+      const { name, groups, kind, canGo } = structure;
       const fixed = whole.get(name) ?? pin.get(name);
-      if (fixed) return [name, [groupsToKeep(groups, fixed)]];
+      if (fixed !== undefined) return [name, [groupsAt(structure, fixed, 'pin')]];
       const step = kind === 'head' ? 1 : (round ?? (groups >= ROUNDED_FROM ? ROUND : 1));
+      const none = canGo && !min.has(name) ? [0] : [];
       const least = Math.max(1, Math.ceil(groups * (min.get(name) ?? SMALLEST)));
       const most = Math.floor(groups * (max.get(name) ?? 1));
       // Of a config.json from a stranger there may be too many to be listed.
@@ -192,7 +193,10 @@ export function widthsOf(structures: readonly Prunable[], options: WidthOptions)
         );
       }
       const widths = evenPlaces(multiples + Number(isWhole), MOST_CHOICES);
-      return [name, widths.map((place) => (place < multiples ? (first + place) * step : groups))];
+      return [
+        name,
+        [...none, ...widths.map((place) => (place < multiples ? (first + place) * step : groups))],
+      ];
     }),
   );
 }
@@ -205,7 +209,8 @@ function ratiosOf(
 ): Map<string, number> {
   const found = new Map<string, number>();
   for (const [pattern, ratio] of Object.entries(byPattern)) {
-    if (!(typeof ratio === 'number' && ratio > 0 && ratio <= 1)) {
+    const isRatio = typeof ratio === 'number' && ratio <= 1 && (ratio > 0 || (what === 'pin' && ratio === 0));
+    if (!isRatio) {
       throw new InputError(`\`${what}\` of "${pattern}" must be in (0, 1], got ${said(ratio)}`);
     }
     const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\/]/g, '\\$&'));

@@ -14,14 +14,17 @@ export interface KeepRatios {
   readonly heads?: number;
   /** Of neurons and convolution channels. */
   readonly channels?: number;
-  /** Of single structures, by their name or their layer's. */
+  /** Of single structures, by their name or, where none has it, their layer's; 0 of those that can go whole. */
   readonly layers?: Readonly<Record<string, number>>;
 }
 
 export type Named = Pick<Structure, 'name' | 'layer' | 'kind'>;
 
 /** A structure that can be pruned. */
-export interface Prunable extends Named, Pick<Structure, 'groups'>, Partial<Pick<Structure, 'isResidual'>> {}
+export interface Prunable
+  extends Named,
+    Pick<Structure, 'groups' | 'canGo'>,
+    Partial<Pick<Structure, 'isResidual'>> {}
 
 /** Groups that stay of every prunable structure, by its name. */
 export type Sizes = ReadonlyMap<string, number>;
@@ -50,14 +53,15 @@ export function keepRatio(keep: number | KeepRatios): (structure: Named) => numb
     );
   const { all = 1, heads = all, channels = all, layers = {} } = ratios;
   if (!isObject(layers as unknown)) throw new InputError('`keep.layers`: expected ratios by name');
-  const check = (what: string, value: number) => {
-    if (!(typeof value === 'number' && value > 0 && value <= 1))
+  const check = (what: string, value: number, canBeNone = false) => {
+    const isRatio = typeof value === 'number' && value <= 1 && (value > 0 || (canBeNone && value === 0));
+    if (!isRatio)
       throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${said(value)}`);
   };
   check('`keep`', all);
   check('`keep.heads`', heads);
   check('`keep.channels`', channels);
-  for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value);
+  for (const [name, value] of Object.entries(layers)) check(`\`keep.layers\` of "${name}"`, value, true);
   // A structure may be called `constructor`.
   const own = new Map(Object.entries(layers));
   return ({ name, layer, kind }) => own.get(name) ?? own.get(layer) ?? (kind === 'head' ? heads : channels);
@@ -75,9 +79,12 @@ export function sizesOf(
   if (keep === undefined)
     return new Map(structures.map(({ name, groups }) => [name, Math.max(1, groups - 1)]));
   const asked: KeepRatios = typeof keep === 'number' ? {} : keep;
-  const names = new Set(structures.flatMap(({ name, layer }) => [name, layer]));
+  const [names, layers] = [
+    new Set(structures.map(({ name }) => name)),
+    new Set(structures.map(({ layer }) => layer)),
+  ];
   for (const name of Object.keys(asked.layers ?? {})) {
-    if (!names.has(name))
+    if (!names.has(name) && !layers.has(name))
       throw new InputError(
         `\`keep.layers\`: there is no prunable structure "${name}"; ${knownOf(structures)}`,
       );
@@ -87,7 +94,23 @@ export function sizesOf(
       throw new InputError(`\`keep.${kind}\`: there are no ${kind} that can be pruned`);
   }
   const ratio = keepRatio(keep);
-  return new Map(structures.map((it) => [it.name, groupsToKeep(it.groups, ratio(it))]));
+  // What makes channels may read others: its name is theirs that it makes.
+  const layerOf = ({ layer }: Prunable) => (names.has(layer) ? '' : layer);
+  return new Map(
+    structures.map((it) => [it.name, groupsAt(it, ratio({ ...it, layer: layerOf(it) }), 'keep.layers')]),
+  );
+}
+
+/**
+ * Groups of a structure that a ratio keeps: 0 none, others at least one.
+ * @throws {InputError} where something of it must stay
+ */
+export function groupsAt({ name, groups, canGo }: Prunable, ratio: number, option: string): number {
+  if (ratio > 0) return groupsToKeep(groups, ratio);
+  if (canGo) return 0;
+  throw new InputError(
+    `\`${option}\` of "${name}" must be in (0, 1]: the model does not do without it; what a sum has beside its shortcut can go whole, as attention, MLP and convolutions of a block`,
+  );
 }
 
 /** What there is instead of a structure that is not there. */

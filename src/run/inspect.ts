@@ -25,7 +25,10 @@ import { MODEL_NAME, placeOf, type Source } from './source.ts';
 
 /** A structure, and what of the model hangs on it. */
 export interface InspectedStructure
-  extends Pick<Structure, 'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason' | 'wholeHeads'>,
+  extends Pick<
+      Structure,
+      'name' | 'layer' | 'groups' | 'groupSize' | 'prunable' | 'reason' | 'canGo' | 'wholeHeads'
+    >,
     Partial<Share> {}
 
 /** What can be pruned of a model, and what share of it each kind of structure is. */
@@ -84,8 +87,9 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
     found.model;
   const shares = sharesOf(found.model);
   const structures = analysis.structures.map((structure): InspectedStructure => {
-    const { name, layer, groups, groupSize, prunable, reason, wholeHeads } = structure;
-    return { name, layer, groups, groupSize, prunable, reason, wholeHeads, ...shares.structures.get(name) };
+    const { name, layer, groups, groupSize, prunable, reason, canGo, wholeHeads } = structure;
+    const share = shares.structures.get(name);
+    return { name, layer, groups, groupSize, prunable, reason, canGo, wholeHeads, ...share };
   });
   const kinds = Object.fromEntries(shares.kinds);
   const pinned = pinnedOf(found.model);

@@ -373,7 +373,9 @@ describe('configOf', () => {
   test('refuses sizes that no block can have', () => {
     const model = describeModel(LLAMA);
     expect(() => model.configOf(uniform(model, 3, 2, 5))).toThrow('3 heads cannot share 2 key-value heads');
-    expect(() => model.configOf(uniform(model, 2, 1, 0))).toThrow('"ffn" expected a positive integer, got 0');
+    expect(() => model.configOf(uniform(model, 2, 1, -1))).toThrow(
+      '"ffn" expected a positive integer, got -1',
+    );
     expect(() => model.configOf([])).toThrow('sizes of 2 blocks expected, got 0');
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { sizeAt, type Term } from '../../src/graph/index.ts';
 import { type Alone, lossAt } from '../../src/pipeline/allocate/alone.ts';
 import { kneeOf } from '../../src/pipeline/allocate/analyze.ts';
-import { uniformSizes } from '../../src/pipeline/allocate/problem.ts';
+import { leastOfAll, uniformSizes } from '../../src/pipeline/allocate/problem.ts';
 import { type Choices, type Point, tradeoff } from '../../src/pipeline/allocate/tradeoff.ts';
 import { isBetter } from '../../src/pipeline/data/split.ts';
 import { analyze, memoryStore, type PruneOptions } from '../../src/pipeline/index.ts';
@@ -169,6 +169,13 @@ describe('the loss of a width', () => {
     expect(lossAt(alone, 7)).toBeCloseTo((0.004 * 0.001) / 0.01, 9);
   });
 
+  test('of none is what was found without it, which says nothing of widths', () => {
+    const without = { ...alone, points: [...alone.points, { kept: 0, loss: 0.91 }] };
+    expect(lossAt(without, 0)).toBe(0.91);
+    for (const kept of [1, 2, 3, 7]) expect(lossAt(without, kept)).toBe(lossAt(alone, kept));
+    expect(lossAt({ ...alone, points: [...alone.points, { kept: 0, loss: 0.5 }] }, 0)).toBe(0.9);
+  });
+
   test('does not fall where a measurement says so: that is noise', () => {
     const noisy = { ...alone, points: [alone.points[0], { kept: 4, loss: 0.001 }, alone.points[2]] };
     expect(lossAt(noisy, 4)).toBeCloseTo(0.004, 9);
@@ -194,6 +201,28 @@ test('uniform sizes leave nothing of a budget that a further step of a structure
       if (next) expect(costOf(new Map(sizes).set(name, next))).toBeGreaterThan(limit);
     }
   }
+});
+
+test('uniform sizes leave something of all, unless the limit is below that', () => {
+  const structures = [0, 1].map((i) => {
+    return {
+      name: `s${i}`,
+      layer: '',
+      kind: 'channel' as const,
+      groups: 10,
+      canGo: true,
+      widths: [0, 1, 5, 10],
+    };
+  });
+  const terms = [
+    { value: 10, of: ['s0'] },
+    { value: 30, of: ['s1'] },
+  ];
+  const of = (limit: number) => [...uniformSizes({ terms, structures, limit }).values()];
+  expect(of(20)).toEqual([5, 5]);
+  expect(of(5)).toEqual([1, 1]);
+  expect(of(3)).toEqual([1, 0]);
+  expect(leastOfAll({ terms, structures })).toBe(4);
 });
 
 test('a trial is better where its mean is lower by more than its standard error', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { parseBudget, widthsOf } from '../../src/pipeline/budget.ts';
+import { parseBudget, type WidthOptions, widthsOf } from '../../src/pipeline/budget.ts';
 import { type KeepRatios, keepRatio, sizesOf } from '../../src/pipeline/keep.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 
@@ -131,8 +131,18 @@ describe('widthsOf', () => {
 
   test.each([0, -0.5, 1.5, '0.5', Number.NaN])('refuse a bound of %o', (ratio) => {
     for (const what of ['min', 'max', 'pin'])
-      expect(() => widths(64, { [what]: { a: ratio } })).toThrow(`\`${what}\` of "a" must be in (0, 1], got`);
+      expect(() => widths(64, { [what]: { a: ratio } })).toThrow(`\`${what}\` of "a" must be in (0, 1]`);
     expect(widths(64, { pin: { a: 1 } })).toEqual([64]);
+  });
+
+  test('are none at all too of what can go whole, unless it is said what stays', () => {
+    const branch = { name: 'a', layer: 'b', kind: 'channel', groups: 4, canGo: true } as const;
+    const of = (options: WidthOptions) => widthsOf([branch], options).get('a');
+    expect(of({})).toEqual([0, 1, 2, 3, 4]);
+    expect(of({ max: { a: 0.5 } })).toEqual([0, 1, 2]);
+    expect(of({ min: { a: 0.5 } })).toEqual([2, 3, 4]);
+    expect(of({ pin: { a: 0 } })).toEqual([0]);
+    expect(of({ exclude: ['a'] })).toEqual([4]);
   });
 
   test('are none where bounds leave none', () => {
@@ -169,12 +179,26 @@ describe('sizesOf', () => {
     expect(() => of({ layers: { e: 0.5 } })).toThrow('`keep.layers`: there is no prunable structure "e"');
   });
 
+  test('are 0 of what can go whole alone, and of a structure before a layer of that name', () => {
+    const structures = [
+      { name: 'a', layer: 'b', kind: 'channel', groups: 8 },
+      { name: 'b', layer: 'c', kind: 'channel', groups: 8, canGo: true },
+    ] as const;
+    const of = (keep: object) => [...sizesOf(parseRecipe({ keep }), structures).values()];
+    expect(of({ all: 0.5, layers: { b: 0 } })).toEqual([4, 0]);
+    expect(of({ all: 0.5, layers: { c: 0 } })).toEqual([4, 0]);
+    expect(of({ all: 0.5, layers: { a: 0.001 } })).toEqual([1, 4]);
+    expect(() => of({ layers: { a: 0 } })).toThrow(
+      '`keep.layers` of "a" must be in (0, 1]: the model does not',
+    );
+  });
+
   test.each<[object, string]>([
     [{ all: 0 }, '`keep` must be in (0, 1]'],
     [{ all: '0.5' }, '`keep` must be in (0, 1]'],
     [{ heads: 1.5 }, '`keep.heads` must be in (0, 1]'],
     [{ channels: Number.NaN }, '`keep.channels` must be in (0, 1]'],
-    [{ layers: { a: 0 } }, '`keep.layers` of "a" must be in (0, 1]'],
+    [{ layers: { a: -0.1 } }, '`keep.layers` of "a" must be in (0, 1]'],
     [{ layers: 0.5 }, '`keep.layers`: expected ratios by name'],
     [{ head: 0.5 }, '`keep.head`: expected all, heads, channels or layers'],
     [{}, '`keep`: expected a number, or an object'],

@@ -22,6 +22,7 @@ import {
   type PruneOptions,
   parsePreprocessing,
   prune as pruneOpened,
+  tokenWindows,
 } from '../../src/pipeline/index.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { openDataset } from '../../src/run/images.ts';
@@ -52,6 +53,13 @@ export function noise(samples: number, shape: readonly number[], seed = 3): Prom
     Array.from({ length: samples }, () => Float32Array.from({ length }, () => 2 * next() - 1)),
     shape,
   );
+}
+
+/** Seeded windows of 12 of 40 tokens, those of small numbers more often. */
+export function texts(samples: number, seed: number): Dataset {
+  const [next, seqlen] = [random(seed), 12];
+  const tokens = Int32Array.from({ length: samples * seqlen }, () => Math.floor(next() ** 2 * 40));
+  return tokenWindows(tokens, { samples, seqlen });
 }
 
 /** Opens and prunes a model; by half where nothing else is said. */

@@ -13,14 +13,7 @@ import {
   toFloat64,
   writeModel,
 } from '../../src/graph/index.ts';
-import {
-  couldNarrow,
-  openLanguageModel,
-  openModel,
-  prune,
-  tokenWindows,
-  type Warning,
-} from '../../src/pipeline/index.ts';
+import { couldNarrow, openLanguageModel, openModel, prune, type Warning } from '../../src/pipeline/index.ts';
 import { eigen } from '../../src/pipeline/pass/eigen.ts';
 import type { Frontier, Values } from '../../src/pipeline/pass/frontier.ts';
 import { FeatureMoments } from '../../src/pipeline/pass/narrow.ts';
@@ -39,7 +32,7 @@ import {
 } from '../graph/attention-graphs.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { random } from '../support/random.ts';
-import { difference, engine, fashion, folderOf, noise, outputs, session } from './fixtures.ts';
+import { difference, engine, fashion, folderOf, noise, outputs, session, texts } from './fixtures.ts';
 
 describe('eigen', () => {
   const N = 12;
@@ -168,14 +161,6 @@ test('of more rows than are needed every second is looked at, from one batch to 
     expect(new Set(sums)).toEqual(new Set([rows]));
   }
 });
-
-const LENGTH = 12;
-
-function texts(samples: number, seed: number) {
-  const next = random(seed);
-  const tokens = Int32Array.from({ length: samples * LENGTH }, () => Math.floor(next() ** 2 * 40));
-  return tokenWindows(tokens, { samples, seqlen: LENGTH });
-}
 
 test.each([
   ['opt', { keyDim: 4, valueDim: 4 }],

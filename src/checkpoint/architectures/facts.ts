@@ -43,6 +43,7 @@ export function headGroups({ heads, kvHeads }: Heads): number {
 
 /** The heads of a block that keeps so many of its groups. */
 export function headsOf({ heads, kvHeads }: Heads, groups: number): Heads {
+  if (groups === 0) return { heads: 0, kvHeads: 0 };
   if (kvHeads === 1) return { heads: groups, kvHeads };
   return { heads: groups * (heads / kvHeads), kvHeads: groups };
 }
@@ -82,6 +83,29 @@ export function nameOf({ architectures }: Config): string {
 /** Whether a block has attention: neither something in its place nor nothing. */
 export function attends({ instead, lacks }: Block): boolean {
   return instead === undefined && lacks !== 'attention';
+}
+
+/** The sizes of block i as config.json has them. */
+export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes {
+  return sizesOf?.(i) ?? sizes;
+}
+
+/** What a block does with its tokens, one after the other. */
+export type Half = 'attention' | 'mlp';
+
+/** Whether block i has a half with these sizes: one that nothing is left of is gone, with its norms and biases. */
+export function hasHalf(description: Description, i: number, half: Half, sizes: BlockSizes): boolean {
+  const whole = sizesOf(description, i);
+  const isGone =
+    half === 'attention' ? whole.heads > 0 && sizes.heads === 0 : whole.ffn > 0 && sizes.ffn === 0;
+  return description.block(i).lacks !== half && !isGone;
+}
+
+/** Whether a half of block i can go whole: what is left is a block of the same kind, and nothing else depends on what goes. */
+export function canGo({ block }: Description, i: number, half: Half): boolean {
+  const { times, lacks, instead, beside, around, mlp } = block(i);
+  if (lacks === half || times !== undefined || around) return false;
+  return half === 'attention' ? !instead && !beside : !('router' in mlp);
 }
 
 export function isDelta(instead: Block['instead']): instead is DeltaRule {

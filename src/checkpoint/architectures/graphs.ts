@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
-import { attends, featuresOf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
+import { attends, featuresOf, hasHalf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
 import {
   adapted,
   around,
@@ -66,7 +66,8 @@ export function blockGraph(
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
   const context = encodes ? encoderContext(g, x) : fixedContext(g, length);
   const asking = isFirst ? (value: string) => tokensOf(g, value, 0, 1) : undefined;
-  const y = block(g, description, i, sizes, x, { ...context, asking });
+  const passed = block(g, description, i, sizes, x, { ...context, asking });
+  const y = passed === x ? g.node('Identity', [x]) : passed;
   g.output(y, 'hidden_out', 'float32', ['batch', isFirst ? 1 : tokens, hidden]);
   return g;
 }
@@ -368,7 +369,7 @@ export function wholeGraph(
       const states = statesOf(own, size, hidden);
       for (const [kind, dims] of Object.entries(states))
         g.input(`past_${placed(kind, i)}`, 'float32', ['batch_size', ...dims]);
-      if (attends(own))
+      if (attends(own) && hasHalf(description, i, 'attention', size))
         for (const kind of ['key', 'value'] as const)
           g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
     }
@@ -514,8 +515,8 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, lacks, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } =
-    description.block(i);
+  const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const [mixes, thinks] = (['attention', 'mlp'] as const).map((half) => hasHalf(description, i, half, sizes));
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
     if (!instead) {
@@ -544,22 +545,26 @@ function passed(
   const given = () => {
     switch (order) {
       case 'pre': {
-        if (lacks === 'attention') return think(x, between(x));
-        const read = before(x);
-        // One after the other, so that each can make up for what is lost before it.
-        const start = beside
-          ? add(asking, finished(deltaRule(g, beside, read, hidden, sizes.space!, context)))
-          : asking;
-        const y = add(start, attend(read));
-        return lacks === 'mlp' ? y : think(y, between(y));
+        const mix = () => {
+          const read = before(x);
+          // One after the other, so that each can make up for what is lost before it.
+          const start = beside
+            ? add(asking, finished(deltaRule(g, beside, read, hidden, sizes.space!, context)))
+            : asking;
+          return add(start, attend(read));
+        };
+        const y = mixes ? mix() : asking;
+        return thinks ? think(y, between(y)) : y;
       }
       case 'post': {
-        const y = before(add(asking, attend(x)));
-        return between(think(y, y));
+        const y = before(mixes ? add(asking, attend(x)) : asking);
+        return between(thinks ? think(y, y) : y);
       }
       case 'parallel': {
-        const y = before(x);
-        return think(add(asking, attend(y)), mlpNorm ? between(asking) : y);
+        if (!mixes && !thinks) return asking;
+        const y = mixes || !mlpNorm ? before(x) : asking;
+        const start = mixes ? add(asking, attend(y)) : asking;
+        return thinks ? think(start, mlpNorm ? between(asking) : y) : start;
       }
     }
   };

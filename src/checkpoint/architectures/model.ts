@@ -7,15 +7,19 @@ import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
 import {
   ALL_TOKENS,
+  canGo,
   expertName,
   featuresOf,
+  type Half,
   type HeadKind,
   type Heads,
+  hasHalf,
   headsIn,
   isDelta,
   isEncoder,
   isNarrow,
   nameOf,
+  sizesOf,
   tokensOfWave,
   widthsOfDelta,
 } from './facts.ts';
@@ -35,7 +39,6 @@ import {
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
 import type {
-  Block,
   BlockSizes,
   CheckpointTensor,
   Config,
@@ -233,6 +236,11 @@ export class LanguageModel {
     return mlpsOf(this.#description, i, this.sizes[i]);
   }
 
+  /** Whether a half of block i can go whole. */
+  canGo(i: number, half: Half): boolean {
+    return canGo(this.#description, i, half) && hasHalf(this.#description, i, half, this.sizes[i]);
+  }
+
   /** Whether queries and keys of block i can have fewer features. */
   keysCanNarrow(i: number): boolean {
     return heldFeatures(this.#description, i).keyDim === undefined;
@@ -347,7 +355,7 @@ export class LanguageModel {
   tensorsOf(i: number, block: Model, sizes = this.sizes[i]): CheckpointTensor[] {
     this.#checkIndex(i);
     checkSizes(sizes, this.#description, i, `${block.name}: block ${i}`);
-    const g = this.#graph(block, readerIn(this.#description.block(i)));
+    const g = this.#graph(block, moduleIn(this.#description, i, sizes));
     const { parameters } = blockGraph(g, this.#description, i, sizes, 1);
     return checkpointTensors(block, parameters);
   }
@@ -381,6 +389,8 @@ export class LanguageModel {
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
+    const isCut = (half: Half) => sizes.some((size, i) => this.#isGone(i, half, size));
+    if (isCut('attention') || isCut('mlp')) reasons.push('blocks differ in what they have');
     const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
     const heads = this.blocksByHeads().map(({ kind, blocks }) => this.#headsSaid(kind, blocks, sizes));
@@ -421,10 +431,11 @@ export class LanguageModel {
     sizes: readonly BlockSizes[],
   ): { readonly said?: Config; readonly reason?: string; readonly isFieldMissing?: boolean } {
     const { headDim, fields } = this.#description;
-    const own = (i: number) => headsIn(sizes[i], kind)!;
-    const [first, ...others] = alike.map(own);
+    const own = (i: number) => headsIn(sizes[i], kind);
+    const [first, ...others] = alike.flatMap((i) => own(i) ?? []);
+    if (!first) return {};
     const isSame = (a: Heads, b: Heads) => a.heads === b.heads && a.kvHeads === b.kvHeads;
-    if (alike.every((i) => isSame(own(i), headsIn(sizesOf(this.#description, i), kind)!))) return {};
+    if (alike.every((i) => isSame(own(i) ?? first, headsIn(sizesOf(this.#description, i), kind)!))) return {};
     if (!others.every((size) => isSame(size, first))) return { reason: 'blocks differ in their heads' };
     const names = this.#headFields(kind, alike[0]);
     if (!names)
@@ -476,6 +487,12 @@ export class LanguageModel {
       { kind: 'heads' as const, blocks: own.filter((i) => this.#isDelta(i)) },
       { kind: 'space' as const, blocks: all('space') },
     ].filter(({ blocks }) => blocks.length > 0);
+  }
+
+  /** Whether sizes leave nothing of a half that block i has by config.json. */
+  #isGone(i: number, half: Half, sizes: BlockSizes): boolean {
+    const whole = sizesOf(this.#description, i);
+    return hasHalf(this.#description, i, half, whole) && !hasHalf(this.#description, i, half, sizes);
   }
 
   #isDelta(i: number): boolean {
@@ -607,10 +624,12 @@ export function modelOf(
   return new LanguageModel(config, description, sizes, record !== undefined);
 }
 
-/** A module of a block. */
-function readerIn({ lacks, instead, attention, mlp }: Block): string {
-  if (lacks !== 'attention') return (instead ?? attention).out.name;
-  return isMixture(mlp) ? mlp.router.name : mlp.down.name;
+/** A module of a block with these sizes, where it has some. */
+function moduleIn(description: Description, i: number, sizes: BlockSizes): string | undefined {
+  const { instead, attention, mlp, attentionNorm } = description.block(i);
+  if (hasHalf(description, i, 'attention', sizes)) return (instead ?? attention).out.name;
+  if (hasHalf(description, i, 'mlp', sizes)) return isMixture(mlp) ? mlp.router.name : mlp.down.name;
+  return attentionNorm?.name;
 }
 
 /** Features that the maps of a delta rule give. */
@@ -645,11 +664,6 @@ function heldFeatures(
   return { keyDim, valueDim };
 }
 
-/** The sizes of block i as config.json has them. */
-export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes {
-  return sizesOf?.(i) ?? sizes;
-}
-
 function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTensor> {
   const used = (parameter: Parameter) => {
     const { share, stack, row } = parameter;
@@ -660,9 +674,11 @@ function usedIn({ parameters }: WeightGraph, block?: number): Map<string, UsedTe
   return new Map(kept.map((parameter) => [parameter.tensor, used(parameter)]));
 }
 
-function mlpsOf({ block, fields }: Description, i: number, { ffn, experts = [] }: BlockSizes): BlockMlp[] {
-  const { mlp, lacks } = block(i);
-  if (lacks === 'mlp') return [];
+function mlpsOf(description: Description, i: number, sizes: BlockSizes): BlockMlp[] {
+  const { block, fields } = description;
+  const { ffn, experts = [] } = sizes;
+  const { mlp } = block(i);
+  if (!hasHalf(description, i, 'mlp', sizes)) return [];
   const ofAll = ({ down }: Mlp, field?: string, times = 1): BlockMlp => {
     return { name: ALL_TOKENS, layer: down.name, neurons: ffn, field, times, share: 1 };
   };
@@ -691,7 +707,10 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
     const wanted = Number(size) > most ? `at most ${most}, as in config.json` : 'a positive integer';
     throw new InputError(`${where}: "${key}" expected ${wanted}, got ${JSON.stringify(size) ?? 'none'}`);
   };
+  const isGone = (half: Half) => canGo(description, i, half) && !hasHalf(description, i, half, sizes);
+  const gone = { attention: isGone('attention'), mlp: isGone('mlp') };
   for (const [key, why] of Object.entries(NONE) as [keyof typeof NONE, string][]) {
+    if (key === 'ffn' ? gone.mlp : gone.attention && sizes.kvHeads === 0) continue;
     if (expected[key] > 0) check(key, sizes[key], expected[key]);
     else if (sizes[key] !== 0)
       throw new InputError(`${where}: "${key}" expected 0, as ${why}, got ${sizes[key]}`);
@@ -720,7 +739,8 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
     throw new InputError(`${where}: "space" expected none, as there is no state space beside attention`);
   for (const kind of ['heads', 'space'] as const) {
     const whole = headsIn(expected, kind);
-    if (whole) checkShared(headsIn(sizes, kind)!, whole, where);
+    const own = headsIn(sizes, kind);
+    if (whole && own) checkShared(own, whole, where);
   }
 }
 

@@ -14,7 +14,7 @@ import { fittingOf, type Spend } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { chooseTarget, type TargetReport } from '../target.ts';
 import { type Alone, aloneLosses, lossAt } from './alone.ts';
-import { costOf, type Problem, problemOf, streamsWhole, uniformSizes } from './problem.ts';
+import { costOf, leastOfAll, type Problem, problemOf, streamsWhole, uniformSizes } from './problem.ts';
 import { distanceFor } from './score.ts';
 import { Search, smallAt, type Trial } from './search.ts';
 import { type Settled, settle, timingOf, type Way } from './settle.ts';
@@ -112,7 +112,8 @@ export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Pr
   const { maxLoss } = spend;
   const { before, within } = TRIALS[spend.effort];
   // Both change little with the sizes, and another budget finds them in the store.
-  const reference = problem.least + REFERENCE * (problem.all - problem.least);
+  const least = leastOfAll(problem);
+  const reference = least + REFERENCE * (problem.all - least);
   const target = await clock.stage('target', () => chooseTarget(run, wayFor()(reference)));
   const first = new Search(run, target.chosen, reference, before);
   const search = new Search(run, target.chosen, problem.limit, within);

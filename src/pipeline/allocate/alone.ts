@@ -37,7 +37,7 @@ export interface Alone {
   readonly points: readonly { readonly kept: number; readonly loss: number }[];
 }
 
-/** Fractions of the groups that are tried. Between them the layer's own curve says how the loss goes. */
+/** Fractions of the groups that are tried, beside none where all can go. Between them the layer's own curve says how the loss goes. */
 const RATIOS = [0.75, 0.5, 0.3, 0.15];
 
 /** Before a layer nothing is pruned, so that the dense weights are the best target. */
@@ -57,7 +57,7 @@ interface Variant {
 /** Bytes that are held for `aloneLosses` between two parts. */
 function stateBytes({ chain, subject, calibration }: Run, isHeldOut: (index: number) => boolean): number {
   const samples = [...Array(calibration.size).keys()].filter(isHeldOut).length;
-  return 4 * samples * elements(chain.between) * subject.structures.length * RATIOS.length;
+  return 4 * samples * elements(chain.between) * subject.structures.length * (RATIOS.length + 1);
 }
 
 /**
@@ -129,6 +129,7 @@ async function* tryPart(
   // What norms give in the dense network is asked for, too.
   const hasNorms = steps.some((step) => isPreliminary(step, solver.recipe));
   const [fit, unseen] = [frontierFor('fit'), frontierFor('held out')];
+  const canGo = new Set(run.subject.structures.filter((it) => it.canGo).map(({ name }) => name));
   try {
     for (const step of steps) {
       if (step.cuts.length === 0) continue; // refits behind a norm
@@ -144,7 +145,9 @@ async function* tryPart(
         let curve: readonly number[] = [];
         const trial = { step, structure, sums, fit, tried };
         const solve = structure.features ? await narrower(walk, solver, trial) : cutter(walk, solver, trial);
-        for (const kept of new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)))) {
+        const widths = new Set(RATIOS.map((ratio) => groupsToKeep(groups, ratio)));
+        if (canGo.has(name)) widths.add(0);
+        for (const kept of widths) {
           const found = await solve(kept, own.length === 0);
           if (own.length === 0) curve = [...found.curve!];
           const variant: Variant = { name, kept, states: [], distances: [] };
@@ -304,11 +307,13 @@ async function moveOn(
 /** Relative errors below it are rounding. */
 const SMALLEST_ERROR = 1e-7;
 
-/** The loss of a structure at any width: a power of the layer's own error between the widths that were tried. */
+/** The loss of a structure at any width: a power of the layer's own error between the widths that were tried. Without it, what was found. */
 export function lossAt({ groups, curve, points }: Alone, kept: number): number {
   if (kept >= groups) return 0;
+  if (kept === 0) return Math.max(...points.map(({ loss }) => loss));
   const error = (k: number) => Math.log(Math.max(SMALLEST_ERROR, curve[k] || 0));
-  const known = points.map(({ kept, loss }) => ({
+  const tried = points.filter((point) => point.kept > 0);
+  const known = tried.map(({ kept, loss }) => ({
     x: error(kept),
     loss: Math.log(Math.max(SMALLEST_ERROR, loss)),
   }));

@@ -89,7 +89,20 @@ export function costOf({ terms, structures }: Pick<Problem, 'terms' | 'structure
 
 /** Of the smallest widths. */
 function leastOf(problem: Pick<Problem, 'terms' | 'structures'>): number {
-  return costOf(problem, new Map(problem.structures.map(({ name, widths }) => [name, widths[0]])));
+  return costOf(problem, smallestSizes(problem));
+}
+
+function smallestSizes({ structures }: Pick<Problem, 'structures'>): Sizes {
+  return new Map(structures.map(({ name, widths }) => [name, widths[0]]));
+}
+
+/** The same where nothing goes whole that need not. */
+export function leastOfAll(problem: Pick<Problem, 'terms' | 'structures'>): number {
+  return costOf(problem, new Map(problem.structures.map(({ name, widths }) => [name, leastKept(widths)])));
+}
+
+function leastKept(widths: readonly number[]): number {
+  return widths.find((width) => width > 0) ?? 0;
 }
 
 /** Where streams can go and need not: the problem without them, for what each loses alone says little of all that read it. */
@@ -111,10 +124,10 @@ export function uniformSizes(problem: Pick<Problem, 'terms' | 'structures' | 'li
     new Map(
       problem.structures.map(({ name, groups, widths }) => [
         name,
-        widths.findLast((width) => width <= ratio * groups) ?? widths[0],
+        widths.findLast((width) => width > 0 && width <= ratio * groups) ?? leastKept(widths),
       ]),
     );
-  let best = at(0);
+  let best = smallestSizes(problem);
   for (let step = 1; step <= 1000; step++) {
     const sizes = at(step / 1000);
     if (costOf(problem, sizes) <= problem.limit) best = sizes;

@@ -99,9 +99,13 @@ export async function latencyTable(
   if (structures.length === 0) throw new InputError(`${opened.name}: no prunable structure`);
   const configurations = [...(first ? [first.sizes] : []), ...configurationsOf(structures)];
   const models = configurations.map((sizes) => () => shrunkTo(opened, sizes));
-  const { denseMs, ratios } = await timesBeside(opened, models, QUICK, options, first?.onTimed);
+  const { denseMs, ratios: all } = await timesBeside(opened, models, QUICK, options, first?.onTimed);
+  // What goes whole takes nodes along that no width says anything of.
+  const isFitted = (sizes: Sizes) => ![...sizes.values()].includes(0);
+  const ratios = all.filter((_, i) => isFitted(configurations[i]));
+  const timed = configurations.filter(isFitted);
   const groups = new Map(structures.map((it) => [it.name, it.groups]));
-  const fractions = configurations.map((sizes) => (name: string) => sizes.get(name)! / groups.get(name)!);
+  const fractions = timed.map((sizes) => (name: string) => sizes.get(name)! / groups.get(name)!);
   const fitted = fitTerms(basisOf(opened), fractions, ratios);
   return {
     version: 1,
@@ -110,7 +114,7 @@ export async function latencyTable(
     engine: options.engine.name,
     denseMs,
     terms: fitted.map(({ value, of }) => ({ value: value * denseMs, of })),
-    measured: configurations.map((sizes, i) => ({
+    measured: timed.map((sizes, i) => ({
       widths: Object.fromEntries(sizes),
       ms: ratios[i] * denseMs,
     })),
@@ -183,7 +187,10 @@ function signatureOf(opened: OpenedModel): Pick<LatencyTable, 'structures' | 'ma
 
 /** All whole; each structure alone at some widths; all together at those, and at drawn ones. */
 function configurationsOf(structures: readonly Prunable[]): Sizes[] {
-  const widths = widthsOf(structures, {});
+  const widths = widthsOf(
+    structures.map((it) => ({ ...it, canGo: false })),
+    {},
+  );
   const nearest = ({ name, groups }: Prunable, fraction: number) => {
     const distance = (width: number) => Math.abs(width - fraction * groups);
     return widths.get(name)!.reduce((a, b) => (distance(b) < distance(a) ? b : a));

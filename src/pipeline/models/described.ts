@@ -1,6 +1,7 @@
 // What config.json alone says of a language model or an encoder: its structures, its sizes, and what a plan needs to know.
 
 import {
+  ALL_TOKENS,
   featuresOf,
   type HeadDims,
   headGroups,
@@ -52,10 +53,17 @@ function structuresIn(model: Described, block: number): Prunable[] {
       layer: '',
       kind: 'channel',
       groups: neurons,
+      canGo: name === ALL_TOKENS && model.language.canGo(block, 'mlp'),
     }),
   );
   const attention = Object.entries(groupsOfHeads(model, block)).map(
-    ([of, groups]): Prunable => ({ name: `${block}.${of}`, layer: '', kind: 'head', groups }),
+    ([of, groups]): Prunable => ({
+      name: `${block}.${of}`,
+      layer: '',
+      kind: 'head',
+      groups,
+      canGo: of === 'heads' && model.language.canGo(block, 'attention'),
+    }),
   );
   return [...attention, ...neurons];
 }

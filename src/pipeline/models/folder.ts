@@ -42,7 +42,7 @@ import type { Named, Sizes } from '../keep.ts';
 import { isTokenMask, type ModelInput } from '../open/inputs.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from '../open/open.ts';
 import { expectIds } from '../open/vocabulary.ts';
-import { shrunk } from '../pass/pruned.ts';
+import { type PrunedPart, shrunk } from '../pass/pruned.ts';
 import type { Recipe } from '../recipe.ts';
 import type { Hashable } from '../store/hash.ts';
 import {
@@ -360,11 +360,11 @@ async function folderWriter(
   const sizes = allSizesAfter(opened, kept);
   const { config, record, statement } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
-  // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads that go there are none.
-  const isReplaced = (name: string) => dense.get(name)?.isSized === true && !shapes.has(name);
+  // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads and of halves that go there are none.
+  const isReplaced = (name: string) => dense.has(name) && !shapes.has(name);
   const all = [...checkpoint.tensors.values()];
   const left = all.filter(({ name }) => !isReplaced(name));
-  const stacked = all.find(({ name }) => isReplaced(name));
+  const stacked = all.find(({ name }) => isReplaced(name) && dense.get(name)!.isSized);
   const specs = [
     ...left.map(({ name, dtype, shape }) => ({ name, dtype, shape: shapes.get(name)?.shape ?? shape })),
     // These, and what follows from all heads, of those that stay.
@@ -380,7 +380,7 @@ async function folderWriter(
       const tensors =
         index > language.blocks
           ? gainTensors(language, checkpoint, pruned.weighted)
-          : language.tensorsOf(index - 1, shrunk(pruned), sizes[index - 1]);
+          : language.tensorsOf(index - 1, shrunk(withoutGone(pruned)), sizes[index - 1]);
       for (const { name, data } of tensors) {
         written.add(name);
         await writer.write(name, data);
@@ -441,6 +441,11 @@ async function roundedWeights(
       if (name !== undefined && !own.has(name)) others.set(name, weighted.tensors.get(name)!);
   });
   return { onSteps, others };
+}
+
+/** Nobody asks for the weights of what goes whole, and not of all models the graph says that it can. */
+function withoutGone({ layers, ...pruned }: PrunedPart): PrunedPart {
+  return { ...pruned, layers: layers.filter(({ kept }) => kept.length > 0) };
 }
 
 /** What pruning changes in a head. */

@@ -105,7 +105,7 @@ function stepsIn({ place: { part, at }, run, pass, opened }: Walk): PlacedStep[]
     const cuts = step.cuts.map((cut) => ({ ...cut, support: pass.supports?.get(nameOf(cut.structure)) }));
     const structures = isPreliminary(step, run.recipe)
       ? []
-      : [...cuts.map(({ structure }) => structure), ...(step.made ?? [])];
+      : [...cuts.filter(({ keep }) => keep > 0).map(({ structure }) => structure), ...(step.made ?? [])];
     const makers = pass.refitsProducers ? structures.flatMap((it) => producersOf(opened, it)) : [];
     // One layer can make channels of several structures.
     return { ...step, cuts, producers: [...new Map(makers.map((map) => [map.node, map])).values()] };

@@ -38,13 +38,19 @@ type AnyLayer = Layer | TiledLayer;
  * @param cut  left out, all channels stay
  */
 export async function solveTogether(
-  { session, recipe, signal, layerBytes }: SolverRun,
-  { target, search, wholeCurve, steps }: SolverPass,
+  run: SolverRun,
+  pass: SolverPass,
   opened: Pick<OpenedModel, 'name' | 'source'>,
-  [{ node }]: readonly LinearMap[],
+  maps: readonly LinearMap[],
   layers: readonly AnyLayer[],
   { keep, support }: Partial<Pick<Cut, 'keep' | 'support'>> = {},
 ): Promise<SolvedLayers> {
+  const { session, recipe, signal, layerBytes } = run;
+  const { target, search, wholeCurve, steps } = pass;
+  if (keep === 0) {
+    const solved = wholeCurve && (await solveTogether(run, pass, opened, maps, layers, { keep: 1 }));
+    return nothingOf(layers, solved || undefined);
+  }
   const { method, damping, groupsPerStep } = recipe;
   const how = { method, damping, groupsPerStep, search, wholeCurve, support, blend: target.blend };
   try {
@@ -54,13 +60,27 @@ export async function solveTogether(
     }
     return await session.solveLayers(layers as readonly Layer[], { ...how, steps }, keep, { signal });
   } catch (error) {
-    const where = `${opened.name}: layer "${node}"`;
+    const where = `${opened.name}: layer "${maps[0].node}"`;
     if (error instanceof InputError) {
       const suspect = NON_FINITE.test(error.message) && suspectOf(opened.source);
       error.message = `${where}: ${error.message}${suspect || ''}`;
     }
     throw error instanceof NotPositiveDefiniteError ? undetermined(where, layers, error) : error;
   }
+}
+
+/** Of layers that go with all that they read. @param solved  that keep something of it, of which the curve is */
+function nothingOf(layers: readonly AnyLayer[], solved?: SolvedLayers): SolvedLayers {
+  return {
+    kept: [],
+    relativeError: 1,
+    curve: solved?.curve,
+    layers: layers.map(({ W, bias }, i) => ({
+      W: new Float64Array(W.length),
+      bias: bias && new Float64Array(bias.length),
+      damping: solved?.layers[i].damping ?? 0,
+    })),
+  };
 }
 
 /** Layers that keep all that they read: as many at a time as there are threads; those in tiles, whose memory is bounded, one after the other. */

@@ -85,7 +85,7 @@ export function stepsOf(
       ...(structure.features && { turned: featureMaps(opened, structure).makers }),
     }));
   // Norms and recurrent layers give something else when channels go: readers are refitted to that.
-  const changed = steps.filter(({ cuts }) => cuts.some(({ structure }) => dependsOnKept(structure)));
+  const changed = steps.filter(({ cuts }) => cuts.some(isChangedInside));
   const refitted = refits(recipe.method) ? changed : [];
   const again = new Map(
     refitted
@@ -98,14 +98,16 @@ export function stepsOf(
     );
     const start = diverged ? -1 : Math.min(...steps.map((step) => step.position));
     const all = linearMaps(model, info.shapes).filter(({ isInner }) => !isInner);
+    const gone = layersGone(steps);
     for (const map of all) {
+      if (gone.has(map.node)) continue;
       const [at, last] = [first([map]), solved.get(layerKey(map)) ?? -1];
       const isCurrent = at <= start || (last >= 0 && !changesBehind(model, map, last, all));
       if (!isCurrent) again.set(layerKey(map), map);
     }
     for (const gain of depthwise(model)) {
       const at = position.get(gain.node) as number;
-      if (at > start) steps.push({ maps: [], cuts: [], gain, position: at });
+      if (at > start && !gone.has(gain.node)) steps.push({ maps: [], cuts: [], gain, position: at });
     }
   }
   const ends = refitted.filter(isEnded).flatMap((step) => endOf(opened, step));
@@ -115,12 +117,27 @@ export function stepsOf(
   return together(all.sort((a, b) => a.after - b.after).map(({ step }) => step));
 }
 
+/** What makes and what reads channels of which none stay. */
+function layersGone(steps: readonly Step[]): ReadonlySet<string> {
+  const gone = steps.flatMap(({ cuts }) => cuts.filter(({ keep }) => keep === 0));
+  return new Set(
+    gone.flatMap(({ structure: { producers, consumers } }) =>
+      [...producers, ...consumers].map(({ node }) => node),
+    ),
+  );
+}
+
 /**
  * Whether more than a refit of its readers is to be done once it is known which channels stay, as what is within them depends on that. Not of
  * streams, of which readers come one after the other and nothing else is refitted, and of features of heads.
  */
 function isEnded({ cuts, turned }: Step): boolean {
-  return !turned && cuts.some(({ structure }) => dependsOnKept(structure) && !structure.isResidual);
+  return !turned && cuts.some((cut) => isChangedInside(cut) && !cut.structure.isResidual);
+}
+
+/** Whether what comes of the channels that stay depends on which go. */
+function isChangedInside({ structure, keep }: Cut): boolean {
+  return keep > 0 && dependsOnKept(structure);
 }
 
 /** The factors of norms, and then what reads and what makes the channels. */
