@@ -83,10 +83,86 @@ test.each(all)('%s', async (_, config, weights) => {
     // The way back: of what is left.
     const tensors = model.tensorsOf(1, await model.block(own, 1, { length }));
     expect(tensors.every(({ name }) => !gone.includes(name))).toBe(true);
-    const { record, statement } = dense.configOf(model.sizes);
+    const { record, statement, left } = dense.configOf(model.sizes);
+    if (left) continue;
     expect(record!.blocks[1]).toMatchObject(Object.assign({}, ...halves.map((half) => NOTHING[half])));
     expect(statement).toContain('blocks differ in what they have');
   }
+});
+
+const whole = all.filter(([, config, weights]) => {
+  const dense = describeModel(config, undefined, undefined, sourceOf(weights));
+  return dense.blocks === 2 && HALVES.every((half) => dense.canGo(1, half));
+});
+
+test.each(whole)(
+  '%s: a block that has neither half is none, where config.json can say so',
+  async (_, config, weights) => {
+    const dense = describeModel(config, undefined, undefined, sourceOf(weights));
+    for (const gone of [1, 0]) {
+      const left = [1 - gone];
+      if (!HALVES.every((half) => dense.canGo(gone, half))) continue;
+      const blocks = dense.sizes.with(gone, { ...dense.sizes[gone], heads: 0, kvHeads: 0, ffn: 0 });
+      const said = dense.configOf(blocks);
+      if (!said.left) {
+        // Norms behind the halves stay, or a block is told by its number.
+        expect(said.record!.blocks).toHaveLength(2);
+        continue;
+      }
+      expect(said.left).toEqual(left);
+      const source = sourceOf(weights);
+      const renamed: Weights = new Map();
+      for (const [tensor, value] of weights) {
+        const to = dense.nameWith(left, tensor, source);
+        if (to !== undefined) renamed.set(to, value);
+      }
+      const own = sourceOf(renamed);
+      const shorter = describeModel(said.config, said.record, undefined, own);
+      shorter.check(own);
+      expect(shorter.sizes).toEqual(left.map((i) => dense.sizes[i]));
+      // Of an encoder of any kind what it takes is its embedding's to say.
+      const feeds = {
+        hidden: { dims: [1, LENGTH, dense.hidden], data: new Float32Array(LENGTH * dense.hidden).fill(0.5) },
+      };
+      if (/^(beit|data2vec|dinov3)/.test(dense.architecture)) continue;
+      const [expected, found] = await Promise.all([
+        runOnce(await dense.block(source, left[0], { length: LENGTH }), feeds),
+        runOnce(await shorter.block(own, 0, { length: LENGTH }), feeds),
+      ]);
+      expect(found.hidden_out.data).toEqual(expected.hidden_out.data);
+    }
+  },
+);
+
+test('what a block is may hang on its number: then config.json cannot leave out those before it', () => {
+  const cannot = whole.flatMap(([name, config, weights]) => {
+    const dense = describeModel(config, undefined, undefined, sourceOf(weights));
+    return dense.withBlocks([1]) ? [] : [name];
+  });
+  // Windows in every second block; factors by depth; a table of the first one; lists in other words.
+  for (const name of [
+    'gemma2',
+    'cohere2',
+    'minicpm, tied',
+    't5',
+    'gpt_neo',
+    'gpt2, scores scaled by layer, default n_inner',
+  ])
+    expect(cannot).toContain(name);
+  for (const name of [
+    'opt',
+    'llama',
+    'qwen3',
+    'bloom',
+    'mpt',
+    'gpt2',
+    'qwen3, layer_types',
+    'gpt_neox',
+    'phi',
+    'vit',
+  ])
+    expect(cannot).not.toContain(name);
+  expect(cannot.length).toBeLessThan(whole.length / 3);
 });
 
 test('most kinds can do without either half, and none without experts or what is in the place of attention', () => {

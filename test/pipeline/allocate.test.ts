@@ -169,11 +169,14 @@ describe('the loss of a width', () => {
     expect(lossAt(alone, 7)).toBeCloseTo((0.004 * 0.001) / 0.01, 9);
   });
 
-  test('of none is what was found without it, which says nothing of widths', () => {
+  test('of none is what was found without it, which bounds that of the narrowest', () => {
     const without = { ...alone, points: [...alone.points, { kept: 0, loss: 0.91 }] };
-    expect(lossAt(without, 0)).toBe(0.91);
-    for (const kept of [1, 2, 3, 7]) expect(lossAt(without, kept)).toBe(lossAt(alone, kept));
-    expect(lossAt({ ...alone, points: [...alone.points, { kept: 0, loss: 0.5 }] }, 0)).toBe(0.9);
+    expect(lossAt(without, 0)).toBeCloseTo(0.91, 9);
+    expect(lossAt(without, 1)).toBeGreaterThan(0.9);
+    expect(lossAt(without, 1)).toBeLessThan(0.91);
+    for (const kept of [3, 7]) expect(lossAt(without, kept)).toBe(lossAt(alone, kept));
+    // What is narrower than what was tried loses more than the whole otherwise.
+    expect(lossAt(alone, 1)).toBeGreaterThan(0.91);
   });
 
   test('does not fall where a measurement says so: that is noise', () => {

@@ -74,6 +74,28 @@ test('keeps heads alone where there are no neurons', () => {
   expect(() => sizes(model, { keep: { channels: 0.5 } })).toThrow('config.json of mamba2 can say no fewer');
 });
 
+test('leaves out whole blocks', () => {
+  const layers = { '0.heads': 0, '0.mlp': 0 };
+  expect(sizes(LLAMA, { keep: { all: 0.5, layers } }).kept).toEqual([0, 0, 2, 88]);
+  expect(sizes(LLAMA, { keep: { all: 1, layers } }).kept).toEqual([0, 0, 4, 172]);
+  // Of what has no other field, too.
+  const bloom = describeModel({ ...common, model_type: 'bloom' });
+  expect(sizes(bloom, { keep: { all: 1, layers } }).kept.slice(0, 2)).toEqual([0, 0]);
+  const gemma = describeModel({
+    ...{
+      ...llama,
+      model_type: 'gemma2',
+      head_dim: 8,
+      query_pre_attn_scalar: 8,
+      sliding_window: 16,
+      max_position_embeddings: 64,
+    },
+  });
+  expect(() => sizes(gemma, { keep: { all: 0.5, layers } })).toThrow(
+    '`loadable: true`: config.json of gemma2 cannot say blocks 1 alone; `loadable: false` takes sizes',
+  );
+});
+
 test('spends a budget on the largest sizes that fit', () => {
   const terms = termsOf(LLAMA);
   const size = (heads: number, neurons: number) =>
@@ -89,6 +111,7 @@ test('spends a budget on the largest sizes that fit', () => {
 
 test.each<[string, RecipeOptions, string]>([
   ['ratios of layers', { keep: { all: 0.5, layers: { '0.mlp': 0.3 } } }, 'the same ratio for every block'],
+  ['half of a block that goes', { keep: { all: 0.5, layers: { '0.mlp': 0 } } }, 'or 0 for all of some'],
   ['widths that differ', { params: 0.7, pin: { '0.mlp': 0.25 } }, '`pin` is for sizes that differ'],
   ['a bound on the loss', { maxLoss: 0.1 }, 'expected `keep`, or a budget'],
   ['a bound on the loss, of a size', { maxLoss: 0.1, of: 'params' }, 'expected `keep`, or a budget'],

@@ -15,7 +15,8 @@ async function pruned(name: string, keep: object, more: object = {}) {
   const config = VARIANTS[name]?.config ?? ENCODERS[name];
   const weights = VARIANTS[name] ? tinyWeights(config, uniformSizes(config)) : encoderWeights(config);
   const { folder } = await folderOf(config, weights);
-  const opened = await openLanguageModel(folder, { heads: name === 'gpt2' ? 'narrow' : 'fewer' });
+  const isNarrow = name === 'gpt2' && !('loadable' in more);
+  const opened = await openLanguageModel(folder, { heads: isNarrow ? 'narrow' : 'fewer' });
   const output = memoryOutput('whole');
   const how = { engine, session, keep, search: 'greedy', onnx: 'beside', ...more } as const;
   const { report } = await prune(opened, { ...how, calibration: texts(40, 1), output });
@@ -61,9 +62,34 @@ test.each(['magnitude', 'ziplm', 'magnitude-refit'] as const)(
     const layers = { '0.heads': 0, '0.mlp': 0 };
     const { report, language } = await pruned('llama', { all: 0.75, layers }, { method });
     expect(report.maxDifference).toBeLessThan(1e-4);
-    expect(language.sizes[0]).toMatchObject({ heads: 0, kvHeads: 0, ffn: 0 });
+    expect(language.blocks).toBe(1);
   },
 );
+
+test.each([
+  ['llama', 'transformers.js'],
+  ['opt', 'beside'],
+  ['gpt2', undefined],
+  ['qwen3, layer_types', 'beside'],
+  ['falcon', 'transformers.js'],
+] as const)(
+  '%s: a block that is gone is one fewer, with others numbered anew, in safetensors and ONNX (%s)',
+  async (name, onnx) => {
+    const layers = { '0.heads': 0, '0.mlp': 0 };
+    const { report, language, checkpoint } = await pruned(name, { all: 1, layers }, { onnx, loadable: true });
+    expect(report.maxDifference).toBeLessThan(onnx === 'transformers.js' ? 1e-3 : 1e-4); // float16
+    expect(report.isLoadable).toBe(true);
+    expect(report.statement).toContain('Blocks 1 are left, numbered anew.');
+    expect(language.blocks).toBe(1);
+    expect([...checkpoint.tensors.keys()].filter((tensor) => /\.1\.(self_)?att/.test(tensor))).toEqual([]);
+  },
+);
+
+test('int4 is of the blocks that are left', async () => {
+  const layers = { '0.heads': 0, '0.mlp': 0 };
+  const { report } = await pruned('llama', { all: 0.75, layers }, { weights: 'int4' });
+  expect(report.weights).toBe('int4');
+});
 
 test('experts cannot go whole', async () => {
   await expect(pruned('mixtral', { all: 0.75, layers: { '1.experts.2': 0 } })).rejects.toThrow(

@@ -45,7 +45,7 @@ export const bloom: Architecture = {
         },
       }),
       head: { norm: norm('ln_f'), output: tied ? undefined : 'lm_head' },
-      fields: {},
+      fields: { blocks: base.fields.blocks },
     };
   },
 };

@@ -267,7 +267,7 @@ export function commonOfBlocks(config: Config, modelType: string, conventions: C
       kvHeads: heads,
       ffn: ffn ?? integer(config, names.ffn, widening && widening * hidden),
     },
-    fields: { ffn: names.ffn },
+    fields: { ffn: names.ffn, blocks: names.blocks },
   } satisfies Partial<Description>;
   return { base, activation: activationOf(config, modelType, names.activation, conventions.activation) };
 }

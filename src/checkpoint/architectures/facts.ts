@@ -101,6 +101,14 @@ export function hasHalf(description: Description, i: number, half: Half, sizes: 
   return description.block(i).lacks !== half && !isGone;
 }
 
+/** Whether block i gives what it gets, with these sizes. */
+export function isEmpty(description: Description, i: number, sizes: BlockSizes): boolean {
+  const { order, adapter } = description.block(i);
+  // Norms behind the halves stay.
+  if (order === 'post' || adapter) return false;
+  return !hasHalf(description, i, 'attention', sizes) && !hasHalf(description, i, 'mlp', sizes);
+}
+
 /** Whether a half of block i can go whole: what is left is a block of the same kind, and nothing else depends on what goes. */
 export function canGo({ block }: Description, i: number, half: Half): boolean {
   const { times, lacks, instead, beside, around, mlp } = block(i);

@@ -51,7 +51,7 @@ export const gpt2: Architecture = {
       ...base,
       sizes: { ...sizes, kvHeads },
       prefixes: ['transformer.', ''],
-      fields: isFirst ? {} : base.fields,
+      fields: isFirst ? { blocks: base.fields.blocks } : base.fields,
       embedding: {
         tokens: isFirst ? 'tokens_embed' : 'wte',
         width: hidden,

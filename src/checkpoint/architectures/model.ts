@@ -16,6 +16,7 @@ import {
   hasHalf,
   headsIn,
   isDelta,
+  isEmpty,
   isEncoder,
   isNarrow,
   nameOf,
@@ -38,6 +39,7 @@ import {
 } from './graphs.ts';
 import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
+import { areSame, fieldsWith, stemOf } from './shorter.ts';
 import type {
   BlockSizes,
   CheckpointTensor,
@@ -72,6 +74,8 @@ export interface PrunedConfig {
   readonly record?: SizesRecord;
   /** Who can read the result, for the user. */
   readonly statement: string;
+  /** The blocks that it has, where some are gone and the others are numbered anew. */
+  readonly left?: readonly number[];
 }
 
 /** A tensor that a model uses. */
@@ -138,16 +142,19 @@ export class LanguageModel {
   readonly #config: Config;
   readonly #description: Description;
   readonly #isRecorded: boolean;
+  readonly #describe: (config: Config) => Description;
 
   /**
    * @param sizes  of every block
    * @param isRecorded  whether an osscar.json says them
+   * @param describe  says what another config.json of the kind describes
    */
   constructor(
     config: Config,
     description: Description,
     readonly sizes: readonly BlockSizes[],
     isRecorded: boolean,
+    describe: (config: Config) => Description,
   ) {
     this.architecture = description.modelType;
     this.blocks = description.blocks;
@@ -169,6 +176,7 @@ export class LanguageModel {
     this.#config = config;
     this.#description = description;
     this.#isRecorded = isRecorded;
+    this.#describe = describe;
   }
 
   /**
@@ -178,7 +186,7 @@ export class LanguageModel {
    * @throws {UnsupportedModelError} naming a tensor that holds no floating-point numbers, or a language model without its last map or with another one
    */
   check(source: TensorNames): void {
-    const { block, head, ignored } = this.#description;
+    const { head, ignored } = this.#description;
     const scores = isEncoder(head) ? undefined : outputIn(this.#graph(source).prefix, head);
     const name = nameOf(this.#config);
     // With tied weights there would be scores that nobody has trained.
@@ -193,8 +201,7 @@ export class LanguageModel {
     const { prefix, parameters } = this.#whole(source);
     const called = (tensor: string) =>
       `${source.tensors.get(tensor)?.file ?? 'checkpoint'}: tensor "${tensor}"`;
-    const [stem] = block(0).attention.out.name.split('0'); // "layers." or "h."
-    const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stem}`);
+    const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stemOf(this.#description)}`);
     const expected = tensorsIn(parameters);
     for (const parameter of expected) {
       const isSized = this.#isRecorded && isInBlock(parameter.tensor);
@@ -367,6 +374,16 @@ export class LanguageModel {
       throw new InputError(`${modelType}: sizes of ${blocks} blocks expected, got ${sizes.length}`);
     }
     for (const [i, size] of sizes.entries()) checkSizes(size, this.#description, i, `block ${i}`);
+    const left = [...sizes.keys()].filter((i) => !isEmpty(this.#description, i, sizes[i]));
+    const shorter = this.withBlocks(left);
+    if (shorter) {
+      const own = shorter.configOf(left.map((i) => sizes[i]));
+      return {
+        ...own,
+        left,
+        statement: `${own.statement} Blocks ${left.join(', ')} are left, numbered anew.`,
+      };
+    }
     const neurons = new Map<string, number>();
     const differing = new Set<string>();
     let saysNeurons = true;
@@ -422,6 +439,34 @@ export class LanguageModel {
       }),
       statement: `config.json says the sizes; ${this.#readers(Number(attending))}`,
     };
+  }
+
+  /** The dense model with fewer blocks, where config.json can say that. @param left  their numbers, ascending */
+  withBlocks(left: readonly number[]): LanguageModel | undefined {
+    const dense = this.#description;
+    if (left.length === dense.blocks) return undefined;
+    const { section } = dense.fields;
+    const fields = fieldsWith(dense, section?.content ?? this.#config, left);
+    if (!fields) return undefined;
+    const config = this.#withFields(fields);
+    try {
+      const shorter = this.#describe(config);
+      if (shorter.blocks !== left.length || !areSame(dense, left, shorter)) return undefined;
+      const sizes = left.map((_, j) => sizesOf(shorter, j));
+      return new LanguageModel(config, shorter, sizes, false, this.#describe);
+    } catch (error) {
+      if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
+      throw error;
+    }
+  }
+
+  /** What a tensor is called where only some blocks are left; undefined where it goes with the others. */
+  nameWith(left: readonly number[], name: string, source: TensorNames): string | undefined {
+    const start = this.#graph(source).prefix + stemOf(this.#description);
+    const [, number, rest] = (name.startsWith(start) && /^(\d+)(\..*)$/.exec(name.slice(start.length))) || [];
+    if (number === undefined) return name;
+    const place = left.indexOf(Number(number));
+    return place < 0 ? undefined : `${start}${place}${rest}`;
   }
 
   /** What says the heads of blocks whose heads have the same fields, where they are fewer, or why nothing does. */
@@ -609,8 +654,11 @@ export function modelOf(
   source?: TensorNames,
 ): LanguageModel {
   expectObject('describe', 'config', config);
-  const dense = known.descriptionIn(config, nearest, source?.tensors.keys());
-  const description = image === undefined ? dense : forImages(dense, image);
+  const describe = (of: Config) => {
+    const dense = known.descriptionIn(of, nearest, source?.tensors.keys());
+    return image === undefined ? dense : forImages(dense, image);
+  };
+  const description = describe(config);
   const { blocks } = description;
   if (blocks > MOST_BLOCKS)
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
@@ -621,7 +669,7 @@ export function modelOf(
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
-  return new LanguageModel(config, description, sizes, record !== undefined);
+  return new LanguageModel(config, description, sizes, record !== undefined, describe);
 }
 
 /** A module of a block with these sizes, where it has some. */

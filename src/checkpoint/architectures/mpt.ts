@@ -48,7 +48,7 @@ export const mpt: Architecture = {
         },
       }),
       head: { norm: norm('norm_f'), output: tied ? undefined : 'lm_head' },
-      fields: {},
+      fields: { blocks: base.fields.blocks },
     };
   },
 };

@@ -584,6 +584,8 @@ export interface Description {
   readonly fields: {
     /** Absent where it follows from others. */
     readonly ffn?: string;
+    /** How many blocks there are. */
+    readonly blocks?: string;
     /** The object of config.json in which they are, and what counts of it. */
     readonly section?: {
       readonly name: string;

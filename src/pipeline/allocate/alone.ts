@@ -307,13 +307,11 @@ async function moveOn(
 /** Relative errors below it are rounding. */
 const SMALLEST_ERROR = 1e-7;
 
-/** The loss of a structure at any width: a power of the layer's own error between the widths that were tried. Without it, what was found. */
+/** The loss of a structure at any width: a power of the layer's own error between the widths that were tried. */
 export function lossAt({ groups, curve, points }: Alone, kept: number): number {
   if (kept >= groups) return 0;
-  if (kept === 0) return Math.max(...points.map(({ loss }) => loss));
   const error = (k: number) => Math.log(Math.max(SMALLEST_ERROR, curve[k] || 0));
-  const tried = points.filter((point) => point.kept > 0);
-  const known = tried.map(({ kept, loss }) => ({
+  const known = points.map(({ kept, loss }) => ({
     x: error(kept),
     loss: Math.log(Math.max(SMALLEST_ERROR, loss)),
   }));

@@ -358,19 +358,28 @@ async function folderWriter(
   const { folder, checkpoint, language, image } = opened;
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
   const sizes = allSizesAfter(opened, kept);
-  const { config, record, statement } = language.configOf(sizes);
+  const { config, record, statement, left: blocks } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
   // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads and of halves that go there are none.
   const isReplaced = (name: string) => dense.has(name) && !shapes.has(name);
   const all = [...checkpoint.tensors.values()];
-  const left = all.filter(({ name }) => !isReplaced(name));
+  /** What it is called there; undefined where it goes. */
+  const nameOf = (name: string) => (blocks ? language.nameWith(blocks, name, checkpoint) : name);
+  const left = all.flatMap((tensor) => {
+    const name = isReplaced(tensor.name) ? undefined : nameOf(tensor.name);
+    return name === undefined ? [] : [{ tensor, name }];
+  });
   const stacked = all.find(({ name }) => isReplaced(name) && dense.get(name)!.isSized);
   const specs = [
-    ...left.map(({ name, dtype, shape }) => ({ name, dtype, shape: shapes.get(name)?.shape ?? shape })),
+    ...left.map(({ name, tensor: { name: own, dtype, shape } }) => {
+      return { name, dtype, shape: shapes.get(own)?.shape ?? shape };
+    }),
     // These, and what follows from all heads, of those that stay.
     ...[...shapes]
       .filter(([name]) => !checkpoint.tensors.has(name))
-      .map(([name, { shape }]) => ({ name, dtype: stacked?.dtype ?? ('float32' as const), shape })),
+      .map(([name, { shape }]) => {
+        return { name: nameOf(name)!, dtype: stacked?.dtype ?? ('float32' as const), shape };
+      }),
   ];
   const writer = new CheckpointWriter(output, planSafetensors(specs, { maxShardBytes }));
   const written = new Set<string>();
@@ -383,12 +392,12 @@ async function folderWriter(
           : language.tensorsOf(index - 1, shrunk(withoutGone(pruned)), sizes[index - 1]);
       for (const { name, data } of tensors) {
         written.add(name);
-        await writer.write(name, data);
+        await writer.write(nameOf(name)!, data);
       }
     },
     async finish(how, { round, prove }) {
-      for (const { name } of left) {
-        if (!written.has(name)) await copyTensor(checkpoint, writer, name);
+      for (const { tensor, name } of left) {
+        if (!written.has(tensor.name)) await copyTensor(checkpoint, writer, tensor.name, name);
       }
       const parameters = valuesIn(specs);
       const forJs = onnx === 'transformers.js' && {
@@ -459,12 +468,17 @@ function gainTensors(language: LanguageModel, checkpoint: Checkpoint, head: Mode
 /** Bytes of a tensor that are held while it is copied. */
 const COPY_BYTES = 2 ** 25;
 
-async function copyTensor(checkpoint: Checkpoint, writer: CheckpointWriter, name: string): Promise<void> {
+async function copyTensor(
+  checkpoint: Checkpoint,
+  writer: CheckpointWriter,
+  name: string,
+  to: string,
+): Promise<void> {
   const { shape, bytes } = checkpoint.tensors.get(name)!;
   const rows = shape[0] ?? 1;
   const step = Math.max(1, Math.floor(COPY_BYTES / (bytes / rows || 1)));
-  if (rows <= step) return writer.writeRaw(name, await checkpoint.readRaw(name));
+  if (rows <= step) return writer.writeRaw(to, await checkpoint.readRaw(name));
   for (let row = 0; row < rows; row += step) {
-    await writer.writeRaw(name, await checkpoint.readRaw(name, row, Math.min(rows, row + step)), row);
+    await writer.writeRaw(to, await checkpoint.readRaw(name, row, Math.min(rows, row + step)), row);
   }
 }

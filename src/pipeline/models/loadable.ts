@@ -4,7 +4,7 @@
 import { headGroups, headsIn, headsOf } from '../../checkpoint/architectures/facts.ts';
 import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
 import { InputError } from '../../errors.ts';
-import { sizeAt, type Term } from '../../graph/index.ts';
+import { groupBy, sizeAt, type Term } from '../../graph/index.ts';
 import { groupsToKeep } from '../../solve/index.ts';
 import { type KeepRatios, keepRatio } from '../keep.ts';
 import { type Recipe, saidOf } from '../recipe.ts';
@@ -30,14 +30,14 @@ export function loadableRecipe(
   terms: (of: 'params' | 'macs' | 'bytes') => readonly Term[],
 ): Recipe {
   const { keep, spend } = recipe;
-  if (typeof keep === 'object' && Object.keys(keep.layers ?? {}).length > 0)
-    throw new InputError('`loadable: true`: expected the same ratio for every block');
   if (!spend) {
+    const gone = wholeBlocks(language, typeof keep === 'object' ? keep.layers : undefined);
     const ratio = keepRatio(keep!);
     const of = (kind: 'head' | 'channel') => ratio({ name: '', layer: '', kind });
-    const rounded = roundedTo(language, of('head'), of('channel'));
+    const [heads, channels] = [of('head'), of('channel')];
+    const rounded = Math.min(heads, channels) < 1 ? roundedTo(language, heads, channels) : { all: 1 };
     expectSaid(language, keep!, rounded);
-    return { ...recipe, keep: rounded };
+    return { ...recipe, keep: { ...rounded, layers: { ...rounded.layers, ...gone } } };
   }
   const { of, limit, isFraction, maxLoss, widths } = spend;
   const idle = saidOf(widths);
@@ -58,6 +58,27 @@ export function loadableRecipe(
       return { ...recipe, spend: undefined, keep: kept };
   }
   throw new InputError(`${of}: even the smallest model of uniform blocks is larger than the budget`);
+}
+
+/**
+ * Ratios of 0 for all structures of some blocks, which are then fewer.
+ * @throws {InputError} where other ratios of single structures are given, or config.json cannot say that
+ */
+function wholeBlocks(
+  language: LanguageModel,
+  layers: Readonly<Record<string, number>> = {},
+): Readonly<Record<string, number>> {
+  const blocks = groupBy(structuresOf({ language }), ({ name }) => name.slice(0, name.indexOf('.')));
+  const gone = [...blocks.values()].filter((own) => own.every(({ name }) => layers[name] === 0));
+  const known = new Set(gone.flat().map(({ name }) => name));
+  if (!Object.keys(layers).every((name) => known.has(name)))
+    throw new InputError('`loadable: true`: expected the same ratio for every block, or 0 for all of some');
+  const left = [...language.sizes.keys()].filter((i) => !gone.includes(blocks.get(String(i))!));
+  if (gone.length > 0 && !language.withBlocks(left))
+    throw new InputError(
+      `\`loadable: true\`: config.json of ${language.architecture} cannot say blocks ${left.join(', ')} alone; ${ANY_SIZES}`,
+    );
+  return layers;
 }
 
 /** @throws {InputError} where config.json has no field for what was asked for by name */
