@@ -108,9 +108,7 @@ export function sizesOf(
 export function groupsAt({ name, groups, canGo }: Prunable, ratio: number, option: string): number {
   if (ratio > 0) return groupsToKeep(groups, ratio);
   if (canGo) return 0;
-  throw new InputError(
-    `\`${option}\` of "${name}" must be in (0, 1]: the model does not do without it; what a sum has beside its shortcut can go whole, as attention, MLP and convolutions of a block`,
-  );
+  throw new InputError(`\`${option}\` of "${name}" must be in (0, 1]: the model does not do without it`);
 }
 
 /** What there is instead of a structure that is not there. */

@@ -91,7 +91,8 @@ export function sizesOf({ sizes, sizesOf }: Description, i: number): BlockSizes 
 }
 
 /** What a block does with its tokens, one after the other. */
-export type Half = 'attention' | 'mlp';
+export const HALVES = ['attention', 'mlp'] as const;
+export type Half = (typeof HALVES)[number];
 
 /** Whether block i has a half with these sizes: one that nothing is left of is gone, with its norms and biases. */
 export function hasHalf(description: Description, i: number, half: Half, sizes: BlockSizes): boolean {
@@ -105,8 +106,7 @@ export function hasHalf(description: Description, i: number, half: Half, sizes: 
 export function isEmpty(description: Description, i: number, sizes: BlockSizes): boolean {
   const { order, adapter } = description.block(i);
   // Norms behind the halves stay.
-  if (order === 'post' || adapter) return false;
-  return !hasHalf(description, i, 'attention', sizes) && !hasHalf(description, i, 'mlp', sizes);
+  return order !== 'post' && !adapter && !HALVES.some((half) => hasHalf(description, i, half, sizes));
 }
 
 /** Whether a half of block i can go whole: what is left is a block of the same kind, and nothing else depends on what goes. */
@@ -114,6 +114,11 @@ export function canGo({ block }: Description, i: number, half: Half): boolean {
   const { times, lacks, instead, beside, around, mlp } = block(i);
   if (lacks === half || times !== undefined || around) return false;
   return half === 'attention' ? !instead && !beside : !('router' in mlp);
+}
+
+/** Whether it has. */
+export function isGone(description: Description, i: number, half: Half, sizes: BlockSizes): boolean {
+  return canGo(description, i, half) && !hasHalf(description, i, half, sizes);
 }
 
 export function isDelta(instead: Block['instead']): instead is DeltaRule {

@@ -3,7 +3,7 @@
 import { InputError } from '../../errors.ts';
 import { encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
-import { attends, featuresOf, hasHalf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
+import { attends, featuresOf, HALVES, hasHalf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
 import {
   adapted,
   around,
@@ -516,7 +516,7 @@ function passed(
 ): string {
   const { hidden } = description;
   const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
-  const [mixes, thinks] = (['attention', 'mlp'] as const).map((half) => hasHalf(description, i, half, sizes));
+  const [mixes, thinks] = HALVES.map((half) => hasHalf(description, i, half, sizes));
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
     if (!instead) {

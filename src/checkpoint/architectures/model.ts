@@ -10,6 +10,7 @@ import {
   canGo,
   expertName,
   featuresOf,
+  HALVES,
   type Half,
   type HeadKind,
   type Heads,
@@ -18,6 +19,7 @@ import {
   isDelta,
   isEmpty,
   isEncoder,
+  isGone,
   isNarrow,
   nameOf,
   sizesOf,
@@ -406,8 +408,8 @@ export class LanguageModel {
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
-    const isCut = (half: Half) => sizes.some((size, i) => this.#isGone(i, half, size));
-    if (isCut('attention') || isCut('mlp')) reasons.push('blocks differ in what they have');
+    if (sizes.some((size, i) => HALVES.some((half) => isGone(this.#description, i, half, size))))
+      reasons.push('blocks differ in what they have');
     const areNarrow = this.areNarrow(sizes);
     if (areNarrow) reasons.push(`it has no field for heads of fewer than ${headDim} features`);
     const heads = this.blocksByHeads().map(({ kind, blocks }) => this.#headsSaid(kind, blocks, sizes));
@@ -532,12 +534,6 @@ export class LanguageModel {
       { kind: 'heads' as const, blocks: own.filter((i) => this.#isDelta(i)) },
       { kind: 'space' as const, blocks: all('space') },
     ].filter(({ blocks }) => blocks.length > 0);
-  }
-
-  /** Whether sizes leave nothing of a half that block i has by config.json. */
-  #isGone(i: number, half: Half, sizes: BlockSizes): boolean {
-    const whole = sizesOf(this.#description, i);
-    return hasHalf(this.#description, i, half, whole) && !hasHalf(this.#description, i, half, sizes);
   }
 
   #isDelta(i: number): boolean {
@@ -755,10 +751,9 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
     const wanted = Number(size) > most ? `at most ${most}, as in config.json` : 'a positive integer';
     throw new InputError(`${where}: "${key}" expected ${wanted}, got ${JSON.stringify(size) ?? 'none'}`);
   };
-  const isGone = (half: Half) => canGo(description, i, half) && !hasHalf(description, i, half, sizes);
-  const gone = { attention: isGone('attention'), mlp: isGone('mlp') };
+  const [hasNoHeads, hasNoMlp] = HALVES.map((half) => isGone(description, i, half, sizes));
   for (const [key, why] of Object.entries(NONE) as [keyof typeof NONE, string][]) {
-    if (key === 'ffn' ? gone.mlp : gone.attention && sizes.kvHeads === 0) continue;
+    if (key === 'ffn' ? hasNoMlp : hasNoHeads && sizes.kvHeads === 0) continue;
     if (expected[key] > 0) check(key, sizes[key], expected[key]);
     else if (sizes[key] !== 0)
       throw new InputError(`${where}: "${key}" expected 0, as ${why}, got ${sizes[key]}`);
