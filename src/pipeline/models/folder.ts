@@ -360,8 +360,12 @@ async function folderWriter(
   const sizes = allSizesAfter(opened, kept);
   const { config, record, statement, left: blocks } = language.configOf(sizes);
   const [dense, shapes] = [language.tensors(checkpoint), language.tensors(checkpoint, sizes)];
-  // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads and of halves that go there are none.
-  const isReplaced = (name: string) => dense.has(name) && !shapes.has(name);
+  // Of experts that differ each has tensors of its own, in the place of those that all shared. Of heads and of halves that go there are none. What
+  // blocks share lies outside of them, and stays.
+  const isReplaced = (name: string) => {
+    const { isSized = false, block } = dense.get(name) ?? {};
+    return (isSized || block !== undefined) && !shapes.has(name);
+  };
   const all = [...checkpoint.tensors.values()];
   /** What it is called there; undefined where it goes. */
   const nameOf = (name: string) => (blocks ? language.nameWith(blocks, name, checkpoint) : name);
