@@ -6,7 +6,7 @@ import type { Graph } from './graph.ts';
 import type { Model } from './model.ts';
 import { isStandard } from './node.ts';
 import type { NodeProto } from './onnx_pb.ts';
-import { dependsOnKept, type Reader, type Structure } from './structure.ts';
+import { dependsOnKept, isReadAlone, type Reader, type Structure } from './structure.ts';
 
 /** Marks those that can go whole, of each sum one at most: all of them together leave its shortcut. */
 export function markBranches(model: Graph, structures: readonly Structure[]): void {
@@ -23,13 +23,10 @@ export function markBranches(model: Graph, structures: readonly Structure[]): vo
 }
 
 /** The Add that a reader leads to and nothing else, if all that it reads is the structure's. */
-function sumOf(
-  model: Graph,
-  { groups, features }: Structure,
-  { residual, others, part, isInner, blocks, groupSize, p }: Reader,
-): string | undefined {
-  const isOwn = blocks.length === 1 && groups * groupSize === p;
-  if (!residual || others || part || isInner || features || !isOwn) return undefined;
+function sumOf(model: Graph, structure: Structure, reader: Reader): string | undefined {
+  const { residual, others, part, isInner } = reader;
+  if (!residual || others || part || isInner || structure.features) return undefined;
+  if (!isReadAlone(reader, structure)) return undefined;
   const node = model.node(residual.node)!;
   const [sum] = node.output;
   const isNamed = model.isOutput(sum) || model.uses(sum).some(({ index }) => index < 0);

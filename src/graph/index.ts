@@ -94,6 +94,7 @@ export {
   HEADS,
   type HeadsMode,
   insideOf,
+  isReadAlone,
   type MadeFeatures,
   madeOf,
   type Norm,

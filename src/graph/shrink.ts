@@ -43,6 +43,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   const small = model.clone();
   const changes = new Map<string, Change>();
   const gaps: Gap[] = [];
+  const whole: Structure[] = [];
   const at = (node: string, input: number): Change => {
     const key = `${node}\0${input}`;
     const old = changes.get(key);
@@ -59,7 +60,11 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   };
   for (const [structure, kept] of cuts) {
     checkKept(structure, kept);
-    if (kept.length === structure.groups || kept.length === 0) continue;
+    if (kept.length === structure.groups) continue;
+    if (kept.length === 0) {
+      whole.push(structure);
+      continue;
+    }
     const removed = removedOf(structure, kept);
     const slices = [...structure.slices, ...newBiases(small, structure)];
     for (const slice of slices) {
@@ -94,11 +99,7 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   );
   for (const change of changes.values()) if (change.picks) pick(small, change, change.picks);
   putBack(small, gaps, true);
-  bypass(
-    model,
-    small,
-    [...cuts].filter(([, kept]) => kept.length === 0).map(([structure]) => structure),
-  );
+  bypass(model, small, whole);
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
   small.removeUnused(small.tensors.keys());
   return small;

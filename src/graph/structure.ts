@@ -99,6 +99,14 @@ export interface Reader extends LinearMap {
   blocks: RowBlock[];
 }
 
+/** Whether all rows of a reader are the structure's. */
+export function isReadAlone(
+  { p, blocks, groupSize }: Reader,
+  { groups }: Pick<Structure, 'groups'>,
+): boolean {
+  return blocks.length === 1 && groups * groupSize === p;
+}
+
 /** The rows of W, or positions of another axis, that belong to channels, channel by channel. */
 export function rowsOf(
   { blocks }: { readonly blocks: readonly RowBlock[] },

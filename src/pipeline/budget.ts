@@ -2,7 +2,7 @@
 
 import { InputError } from '../errors.ts';
 import { said } from '../expect.ts';
-import { groupsAt, knownOf, type Prunable } from './keep.ts';
+import { groupsAt, isRatio, knownOf, type Prunable } from './keep.ts';
 
 /** What a model's shapes say. */
 export const SIZES = ['macs', 'params', 'bytes'] as const;
@@ -209,8 +209,7 @@ function ratiosOf(
 ): Map<string, number> {
   const found = new Map<string, number>();
   for (const [pattern, ratio] of Object.entries(byPattern)) {
-    const isRatio = typeof ratio === 'number' && ratio <= 1 && (ratio > 0 || (what === 'pin' && ratio === 0));
-    if (!isRatio) {
+    if (!isRatio(ratio, what === 'pin')) {
       throw new InputError(`\`${what}\` of "${pattern}" must be in (0, 1], got ${said(ratio)}`);
     }
     const parts = pattern.split('*').map((part) => part.replace(/[.+?^${}()|[\]\\/]/g, '\\$&'));

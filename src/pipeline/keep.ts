@@ -54,8 +54,7 @@ export function keepRatio(keep: number | KeepRatios): (structure: Named) => numb
   const { all = 1, heads = all, channels = all, layers = {} } = ratios;
   if (!isObject(layers as unknown)) throw new InputError('`keep.layers`: expected ratios by name');
   const check = (what: string, value: number, canBeNone = false) => {
-    const isRatio = typeof value === 'number' && value <= 1 && (value > 0 || (canBeNone && value === 0));
-    if (!isRatio)
+    if (!isRatio(value, canBeNone))
       throw new InputError(`${what} must be in (0, 1], as 0.5 for half of them, got ${said(value)}`);
   };
   check('`keep`', all);
@@ -99,6 +98,11 @@ export function sizesOf(
   return new Map(
     structures.map((it) => [it.name, groupsAt(it, ratio({ ...it, layer: layerOf(it) }), 'keep.layers')]),
   );
+}
+
+/** Whether it is in (0, 1], or 0 where that is a ratio too. */
+export function isRatio(value: unknown, canBeNone: boolean): value is number {
+  return typeof value === 'number' && value <= 1 && (value > 0 || (canBeNone && value === 0));
 }
 
 /**

@@ -111,20 +111,15 @@ test('a budget that no widths are small enough for takes halves whole, and one t
 describe('of a network of images', () => {
   const BLOCKS = ['/3/c2/c2.0/Conv', '/6/c2/c2.0/Conv'];
   const calibration = fashion('calib', 64);
+  const smaller = async (options: object) => {
+    const model = await openModel(fixtureBytes('fashion-resnet'), { engine });
+    const how = { engine, session, target: 'residual', producers: false } as const;
+    return prune(model, { ...how, calibration: await calibration, ...options });
+  };
 
   test('blocks go whole, with all that led to them', async () => {
-    const bytes = fixtureBytes('fashion-resnet');
-    const model = await openModel(bytes, { engine });
     const keep = { all: 0.75, layers: Object.fromEntries(BLOCKS.map((name) => [name, 0])) };
-    const how = {
-      engine,
-      session,
-      calibration: await calibration,
-      keep,
-      target: 'residual',
-      producers: false,
-    } as const;
-    const { report, written } = await prune(model, how);
+    const { report, written } = await smaller({ keep });
     expect(report.maxDifference).toBeLessThan(1e-5);
     const names = (await readModel(written.model)).nodes.map(({ name }) => name);
     expect(names.filter((name) => /^\/(3|6)\/.*(Conv|Add)/.test(name))).toEqual([]);
@@ -136,35 +131,18 @@ describe('of a network of images', () => {
   });
 
   test('a budget says so for some by a pattern', async () => {
-    const model = await openModel(fixtureBytes('fashion-resnet'), { engine });
     const pin = { '/3/c2/*': 0, '/3/c1/*': 0.5 };
-    const how = {
-      engine,
-      session,
-      calibration: await calibration,
-      target: 'residual',
-      producers: false,
-    } as const;
-    const { report } = await prune(model, { ...how, macs: 0.7, pin, effort: 'low' });
+    const { report } = await smaller({ macs: 0.7, pin, effort: 'low' });
     expect(report.layers.find(({ name }) => name === BLOCKS[0])!.kept).toEqual([]);
     expect(report.macs!.after / report.macs!.before).toBeLessThanOrEqual(0.7);
-    await expect(prune(model, { ...how, macs: 0.7, pin: { '/3/c1/*': 0 } })).rejects.toThrow(
+    await expect(smaller({ macs: 0.7, pin: { '/3/c1/*': 0 } })).rejects.toThrow(
       '`pin` of "/3/c1/c1.0/Conv" must be in (0, 1]',
     );
   });
 
   test('weights of fewer bytes are of what is left', async () => {
-    const model = await openModel(fixtureBytes('fashion-resnet'), { engine });
     const keep = { all: 1, layers: { [BLOCKS[0]]: 0 } };
-    const how = {
-      engine,
-      session,
-      calibration: await calibration,
-      keep,
-      target: 'residual',
-      producers: false,
-    } as const;
-    const { report } = await prune(model, { ...how, weights: 'int4' });
+    const { report } = await smaller({ keep, weights: 'int4' });
     expect(report.metric!.after).toBeGreaterThan(0.85);
   });
 });

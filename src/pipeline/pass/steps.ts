@@ -6,6 +6,7 @@ import {
   depthwise,
   type Gain,
   insideOf,
+  isReadAlone,
   type LinearMap,
   layerKey,
   linearMaps,
@@ -286,8 +287,8 @@ export function rowsThatStay({ cuts }: PlannedStep, layer: number): number {
 }
 
 /** Whether all rows of a reader are the structure's, in their order. */
-export function isFree({ p, blocks, groupSize }: Reader, { groups }: Structure): boolean {
-  return blocks.length === 1 && !blocks[0].places && groups * groupSize === p;
+export function isFree(reader: Reader, structure: Structure): boolean {
+  return isReadAlone(reader, structure) && !reader.blocks[0].places;
 }
 
 /** Work memory of the kernels: the GEMM's packed panels and an unfolded image. */
