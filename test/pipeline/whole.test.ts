@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest';
 import { blobFolder, memoryOutput } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import { readModel } from '../../src/graph/index.ts';
-import { openLanguageModel, openModel, prune } from '../../src/pipeline/index.ts';
+import { openLanguageModel, openModel, parseRecipe, prune } from '../../src/pipeline/index.ts';
+import { stepsOf } from '../../src/pipeline/pass/steps.ts';
 import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
 import { tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { engine, fashion, fixtureBytes, folderOf, session, texts } from './fixtures.ts';
@@ -128,6 +129,17 @@ describe('of a network of images', () => {
     expect(report.metric!.after).toBeGreaterThan(0.85);
     const small = await openModel(written.model, { engine });
     expect(small.macs).toBe(report.macs!.after);
+  });
+
+  test('nothing that makes or reads what goes is fitted to anything', async () => {
+    const model = await openModel(fixtureBytes('fashion-resnet'), { engine });
+    const kept = ({ name, groups }: { name: string; groups: number }) => (name === BLOCKS[0] ? 0 : groups);
+    const target = { kind: 'residual', blend: 1 } as const;
+    const steps = stepsOf(model, kept, parseRecipe({ keep: 0.5 }), target, true);
+    const nodes = steps.flatMap(({ maps }) => maps.map(({ node }) => node));
+    expect(nodes).toContain('/4/c2/c2.0/Conv');
+    expect(nodes).not.toContain(BLOCKS[0]);
+    expect(nodes.filter((node) => node === '/3/c3/c3.0/Conv')).toHaveLength(1); // where its channels are chosen
   });
 
   test('a budget says so for some by a pattern', async () => {
