@@ -1,5 +1,6 @@
 // The disk of Node, Deno and Bun.
 
+import { platform } from '../pool/platform.ts';
 import type { Host } from '../run/index.ts';
 import { loadNative } from './engine.ts';
 import { expectPath } from './files.ts';
@@ -15,6 +16,10 @@ export const disk: Host = {
   queue: openQueue,
   scratch: openScratch,
   native: loadNative,
+  // onnxruntime-web would take half of them, and four at most.
+  get threads() {
+    return platform().concurrency;
+  },
   async output(given, kind, replacing) {
     // To the system '' is the working folder, which nobody means to replace.
     const path = expectPath('output', given);

@@ -5,11 +5,12 @@ import { InputError } from '../errors.ts';
 /** What is installed together. */
 const TOGETHER: Readonly<Record<string, string>> = { bullmq: 'bullmq ioredis', ioredis: 'bullmq ioredis' };
 
-/** Whether an import has failed as there is no such package: as Node says it, Jest, or the stub of Vite's servers. */
+/** Whether an import has failed as there is no such package: as Node and Bun say it, Deno, Jest, or the stub of Vite's servers. */
 export function isNotInstalled(name: string, cause: unknown): boolean {
   const { code, message } = cause as NodeJS.ErrnoException;
   if (message.startsWith(`Could not resolve "${name}"`)) return true;
-  return /^(ERR_)?MODULE_NOT_FOUND$/.test(String(code)) && message.includes(`'${name}'`);
+  const names = [`'${name}'`, `"${name}"`];
+  return /^(ERR_)?MODULE_NOT_FOUND$/.test(String(code)) && names.some((it) => message.includes(it));
 }
 
 /**

@@ -16,7 +16,7 @@ import {
 } from '../pipeline/index.ts';
 import { drawFeeds, type Feeds } from './arrays.ts';
 import { type Decoding, encoderIn, modelFiles, readBeside, readConfig, readSideFiles } from './beside.ts';
-import { guardOptions } from './engine.ts';
+import { guardOptions, webThreads } from './engine.ts';
 import { filesDataset } from './images.ts';
 import type { ModelOptions, SampleOptions } from './options.ts';
 import { arraysIn, filesOf, type Pair, pairsPlace, readPairs } from './pairs.ts';
@@ -91,7 +91,7 @@ async function encoded(
       : await sourcesOf(pairs, place, encoder, model, settings);
   const guard = openGuard(guarding);
   try {
-    const engine = typeof own === 'object' ? own : await guard.engine({ threads });
+    const engine = typeof own === 'object' ? own : await guard.engine(webThreads(threads));
     const given = await encodedBy(model, engine, sources);
     return pairs.map(({ name }, i) => {
       const ids = decoderIds(targets[i], first, ends).slice(0, length);

@@ -16,9 +16,12 @@ export async function engineFor({
   const isAsked = engine === 'node';
   if (isAsked && !host.native) throw new InputError("`engine: 'node'`: this environment has no native build");
   const runtime = engine === 'web' ? undefined : await host.native?.(isAsked);
-  if (!runtime) return openEngine({ threads });
+  if (!runtime) return openEngine(webThreads(threads));
   return openEngine({ runtime, session: threads === undefined ? {} : { intraOpNumThreads: threads } });
 }
+
+/** For onnxruntime-web, in a guard too. */
+export const webThreads = (threads = host.threads) => ({ threads });
 
 /** Of the thread on which what files ask to be run can be ended. */
 export const guardOptions = ({

@@ -20,6 +20,8 @@ export interface Host {
   scratch?(opened: Opened, folder?: string): Promise<() => Scratch>;
   /** The native build of onnxruntime, where it is installed. @throws {InputError} where it is not, and is asked for */
   native?(isAsked: boolean): Promise<OnnxRuntime | undefined>;
+  /** Of onnxruntime-web, where nothing else is said. Default: as `openEngine` has it. */
+  readonly threads?: number;
 }
 
 const refuse = (what: string, instead: string) => (path: unknown) => {

@@ -37,7 +37,7 @@ import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
 import { embeddingBeside, modelFile, readBeside, readSideFiles, type SideFiles } from './beside.ts';
 import type { Opened } from './closing.ts';
 import { decoderFeeds, type PairSettings } from './decoder.ts';
-import { engineFor, guardOptions, relieving } from './engine.ts';
+import { engineFor, guardOptions, relieving, webThreads } from './engine.ts';
 import { extentsOfAudio, extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
 import { sourceFeeds } from './pairs.ts';
@@ -264,7 +264,7 @@ export async function openGuarded<M extends { readonly source: Model }>(
   if (typeof options.engine === 'object')
     return { model: await open(options.engine), engine: options.engine };
   const guard = opened(openGuard(guardOptions(options)));
-  const guarded = await guard.engine({ threads: options.threads });
+  const guarded = await guard.engine(webThreads(options.threads));
   const model = await open(guarded);
   if (!isStraight(model.source)) return { model, engine: guarded };
   // What one sample takes is known, and any other takes the same: here it needs no copies, and can be timed.

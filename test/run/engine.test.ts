@@ -1,6 +1,18 @@
+import { availableParallelism } from 'node:os';
+import * as ort from 'onnxruntime-web';
 import { expect, test } from 'vitest';
+import { disk } from '../../src/disk/host.ts';
 import type { EngineSession } from '../../src/engine/index.ts';
-import { relieving } from '../../src/run/engine.ts';
+import { engineFor, relieving } from '../../src/run/engine.ts';
+import { setHost } from '../../src/run/host.ts';
+
+test('onnxruntime-web has all cores where there is a disk, or as many as are asked for', async () => {
+  setHost(disk);
+  await engineFor({ engine: 'web', threads: 3 });
+  expect(ort.env.wasm.numThreads).toBe(3);
+  await engineFor({ engine: 'web' });
+  expect(ort.env.wasm.numThreads).toBe(availableParallelism());
+});
 
 test('a guard stays until the engine after it has its first session', async () => {
   const order: string[] = [];
