@@ -249,7 +249,8 @@ test('no layer of a block is run twice: in both networks, or where the dense one
   expect(await runsInPass(0.75)).toEqual(new Set([1, blocks]));
 });
 
-test('what the dense network gave is held in memory for a step of the pass that counts, and not for the next', async () => {
+/** How much of what was asked of the dense network is there. */
+function denseHeld() {
   const dense = Findings.prototype.dense;
   const asked: (() => ReturnType<Findings['dense']>)[] = [];
   const spy = vi.spyOn(Findings.prototype, 'dense').mockImplementation(function (
@@ -261,11 +262,17 @@ test('what the dense network gave is held in memory for a step of the pass that 
     asked.push(() => dense.call(this, about, Number.POSITIVE_INFINITY));
     return dense.call(this, about, bytes);
   });
-  const held: Promise<{ inStep: boolean; count: number }>[] = [];
-  const look = async (inStep: boolean) => {
+  const count = async () => {
     const all = await Promise.all(asked.map((ask) => ask()));
-    return { inStep, count: all.filter(({ isKnown }) => isKnown).length };
+    return all.filter(({ isKnown }) => isKnown).length;
   };
+  return { count, end: () => spy.mockRestore() };
+}
+
+test('what the dense network gave is held in memory for a step of the pass that counts, and not for the next', async () => {
+  const dense = denseHeld();
+  const held: Promise<{ inStep: boolean; count: number }>[] = [];
+  const look = async (inStep: boolean) => ({ inStep, count: await dense.count() });
   const { session } = await counting();
   const solve = session.solveLayers;
   session.solveLayers = (...args) => {
@@ -279,11 +286,32 @@ test('what the dense network gave is held in memory for a step of the pass that 
     const options = { engine, session, calibration: images, keep: 0.5, target: 'residual' } as const;
     await prune(model, { ...options, search: 'greedy', onProgress });
   } finally {
-    spy.mockRestore();
+    dense.end();
   }
   const found = await Promise.all(held);
   expect(new Set(found.filter(({ inStep }) => !inStep).map(({ count }) => count))).toEqual(new Set([0]));
   expect(found.some(({ inStep, count }) => inStep && count > 0)).toBe(true);
+});
+
+test('what the dense network gave is held in memory for a stage of the search for sizes, and not for the next', async () => {
+  const dense = denseHeld();
+  const held: Promise<{ stage?: string; count: number }>[] = [];
+  const onProgress: PruneOptions['onProgress'] = ({ stage }) => {
+    const look = async () => ({ stage, count: await dense.count() });
+    held.push(look());
+  };
+  try {
+    const options = { engine, calibration: images, macs: 0.5, effort: 'low' } as const;
+    await prune(model, { ...options, search: 'greedy', onProgress });
+  } finally {
+    dense.end();
+  }
+  const found = await Promise.all(held);
+  for (const name of ['analysis', 'target', 'allocation']) {
+    const [first, ...later] = found.flatMap(({ stage, count }) => (stage === name ? [count] : []));
+    expect(first, name).toBe(0);
+    expect(Math.max(...later), name).toBeGreaterThan(0);
+  }
 });
 
 test('only what a change of one structure changes is solved again', async () => {

@@ -97,11 +97,12 @@ export function curveOf(
 
 /** @param table  of latency; default: measured, where the budget is of that */
 export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Promise<Allocation> {
-  const { clock } = run;
+  const { clock, findings } = run;
   const isTimed = spend.of === 'latency';
   const timing = isTimed ? await clock.stage('timing', () => timingOf(run, spend, table)) : undefined;
   const problem = problemOf(run.subject, run.calibration.shape, spend, timing?.table);
   const alone = await clock.stage('analysis', () => analyseStructures(run));
+  findings.forget(); // no later stage fits to these samples, and trials need the room
   const waysOf =
     (own: Problem): Ways =>
     (shape) => {
@@ -115,6 +116,7 @@ export async function allocate(run: Run, spend: Spend, table?: LatencyTable): Pr
   const least = leastOfAll(problem);
   const reference = least + REFERENCE * (problem.all - least);
   const target = await clock.stage('target', () => chooseTarget(run, wayFor()(reference)));
+  findings.forget();
   const first = new Search(run, target.chosen, reference, before);
   const search = new Search(run, target.chosen, problem.limit, within);
   let { limit } = problem;
