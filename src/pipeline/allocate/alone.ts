@@ -274,7 +274,7 @@ async function runOn(
   const { name } = opened.model.outputs.find((it) => !states.some(({ output }) => output === it.name))!;
   const outputs = frontier.run(distance ? [name] : [], [name], model);
   for await (const { dense, pruned, batch, count } of outputs) {
-    if (distance) variant.distances.push(...distance(dense[name], pruned[name], batch, count));
+    if (distance) variant.distances.push(...distance(dense[name], batch, count)(pruned[name]));
     else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
   }
 }
@@ -292,10 +292,10 @@ async function moveOn(
     let at = 0;
     for await (const { input, count } of source(isHeldOut).batches()) {
       await turn(signal);
-      const dense = distance && (await onlyOutput(session, input));
+      const distances = distance?.(await onlyOutput(session, input), count, count);
       for (const variant of variants) {
         const output = await onlyOutput(session, stack(variant.states.slice(at, at + count)));
-        if (distance) variant.distances.push(...distance(dense!, output, count, count));
+        if (distances) variant.distances.push(...distances(output));
         else for (let i = 0; i < count; i++) variant.states[at + i] = sampleOf(output, i, chain.between);
       }
       at += count;

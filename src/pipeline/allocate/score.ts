@@ -1,15 +1,20 @@
 // How far a pruned network's outputs are from the dense network's, on samples that it was not fitted on.
 
 import type { FloatTensor } from '../../engine/index.ts';
-import { type Batch, inStep } from '../data/batches.ts';
-import { hits, logSum, windowLosses } from '../measure/evaluate.ts';
+import type { Batch } from '../data/batches.ts';
+import { hits, logSums, windowLosses } from '../measure/evaluate.ts';
 import { squares } from '../measure/fidelity.ts';
-import { outputsOf } from '../measure/outputs.ts';
+import { type Outputs, outputsOf } from '../measure/outputs.ts';
 import type { LastPlace } from '../pass/through.ts';
 import type { Run } from '../run.ts';
+import type { DenseBatches } from '../store/findings.ts';
 
-/** Distance of outputs for each of the first `count` of `batch` samples. */
-export type Distance = (dense: FloatTensor, pruned: FloatTensor, batch: number, count: number) => number[];
+/** Distances of pruned networks' outputs from the dense one's, for each of the first `count` of `batch` samples. */
+export type Distance = (
+  dense: FloatTensor,
+  batch: number,
+  count: number,
+) => (pruned: FloatTensor) => number[];
 
 /**
  * Of text the Kullback-Leibler divergence from the dense network's scores, in nats, the mean over a window's positions. Of
@@ -17,14 +22,7 @@ export type Distance = (dense: FloatTensor, pruned: FloatTensor, batch: number, 
  * change sides, and from 125 of them differs by a factor of four for the same sizes (measured).
  */
 export function distanceFor({ chain }: Run): Distance {
-  const isText = chain.predictsTokens;
-  return (dense, pruned, batch, count) => {
-    const size = dense.data.length / batch;
-    const part = ({ data }: FloatTensor, i: number) => data.subarray(i * size, (i + 1) * size);
-    const classes = dense.dims[dense.dims.length - 1];
-    const measure = isText ? divergence : relativeSquare;
-    return Array.from({ length: count }, (_, i) => measure(part(dense, i), part(pruned, i), classes));
-  };
+  return chain.predictsTokens ? divergences : relativeSquares;
 }
 
 /** A pruned network beside the dense one, sample by sample. */
@@ -49,12 +47,24 @@ export async function compare(
     return labels ? hits(output, labels, count).map(Number) : [];
   };
   const of = (network: 'dense' | 'pruned') => outputsOf(run.chain, last, network, run, select);
-  for await (const both of inStep(of('pruned'), of('dense'))) {
-    const [{ batch }] = both;
-    const [pruned, dense] = both.map(({ values }) => [...values.values()][0]);
-    found.distances.push(...distance(dense, pruned, batch.count, batch.count));
-    found.dense.push(...scores(dense, batch));
-    found.pruned.push(...scores(pruned, batch));
+  const samples = Array.from({ length: run.calibration.size }, (_, i) => i).filter(select).length;
+  const about = { part: last.at.part, compared: true, dense: last.dense };
+  const computed = of('dense');
+  let known: DenseBatches<FloatTensor> | undefined;
+  let index = 0;
+  try {
+    for await (const { batch, values } of of('pruned')) {
+      const { count } = batch;
+      const pruned = firstOf(values);
+      known ??= await run.findings.dense(about, (pruned.data.byteLength / count) * samples);
+      const dense = await known.at(index++, async () => firstOf((await computed.next()).value!.values));
+      found.distances.push(...distance(dense, count, count)(pruned));
+      found.dense.push(...scores(dense, batch));
+      found.pruned.push(...scores(pruned, batch));
+    }
+    await known?.keep();
+  } finally {
+    await computed.return(undefined);
   }
   return {
     distances: Float64Array.from(found.distances),
@@ -72,20 +82,37 @@ export function lossOf({ distances, dense, pruned }: Comparison, isText: boolean
   return isText ? Math.exp(mean(pruned) - mean(dense)) - 1 : mean(dense) - mean(pruned);
 }
 
+const firstOf = (values: Outputs['values']) => [...values.values()][0];
+
 export const mean = (values: Float64Array) => values.reduce((a, b) => a + b, 0) / values.length;
 
-/** Mean over rows of `classes` scores of KL(softmax a ‖ softmax b). */
-function divergence(a: Float32Array, b: Float32Array, classes: number): number {
-  let total = 0;
-  for (let at = 0; at < a.length; at += classes) {
-    const [p, q] = [a.subarray(at, at + classes), b.subarray(at, at + classes)];
-    const [left, right] = [logSum(p), logSum(q)];
-    for (let i = 0; i < classes; i++) total += Math.exp(p[i] - left) * (p[i] - left - (q[i] - right));
-  }
-  return (total * classes) / a.length;
+/** Mean over a sample's rows of scores of KL(softmax a ‖ softmax b). */
+function divergences({ dims, data: a }: FloatTensor, batch: number, count: number) {
+  const classes = dims[dims.length - 1];
+  const rows = a.length / batch / classes;
+  const left = logSums(a, classes);
+  const probabilities = a.slice(0, count * rows * classes);
+  for (let row = 0, at = 0; row < count * rows; row++)
+    for (const end = at + classes; at < end; at++) probabilities[at] = Math.exp(a[at] - left[row]);
+  return ({ data: b }: FloatTensor): number[] => {
+    const right = logSums(b, classes);
+    const totals = new Array<number>(count).fill(0);
+    for (let row = 0, at = 0; row < count * rows; row++) {
+      const shift = left[row] - right[row];
+      let total = 0;
+      for (const end = at + classes; at < end; at++) total += probabilities[at] * (a[at] - b[at] - shift);
+      totals[Math.floor(row / rows)] += total;
+    }
+    return totals.map((total) => total / rows);
+  };
 }
 
-function relativeSquare(a: Float32Array, b: Float32Array): number {
-  const { error, square } = squares(a, b);
-  return square > 0 ? error / square : error;
+function relativeSquares({ data: a }: FloatTensor, batch: number, count: number) {
+  const size = a.length / batch;
+  return ({ data: b }: FloatTensor): number[] =>
+    Array.from({ length: count }, (_, i) => {
+      const [from, to] = [i * size, (i + 1) * size];
+      const { error, square } = squares(a.subarray(from, to), b.subarray(from, to));
+      return square > 0 ? error / square : error;
+    });
 }

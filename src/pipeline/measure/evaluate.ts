@@ -98,6 +98,7 @@ export async function textLoss(
 export function windowLosses(logits: FloatTensor, ids: FloatTensor, count: number): number[] {
   const [, t] = ids.dims;
   const vocabulary = logits.data.length / (count * t);
+  const sums = logSums(logits.data, vocabulary);
   const losses = new Array<number>(count).fill(0);
   for (let row = 0; row < count * t; row++) {
     if (row % t === t - 1) continue;
@@ -105,20 +106,29 @@ export function windowLosses(logits: FloatTensor, ids: FloatTensor, count: numbe
     if (!(next < vocabulary)) {
       throw new InputError(`token ${next} is outside the model's vocabulary of ${vocabulary}`);
     }
-    const scores = logits.data.subarray(row * vocabulary, (row + 1) * vocabulary);
-    losses[Math.floor(row / t)] += (logSum(scores) - scores[next]) / (t - 1);
+    losses[Math.floor(row / t)] += (sums[row] - logits.data[row * vocabulary + next]) / (t - 1);
   }
   return losses;
 }
 
-/** ln Σ e^x. */
-export function logSum(x: Float32Array): number {
-  let top = x[0];
-  for (let i = 1; i < x.length; i++) if (x[i] > top) top = x[i];
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += Math.exp(x[i] - top);
-  return top + Math.log(sum);
+/** ln Σ eˣ of each row of scores over `classes`: computed once, whoever asks. */
+export function logSums(scores: Float32Array, classes: number): Float64Array {
+  let sums = KNOWN_SUMS.get(scores);
+  if (sums?.length !== scores.length / classes) {
+    sums = new Float64Array(scores.length / classes);
+    for (let row = 0, at = 0; row < sums.length; row++, at += classes) {
+      let top = scores[at];
+      for (let i = at + 1; i < at + classes; i++) if (scores[i] > top) top = scores[i];
+      let sum = 0;
+      for (let i = at; i < at + classes; i++) sum += Math.exp(scores[i] - top);
+      sums[row] = top + Math.log(sum);
+    }
+    KNOWN_SUMS.set(scores, sums);
+  }
+  return sums;
 }
+
+const KNOWN_SUMS = new WeakMap<Float32Array, Float64Array>();
 
 function argmax(values: Float32Array): number {
   let best = 0;
