@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { FloatTensor } from '../../src/engine/index.ts';
+import { distanceFor } from '../../src/pipeline/allocate/score.ts';
 import { hits, windowLosses } from '../../src/pipeline/measure/evaluate.ts';
 import { fidelityOf } from '../../src/pipeline/measure/fidelity.ts';
 import type { Outputs } from '../../src/pipeline/measure/outputs.ts';
+import type { Run } from '../../src/pipeline/run.ts';
 
 const tensor = (dims: number[], values: number[]) => ({ dims, data: Float32Array.from(values) });
 
@@ -29,6 +31,24 @@ describe('windowLosses', () => {
     const logits = tensor([1, 2, 2], [0, 0, 0, 0]);
     expect(() => windowLosses(logits, tensor([1, 2], [0, 2]), 1)).toThrow('token 2 is outside');
   });
+});
+
+test('the distance of texts is the mean divergence over the positions of a window, whatever scores are raised by', () => {
+  const distance = distanceFor({ chain: { predictsTokens: true } } as Run);
+  const [even, odd] = [
+    [0, 0],
+    [0, Math.log(3)],
+  ];
+  // Two windows of two positions, and one that is padding.
+  const dense = tensor([3, 2, 2], [odd, even, odd, odd, even, even].flat());
+  const to = distance(dense, 3, 2);
+  const raised = odd.map((it) => it + 50);
+  const pruned = tensor([3, 2, 2], [even, even, raised, even, odd, odd].flat());
+  const divergence = 0.25 * Math.log(0.5) + 0.75 * Math.log(1.5);
+  const [a, b] = to(pruned);
+  expect(a).toBeCloseTo(divergence / 2, 6);
+  expect(b).toBeCloseTo(divergence / 2, 6);
+  expect(to(dense)).toEqual([0, 0]);
 });
 
 describe('hits', () => {

@@ -14,7 +14,7 @@ import {
   type RunStore,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
-import { Findings } from '../../src/pipeline/store/findings.ts';
+import { type DenseBatches, Findings } from '../../src/pipeline/store/findings.ts';
 import { openSession } from '../../src/pool/index.ts';
 import { OPT, tinyWeights, uniformSizes } from '../architectures/tiny.ts';
 import { once } from '../support/once.ts';
@@ -312,6 +312,29 @@ test('what the dense network gave is held in memory for a stage of the search fo
     expect(first, name).toBe(0);
     expect(Math.max(...later), name).toBeGreaterThan(0);
   }
+});
+
+test('trials of sizes are compared with outputs of the dense network that the first of them has computed', async () => {
+  const dense = Findings.prototype.dense;
+  const known: boolean[] = [];
+  const spy = vi.spyOn(Findings.prototype, 'dense').mockImplementation(async function <T extends object>(
+    this: Findings,
+    about: unknown,
+    bytes: number,
+  ) {
+    const batches: DenseBatches<T> = await dense.bind(this)(about, bytes);
+    if (Object.hasOwn(about as object, 'compared')) known.push(batches.isKnown);
+    return batches;
+  });
+  try {
+    const options = { engine, calibration: images, macs: 0.5, effort: 'low', target: 'self' } as const;
+    await prune(model, { ...options, search: 'greedy' });
+  } finally {
+    spy.mockRestore();
+  }
+  const [first, ...later] = known;
+  expect(first).toBe(false);
+  expect(new Set(later)).toEqual(new Set([true]));
 });
 
 test('only what a change of one structure changes is solved again', async () => {
