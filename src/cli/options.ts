@@ -356,6 +356,11 @@ export function addKeepFlags(command: Command): Command {
     )
     .option('--no-correct', 'leave layers that keep all their inputs as they are')
     .option('--no-producers', 'leave layers that make the kept channels as they are')
+    .option(
+      '--distill <steps>',
+      "fit what is left as a whole to the dense network's outputs, in as many steps at most (default: none)",
+      positiveInteger,
+    )
     .addOption(
       new Option(
         '--of <size>',

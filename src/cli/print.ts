@@ -241,11 +241,17 @@ function closing(report: PruneReport, output: string): string {
   return linesOf(
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${flagged(text)}`),
+    ...(report.distilled ? [distilledText(report.distilled)] : []),
     `file checked: its outputs are ${differenceText(report)}`,
     stagesText(report),
     `${output} written in ${report.seconds.toFixed(1)} s`,
   );
 }
+
+const distilledText = ({ left }: NonNullable<PruneReport['distilled']>) =>
+  left < 1
+    ? `fitted as a whole: ${(100 * left).toFixed(1)} % of the distance to the dense network's outputs is left, on calibration samples held out`
+    : 'fitted as a whole: nothing was gained on calibration samples held out, so that all layers stay as they were';
 
 function differenceText({ maxDifference }: PruneReport): string {
   const what = 'those of the network that was solved for';

@@ -58,14 +58,59 @@ export function gradientModel(
   info: ValueInfo,
   cut: Iterable<string> = [],
 ): GradientModel | undefined {
+  const made = madeOf(model.nodes, outputsOf(by));
+  if (by.some(({ input }) => made.has(input))) return undefined;
+  return derived(model, by, outputsOf(to), info, { cut })?.gradient;
+}
+
+/** By layers that may read what others of them have made, and how far an output is from its target. */
+export interface LossGradient {
+  readonly gradient: GradientModel;
+  /** Those of the layers behind which all derivatives are known. */
+  readonly by: readonly LinearMap[];
+}
+
+/**
+ * The same of an output that has a target.
+ *
+ * @param loss  `divergence`: the target are scores over the last axis, and what is minimised is KL(softmax t ‖ softmax y), its double being
+ *   what `squares` gives
+ * @returns undefined where no derivative is known
+ */
+export function lossGradient(
+  model: Model,
+  by: readonly LinearMap[],
+  output: string,
+  info: ValueInfo,
+  loss: Loss,
+): LossGradient | undefined {
+  if (by.length === 0) return undefined;
+  const found = derived(model, by, [output], info, { loss });
+  if (!found) return undefined;
+  const { gradient, known } = found;
+  return gradient ? { gradient, by } : lossGradient(model, known, output, info, loss);
+}
+
+/** What outputs are held against their targets by. */
+export type Loss = 'squares' | 'divergence';
+
+const outputsOf = (maps: readonly LinearMap[]) => maps.map(({ output }) => output);
+
+/** @returns the gradient where it is known by all of the layers, and by which it is; undefined where not even the outputs can be had */
+function derived(
+  model: Model,
+  by: readonly LinearMap[],
+  outputs: readonly string[],
+  info: ValueInfo,
+  { cut = [], loss = 'squares' }: { readonly cut?: Iterable<string>; readonly loss?: Loss },
+): { readonly gradient?: GradientModel; readonly known: readonly LinearMap[] } | undefined {
   // Opset 11 is the first that compares floats; where extents differ between samples, it has to be known which.
   if (model.opset < 11 || (info.varies && !info.smallest)) return undefined;
   const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
-  const outputs = to.map(({ output }) => output);
-  const own = [...new Set(by.map(({ input }) => input))];
-  const sources = new Set(by.map(({ output }) => output));
+  const sources = new Set(outputsOf(by));
   const made = madeOf(model.nodes, sources);
-  if (by.some(({ input }) => made.has(input))) return undefined;
+  const first = by.filter(({ input }) => !made.has(input));
+  const own = [...new Set(first.map(({ input }) => input))];
   const changed = madeOf(model.nodes, cut);
   const known = new Map([...info.shapes].filter(([value]) => own.includes(value) || !changed.has(value)));
   for (const { name, dims } of weights) known.set(name, dims);
@@ -74,35 +119,40 @@ export function gradientModel(
   let inputs = own;
   let forward = partFrom(inputs);
   if (!forward) {
-    inputs = [...new Set([...own, ...besides(model, sources, outputs, { ...info, shapes: known })])];
+    const ends = new Set(outputsOf(first));
+    inputs = [...new Set([...own, ...besides(model, made, ends, outputs, { ...info, shapes: known })])];
     forward = partFrom(inputs);
   }
   if (!forward) return undefined;
   const graph = new BackwardGraph(forward, new Map(weights.map((tensor) => [tensor.name, tensor])), info);
-  const layers = outputs.map((output) => graph.residualOf(output));
+  const layers = outputs.map((output) => graph.residualOf(output, loss));
   const written = graph.written();
   const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
-  if (!found) return undefined;
+  const reached = by.filter(({ output }) => found.has(output));
+  if (reached.length < by.length) return { known: reached };
   const gradients = by.map((map) =>
     graph.weightGradients(map, weightTensors(model, map), found.get(map.output)!),
   );
-  return { bytes: graph.written(), forward: written, layers, gradients, inputs };
+  return { gradient: { bytes: graph.written(), forward: written, layers, gradients, inputs }, known: by };
 }
 
 /** What is given as numbers without loss, whatever it is. Integers are where they are inputs: there they came as numbers too. */
 const GIVEN_TYPES = new Set(['float32', 'bool']);
 
 /**
- * Values of known shapes that the outputs are made of beside the sources, and that samples reach; in the place of one that cannot be
- * given, those that it is made of.
+ * Values of known shapes that the outputs are made of beside what layers have made, and that samples reach; in the place of one that
+ * cannot be given, those that it is made of.
+ *
+ * @param made  by the layers
+ * @param ends  of these what is made of values that are given
  */
 function besides(
   model: Model,
-  sources: ReadonlySet<string>,
+  made: ReadonlySet<string>,
+  ends: ReadonlySet<string>,
   outputs: readonly string[],
   info: ValueInfo,
 ): string[] {
-  const made = madeOf(model.nodes, sources);
   const sampled = sampledValues(model, info, info.varies);
   const isGiven = (value: string) =>
     !made.has(value) &&
@@ -113,7 +163,7 @@ function besides(
   const seen = new Set<string>();
   const pending = [...outputs];
   for (let value = pending.pop(); value !== undefined; value = pending.pop()) {
-    if (seen.has(value) || sources.has(value) || !sampled.has(value)) continue;
+    if (seen.has(value) || ends.has(value) || !sampled.has(value)) continue;
     seen.add(value);
     const node = model.producer(value);
     if (isGiven(value)) found.add(value);
@@ -192,41 +242,54 @@ class BackwardGraph implements Backward {
     return sampleAxis(this.#info, value);
   }
 
-  residualOf(output: string): GradientValues & { readonly residual: string } {
+  residualOf(output: string, loss: Loss): GradientValues & { readonly residual: string } {
     const target = this.#fresh('target');
     const dims: BuildDims | undefined = this.#info.shapes
       .get(output)
       ?.map((_, axis) => `axis ${axis} of ${target}`);
     this.#model.graph.input.push(valueInfo(target, 'float32' as DataType, dims));
-    const residual = this.node('Sub', [output, target]);
+    const [residual, each] =
+      loss === 'squares' ? this.#squares(output, target) : this.#divergence(output, target);
     const axes = dims?.map((_, axis) => axis).slice(1) ?? [];
-    const squares = this.#output(this.sum(this.node('Mul', [residual, residual]), axes));
-    return { target, residual, squares };
+    return { target, residual, squares: this.#output(this.sum(each, axes)) };
   }
 
-  /** The gradients by `sources`, from those by what is computed of them. */
-  backwards(
-    given: ReadonlyMap<string, string>,
-    sources: ReadonlySet<string>,
-  ): ReadonlyMap<string, string> | undefined {
+  /** y − t, and its squares. */
+  #squares(y: string, t: string): [residual: string, each: string] {
+    const residual = this.node('Sub', [y, t]);
+    return [residual, this.node('Mul', [residual, residual])];
+  }
+
+  /** softmax y − softmax t, the derivative of KL(softmax t ‖ softmax y), and what that is the half sum of. */
+  #divergence(y: string, t: string): [residual: string, each: string] {
+    const [own, wanted] = [y, t].map((scores) => this.node('LogSoftmax', [scores], { axis: -1 }));
+    const [q, p] = [own, wanted].map((logs) => this.node('Exp', [logs]));
+    const each = this.node('Mul', [p, this.node('Sub', [wanted, own])]);
+    return [this.node('Sub', [q, p]), this.node('Mul', [each, this.scalar(2)])];
+  }
+
+  /** The gradients by those of `sources` where they are known, from those by what is computed of them. */
+  backwards(given: ReadonlyMap<string, string>, sources: ReadonlySet<string>): ReadonlyMap<string, string> {
     const depends = madeOf(this.#forward, sources);
     const gradients = new Map(given);
+    const unknown = new Set<string>();
     for (const node of this.#forward.toReversed()) {
       const rule = this.#model.operator(node)?.gradient;
       for (const [place, output] of node.output.entries()) {
         const gradient = gradients.get(output);
-        if (gradient === undefined || !depends.has(output)) continue;
+        const isUnknown = unknown.has(output);
+        if ((gradient === undefined && !isUnknown) || !depends.has(output)) continue;
         for (const [index, value] of node.input.entries()) {
           if (!depends.has(value)) continue;
-          const own = rule?.(this, node, index, gradient, place);
-          if (own === undefined) return undefined;
-          if (own === null) continue;
+          const own = isUnknown ? undefined : rule?.(this, node, index, gradient!, place);
+          if (own === undefined) unknown.add(value);
+          if (own === undefined || own === null) continue;
           const other = gradients.get(value);
           gradients.set(value, other === undefined ? own : this.node('Add', [other, own]));
         }
       }
     }
-    return [...sources].every((value) => gradients.has(value)) ? gradients : undefined;
+    return new Map([...gradients].filter(([value]) => sources.has(value) && !unknown.has(value)));
   }
 
   /** By XᵀΔ, with Δ the gradients by the layer's outputs. */

@@ -4,6 +4,7 @@ export { type AnalysisOptions, analyse, channelCounts } from './analyse.ts';
 export { blockOf } from './blocks.ts';
 export { ifsOf, takeBranches } from './branches.ts';
 export { GraphBuilder } from './build.ts';
+export { chained, nameInChain } from './chained.ts';
 export { computedWeights, withConstants } from './constant.ts';
 export {
   byStructure,
@@ -20,7 +21,7 @@ export { type DataType, type FloatType, isFloat, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
 export { floatWeights, storedType } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales, takenOnce, withoutCasts } from './fold.ts';
-export { type GradientModel, gradientModel } from './gradient.ts';
+export { type GradientModel, gradientModel, type Loss, lossGradient } from './gradient.ts';
 export {
   bfloat16ToFloat32,
   float16ToFloat32,
@@ -68,7 +69,7 @@ export { type ReadOptions, readModel } from './read.ts';
 export { unselectedValues } from './selection.ts';
 export { shapeOutline, shapeReader } from './shapes.ts';
 export { separateShapes } from './shared-shapes.ts';
-export { shrink } from './shrink.ts';
+export { numbered, shrink } from './shrink.ts';
 export { separateGroups } from './side-by-side.ts';
 export { inFloat32, infoInFloat32 } from './single.ts';
 export type { State } from './states.ts';

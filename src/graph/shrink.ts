@@ -12,7 +12,7 @@ import { attributeInt, attributeInts, attributeOf, removeAttribute, setAttribute
 import { type NodeProto, type TypeProto_Tensor, ValueInfoProtoSchema } from './onnx_pb.ts';
 import { type Gap, putBack } from './states.ts';
 import { type Edit, removedOf, rowsOf, type Slice, type Structure } from './structure.ts';
-import { fromFloat32, fromIntegers, gather, groupBy, type Tensor, toIntegers } from './tensor.ts';
+import { elements, fromFloat32, fromIntegers, gather, groupBy, type Tensor, toIntegers } from './tensor.ts';
 
 /** What happens to the constant, or to the value that is gathered from, at one input of one node. */
 interface Change {
@@ -103,6 +103,17 @@ export function shrink(model: Model, cuts: ReadonlyMap<Structure, readonly numbe
   small.graph.valueInfo = []; // stale shapes; readers infer them anew
   small.removeUnused(small.tensors.keys());
   return small;
+}
+
+/** A copy whose constants of these names hold the numbers of their elements: what `shrink` leaves of them tells where it was. */
+export function numbered(model: Model, names: Iterable<string>): Model {
+  const copy = model.clone();
+  for (const name of names) {
+    const { dims } = copy.tensors.get(name)!;
+    const places = Float64Array.from({ length: elements(dims) }, (_, i) => i);
+    copy.tensors.set(name, { name, type: 'float64', dims, bytes: new Uint8Array(places.buffer) });
+  }
+  return copy;
 }
 
 /** @throws {InputError} unless `kept` is ascending and within range, not empty but where all can go, and the structure can be cut */

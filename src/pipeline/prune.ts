@@ -18,6 +18,7 @@ import { subjectOf } from './models/subjects.ts';
 import type { OpenedLanguageModel } from './models/twin.ts';
 import { named, type OpenedModel, prunableOf } from './open/open.ts';
 import { EVALUATE_OPTIONS, type EvaluateOptions, PRUNE_OPTIONS, type PruneOptions } from './options.ts';
+import { again, type Distillation, distill } from './pass/distill.ts';
 import { lookedAt, passOver } from './pass/pass.ts';
 import type { PrunedLayer, PrunedPart } from './pass/pruned.ts';
 import { type Pass, recipeOf, refitsProducers, type Target } from './recipe.ts';
@@ -194,9 +195,10 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
     target: await clock.stage('target', () => chooseTarget(run, planned)),
   };
   run.findings.forget(); // most of it is of fewer samples than the pass that counts is over
-  // Of a budget the targets were tried at other sizes.
-  const heldOut = allocation || options.evaluation ? undefined : target.candidates?.[0].fidelity;
-  const { layers, proof } = await pruneTowards(
+  // Of a budget the targets were tried at other sizes, and what is fitted as a whole is another network.
+  const isOther = allocation || run.recipe.distill;
+  const heldOut = isOther || options.evaluation ? undefined : target.candidates?.[0].fidelity;
+  const { layers, distilled, proof } = await pruneTowards(
     target.chosen,
     { sizes, supports: allocation?.supports },
     run,
@@ -207,6 +209,7 @@ async function pruneWith(session: Session, subject: Subject, options: PruneOptio
   options.queue?.tell?.({ stage: 'done', label: 'done', done: 1, total: 1, overall: 1 });
   const report = reportOf(run, {
     layers,
+    distilled,
     proof,
     target,
     allocation: allocation?.report,
@@ -231,15 +234,19 @@ async function pruneTowards(
   run: Run,
   wasmBytes: number,
   isJudged: boolean,
-): Promise<{ layers: PrunedLayer[]; proof: Proof }> {
+): Promise<{ layers: PrunedLayer[]; distilled?: Distillation; proof: Proof }> {
   const { subject, recipe, engine, clock } = run;
   const { search } = recipe;
   const writer = await subject.writer(recipe, sizes, engine);
   const layers: PrunedLayer[] = [];
-  const onPart = async (index: number, pruned: PrunedPart) => {
+  const parts = new Map<number, PrunedPart>();
+  const write = async (index: number, pruned: PrunedPart) => {
     await writer.part(index, pruned);
     layers.push(...pruned.layers);
   };
+  const onPart = recipe.distill
+    ? async (...part: Parameters<typeof write>) => void parts.set(...part)
+    : write;
   try {
     const pass: Pass = {
       label: 'pruning',
@@ -251,12 +258,19 @@ async function pruneTowards(
       samples: 'all',
       refitsProducers: refitsProducers(recipe),
     };
-    const last = await clock.stage('pruning', () => passOver(run, pass, { onPart }));
+    let last = await clock.stage('pruning', () => passOver(run, pass, { onPart }));
+    let distilled: Distillation | undefined;
+    if (recipe.distill) {
+      await last.close();
+      distilled = await clock.stage('distilling', () => distill(run, parts));
+      for (const part of parts) await write(...part);
+      last = await again(run, parts);
+    }
     return await lookedAt(last, async () => {
       // The proof needs memory, and the solver none any more.
       if (wasmBytes > RENEWED_BYTES) await run.session.renew();
       const proof = await clock.stage('proving', () => prove(run, last, target, writer, isJudged));
-      return { layers, proof };
+      return { layers, distilled, proof };
     });
   } catch (error) {
     await writer.abort();

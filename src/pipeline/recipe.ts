@@ -49,6 +49,11 @@ export interface Recipe
   readonly correct: boolean;
   /** Whether the layers that make the channels that stay are refitted with those that read them (`osscar`). Default true. */
   readonly producers: boolean;
+  /**
+   * Steps in which the pruned network is fitted as a whole to the dense one's outputs, at most: they end where samples that are held out
+   * gain no more. Default: none.
+   */
+  readonly distill?: number;
 }
 
 /** A recipe of which only what is to be kept must be given: `keep`, or one budget. One that was parsed stays as it is. */
@@ -65,6 +70,7 @@ export const RECIPE_OPTIONS: Options<RecipeOptions> = {
   target: ANY,
   correct: SWITCH,
   producers: SWITCH,
+  distill: COUNT,
   effort: ANY,
   macs: AMOUNT,
   params: AMOUNT,
@@ -97,7 +103,7 @@ export function parseRecipe(options: RecipeOptions): Recipe {
 /** The same of options that say more than a recipe, and were looked at before. */
 export function recipeOf(options: RecipeOptions): Recipe {
   const { keep, method = 'osscar', target = 'auto', search = 'swap', correct = true } = options;
-  const { producers = true } = options;
+  const { producers = true, distill } = options;
   const { damping, groupsPerStep, effort, of, round, min, max, pin, exclude } = options;
   if (exclude !== undefined && !(Array.isArray(exclude) && exclude.every((it) => typeof it === 'string')))
     throw new InputError(`\`exclude\`: expected a list of names or patterns, got ${said(exclude)}`);
@@ -136,7 +142,7 @@ export function recipeOf(options: RecipeOptions): Recipe {
   expect('search', SEARCHES, search);
   if (effort !== undefined) expect('effort', EFFORTS, effort);
   if (of !== undefined) expect('of', SIZES, of);
-  return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers };
+  return { keep, spend, method, target, search, damping, groupsPerStep, correct, producers, distill };
 }
 
 /** The first of the options that say something, by its name. */
@@ -187,7 +193,12 @@ export function roundingOf(recipe: Recipe): Recipe {
 }
 
 /** How layers are solved, whatever their sizes. */
-export function fittingOf({ keep: _, spend: __, ...fitting }: Recipe): Omit<Recipe, 'keep' | 'spend'> {
+export function fittingOf({
+  keep: _,
+  spend: __,
+  distill: ___,
+  ...fitting
+}: Recipe): Omit<Recipe, 'keep' | 'spend' | 'distill'> {
   return fitting;
 }
 

@@ -22,6 +22,7 @@ import type { Proof } from './measure/verify.ts';
 import { type Pinned, wholeHeadsTexts } from './models/pinned.ts';
 import { branchTexts } from './open/branches.ts';
 import { inputTexts } from './open/inputs.ts';
+import type { Distillation } from './pass/distill.ts';
 import type { PrunedLayer } from './pass/pruned.ts';
 import type { BeforeAfter } from './profile.ts';
 import type { Recipe } from './recipe.ts';
@@ -58,6 +59,8 @@ export interface PruneReport {
   readonly allocation?: AllocationReport;
   /** Of a budget that is counted: what other sizes are expected to lose. */
   readonly tradeoff?: Tradeoff;
+  /** Where the network was fitted as a whole (`distill`): what that left of the distance to the dense one's outputs, on samples held out. */
+  readonly distilled?: { readonly left: number };
   /** Calibration samples, and the dims of one: `[tokens]` of a language model. */
   readonly samples: number;
   readonly sample: readonly number[];
@@ -136,6 +139,7 @@ export interface SavedReport extends PruneReport {
 /** What a run has come to. */
 interface Outcome extends Pick<PruneReport, 'target' | 'allocation' | 'tradeoff' | 'memory'> {
   readonly layers: readonly PrunedLayer[];
+  readonly distilled?: Distillation;
   readonly proof: Proof;
   /** Of the dense model. */
   readonly before?: Metric;
@@ -148,7 +152,7 @@ interface Outcome extends Pick<PruneReport, 'target' | 'allocation' | 'tradeoff'
 
 export function reportOf(run: Run, outcome: Outcome): PruneReport {
   const { recipe, calibration, calibrationHash, subject, session, engine, clock } = run;
-  const { layers, proof, target, allocation, tradeoff, before, doubt, data, memory } = outcome;
+  const { layers, distilled, proof, target, allocation, tradeoff, before, doubt, data, memory } = outcome;
   const { subject: small, maxDifference, latencyMs, sizes, statement, isLoadable, after, stored } = proof;
   const saved = savedBy(subject.terms('macs', calibration.shape));
   const metric = before && after && metricOf(before, after, data);
@@ -176,6 +180,9 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
       ...(doubt === undefined ? [] : [doubt]),
       ...fewRows(layers, calibration.size),
       ...layers.flatMap(unrefitted),
+      ...(distilled?.refused === undefined
+        ? []
+        : [`not fitted as a whole (\`distill\`): ${distilled.refused}`]),
       ...wholeHeadsTexts(layers.map(({ name, structure }) => ({ ...structure, name }))),
       ...(quantized ? [`some layers stay as they are: ${quantized}`] : []),
       ...(subject.file?.dequantized ? [dequantizedText(subject.stored)] : []),
@@ -197,6 +204,7 @@ export function reportOf(run: Run, outcome: Outcome): PruneReport {
     target,
     allocation,
     tradeoff,
+    distilled: distilled?.left === undefined ? undefined : { left: distilled.left },
     metric,
     stored: stored && {
       file: stored.file,

@@ -84,8 +84,9 @@ function pinnedTable({ parameters, macs }: SavedReport, pinned: readonly Pinned[
 }
 
 function summary(report: SavedReport): string {
-  const { recipe, samples, target, layers, seconds } = report;
-  return `${recipe.method}, ${counted(layers.length, 'structure')}${weightsText(report)}, ${counted(samples, 'calibration sample')}, fitted to ${targetText(target)}, in ${seconds.toFixed(1)} s.`;
+  const { recipe, samples, target, layers, distilled, seconds } = report;
+  const whole = distilled ? ' and then as a whole' : '';
+  return `${recipe.method}, ${counted(layers.length, 'structure')}${weightsText(report)}, ${counted(samples, 'calibration sample')}, fitted to ${targetText(target)}${whole}, in ${seconds.toFixed(1)} s.`;
 }
 
 /** What layers were fitted to. */

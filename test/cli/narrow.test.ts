@@ -164,6 +164,18 @@ test('warnings of a table name flags', () => {
   );
 });
 
+test.each([
+  [0.6581, /^fitted as a whole: 65\.8 % of the distance .* samples held out$/m],
+  [1, /^fitted as a whole: nothing was gained on calibration samples held out/m],
+])('a table says what fitting the network as a whole has left: %d', (left, line) => {
+  const both = { before: 2, after: 1 };
+  const how = { recipe: { method: 'osscar', keep: 0.5 }, target: { chosen: { kind: 'self', blend: 0 } } };
+  const sizes = { parameters: both, bytes: both, layers: [], stages: [], samples: 1, sample: [9] };
+  const report = { ...how, ...sizes, seconds: 1, maxDifference: 0, warnings: [] };
+  expect(pruneText({ ...report, distilled: { left } } as never, 'small')).toMatch(line);
+  expect(pruneText(report as never, 'small')).not.toContain('as a whole');
+});
+
 test('a terminal shows the layers, and how much of each is left where its columns have room for it', () => {
   const layer = { name: '0.heads', kept: [0, 1], groups: 8, relativeError: 0.1, macsSaved: 0.1 };
   const both = { before: 2, after: 1 };

@@ -7,6 +7,7 @@ import {
   gradientModel,
   type LinearMap,
   linearMaps,
+  lossGradient,
   type Model,
   readModel,
   readWeights,
@@ -856,6 +857,78 @@ describe('gradients', () => {
     const build = (b: OnnxBuilder) => b.conv(UNKNOWN[name](b, b.conv(b.input([3, 9, 8]), 6, 3)), 4, 1);
     const { model, maps, info } = await opened(build, IMAGE, 19);
     expect(gradientModel(model, maps.slice(0, 1), maps.slice(-1), info)).toBeUndefined();
+  });
+
+  describe('of an output, by layers of which one reads what another makes', () => {
+    const chain = (between: (b: OnnxBuilder, x: string) => string) =>
+      opened((b) => {
+        const x = b.relu(b.matmul(b.relu(b.matmul(b.sequence(6), 7)), 8));
+        return b.matmul(b.add(b.matmul(between(b, x), 8), x), 5);
+      }, ROWS);
+    const targetOf = (dims: readonly number[]) => randomValue(dims, 11);
+
+    test.each(['squares', 'divergence'] as const)('are those of differences: %s', async (loss) => {
+      const { model, info, maps, values } = await chain((b, x) => b.relu(x));
+      const output = maps.at(-1)!.output;
+      const { gradient, by } = lossGradient(model, maps, output, info, loss)!;
+      expect(by).toEqual(maps);
+      const [{ target, squares }] = gradient.layers;
+      const results = (of: Model, bytes = gradient.bytes) => {
+        const weights = maps.flatMap((map) => Object.values(weightTensors(of, map)));
+        return run(bytes, {
+          ...Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }])),
+          ...Object.fromEntries(gradient.inputs.map((name) => [name, values.get(name)!])),
+          [target]: targetOf(info.shapes.get(output)!),
+        });
+      };
+      const found = await results(model);
+      const lossOf = async (of: Model) =>
+        (await results(of, gradient.forward))[squares].data.reduce((a, b) => a + b) / 2;
+      for (const [i, map] of maps.entries()) {
+        const W = found[gradient.gradients[i].weight].data;
+        const direction = randomValue([map.p * map.m], 5).data;
+        const error = dot(W, direction) - (await slope(model, map, lossOf, direction));
+        expect(Math.abs(error) / Math.sqrt(dot(W, W)), map.node).toBeLessThan(0.02);
+      }
+    });
+
+    test('a divergence is twice that of softmax from softmax, and nothing from itself', async () => {
+      const { model, info, maps, values } = await chain((b, x) => b.relu(x));
+      const output = maps.at(-1)!.output;
+      const { gradient } = lossGradient(model, maps, output, info, 'divergence')!;
+      const [{ target, squares }] = gradient.layers;
+      const weights = maps.flatMap((map) => Object.values(weightTensors(model, map)));
+      const from = async (wanted: Value) => {
+        const results = await run(gradient.forward, {
+          ...Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }])),
+          ...Object.fromEntries(gradient.inputs.map((name) => [name, values.get(name)!])),
+          [target]: wanted,
+        });
+        return results[squares].data.reduce((a, b) => a + b);
+      };
+      const own = values.get(output)!;
+      expect(Math.abs(await from(own))).toBeLessThan(1e-5);
+      const wanted = targetOf(own.dims);
+      const logs = (scores: Float32Array) => {
+        const rest = Math.log(scores.reduce((sum, it) => sum + Math.exp(it), 0));
+        return scores.map((it) => it - rest);
+      };
+      let expected = 0;
+      for (let at = 0; at < own.data.length; at += 5) {
+        const [p, q] = [wanted, own].map(({ data }) => logs(data.subarray(at, at + 5)));
+        expected += 2 * p.reduce((sum, log, i) => sum + Math.exp(log) * (log - q[i]), 0);
+      }
+      expect((await from(wanted)) / expected).toBeCloseTo(1, 4);
+    });
+
+    test('are given by those behind which derivatives are known', async () => {
+      const { model, info, maps } = await chain((b, x) =>
+        b.node('Mod', [x, b.weight([8], 1)], { fmod: 1 }, { channels: 8 }),
+      );
+      const output = maps.at(-1)!.output;
+      expect(lossGradient(model, maps, output, info, 'squares')!.by).toEqual(maps.slice(2));
+      expect(lossGradient(model, maps.slice(0, 2), output, info, 'squares')).toBeUndefined();
+    });
   });
 
   test('are given floats and truth values, and what other numbers are made of', async () => {

@@ -98,6 +98,26 @@ const reopen = (files: Map<string, Blob>): Promise<OpenedLanguageModel> =>
   openLanguageModel(blobFolder(files));
 
 describe('a folder', () => {
+  test('is fitted as a whole to what the dense model gives, in every block, and keeps more of the perplexity', async () => {
+    const { report, files } = await toThird();
+    const store = memoryStore();
+    const options = { keep: 0.3, distill: 4, store };
+    const distilled = await prune(options);
+    expect(distilled.report.distilled!.left).toBeLessThan(0.98);
+    expect(distilled.report.metric.after).toBeLessThan(0.98 * report.metric.after);
+    expect(distilled.report.maxDifference).toBeLessThan(2e-2);
+    expect(sizes(distilled.report)).toEqual(sizes(report));
+    const [before, after] = [await reopen(files), await reopen(distilled.files)];
+    for (const name of before.checkpoint.tensors.keys()) {
+      const [a, b] = [await before.checkpoint.read(name), await after.checkpoint.read(name)];
+      // The table of tokens is the head, too; what scales channels stays.
+      const isLayer = /layers.*(proj|fc\d)\.weight/.test(name);
+      expect(String(a) === String(b), name).toBe(!isLayer && !/(proj|fc\d)\.bias/.test(name));
+    }
+    expect(await store.list('distilled/')).toHaveLength(1);
+    expect(await weightsOf((await prune(options)).files)).toBe(await weightsOf(distilled.files));
+  });
+
   test('writes a smaller folder that keeps more of the perplexity than magnitude pruning', async () => {
     const { report, files } = await halves();
     const magnitude = await prune({ method: 'magnitude' });

@@ -31,6 +31,22 @@ const work = (options: RecipeOptions, macs: Profile['macs'] = { parts: 1, last: 
 
 const planned = (machines: Machines) => planMachines(OPT_125M, OPTIONS, RATES, machines);
 
+test('a network that is fitted as a whole takes memory for all of its weights, and the engine for every step', () => {
+  const [plain, distilled, longer] = [undefined, 10, 20].map((distill) =>
+    plan(OPT_125M, { ...OPTIONS, distill }),
+  );
+  const { before, after } = plain.parameters;
+  expect(distilled.bytes.heap).toBeGreaterThan(8 * 32 * before);
+  expect(distilled.bytes.total - plain.bytes.total).toBeGreaterThan(8 * 32 * before);
+  expect(longer.bytes).toEqual(distilled.bytes);
+  const step = (longer.flops.engine - distilled.flops.engine) / 10;
+  expect(distilled.flops.engine - plain.flops.engine).toBeCloseTo(10 * step, -6);
+  // Forwards, and of three samples in four back: more than 2 and less than 3 times a pass of the smaller network.
+  const { samples, sample } = OPTIONS;
+  expect(step / (2 * after * samples * sample[0])).toBeGreaterThan(1.5);
+  expect(step / (2 * before * samples * sample[0])).toBeLessThan(3);
+});
+
 describe('a run within a budget', () => {
   const { keep: _, ...rest } = OPTIONS;
 

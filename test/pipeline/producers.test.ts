@@ -119,6 +119,35 @@ describe('minimize', () => {
     expect(short).toEqual({ values: values.slice(0, 3), last: values[2] });
   });
 
+  test.each([
+    [0, 3],
+    [1, 4],
+    [2, 60],
+  ])('goes on for %d steps where it rises', async (patience, end) => {
+    const values: number[] = [];
+    const slow = async (g: Float64Array) => g.map((value) => value / 1000);
+    const objective = {
+      evaluate,
+      value: async (x: Float64Array) => (await evaluate(x)).value,
+      heldOut: async (x: Float64Array) => {
+        values.push((await evaluate(x)).value);
+        const step = values.length - 1;
+        return step === 3 || step === 4 ? values[0] : values.at(-1)!; // it rises in two steps
+      },
+    };
+    const steps: number[] = [];
+    const how = { iterations: 60, firstStep: 0.5, precondition: slow, patience };
+    const { point, left } = await minimize(objective, new Float64Array(4), {
+      ...how,
+      onStep: (step) => steps.push(step),
+    });
+    expect(steps).toEqual(Array.from({ length: steps.length }, (_, i) => i + 1));
+    const least = patience === 2 ? Math.min(...values) : values[2];
+    expect([(await evaluate(point)).value, left]).toEqual([least, least / values[0]]);
+    if (end < 60) expect(steps).toHaveLength(end);
+    else expect(steps.length).toBeGreaterThan(10);
+  });
+
   test('asks for derivatives from where it goes on only', async () => {
     const slow = (g: Float64Array) => g.map((value) => value / 1000);
     const { values } = await path(60, slow);

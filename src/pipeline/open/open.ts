@@ -381,15 +381,37 @@ async function shapesOf(
   return { info, told: told.shapes };
 }
 
+/**
+ * What is known of the values of a model that is not looked at otherwise.
+ *
+ * @param smallest  where samples have several sizes: extents of one, `input` having the largest ones
+ */
+export async function infoOf(
+  engine: Engine,
+  model: Model,
+  input: ModelInput,
+  smallest?: readonly number[],
+): Promise<ValueInfo> {
+  const { info } = await shapesOf(engine, model, input);
+  return smallest ? varying({ model, input, info }, engine, smallest) : info;
+}
+
 /** The same for samples of several sizes. @param smallest  extents of a sample; `model` was opened with the largest ones */
 export async function forSizes(
   opened: OpenedModel,
   engine: Engine,
   smallest: readonly number[],
 ): Promise<OpenedModel> {
-  const { model, input, info } = opened;
+  return { ...opened, info: await varying(opened, engine, smallest) };
+}
+
+async function varying(
+  { model, input, info }: Pick<OpenedModel, 'model' | 'input' | 'info'>,
+  engine: Engine,
+  smallest: readonly number[],
+): Promise<ValueInfo> {
   const least = await probed(engine, model, input, [input.fixedBatch || 1, ...smallest]);
-  return { ...opened, info: { ...info, varies: true, smallest: least?.shapes } };
+  return { ...info, varies: true, smallest: least?.shapes };
 }
 
 /** Only those that the model has as it was read too. */

@@ -18,11 +18,11 @@ import { turn } from '../../turn.ts';
 import { withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Run } from '../run.ts';
-import { type Evaluated, minimize } from './lbfgs.ts';
+import { type Evaluated, type MinimizeOptions, MOST_PAIRS, minimize } from './lbfgs.ts';
 import type { Gone } from './solve.ts';
-import { inputSums } from './statistics.ts';
+import { inputSums, type Sampled } from './statistics.ts';
 
-/** Steps downhill: OPT's perplexity at keep 0.3 was 35.1 without, 31.1 after 8 and 30.8 after 15 (measured). */
+/** Steps downhill in the layers of one structure: OPT's perplexity at keep 0.3 was 35.1 without, 31.1 after 8 and 30.8 after 15 (measured). */
 export const ITERATIONS = 8;
 /** Of the preconditioned gradient, where nothing is known of the curvature between outputs. */
 const FIRST_STEP = 0.5;
@@ -56,7 +56,7 @@ export interface Surroundings {
 }
 
 /** The mean of a layer's inputs (zero without a bias, which could not make up for it) and the inverse of their covariance. */
-interface Metric {
+export interface Metric {
   readonly mean: Float64Array;
   /** Inputs whose weights stay zero: apart in the inverse. */
   readonly gone: ReadonlySet<number>;
@@ -64,31 +64,33 @@ interface Metric {
   readonly inverse?: Float64Array;
 }
 
-async function metricsOf(
-  { opened, weighted, producers, run, gone }: Surroundings,
-  examples: readonly Example[],
-): Promise<Metric[]> {
-  return Promise.all(
-    producers.map(async (map) => {
-      const { p, node } = map;
-      const { XtX, sumX, n } = await inputSums(opened, map, examples, run);
-      const { bias } = weightTensors(weighted, map); // correction may have given it one
-      const rows = new Set(gone.get(node));
-      const mean = sumX.map((total) => (bias ? total / n : 0));
-      if (p > MOST_INVERTED) return { mean, gone: rows };
-      const covariance = new Float64Array(p * p);
-      let [trace, squares] = [0, 0];
-      for (let a = 0; a < p; a++) {
-        if (rows.has(a)) continue;
-        for (let b = 0; b <= a; b++)
-          if (!rows.has(b)) covariance[a * p + b] = XtX[triangle(a) + b] / n - mean[a] * mean[b];
-        trace += covariance[a * p + a];
-        squares += XtX[triangle(a) + a] / n;
-      }
-      const ridge = Math.max(RIDGE * trace, ROUNDING * squares) / p || 1;
-      return { mean, gone: rows, inverse: await inverseWith(ridge, covariance, p, run) };
-    }),
-  );
+/**
+ * @param weighted  the network that the layer is in
+ * @param gone  inputs whose weights stay zero
+ */
+export async function metricOf(
+  { opened, weighted, run }: Pick<Surroundings, 'weighted' | 'run'> & { readonly opened: Sampled },
+  map: LinearMap,
+  examples: readonly Pick<Example, 'feeds' | 'samples'>[],
+  gone: Iterable<number> = [],
+): Promise<Metric> {
+  const { p } = map;
+  const { XtX, sumX, n } = await inputSums(opened, map, examples, run);
+  const { bias } = weightTensors(weighted, map); // correction may have given it one
+  const rows = new Set(gone);
+  const mean = sumX.map((total) => (bias ? total / n : 0));
+  if (p > MOST_INVERTED) return { mean, gone: rows };
+  const covariance = new Float64Array(p * p);
+  let [trace, squares] = [0, 0];
+  for (let a = 0; a < p; a++) {
+    if (rows.has(a)) continue;
+    for (let b = 0; b <= a; b++)
+      if (!rows.has(b)) covariance[a * p + b] = XtX[triangle(a) + b] / n - mean[a] * mean[b];
+    trace += covariance[a * p + a];
+    squares += XtX[triangle(a) + a] / n;
+  }
+  const ridge = Math.max(RIDGE * trace, ROUNDING * squares) / p || 1;
+  return { mean, gone: rows, inverse: await inverseWith(ridge, covariance, p, run) };
 }
 
 /** (A + λ)⁻¹ of a covariance, lower triangle. λ is larger where the sums were rounded further than that: of few samples and a thousand inputs. */
@@ -113,9 +115,11 @@ export async function inverseWith(
 type Feeds = Record<string, FloatTensor>;
 
 /** Samples as inputs of the gradient's model. */
-interface Example {
+export interface Example {
   readonly feeds: Feeds;
   readonly samples: number;
+  /** What the layers should give, where that is not among `feeds`. */
+  targets?(): Promise<Feeds>;
 }
 
 /** Those that are fitted to and others. */
@@ -132,12 +136,31 @@ export async function descend(
   gradient: GradientModel,
   examples: Examples,
 ): Promise<number> {
-  const { run } = site;
-  const metrics = await metricsOf(site, examples.fit);
-  const loads = [gradient.bytes, gradient.forward].map((bytes) => () => run.chain.engine.load(bytes));
-  return withSessions(loads, (backward, forward) =>
-    new Descent(small, maps, gradient, { backward, forward }, examples, metrics, run).run(),
+  const metrics = await Promise.all(
+    site.producers.map((map) => metricOf(site, map, examples.fit, site.gone.get(map.node))),
   );
+  return goDown({ model: small, maps, gradient, examples, metrics, iterations: ITERATIONS }, site.run);
+}
+
+/** Numbers that a descent remembers for each weight, at most. */
+export const MOST_REMEMBERED = 2 * MOST_PAIRS + 8;
+
+/** A network, and what is known of the way down in the weights of its layers. */
+interface Slope extends Pick<MinimizeOptions, 'iterations' | 'patience' | 'onStep'> {
+  /** Gets the best weights. */
+  readonly model: Model;
+  readonly maps: readonly Maker[];
+  readonly gradient: GradientModel;
+  readonly examples: Examples;
+  /** Of each layer. */
+  readonly metrics: readonly Metric[];
+}
+
+/** @returns as `descend` */
+export async function goDown(slope: Slope, run: Pick<Run, 'session' | 'signal' | 'chain'>): Promise<number> {
+  const { bytes, forward } = slope.gradient;
+  const loads = [bytes, forward].map((it) => () => run.chain.engine.load(it));
+  return withSessions(loads, (backward, forward) => new Descent(slope, { backward, forward }, run).run());
 }
 
 /** Of the gradient's model, and of it without gradients. */
@@ -148,31 +171,27 @@ interface Sessions {
 
 /** Goes downhill in the weights of layers, all of them one vector: W, p × m, and what the layer gives of its mean input. */
 class Descent {
+  readonly #slope: Slope;
   readonly #model: Model;
   readonly #maps: readonly Maker[];
   readonly #gradient: GradientModel;
-  readonly #sessions: Sessions;
   readonly #examples: Examples;
   readonly #metrics: readonly Metric[];
+  readonly #sessions: Sessions;
   readonly #run: Pick<Run, 'session' | 'signal'>;
+  /** How many values the squares are summed of. */
+  #residuals = 0;
   /** Curvature by each output of each layer. */
   #power?: Float64Array[];
 
-  constructor(
-    model: Model,
-    maps: readonly Maker[],
-    gradient: GradientModel,
-    sessions: Sessions,
-    examples: Examples,
-    metrics: readonly Metric[],
-    run: Pick<Run, 'session' | 'signal'>,
-  ) {
-    this.#model = model;
-    this.#maps = maps;
-    this.#gradient = gradient;
+  constructor(slope: Slope, sessions: Sessions, run: Pick<Run, 'session' | 'signal'>) {
+    this.#slope = slope;
+    this.#model = slope.model;
+    this.#maps = slope.maps;
+    this.#gradient = slope.gradient;
+    this.#examples = slope.examples;
+    this.#metrics = slope.metrics;
     this.#sessions = sessions;
-    this.#examples = examples;
-    this.#metrics = metrics;
     this.#run = run;
   }
 
@@ -189,7 +208,7 @@ class Descent {
       heldOut: (point: Float64Array) => squares(point, heldOut),
     };
     const { point, left } = await minimize(objective, this.#start(), {
-      iterations: ITERATIONS,
+      ...this.#slope,
       firstStep: FIRST_STEP,
       precondition: (gradient) => this.#precondition(gradient),
     });
@@ -230,7 +249,7 @@ class Descent {
         addTo(powers[i], results[power].data);
       });
     });
-    this.#power ??= powers.map((squares) => importance(squares, value / this.#residuals()));
+    this.#power ??= powers.map((squares) => importance(squares, value / this.#residuals));
     const gradient = this.#joined((map, i) => {
       const { W, bias } = totals[i];
       const { mean, gone } = this.#metrics[i];
@@ -243,14 +262,6 @@ class Descent {
       return { W, centre: bias };
     });
     return { value: value / 2, gradient };
-  }
-
-  /** How many values the squares are summed of. */
-  #residuals(): number {
-    const { layers } = this.#gradient;
-    return sum(
-      this.#examples.fit.map(({ feeds }) => sum(layers.map(({ target }) => feeds[target].data.length))),
-    );
   }
 
   /** Σ‖y − t‖² with the model's weights as they are. */
@@ -267,9 +278,12 @@ class Descent {
     const layers = this.#gradient.layers.map(({ squares }) => squares);
     const session = this.#sessions[names.length > 0 ? 'backward' : 'forward'];
     let total = 0;
-    for (const { feeds } of examples) {
+    this.#residuals = 0;
+    for (const { feeds, targets } of examples) {
       await turn(this.#run.signal);
-      const results = await session.run({ ...feeds, ...weights }, [...layers, ...names]);
+      const given: Feeds = { ...feeds, ...(await targets?.()) };
+      const results = await session.run({ ...given, ...weights }, [...layers, ...names]);
+      for (const { target } of this.#gradient.layers) this.#residuals += given[target].data.length;
       for (const name of layers) total += sum([...results[name].data]);
       add(results);
     }
@@ -279,12 +293,12 @@ class Descent {
   /** By the inverse covariance of each layer's inputs, and the importance of its outputs. */
   async #precondition(gradient: Float64Array): Promise<Float64Array> {
     const parts = this.#parts(gradient);
-    const weights = parts.map(({ W }, i) => {
+    const { session, signal } = this.#run;
+    const scaled: Float64Array[] = [];
+    for (const [i, { W }] of parts.entries()) {
       const { inverse } = this.#metrics[i];
-      const { session, signal } = this.#run;
-      return inverse ? session.multiply(inverse, W, this.#maps[i].p, { signal }) : W.slice();
-    });
-    const scaled = await Promise.all(weights);
+      scaled.push(inverse ? await session.multiply(inverse, W, this.#maps[i].p, { signal }) : W.slice());
+    }
     return this.#joined((map, i) => {
       const power = this.#power![i];
       const W = scaled[i];

@@ -16,12 +16,16 @@ export interface Objective {
   heldOut(point: Float64Array): Promise<number>;
 }
 
-interface MinimizeOptions {
+export interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
   precondition(gradient: Float64Array): Promise<Float64Array>;
   /** How much of the preconditioned gradient is tried first. */
   readonly firstStep: number;
+  /** Steps in a row that may leave the error on samples held out as it is. Default: none. */
+  readonly patience?: number;
+  /** Called after every step. */
+  readonly onStep?: (step: number) => void;
 }
 
 interface Tried extends Pick<Evaluated, 'value'> {
@@ -31,6 +35,8 @@ interface Tried extends Pick<Evaluated, 'value'> {
   readonly gradient?: Float64Array;
 }
 
+/** Steps that the curvature is remembered of. */
+export const MOST_PAIRS = 16;
 /** Steps that are tried along a direction, each a third of the one before. */
 const TRIED_STEPS = 6;
 /** Of the decrease that the gradient promises, what a step has to give. */
@@ -44,11 +50,12 @@ const SUFFICIENT = 1e-4;
 export async function minimize(
   objective: Objective,
   start: Float64Array,
-  { iterations, precondition, firstStep }: MinimizeOptions,
+  { iterations, precondition, firstStep, patience = 0, onStep }: MinimizeOptions,
 ): Promise<{ point: Float64Array; left: number }> {
   const pairs: { s: Float64Array; y: Float64Array; ys: number }[] = [];
   const before = await objective.heldOut(start);
-  let [point, least] = [start, before];
+  let [best, least, waited] = [start, before, 0];
+  let point = start;
   let at = await objective.evaluate(start);
   for (let i = 1; i <= iterations; i++) {
     const direction = await descent(at.gradient, pairs, precondition, firstStep);
@@ -57,22 +64,26 @@ export async function minimize(
     // Derivatives take most of the time, and are not needed where the search ends.
     const attempt = async (tried: Float64Array): Promise<Tried> => {
       const heldOut = await objective.heldOut(tried);
-      const isLast = i === iterations || !(heldOut < least);
+      const isLast = i === iterations || (!(heldOut < least) && waited === patience);
       const found = isLast ? { value: await objective.value(tried) } : await objective.evaluate(tried);
       return { point: tried, heldOut, ...found };
     };
     const next = await lineSearch(attempt, point, at.value, direction, slope);
-    if (!next || !(next.heldOut < least)) break;
+    if (!next) break;
+    onStep?.(i);
     const from = point;
-    [point, least] = [next.point, next.heldOut];
+    point = next.point;
+    if (next.heldOut < least) [best, least, waited] = [point, next.heldOut, 0];
+    else waited++;
     if (!next.gradient) break;
     const s = difference(point, from);
     const y = difference(next.gradient, at.gradient);
     const ys = dot(y, s);
     if (ys > 0) pairs.push({ s, y, ys });
+    if (pairs.length > MOST_PAIRS) pairs.shift();
     at = { value: next.value, gradient: next.gradient };
   }
-  return { point, left: point === start ? 1 : least / before };
+  return { point: best, left: best === start ? 1 : least / before };
 }
 
 async function lineSearch(

@@ -19,6 +19,7 @@ import {
   shrink,
   sum,
   usesOf,
+  type ValueInfo,
   weightTensors,
   writeWeights,
 } from '../../graph/index.ts';
@@ -71,15 +72,17 @@ export function producersOf({ model, info }: OpenedModel, structure: Structure):
   const before = [...makers].filter((node) => place(node) < first);
   return before.flatMap((node) => {
     const map = linearMap(model, model.node(node)!, info.shapes);
-    // Gradients by weights are of convolutions in the plane.
-    const isOther = map?.conv?.inputDilations || map?.conv?.depth;
-    if (!map || isOther || info.unreached?.has(map.input)) return [];
-    const { weight, bias } = weightTensors(model, map);
-    const isOwn = [weight, bias].every(
-      (it) => !it || (REFITTED_TYPES.has(it.type) && model.uses(it.name).length === 1),
-    );
-    return isOwn ? [map] : [];
+    return map && isDerived(model, info, map) ? [map] : [];
   });
+}
+
+/** Whether there is a gradient by a layer's weights, and nothing else reads them. */
+export function isDerived(model: Model, info: ValueInfo, map: LinearMap): boolean {
+  const { conv, input } = map;
+  if (conv?.inputDilations || conv?.depth || info.unreached?.has(input)) return false; // of convolutions in the plane
+  return Object.values(weightTensors(model, map)).every(
+    ({ type, name }) => REFITTED_TYPES.has(type) && model.uses(name).length === 1,
+  );
 }
 
 function makerOf(map: LinearMap, cuts: ReadonlyMap<Structure, readonly number[]>): Maker {

@@ -34,6 +34,6 @@ export function masked({ weighted, layers }: PrunedPart): Model {
   return maskInner(weighted, cutsOf(layers));
 }
 
-function cutsOf(layers: readonly PrunedLayer[]) {
+export function cutsOf(layers: readonly PrunedLayer[]) {
   return new Map(layers.map(({ structure, kept }) => [structure, kept]));
 }

@@ -138,7 +138,7 @@ async function finished({ fit, heldOut }: Accumulator): Promise<Sums> {
 
 /** Σx and XᵀX of a layer's inputs, on a grid of positions, where there are many for each input. */
 export async function inputSums(
-  opened: OpenedModel,
+  opened: Sampled,
   map: LinearMap,
   batches: readonly { readonly feeds: Feeds; readonly samples: number }[],
   { session, signal }: Run,
@@ -185,8 +185,11 @@ const indicesOf = (count: number) => Array.from({ length: count }, (_, i) => i);
 /** Rows of several samples; those of one are not copied. */
 const joined = (parts: readonly Float32Array[]) => (parts.length === 1 ? parts[0] : concatenated(parts));
 
+/** What says where the samples of values are. */
+export type Sampled = Pick<OpenedModel, 'info' | 'input'>;
+
 /** For adding samples of a batch, the layer's rows and their targets, to an accumulator. */
-function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target: Target, stride: number) {
+function sampleParts(opened: Sampled, map: LinearMap, values: Values, target: Target, stride: number) {
   const x = values.pruned[map.input];
   const y = hasTarget(map, target) ? wantedOf(map, values, target) : undefined;
   const wanted = wantedName(map, target);
@@ -239,7 +242,7 @@ function sampleParts(opened: OpenedModel, map: LinearMap, values: Values, target
 }
 
 /** Whether a value is the same for all samples of a batch, and there once. */
-function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTensor, batch: number): boolean {
+function isShared({ info, input }: Sampled, name: string, { dims }: FloatTensor, batch: number): boolean {
   if (!info.unreached?.has(name)) return false;
   const { axis, positions } = samplesOf(info, name);
   const samples = input.fixedBatch || 1;
@@ -250,7 +253,7 @@ function isShared({ info, input }: OpenedModel, name: string, { dims }: FloatTen
 
 /** Where the samples of a batch are in a value: what merges positions with them has as many as these samples. */
 export function placeIn(
-  { info, input }: OpenedModel,
+  { info, input }: Sampled,
   value: string,
   { dims }: FloatTensor,
   batch: number,

@@ -8,6 +8,7 @@ import { type TiledJob, tiledPlan, tiledSumBytes, tiledSummingBytes } from '../.
 import { type Amount, parseBytes } from '../budget.ts';
 import { searchPasses } from '../course.ts';
 import { VERIFIED_WINDOWS } from '../measure/verify.ts';
+import { distillBytes, distillFlops } from '../pass/distill.ts';
 import { refitBytes, refitFlops } from '../pass/producers.ts';
 import {
   isInTiles,
@@ -76,7 +77,7 @@ export interface Plan extends Pick<Profile, 'model' | 'parameters' | 'sizes' | '
     readonly wasm: number;
     /** The other threads' part of its statistics, in their memories. */
     readonly helpers: number;
-    /** The same layer's statistics, problem and weights outside of it. */
+    /** The same layer's statistics, problem and weights outside of it; or what fitting the network as a whole takes, where that is more. */
     readonly heap: number;
     /** What the dense network gives, as far as there is room to keep it for those that ask for it again; of a run without a store. */
     readonly dense: number;
@@ -180,7 +181,8 @@ function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions, layerBy
   const wasm = largest(solved.map((it) => it.wasm));
   const helpers = Math.round(largest(solved.map((it) => it.helpers)));
   const refits = refitsProducers(recipe) ? steps.map(refitBytes) : [];
-  const heap = largest(solved.map((it, i) => it.heap + (refits[i] ?? 0)));
+  const refitting = largest(solved.map((it, i) => it.heap + (refits[i] ?? 0)));
+  const heap = Math.max(refitting, recipe.distill ? distillBytes(profile.parameters.before) : 0);
   const isHeldInFile = activations < between;
   const { passes } = workOf(profile, recipe, options);
   const parts = profile.sizes?.before.length ?? 1;
@@ -263,7 +265,7 @@ function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates 
   const { passes, parts, measured, refits } = workOf(profile, recipe, options);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   return {
-    engine: passes * parts + measured + refits,
+    engine: passes * parts + measured + refits + distillFlops(profile, recipe, options.samples),
     kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),
   };
 }

@@ -78,6 +78,11 @@ export class Findings {
     return new DenseBatches(undefined, (batches) => this.#write('dense', about, { batches }));
   }
 
+  /** Whether what is found is kept beyond this run. */
+  get isKept(): boolean {
+    return this.#store !== undefined;
+  }
+
   /** Lets go of what is in memory. */
   forget(): void {
     this.#memory?.clear();
