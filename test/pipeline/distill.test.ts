@@ -1,7 +1,9 @@
 // Networks that are fitted as a whole once they are pruned, to what the dense ones give.
 
+import { create } from '@bufbuild/protobuf';
 import { describe, expect, test } from 'vitest';
 import { linearMaps, readModel, toFloat32, weightTensors } from '../../src/graph/index.ts';
+import { NodeProtoSchema } from '../../src/graph/onnx_pb.ts';
 import {
   feedsDataset,
   memoryStore,
@@ -9,9 +11,10 @@ import {
   type PruneOptions,
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
+import { imageStep } from '../../src/pipeline/pass/distill.ts';
 import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
-import { toFloat16 } from './edit.ts';
+import { edited, toFloat16 } from './edit.ts';
 import { engine, fashion, fixtureBytes, noise, outputs, prune, session } from './fixtures.ts';
 
 const HOW = { keep: 0.3, target: 'dense', search: 'greedy', producers: false } as const;
@@ -71,6 +74,18 @@ describe('a classifier', () => {
     expect(found).toHaveLength(1);
   });
 
+  test('is compared by what its probabilities are made of', async () => {
+    const probable = await edited(network, (model) => {
+      const [{ name }] = model.outputs;
+      model.producer(name)!.output = ['scores'];
+      const node = { name: 'softmax', opType: 'Softmax', input: ['scores'], output: [name] };
+      model.nodes.push(create(NodeProtoSchema, node));
+      model.edited();
+    });
+    const { report } = await prune(probable, await fashion('calib', 96), { ...HOW, distill: 6 });
+    expect(report.distilled!.left).toBeCloseTo((await distilled()).report.distilled!.left, 4);
+  });
+
   test('is fitted in float32 where its weights are float16, and written as it was', async () => {
     const half = await toFloat16(network, ['n', 1, 28, 28]);
     const images = await fashion('calib', 96);
@@ -90,6 +105,16 @@ describe('a classifier', () => {
       'not fitted as a whole (`distill`): samples are too few to hold some out',
     );
   });
+});
+
+test.each([
+  [500, 1e6, 1],
+  [500, 2 ** 28, 1],
+  [500, 3 * 2 ** 28, 3],
+  [16, 9 * 2 ** 28, 4],
+  [4, 9 * 2 ** 28, 1],
+])('of %d images of %d bytes every %d. is looked at, of four at least', (images, bytes, step) => {
+  expect(imageStep(images, bytes)).toBe(step);
 });
 
 describe('a network without classes', () => {

@@ -5,7 +5,7 @@ import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
 import { inverseWith } from '../../src/pipeline/pass/descent.ts';
-import { minimize } from '../../src/pipeline/pass/lbfgs.ts';
+import { minimize, minimizeBytes, pairsFor } from '../../src/pipeline/pass/lbfgs.ts';
 import { producersOf, refitFlops, sampleStep, withinLimit } from '../../src/pipeline/pass/producers.ts';
 import {
   attend,
@@ -146,6 +146,11 @@ describe('minimize', () => {
     expect([(await evaluate(point)).value, left]).toEqual([least, least / values[0]]);
     if (end < 60) expect(steps).toHaveLength(end);
     else expect(steps.length).toBeGreaterThan(10);
+  });
+
+  test('remembers sixteen steps, and four of many variables', () => {
+    expect([1, 2 ** 22, 2 ** 23, 2 ** 24, 2 ** 27].map(pairsFor)).toEqual([16, 16, 8, 4, 4]);
+    expect(minimizeBytes(2 ** 24)).toBe(2 ** 24 * 8 * (2 * 4 + 8));
   });
 
   test('asks for derivatives from where it goes on only', async () => {

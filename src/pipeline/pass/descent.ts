@@ -18,7 +18,7 @@ import { turn } from '../../turn.ts';
 import { withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Run } from '../run.ts';
-import { type Evaluated, type MinimizeOptions, MOST_PAIRS, minimize } from './lbfgs.ts';
+import { type Evaluated, type MinimizeOptions, minimize } from './lbfgs.ts';
 import type { Gone } from './solve.ts';
 import { inputSums, type Sampled } from './statistics.ts';
 
@@ -141,9 +141,6 @@ export async function descend(
   );
   return goDown({ model: small, maps, gradient, examples, metrics, iterations: ITERATIONS }, site.run);
 }
-
-/** Numbers that a descent remembers for each weight, at most. */
-export const MOST_REMEMBERED = 2 * MOST_PAIRS + 8;
 
 /** A network, and what is known of the way down in the weights of its layers. */
 interface Slope extends Pick<MinimizeOptions, 'iterations' | 'patience' | 'onStep'> {

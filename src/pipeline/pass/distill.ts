@@ -35,7 +35,8 @@ import type { Profile } from '../profile.ts';
 import type { Recipe } from '../recipe.ts';
 import type { Run } from '../run.ts';
 import { contentHash } from '../store/hash.ts';
-import { type Example, goDown, type Metric, MOST_REMEMBERED, metricOf } from './descent.ts';
+import { type Example, goDown, type Metric, metricOf } from './descent.ts';
+import { minimizeBytes } from './lbfgs.ts';
 import { isDerived } from './producers.ts';
 import { cutsOf, masked, type PrunedPart } from './pruned.ts';
 import { type LastPlace, through } from './through.ts';
@@ -52,7 +53,7 @@ const COPIES = 10;
 
 /** Bytes that it takes for a network of so many weights. */
 export function distillBytes(parameters: number): number {
-  return 2 * EXAMPLE_BYTES + (8 * MOST_REMEMBERED + 4 * COPIES) * parameters;
+  return 2 * EXAMPLE_BYTES + 4 * COPIES * parameters + minimizeBytes(parameters);
 }
 
 /** Flops of the engine: of every step forwards, of three samples in four back as well. */
@@ -183,7 +184,7 @@ async function descended(run: Run, networks: Networks): Promise<Found> {
   const { engine, onProgress, chain, recipe } = run;
   const { dense, small, info } = networks;
   const isScored = chain.predictsTokens || (await hasClasses(run, networks));
-  const output = isScored ? scoresOf(dense, networks.output) : networks.output;
+  const output = isScored ? scoresOf(networks) : networks.output;
   const found = lossGradient(small, networks.maps, output, info, isScored ? 'divergence' : 'squares');
   if (!found) return { weights: {}, refused: 'no derivative of its outputs by its layers is known' };
   const { gradient, by } = found;
@@ -241,6 +242,11 @@ interface Reading {
   readonly target: string;
 }
 
+/** Of how many images one is looked at, where all of them take so many bytes: of four of them at least. */
+export function imageStep(images: number, bytes: number): number {
+  return Math.max(1, Math.min(Math.ceil(bytes / EXAMPLE_BYTES), Math.floor(images / 4)));
+}
+
 /** Of the samples of images that are asked for, numbered without those that are left out. */
 function exampleReader(
   { calibration }: Run,
@@ -248,7 +254,7 @@ function exampleReader(
   { inputs, computed, before, teacher, output, target }: Reading,
 ): (isAsked: (image: number) => boolean) => Promise<Example[]> {
   const bytesOf = (names: readonly string[]) => 4 * calibration.size * valuesOf(input, info, names);
-  const step = Math.ceil(bytesOf(inputs) / EXAMPLE_BYTES);
+  const step = imageStep(imageOf(calibration.size, calibration), bytesOf(inputs));
   const isKept = bytesOf([output]) <= EXAMPLE_BYTES;
   return async (isAsked) => {
     const select: Select = (i) => {
@@ -284,10 +290,10 @@ async function hasClasses({ calibration, chain }: Run, { input, info, output }: 
   return false;
 }
 
-/** What probabilities are made of, or the value itself. */
-function scoresOf(model: Model, value: string): string {
-  const node = model.producer(value);
-  return node?.opType === 'Softmax' && model.producer(node.input[0]) ? node.input[0] : value;
+/** What probabilities are made of, where both networks have that; or the output itself. */
+function scoresOf({ dense, small, output }: Networks): string {
+  const { opType, input: [scores] = [] } = dense.producer(output) ?? {};
+  return opType === 'Softmax' && [dense, small].every((it) => it.producer(scores)) ? scores : output;
 }
 
 /** Numbers of values for one sample. */

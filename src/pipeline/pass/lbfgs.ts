@@ -35,8 +35,18 @@ interface Tried extends Pick<Evaluated, 'value'> {
   readonly gradient?: Float64Array;
 }
 
-/** Steps that the curvature is remembered of. */
-export const MOST_PAIRS = 16;
+/** Steps that the curvature is remembered of: fewer of many variables, of which each takes two vectors. */
+export function pairsFor(variables: number): number {
+  return Math.max(4, Math.min(16, Math.floor(2 ** 26 / variables)));
+}
+/** Vectors beside these: where the search is and goes, and derivatives. */
+const OTHER_VECTORS = 8;
+
+/** Bytes that a search remembers. */
+export function minimizeBytes(variables: number): number {
+  return 8 * variables * (2 * pairsFor(variables) + OTHER_VECTORS);
+}
+
 /** Steps that are tried along a direction, each a third of the one before. */
 const TRIED_STEPS = 6;
 /** Of the decrease that the gradient promises, what a step has to give. */
@@ -80,7 +90,7 @@ export async function minimize(
     const y = difference(next.gradient, at.gradient);
     const ys = dot(y, s);
     if (ys > 0) pairs.push({ s, y, ys });
-    if (pairs.length > MOST_PAIRS) pairs.shift();
+    if (pairs.length > pairsFor(start.length)) pairs.shift();
     at = { value: next.value, gradient: next.gradient };
   }
   return { point: best, left: best === start ? 1 : least / before };
