@@ -5,7 +5,7 @@ import { create } from '@bufbuild/protobuf';
 import { InputError } from '../errors.ts';
 import { type BuildDims, valueInfo } from './build.ts';
 import { type DataType, typeCode } from './dtype.ts';
-import type { LinearMap } from './linear.ts';
+import { type LinearMap, usesOf } from './linear.ts';
 import type { Model } from './model.ts';
 import { attributeOf, type BuildAttribute, copyMessage, reads } from './node.ts';
 import { type NodeProto, NodeProtoSchema, ValueInfoProtoSchema } from './onnx_pb.ts';
@@ -60,7 +60,13 @@ export function gradientModel(
 ): GradientModel | undefined {
   const made = madeOf(model.nodes, outputsOf(by));
   if (by.some(({ input }) => made.has(input))) return undefined;
-  return derived(model, by, outputsOf(to), info, { cut })?.gradient;
+  return derived(
+    model,
+    by,
+    to.map(({ output }) => output),
+    info,
+    { cut },
+  )?.gradient;
 }
 
 /** By layers that may read what others of them have made, and how far an output is from its target. */
@@ -94,7 +100,7 @@ export function lossGradient(
 /** What outputs are held against their targets by. */
 export type Loss = 'squares' | 'divergence';
 
-const outputsOf = (maps: readonly LinearMap[]) => maps.map(({ output }) => output);
+const outputsOf = (maps: readonly LinearMap[]) => maps.flatMap(usesOf).map(({ output }) => output);
 
 /** @returns the gradient where it is known by all of the layers, and by which it is; undefined where not even the outputs can be had */
 function derived(
@@ -109,7 +115,7 @@ function derived(
   const weights = by.flatMap((map) => Object.values(weightTensors(model, map)));
   const sources = new Set(outputsOf(by));
   const made = madeOf(model.nodes, sources);
-  const first = by.filter(({ input }) => !made.has(input));
+  const first = by.flatMap(usesOf).filter(({ input }) => !made.has(input));
   const own = [...new Set(first.map(({ input }) => input))];
   const changed = madeOf(model.nodes, cut);
   const known = new Map([...info.shapes].filter(([value]) => own.includes(value) || !changed.has(value)));
@@ -119,7 +125,7 @@ function derived(
   let inputs = own;
   let forward = partFrom(inputs);
   if (!forward) {
-    const ends = new Set(outputsOf(first));
+    const ends = new Set(first.map(({ output }) => output));
     inputs = [...new Set([...own, ...besides(model, made, ends, outputs, { ...info, shapes: known })])];
     forward = partFrom(inputs);
   }
@@ -128,13 +134,17 @@ function derived(
   const layers = outputs.map((output) => graph.residualOf(output, loss));
   const written = graph.written();
   const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
-  const reached = by.filter(({ output }) => found.has(output));
+  const reached = by.filter((map) => {
+    const own = usesOf(map).map(({ output }) => found.get(output));
+    return own.includes(undefined) ? false : own.some((it) => it !== UNREACHED);
+  });
   if (reached.length < by.length) return { known: reached };
-  const gradients = by.map((map) =>
-    graph.weightGradients(map, weightTensors(model, map), found.get(map.output)!),
-  );
+  const gradients = by.map((map) => graph.weightGradients(map, weightTensors(model, map), found));
   return { gradient: { bytes: graph.written(), forward: written, layers, gradients, inputs }, known: by };
 }
+
+/** Nothing is computed of a value that the outputs are made of. */
+const UNREACHED = '';
 
 /** What is given as numbers without loss, whatever it is. Integers are where they are inputs: there they came as numbers too. */
 const GIVEN_TYPES = new Set(['float32', 'bool']);
@@ -268,7 +278,7 @@ class BackwardGraph implements Backward {
     return [this.node('Sub', [q, p]), this.node('Mul', [each, this.scalar(2)])];
   }
 
-  /** The gradients by those of `sources` where they are known, from those by what is computed of them. */
+  /** The gradients by those of `sources` where they are known, from those by what is computed of them; or that nothing is. */
   backwards(given: ReadonlyMap<string, string>, sources: ReadonlySet<string>): ReadonlyMap<string, string> {
     const depends = madeOf(this.#forward, sources);
     const gradients = new Map(given);
@@ -289,21 +299,33 @@ class BackwardGraph implements Backward {
         }
       }
     }
-    return new Map([...gradients].filter(([value]) => sources.has(value) && !unknown.has(value)));
+    const known = [...sources].filter((value) => !unknown.has(value));
+    return new Map(known.map((value) => [value, gradients.get(value) ?? UNREACHED]));
   }
 
-  /** By XᵀΔ, with Δ the gradients by the layer's outputs. */
-  weightGradients(map: LinearMap, { bias }: { readonly bias?: Tensor }, gradient: string): WeightGradients {
+  /** By XᵀΔ, with Δ the gradients by the layer's outputs, wherever it is. */
+  weightGradients(
+    map: LinearMap,
+    { bias }: { readonly bias?: Tensor },
+    found: ReadonlyMap<string, string>,
+  ): WeightGradients {
+    const reached = usesOf(map).filter(({ output }) => found.get(output) !== UNREACHED);
+    const each = reached.map((use) => this.#gradientsOf(use, found.get(use.output)!, bias !== undefined));
+    const total = (of: keyof WeightGradients) =>
+      this.#output(each.map((it) => it[of]!).reduce((a, b) => this.node('Add', [a, b])));
+    return { weight: total('weight'), bias: bias && total('bias'), power: total('power') };
+  }
+
+  #gradientsOf(map: LinearMap, gradient: string, hasBias: boolean): WeightGradients {
     const { conv, input, m } = map;
     const perm = [0, 2, 3, 1].filter((axis) => axis < this.dims(input)!.length); // channels last
     const deltas = this.#rows(conv ? this.node('Transpose', [gradient], { perm }) : gradient, m);
-    const products = (conv ? this.#taps(map, conv) : [this.#turnedRows(input)]).map((X) =>
-      this.node('MatMul', [X, deltas]),
-    );
+    const taps = conv ? this.#taps(map, conv) : [this.#turnedRows(input)];
+    const products = taps.map((X) => this.node('MatMul', [X, deltas]));
     return {
-      weight: this.#output(products.length > 1 ? this.node('Concat', products, { axis: 1 }) : products[0]),
-      bias: bias && this.#output(this.sum(deltas, [0])),
-      power: this.#output(this.sum(this.node('Mul', [deltas, deltas]), [0])),
+      weight: products.length > 1 ? this.node('Concat', products, { axis: 1 }) : products[0],
+      bias: hasBias ? this.sum(deltas, [0]) : undefined,
+      power: this.sum(this.node('Mul', [deltas, deltas]), [0]),
     };
   }
 

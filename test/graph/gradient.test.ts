@@ -867,8 +867,21 @@ describe('gradients', () => {
       }, ROWS);
     const targetOf = (dims: readonly number[]) => randomValue(dims, 11);
 
-    test.each(['squares', 'divergence'] as const)('are those of differences: %s', async (loss) => {
-      const { model, info, maps, values } = await chain((b, x) => b.relu(x));
+    /** The layer in the middle is there twice. */
+    const twice = () =>
+      opened((b) => {
+        const w = b.weight([7, 7], 0.3);
+        const again = (x: string) => b.relu(b.node('MatMul', [x, w], {}, { channels: 7 }));
+        return b.matmul(again(again(b.relu(b.matmul(b.sequence(6), 7)))), 5);
+      }, ROWS);
+
+    test.each([
+      ['squares', () => chain((b, x) => b.relu(x)), 4],
+      ['divergence', () => chain((b, x) => b.relu(x)), 4],
+      ['squares', twice, 3],
+    ] as const)('are those of differences: %s', async (loss, make, count) => {
+      const { model, info, maps, values } = await make();
+      expect(maps).toHaveLength(count);
       const output = maps.at(-1)!.output;
       const { gradient, by } = lossGradient(model, maps, output, info, loss)!;
       expect(by).toEqual(maps);

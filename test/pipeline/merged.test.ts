@@ -49,6 +49,20 @@ it('lose heads and neurons in both branches, and take the same inputs', async ()
   expect(difference(await stepped(bytes, textOf(3), states, LENGTH), whole)).toBeGreaterThan(1e-3);
 });
 
+it('are fitted as a whole by the weights that both branches have', async () => {
+  const opened = await openModel(mergedDecoder(), opening);
+  const calibration = await feedsDataset(
+    samples.map((inputs) => ({ inputs })),
+    opened.input,
+  );
+  const how = { engine, session, calibration, keep: 0.6, target: 'self' } as const;
+  const { written, report } = await prune(opened, { ...how, distill: 4 });
+  expect(report.distilled!.left).toBeLessThan(0.98);
+  const states = { ...statesOf(3), dims: [1, FRAMES, WIDTH] };
+  const whole = await stepped(written.model, textOf(3), states, LENGTH);
+  expect(difference(await stepped(written.model, textOf(3), states, 2), whole)).toBeLessThan(1e-5);
+});
+
 it('have each weight once where it is stored in fewer bytes', async () => {
   const opened = await openModel(mergedDecoder(), opening);
   const calibration = await feedsDataset(

@@ -162,7 +162,7 @@ const tensorsOf = (model: Model, map: LinearMap) => Object.values(weightTensors(
 /** Layers whose weights nothing else reads, with factors in their weights. */
 function ownLayers({ info }: OpenedModel, model: Model): LinearMap[] {
   const own = linearMaps(model, info.shapes).filter(
-    (map) => !map.part && !map.others && !map.isInner && !map.isRecurrent && isDerived(model, info, map),
+    (map) => !map.part && !map.isInner && !map.isRecurrent && isDerived(model, info, map),
   );
   for (const map of own) {
     const { W, bias } = readWeights(model, map);

@@ -81,7 +81,7 @@ export function isDerived(model: Model, info: ValueInfo, map: LinearMap): boolea
   const { conv, input } = map;
   if (conv?.inputDilations || conv?.depth || info.unreached?.has(input)) return false; // of convolutions in the plane
   return Object.values(weightTensors(model, map)).every(
-    ({ type, name }) => REFITTED_TYPES.has(type) && model.uses(name).length === 1,
+    ({ type, name }) => REFITTED_TYPES.has(type) && model.uses(name).length === usesOf(map).length,
   );
 }
 
