@@ -136,7 +136,7 @@ function derived(
   const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
   const reached = by.filter((map) => {
     const own = usesOf(map).map(({ output }) => found.get(output));
-    return own.includes(undefined) ? false : own.some((it) => it !== UNREACHED);
+    return !own.includes(undefined) && own.some((it) => it !== UNREACHED);
   });
   if (reached.length < by.length) return { known: reached };
   const gradients = by.map((map) => graph.weightGradients(map, weightTensors(model, map), found));
