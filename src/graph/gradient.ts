@@ -70,7 +70,7 @@ export function gradientModel(
 }
 
 /** By layers that may read what others of them have made, and how far an output is from its target. */
-export interface LossGradient {
+interface LossGradient {
   readonly gradient: GradientModel;
   /** Those of the layers behind which all derivatives are known. */
   readonly by: readonly LinearMap[];
@@ -98,7 +98,7 @@ export function lossGradient(
 }
 
 /** What outputs are held against their targets by. */
-export type Loss = 'squares' | 'divergence';
+type Loss = 'squares' | 'divergence';
 
 const outputsOf = (maps: readonly LinearMap[]) => maps.flatMap(usesOf).map(({ output }) => output);
 

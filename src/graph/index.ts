@@ -21,7 +21,7 @@ export { type DataType, type FloatType, isFloat, isNumeric } from './dtype.ts';
 export { separateExperts } from './experts.ts';
 export { floatWeights, storedType } from './floats.ts';
 export { foldBatchNormalization, foldConstants, foldScales, takenOnce, withoutCasts } from './fold.ts';
-export { type GradientModel, gradientModel, type Loss, lossGradient } from './gradient.ts';
+export { type GradientModel, gradientModel, lossGradient } from './gradient.ts';
 export {
   bfloat16ToFloat32,
   float16ToFloat32,

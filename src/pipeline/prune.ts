@@ -11,7 +11,7 @@ import { checkLoss, expectBound } from './budget.ts';
 import { abortable, type Dataset, expectDataset } from './data/index.ts';
 import { type Metric, measure } from './measure/evaluate.ts';
 import { doubtOf, flatness } from './measure/plausible.ts';
-import { type Proof, prove, proveGraph } from './measure/verify.ts';
+import { firstSamples, type Proof, prove, proveGraph } from './measure/verify.ts';
 import type { FolderOptions } from './models/folder.ts';
 import { wholeHeadsTexts } from './models/pinned.ts';
 import { subjectOf } from './models/subjects.ts';
@@ -264,7 +264,7 @@ async function pruneTowards(
       await last.close();
       distilled = await clock.stage('distilling', () => distill(run, parts));
       for (const part of parts) await write(...part);
-      last = await again(run, parts);
+      last = await again(run, parts, firstSamples(run));
     }
     return await lookedAt(last, async () => {
       // The proof needs memory, and the solver none any more.

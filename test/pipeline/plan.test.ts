@@ -27,7 +27,11 @@ const RATES = { engine: 5e10, kernels: 2e10 };
 
 /** What a run does with a network of one multiply-add, towards a target that is given. */
 const work = (options: RecipeOptions, macs: Profile['macs'] = { parts: 1, last: 0 }) =>
-  workOf({ macs, steps: [] }, parseRecipe({ ...options, target: 'residual' }), OPTIONS);
+  workOf(
+    { macs, steps: [], parameters: { before: 1, after: 1 } },
+    parseRecipe({ ...options, target: 'residual' }),
+    OPTIONS,
+  );
 
 const planned = (machines: Machines) => planMachines(OPT_125M, OPTIONS, RATES, machines);
 

@@ -6,7 +6,7 @@ import { turn } from '../../turn.ts';
 import type { Chain, RunOptions } from '../chain.ts';
 import { type Batch, feedsOf, type Select } from '../data/batches.ts';
 import type { Dataset } from '../data/index.ts';
-import { isCache, statesOf } from '../open/inputs.ts';
+import { comparedNames } from '../open/inputs.ts';
 import { loadModel } from '../open/load.ts';
 import { type Place, through } from '../pass/through.ts';
 
@@ -29,25 +29,20 @@ export async function* outputsOf(
 ): AsyncGenerator<Outputs> {
   const changed = network === 'pruned' ? pruned : undefined;
   const measured = part.opened?.measured;
-  const states = new Set(statesOf(taken).map(({ output }) => output));
   const model = changed ?? (await part.read());
   const session = await loadModel(engine, measured ? withOutputs(model, measured) : model);
+  const { values, states } = comparedNames(session.outputs, taken, measured);
   try {
     for await (const sent of source(select).batches()) {
       await turn(signal);
       const batch = takesLabels ? sent : { ...sent, labels: undefined };
       const { input, pruned = input, count } = batch;
-      const outputs = session.outputs.filter(
-        ({ name, type }) => !isCache(name) && /^(u?int|float|bool)/.test(type),
-      );
-      const names = measured ?? outputs.map(({ name }) => name);
       const fed = network === 'dense' ? input : pruned;
-      const results = await session.run(feedsOf(session, batch, fed), names);
+      const results = await session.run(feedsOf(session, batch, fed), [...values, ...states]);
       const part = count / input.dims[0];
       const given = (some: readonly string[]) =>
         new Map(some.map((name) => [name, firstPart(results[name], part)]));
-      const values = given(names.filter((name) => !states.has(name)));
-      yield { batch, values, states: given(names.filter((name) => states.has(name))) };
+      yield { batch, values: given(values), states: given(states) };
     }
   } finally {
     await session.release();

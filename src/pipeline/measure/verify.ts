@@ -148,7 +148,7 @@ export async function proveGraph(run: Run): Promise<void> {
 }
 
 /** Those that a proof is made on. */
-function firstSamples({ chain: { input }, calibration }: Run): Dataset {
+export function firstSamples({ chain: { input }, calibration }: Run): Dataset {
   const count = takesTokens(input) ? VERIFIED_WINDOWS : batchSize(input, elements(calibration.shape));
   return selectSamples(calibration, (index) => index < count);
 }

@@ -506,6 +506,25 @@ export function isCache(name: string): boolean {
   return PRESENT.test(name);
 }
 
+/**
+ * The names of what a model is measured and compared by, and of the states among it, which are for the next step.
+ *
+ * @param measured  values that stand for its outputs
+ */
+export function comparedNames(
+  outputs: readonly Pick<ValueDescription, 'name' | 'type'>[],
+  input: Pick<ModelInput, 'others'>,
+  measured?: readonly string[],
+): { readonly values: readonly string[]; readonly states: readonly string[] } {
+  const numbers = outputs.filter(({ name, type }) => !isCache(name) && /^(u?int|float|bool)/.test(type));
+  const names = measured ?? numbers.map(({ name }) => name);
+  const known = new Set(statesOf(input).map(({ output }) => output));
+  return {
+    values: names.filter((name) => !known.has(name)),
+    states: names.filter((name) => known.has(name)),
+  };
+}
+
 /** Outputs that hand caches on, by the inputs that take them. */
 export function cachesOf(
   inputs: readonly ValueDescription[],

@@ -157,7 +157,9 @@ interface Slope extends Pick<MinimizeOptions, 'iterations' | 'patience' | 'onSte
 export async function goDown(slope: Slope, run: Pick<Run, 'session' | 'signal' | 'chain'>): Promise<number> {
   const { bytes, forward } = slope.gradient;
   const loads = [bytes, forward].map((it) => () => run.chain.engine.load(it));
-  return withSessions(loads, (backward, forward) => new Descent(slope, { backward, forward }, run).run());
+  return withSessions(loads, (backward, forward) =>
+    new Descent(slope, { backward, forward }, run).run(slope),
+  );
 }
 
 /** Of the gradient's model, and of it without gradients. */
@@ -168,7 +170,6 @@ interface Sessions {
 
 /** Goes downhill in the weights of layers, all of them one vector: W, p × m, and what the layer gives of its mean input. */
 class Descent {
-  readonly #slope: Slope;
   readonly #model: Model;
   readonly #maps: readonly Maker[];
   readonly #gradient: GradientModel;
@@ -176,13 +177,10 @@ class Descent {
   readonly #metrics: readonly Metric[];
   readonly #sessions: Sessions;
   readonly #run: Pick<Run, 'session' | 'signal'>;
-  /** How many values the squares are summed of. */
-  #residuals = 0;
   /** Curvature by each output of each layer. */
   #power?: Float64Array[];
 
   constructor(slope: Slope, sessions: Sessions, run: Pick<Run, 'session' | 'signal'>) {
-    this.#slope = slope;
     this.#model = slope.model;
     this.#maps = slope.maps;
     this.#gradient = slope.gradient;
@@ -193,7 +191,11 @@ class Descent {
   }
 
   /** As `descend`. */
-  async run(): Promise<number> {
+  async run({
+    iterations,
+    patience,
+    onStep,
+  }: Pick<Slope, 'iterations' | 'patience' | 'onStep'>): Promise<number> {
     const { fit, heldOut } = this.#examples;
     const squares = (point: Float64Array, examples: readonly Example[]) => {
       this.#write(point);
@@ -205,7 +207,9 @@ class Descent {
       heldOut: (point: Float64Array) => squares(point, heldOut),
     };
     const { point, left } = await minimize(objective, this.#start(), {
-      ...this.#slope,
+      iterations,
+      patience,
+      onStep,
       firstStep: FIRST_STEP,
       precondition: (gradient) => this.#precondition(gradient),
     });
@@ -235,18 +239,20 @@ class Descent {
 
   async #evaluate(point: Float64Array): Promise<Evaluated> {
     this.#write(point);
-    const { gradients } = this.#gradient;
+    const { gradients, layers } = this.#gradient;
+    let residuals = 0;
     const totals = this.#maps.map(({ p, m }) => ({ W: new Float64Array(p * m), bias: new Float64Array(m) }));
     const powers = this.#maps.map(({ m }) => new Float64Array(m));
     const names = gradients.flatMap(({ weight, bias, power }) => [weight, ...(bias ? [bias] : []), power]);
-    const value = await this.#squares(this.#examples.fit, names, (results) => {
+    const value = await this.#squares(this.#examples.fit, names, (results, given) => {
+      for (const { target } of layers) residuals += given[target].data.length;
       gradients.forEach(({ weight, bias, power }, i) => {
         addTo(totals[i].W, results[weight].data);
         if (bias) addTo(totals[i].bias, results[bias].data);
         addTo(powers[i], results[power].data);
       });
     });
-    this.#power ??= powers.map((squares) => importance(squares, value / this.#residuals));
+    this.#power ??= powers.map((squares) => importance(squares, value / residuals));
     const gradient = this.#joined((map, i) => {
       const { W, bias } = totals[i];
       const { mean, gone } = this.#metrics[i];
@@ -265,7 +271,7 @@ class Descent {
   async #squares(
     examples: readonly Example[],
     names: readonly string[],
-    add: (results: Record<string, FloatTensor>) => void,
+    add: (results: Feeds, given: Feeds) => void,
   ): Promise<number> {
     const weights: Feeds = {};
     for (const map of this.#maps) {
@@ -275,14 +281,12 @@ class Descent {
     const layers = this.#gradient.layers.map(({ squares }) => squares);
     const session = this.#sessions[names.length > 0 ? 'backward' : 'forward'];
     let total = 0;
-    this.#residuals = 0;
     for (const { feeds, targets } of examples) {
       await turn(this.#run.signal);
       const given: Feeds = { ...feeds, ...(await targets?.()) };
       const results = await session.run({ ...given, ...weights }, [...layers, ...names]);
-      for (const { target } of this.#gradient.layers) this.#residuals += given[target].data.length;
       for (const name of layers) total += sum([...results[name].data]);
-      add(results);
+      add(results, given);
     }
     return total;
   }

@@ -3,7 +3,6 @@
 import { sum } from '../../graph/index.ts';
 import { ADDRESS_SPACE_BYTES } from '../../kernel/index.ts';
 import { COUNT, type Options, POSITIVE, required } from '../../options.ts';
-import { distillFlops } from '../pass/distill.ts';
 import { isInTiles, type PlannedStep } from '../pass/steps.ts';
 import type { Profile } from '../profile.ts';
 import type { Recipe } from '../recipe.ts';
@@ -61,7 +60,6 @@ export function planMachines(
 ): MachinesPlan {
   const { samples } = options;
   const { passes, parts, measured, refits } = workOf(profile, recipe, options);
-  const alone = refits + distillFlops(profile, recipe, options.samples);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   // Shards are whole: with 8 of them, 5 machines take as long as 4.
   const share = Math.ceil(shards / machines) / shards;
@@ -75,7 +73,7 @@ export function planMachines(
   const seconds = {
     engine: (passes * parts * share) / rates.engine,
     statistics: (passes * share * sum(solver.map(({ statistics }) => statistics))) / rates.kernels,
-    solving: (passes * sum(solver.map(({ solving }) => solving))) / rates.kernels + alone / rates.engine,
+    solving: (passes * sum(solver.map(({ solving }) => solving))) / rates.kernels + refits / rates.engine,
     network: networkBytes / storeRate,
     measuring: measured / rates.engine,
   };

@@ -265,14 +265,14 @@ function flopsOf(profile: Profile, recipe: Recipe, options: PlanOptions): Rates 
   const { passes, parts, measured, refits } = workOf(profile, recipe, options);
   const solver = profile.steps.map((step) => stepFlops(step, recipe, options));
   return {
-    engine: passes * parts + measured + refits + distillFlops(profile, recipe, options.samples),
+    engine: passes * parts + measured + refits,
     kernels: passes * sum(solver.map(({ statistics, solving }) => statistics + solving)),
   };
 }
 
-/** What a run does: passes over all parts, what the engine does in one of them, to measure both networks, and to refit producers. */
+/** What a run does: passes over all parts, what the engine does in one of them, to measure both networks, and to refit producers and the whole. */
 export function workOf(
-  { macs, steps }: Pick<Profile, 'macs' | 'steps'>,
+  profile: Pick<Profile, 'macs' | 'steps' | 'parameters'>,
   recipe: Recipe,
   { samples, weights }: Pick<PlanOptions, 'samples' | 'weights'>,
 ): {
@@ -281,6 +281,7 @@ export function workOf(
   readonly measured: number;
   readonly refits: number;
 } {
+  const { macs, steps } = profile;
   const searches = searchPasses(recipe);
   const forwards = recipe.correct ? FORWARDS.corrected : FORWARDS.plain;
   // Of three samples that a search is fitted to, one more is held out, and measured.
@@ -289,7 +290,9 @@ export function workOf(
     passes: 1 + searches + (isFitted(weights) ? 1 : 0),
     parts: 2 * forwards * macs.parts * samples,
     measured: 2 * measured * (macs.parts + macs.last),
-    refits: refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0,
+    refits:
+      (refitsProducers(recipe) ? sum(steps.map((step) => refitFlops(step, samples))) : 0) +
+      distillFlops(profile, recipe, samples),
   };
 }
 
