@@ -870,8 +870,8 @@ describe('gradients', () => {
     /** The layer in the middle is there twice. */
     const twice = () =>
       opened((b) => {
-        const w = b.weight([7, 7], 0.3);
-        const again = (x: string) => b.relu(b.node('MatMul', [x, w], {}, { channels: 7 }));
+        const w = b.weight([7, 7], 1);
+        const again = (x: string) => b.node('Tanh', [b.node('MatMul', [x, w], {}, { channels: 7 })]);
         return b.matmul(again(again(b.relu(b.matmul(b.sequence(6), 7)))), 5);
       }, ROWS);
 

@@ -30,6 +30,23 @@ describe('the course of a run', () => {
     expect(steps.at(-1)!.overall).toBeGreaterThan(0.8);
   });
 
+  test('has the steps in which the network is fitted as a whole in it', () => {
+    const steps = [
+      ...run(new Course(parseRecipe({ keep: 0.5, distill: 20 })), [
+        ...auto.slice(0, -1),
+        ['distilling', ['distilling']],
+        ['proving', []],
+      ]),
+    ];
+    const shares = steps.map(({ overall }) => overall);
+    expect(shares).toEqual(shares.toSorted((a, b) => a - b));
+    expect(new Set(shares.slice(-5)).size).toBe(4); // each step of it is further than the one before
+    const at = steps.findIndex(({ stage }) => stage === 'distilling');
+    const [plain] = [...run(new Course(parseRecipe({ keep: 0.5 })), auto)].slice(-1);
+    expect(steps[at].overall).toBeLessThan(plain.overall - 0.2);
+    expect(steps.at(-1)!.overall).toBeGreaterThan(0.8);
+  });
+
   test('has the rounding of weights in it, which comes in the middle of the proof', () => {
     const [plain, rounded] = [false, true].map(
       (isRounded) => new Course(parseRecipe({ keep: 0.5 }), isRounded),
