@@ -2,17 +2,24 @@
 // Two blocks (random weights) are enough: blocks are pruned one at a time. Random weights say nothing about perplexity.
 // With `--format onnx`, which holds one block's weights at a time too.
 // With more neurons (18432, say) fc2 does not fit one memory, and is solved in tiles; with GiB a run is held to that.
-//   npm run bench -- scale [blocks] [samples] [seqlen] [neurons] [GiB]
+// Of another width (768 is OPT-125M's), and fitted as a whole:
+//   npm run bench -- scale [blocks] [samples] [seqlen] [neurons] [GiB] [--hidden 768] [--distill 2]
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { text } from 'node:stream/consumers';
+import { parseArgs } from 'node:util';
 import type { Plan, PruneReport } from '../src/pipeline/index.ts';
 import { writeShape } from './support/shape.ts';
 
-const [blocks = 2, samples = 8, seqlen = 512, neurons, memory] = process.argv.slice(2).map(Number);
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { hidden: { type: 'string' }, distill: { type: 'string' } },
+});
+const [blocks = 2, samples = 8, seqlen = 512, neurons, memory] = positionals.map(Number);
+const hidden = values.hidden === undefined ? undefined : Number(values.hidden);
 const FOLDER = 'build/scale';
 const MAX_BYTES = (memory ?? 6) * 2 ** 30;
 const MAX_RATIO = 1.5;
@@ -41,6 +48,7 @@ async function osscar(...args: string[]) {
       // Random weights answer worse than by chance.
       ...['--force', '--samples', String(samples), '--seqlen', String(seqlen), ...args],
       ...(memory ? ['--memory', `${memory}GiB`] : []),
+      ...(values.distill ? ['--distill', values.distill] : []),
     ],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
@@ -58,7 +66,7 @@ async function osscar(...args: string[]) {
   };
 }
 
-const { model, tokens } = await writeShape(FOLDER, { blocks, samples, seqlen, neurons });
+const { model, tokens } = await writeShape(FOLDER, { blocks, samples, seqlen, hidden, neurons });
 try {
   const mib = (bytes: number) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
   const plan = (await osscar('--dry-run')).result as Plan & { readonly seconds: number };

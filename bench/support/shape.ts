@@ -1,4 +1,4 @@
-// A checkpoint with the shapes of OPT-1.3B and random weights, and tokens for it. Random weights say nothing about perplexity.
+// A checkpoint with the shapes of an OPT and random weights, and tokens for it. Random weights say nothing about perplexity.
 
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -29,18 +29,30 @@ export interface Shape {
   readonly blocks: number;
   readonly samples: number;
   readonly seqlen: number;
+  /** Default: OPT-1.3B's. */
+  readonly hidden?: number;
   /** Of a block's MLP. */
   readonly neurons?: number;
 }
 
+/** Of an attention head. */
+const HEAD_SIZE = 64;
+
 /** Writes both into a folder. @returns where they are */
 export async function writeShape(
   folder: string,
-  { blocks, samples, seqlen, neurons = CONFIG.ffn_dim }: Shape,
+  { blocks, samples, seqlen, hidden = CONFIG.hidden_size, neurons = 4 * hidden }: Shape,
 ): Promise<{ readonly model: string; readonly tokens: string }> {
   await mkdir(folder, { recursive: true });
-  const [model, tokens] = [join(folder, 'opt-1.3b-shape'), join(folder, 'tokens.npy')];
-  await writeCheckpoint(model, { ...CONFIG, num_hidden_layers: blocks, ffn_dim: neurons });
+  const [model, tokens] = [join(folder, 'opt-shape'), join(folder, 'tokens.npy')];
+  await writeCheckpoint(model, {
+    ...CONFIG,
+    num_hidden_layers: blocks,
+    hidden_size: hidden,
+    word_embed_proj_dim: hidden,
+    num_attention_heads: hidden / HEAD_SIZE,
+    ffn_dim: neurons,
+  });
   await writeTokens(tokens, samples, seqlen);
   return { model, tokens };
 }

@@ -11,7 +11,7 @@ import {
   type PruneOptions,
   prune as pruneOpened,
 } from '../../src/pipeline/index.ts';
-import { imageStep } from '../../src/pipeline/pass/distill.ts';
+import { distillBytes, imageStep } from '../../src/pipeline/pass/distill.ts';
 import { once } from '../support/once.ts';
 import { OnnxBuilder } from '../support/onnx-builder.ts';
 import { edited, toFloat16 } from './edit.ts';
@@ -154,6 +154,15 @@ describe('a network without classes', () => {
     );
     expect(changed).toEqual([false, false, true, true]);
     expect(gained).toBeLessThan(1);
+  });
+
+  test('takes memory for the weights that move, of which it remembers steps, and for copies of the others', () => {
+    const bytes = (before: number, after: number, outside: number) =>
+      distillBytes({ parameters: { before, after }, weights: { largest: 0, outside, files: 0 } });
+    const M = 2 ** 20;
+    const few = bytes(0, 0, 0);
+    expect(bytes(2 * M, M, 0) - few).toBe(M * (3 * 28 + 8 * 40)); // of steps 16 pairs and 8 vectors, double
+    expect(bytes(80 * M, 64 * M, 32 * M) - few).toBe(M * (144 * 28 + 32 * 4 * 16)); // 4 pairs, single
   });
 
   test('stays as it is where nothing has one, and says so', async () => {

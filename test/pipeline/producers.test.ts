@@ -5,7 +5,7 @@ import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
 import { inverseWith } from '../../src/pipeline/pass/descent.ts';
-import { minimize, minimizeBytes, pairsFor } from '../../src/pipeline/pass/lbfgs.ts';
+import { minimize, minimizeBytes, pairsFor, type Vector, vectorOf } from '../../src/pipeline/pass/lbfgs.ts';
 import { producersOf, refitFlops, sampleStep, withinLimit } from '../../src/pipeline/pass/producers.ts';
 import {
   attend,
@@ -25,35 +25,31 @@ import { engine, fashion, fixtureBytes, openFixture, outputs, prune, session } f
 describe('minimize', () => {
   /** A valley: f = Σ cᵢ(xᵢ − 1)² / 2, with a bend. */
   const curvature = [1, 10, 100, 1000];
-  const evaluate = async (x: Float64Array) => {
-    const off = x.map((value) => value - 1);
+  const evaluate = async (x: Vector) => {
+    const off = Float64Array.from(x, (value) => value - 1);
     const value = off.reduce((total, d, i) => total + curvature[i] * (d ** 2 / 2 + d ** 4 / 4), 0);
     return { value, gradient: off.map((d, i) => curvature[i] * (d + d ** 3)) };
   };
 
   /** Values where derivatives are asked for, and where it ends; the error on samples held out is the value, or rises. */
-  async function path(
-    iterations: number,
-    precondition: (g: Float64Array) => Float64Array,
-    rises = (_: number) => false,
-  ) {
+  async function path(iterations: number, precondition: (g: Vector) => Vector, rises = (_: number) => false) {
     const values: number[] = [];
-    const valueAt = async (point: Float64Array) => (await evaluate(point)).value;
+    const valueAt = async (point: Vector) => (await evaluate(point)).value;
     const objective = {
-      evaluate: async (point: Float64Array) => {
+      evaluate: async (point: Vector) => {
         const at = await evaluate(point);
         values.push(at.value);
         return at;
       },
       value: valueAt,
-      heldOut: async (point: Float64Array) => {
+      heldOut: async (point: Vector) => {
         const value = await valueAt(point);
         return rises(value) ? Number.POSITIVE_INFINITY : value;
       },
     };
     const { point, left } = await minimize(objective, new Float64Array(4), {
       iterations,
-      precondition: async (g: Float64Array) => precondition(g),
+      precondition: async (g: Vector) => precondition(g),
       firstStep: 0.5,
     });
     const last = await valueAt(point);
@@ -80,7 +76,7 @@ describe('minimize', () => {
       heldOut: async () => 1,
     };
     const start = Float64Array.of(0);
-    const how = { iterations: 4, precondition: async (g: Float64Array) => g, firstStep: 0.5 };
+    const how = { iterations: 4, precondition: async (g: Vector) => g, firstStep: 0.5 };
     expect(await minimize(objective, start, how)).toEqual({ point: start, left: 1 });
     expect(tried).toBe(values);
   });
@@ -97,7 +93,7 @@ describe('minimize', () => {
   ])('takes %s', async (_, f, slope, options, end) => {
     const value = async ([x]: Float64Array) => f(x);
     const evaluate = async ([x]: Float64Array) => ({ value: f(x), gradient: Float64Array.of(slope(x)) });
-    const how = { iterations: 30, firstStep: 1e-3, precondition: async (g: Float64Array) => g, ...options };
+    const how = { iterations: 30, firstStep: 1e-3, precondition: async (g: Vector) => g, ...options };
     const { point } = await minimize(
       { evaluate, value, heldOut: async ([x]) => 100 + f(x) },
       Float64Array.of(1),
@@ -113,7 +109,7 @@ describe('minimize', () => {
   });
 
   test('ends where the error on samples held out rises, at the point before', async () => {
-    const slow = (g: Float64Array) => g.map((value) => value / 1000);
+    const slow = (g: Vector) => g.map((value) => value / 1000);
     const { values } = await path(60, slow);
     const short = await path(60, slow, (value) => value <= values[3]);
     expect(short).toEqual({ values: values.slice(0, 3), last: values[2] });
@@ -125,11 +121,11 @@ describe('minimize', () => {
     [2, 60],
   ])('goes on for %d steps where it rises', async (patience, end) => {
     const values: number[] = [];
-    const slow = async (g: Float64Array) => g.map((value) => value / 1000);
+    const slow = async (g: Vector) => g.map((value) => value / 1000);
     const objective = {
       evaluate,
-      value: async (x: Float64Array) => (await evaluate(x)).value,
-      heldOut: async (x: Float64Array) => {
+      value: async (x: Vector) => (await evaluate(x)).value,
+      heldOut: async (x: Vector) => {
         values.push((await evaluate(x)).value);
         const step = values.length - 1;
         return step === 3 || step === 4 ? values[0] : values.at(-1)!; // it rises in two steps
@@ -150,11 +146,36 @@ describe('minimize', () => {
 
   test('remembers sixteen steps, and four of many variables', () => {
     expect([1, 2 ** 22, 2 ** 23, 2 ** 24, 2 ** 27].map(pairsFor)).toEqual([16, 16, 8, 4, 4]);
-    expect(minimizeBytes(2 ** 24)).toBe(2 ** 24 * 8 * (2 * 4 + 8));
+    expect(minimizeBytes(2 ** 22)).toBe(2 ** 22 * 8 * (2 * 16 + 8));
+    expect(minimizeBytes(2 ** 24)).toBe(2 ** 24 * 4 * (2 * 4 + 8));
+    expect([2 ** 22, 2 ** 22 + 1].map((variables) => vectorOf(variables).byteLength)).toEqual([
+      2 ** 22 * 8,
+      (2 ** 22 + 1) * 4,
+    ]);
+  });
+
+  test('goes down in single precision too', async () => {
+    const start = new Float32Array(4);
+    const objective = {
+      evaluate: async (x: Vector) => {
+        const { value, gradient } = await evaluate(x);
+        return { value, gradient: new Float32Array(gradient) };
+      },
+      value: async (x: Vector) => (await evaluate(x)).value,
+      heldOut: async (x: Vector) => (await evaluate(x)).value,
+    };
+    const precondition = async (g: Vector) => g.map((value) => value / 1000);
+    const { point, left } = await minimize(objective, start, {
+      iterations: 60,
+      firstStep: 0.5,
+      precondition,
+    });
+    expect(point).toBeInstanceOf(Float32Array);
+    expect(left).toBeLessThan(1e-6);
   });
 
   test('asks for derivatives from where it goes on only', async () => {
-    const slow = (g: Float64Array) => g.map((value) => value / 1000);
+    const slow = (g: Vector) => g.map((value) => value / 1000);
     const { values } = await path(60, slow);
     expect(await path(3, slow)).toEqual({ values: values.slice(0, 3), last: values[3] });
   });

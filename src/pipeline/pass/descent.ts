@@ -18,7 +18,7 @@ import { turn } from '../../turn.ts';
 import { withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Run } from '../run.ts';
-import { type Evaluated, type MinimizeOptions, minimize } from './lbfgs.ts';
+import { type Evaluated, type MinimizeOptions, minimize, type Vector, vectorOf } from './lbfgs.ts';
 import type { Gone } from './solve.ts';
 import { inputSums, type Sampled } from './statistics.ts';
 
@@ -197,14 +197,14 @@ class Descent {
     onStep,
   }: Pick<Slope, 'iterations' | 'patience' | 'onStep'>): Promise<number> {
     const { fit, heldOut } = this.#examples;
-    const squares = (point: Float64Array, examples: readonly Example[]) => {
+    const squares = (point: Vector, examples: readonly Example[]) => {
       this.#write(point);
       return this.#squares(examples, [], () => {});
     };
     const objective = {
-      evaluate: (point: Float64Array) => this.#evaluate(point),
-      value: async (point: Float64Array) => (await squares(point, fit)) / 2,
-      heldOut: (point: Float64Array) => squares(point, heldOut),
+      evaluate: (point: Vector) => this.#evaluate(point),
+      value: async (point: Vector) => (await squares(point, fit)) / 2,
+      heldOut: (point: Vector) => squares(point, heldOut),
     };
     const { point, left } = await minimize(objective, this.#start(), {
       iterations,
@@ -217,17 +217,19 @@ class Descent {
     return left;
   }
 
-  #start(): Float64Array {
-    return this.#joined((map, i) => {
-      const { W, bias } = readWeights(this.#model, map);
+  #start(): Vector {
+    const start = this.#zeros();
+    this.#parts(start).forEach(({ W, centre }, i) => {
+      const own = readWeights(this.#model, this.#maps[i]);
       const { mean } = this.#metrics[i];
-      const centre = Float64Array.from({ length: map.m }, (_, j) => bias?.[j] ?? 0);
-      forEach(map, (row, j, at) => (centre[j] += mean[row] * W[at]));
-      return { W, centre };
+      W.set(own.W);
+      if (own.bias) centre.set(own.bias);
+      forEach(this.#maps[i], (row, j, at) => (centre[j] += mean[row] * W[at]));
     });
+    return start;
   }
 
-  #write(point: Float64Array): void {
+  #write(point: Vector): void {
     this.#parts(point).forEach(({ W, centre }, i) => {
       const map = this.#maps[i];
       const { mean } = this.#metrics[i];
@@ -237,33 +239,33 @@ class Descent {
     });
   }
 
-  async #evaluate(point: Float64Array): Promise<Evaluated> {
+  async #evaluate(point: Vector): Promise<Evaluated> {
     this.#write(point);
     const { gradients, layers } = this.#gradient;
     let residuals = 0;
-    const totals = this.#maps.map(({ p, m }) => ({ W: new Float64Array(p * m), bias: new Float64Array(m) }));
+    const gradient = this.#zeros();
+    const parts = this.#parts(gradient);
     const powers = this.#maps.map(({ m }) => new Float64Array(m));
     const names = gradients.flatMap(({ weight, bias, power }) => [weight, ...(bias ? [bias] : []), power]);
     const value = await this.#squares(this.#examples.fit, names, (results, given) => {
       for (const { target } of layers) residuals += given[target].data.length;
       gradients.forEach(({ weight, bias, power }, i) => {
-        addTo(totals[i].W, results[weight].data);
-        if (bias) addTo(totals[i].bias, results[bias].data);
+        addTo(parts[i].W, results[weight].data);
+        if (bias) addTo(parts[i].centre, results[bias].data);
         addTo(powers[i], results[power].data);
       });
     });
     this.#power ??= powers.map((squares) => importance(squares, value / residuals));
-    const gradient = this.#joined((map, i) => {
-      const { W, bias } = totals[i];
+    for (const [i, { W, centre }] of parts.entries()) {
+      const map = this.#maps[i];
       const { mean, gone } = this.#metrics[i];
-      forEach(map, (row, j, at) => (W[at] -= mean[row] * bias[j]));
+      forEach(map, (row, j, at) => (W[at] -= mean[row] * centre[j]));
       for (const row of gone) W.fill(0, row * map.m, (row + 1) * map.m);
       for (const j of map.fixed) {
         for (let at = j; at < W.length; at += map.m) W[at] = 0;
-        bias[j] = 0;
+        centre[j] = 0;
       }
-      return { W, centre: bias };
-    });
+    }
     return { value: value / 2, gradient };
   }
 
@@ -292,37 +294,27 @@ class Descent {
   }
 
   /** By the inverse covariance of each layer's inputs, and the importance of its outputs. */
-  async #precondition(gradient: Float64Array): Promise<Float64Array> {
-    const parts = this.#parts(gradient);
+  async #precondition(gradient: Vector): Promise<Vector> {
+    const result = gradient.slice();
     const { session, signal } = this.#run;
-    const scaled: Float64Array[] = [];
-    for (const [i, { W }] of parts.entries()) {
+    for (const [i, { W, centre }] of this.#parts(result).entries()) {
+      const map = this.#maps[i];
       const { inverse } = this.#metrics[i];
-      scaled.push(inverse ? await session.multiply(inverse, W, this.#maps[i].p, { signal }) : W.slice());
-    }
-    return this.#joined((map, i) => {
       const power = this.#power![i];
-      const W = scaled[i];
+      if (inverse) W.set(await session.multiply(inverse, new Float64Array(W), map.p, { signal }));
       forEach(map, (_, j, at) => (W[at] /= power[j]));
-      return { W, centre: parts[i].centre.map((value, j) => value / power[j]) };
-    });
-  }
-
-  #joined(
-    part: (map: Maker, i: number) => { W: ArrayLike<number>; centre: ArrayLike<number> },
-  ): Float64Array {
-    const result = new Float64Array(sum(this.#maps.map(({ p, m }) => (p + 1) * m)));
-    let at = 0;
-    this.#maps.forEach((map, i) => {
-      const { W, centre } = part(map, i);
-      result.set(W, at);
-      result.set(centre, at + W.length);
-      at += W.length + map.m;
-    });
+      power.forEach((value, j) => {
+        centre[j] /= value;
+      });
+    }
     return result;
   }
 
-  #parts(vector: Float64Array): { W: Float64Array; centre: Float64Array }[] {
+  #zeros(): Vector {
+    return vectorOf(sum(this.#maps.map(({ p, m }) => (p + 1) * m)));
+  }
+
+  #parts(vector: Vector): { W: Vector; centre: Vector }[] {
     let at = 0;
     return this.#maps.map(({ p, m }) => {
       const W = vector.subarray(at, at + p * m);
@@ -345,6 +337,6 @@ function forEach({ p, m }: LinearMap, visit: (row: number, column: number, at: n
   for (let row = 0; row < p; row++) for (let j = 0; j < m; j++) visit(row, j, row * m + j);
 }
 
-function addTo(a: Float64Array, b: Float32Array): void {
+function addTo(a: Vector, b: Float32Array): void {
   for (let i = 0; i < a.length; i++) a[i] += b[i];
 }

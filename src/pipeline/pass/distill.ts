@@ -49,12 +49,15 @@ import { type LastPlace, through } from './through.ts';
 const EXAMPLE_BYTES = 2 ** 28;
 /** Steps in a row that samples held out may gain nothing by: the way is long, and what is measured on few of them rough. */
 const PATIENCE = 4;
-/** Copies of both networks: of the graphs that are joined, and in the engine, with derivatives. */
-const COPIES = 10;
+/** Copies of each network's weights: of the graphs that are joined, and in the engine, of the smaller one with derivatives (measured). */
+const COPIES = 7;
 
-/** Bytes that it takes for a network of so many weights. */
-export function distillBytes(parameters: number): number {
-  return 2 * EXAMPLE_BYTES + 4 * COPIES * parameters + minimizeBytes(parameters);
+/** Bytes that it takes. Weights outside of the parts that are pruned stay as they are. */
+export function distillBytes({
+  parameters: { before, after },
+  weights: { outside },
+}: Pick<Profile, 'parameters' | 'weights'>): number {
+  return 2 * EXAMPLE_BYTES + 4 * COPIES * (before + after) + minimizeBytes(after - outside);
 }
 
 /** Flops of the engine: of every step forwards, of three samples in four back as well. */

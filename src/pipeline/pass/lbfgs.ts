@@ -2,24 +2,37 @@
 
 import { dot } from '../../sum.ts';
 
+/** Variables, or derivatives by them. */
+export type Vector = Float64Array | Float32Array;
+
+/** Variables up to which vectors are double: of many of them memory counts for more than the last bits, as weights are single anyway. */
+const MOST_DOUBLE = 2 ** 22;
+
+const isDouble = (variables: number) => variables <= MOST_DOUBLE;
+
+/** Of zeros. */
+export function vectorOf(variables: number): Vector {
+  return isDouble(variables) ? new Float64Array(variables) : new Float32Array(variables);
+}
+
 /** A function's value and its gradient. */
 export interface Evaluated {
   readonly value: number;
-  readonly gradient: Float64Array;
+  readonly gradient: Vector;
 }
 
 export interface Objective {
-  evaluate(point: Float64Array): Promise<Evaluated>;
+  evaluate(point: Vector): Promise<Evaluated>;
   /** The value alone, for less. */
-  value(point: Float64Array): Promise<number>;
+  value(point: Vector): Promise<number>;
   /** The error on samples held out, which ends the search where it no longer falls. */
-  heldOut(point: Float64Array): Promise<number>;
+  heldOut(point: Vector): Promise<number>;
 }
 
 export interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
-  precondition(gradient: Float64Array): Promise<Float64Array>;
+  precondition(gradient: Vector): Promise<Vector>;
   /** How much of the preconditioned gradient is tried first. */
   readonly firstStep: number;
   /** Steps in a row that may leave the error on samples held out as it is. Default: none. */
@@ -29,10 +42,10 @@ export interface MinimizeOptions {
 }
 
 interface Tried extends Pick<Evaluated, 'value'> {
-  readonly point: Float64Array;
+  readonly point: Vector;
   readonly heldOut: number;
   /** Absent where the search ends. */
-  readonly gradient?: Float64Array;
+  readonly gradient?: Vector;
 }
 
 /** Steps that the curvature is remembered of: fewer of many variables, of which each takes two vectors. */
@@ -44,7 +57,8 @@ const OTHER_VECTORS = 8;
 
 /** Bytes that a search remembers. */
 export function minimizeBytes(variables: number): number {
-  return 8 * variables * (2 * pairsFor(variables) + OTHER_VECTORS);
+  const each = isDouble(variables) ? 8 : 4;
+  return each * variables * (2 * pairsFor(variables) + OTHER_VECTORS);
 }
 
 /** Steps that are tried along a direction, each a third of the one before. */
@@ -59,10 +73,10 @@ const SUFFICIENT = 1e-4;
  */
 export async function minimize(
   objective: Objective,
-  start: Float64Array,
+  start: Vector,
   { iterations, precondition, firstStep, patience = 0, onStep }: MinimizeOptions,
-): Promise<{ point: Float64Array; left: number }> {
-  const pairs: { s: Float64Array; y: Float64Array; ys: number }[] = [];
+): Promise<{ point: Vector; left: number }> {
+  const pairs: { s: Vector; y: Vector; ys: number }[] = [];
   const before = await objective.heldOut(start);
   let [best, least, waited] = [start, before, 0];
   let point = start;
@@ -72,7 +86,7 @@ export async function minimize(
     const slope = dot(at.gradient, direction);
     if (!(slope < 0)) break;
     // Derivatives take most of the time, and are not needed where the search ends.
-    const attempt = async (tried: Float64Array): Promise<Tried> => {
+    const attempt = async (tried: Vector): Promise<Tried> => {
       const heldOut = await objective.heldOut(tried);
       const isLast = i === iterations || (!(heldOut < least) && waited === patience);
       const found = isLast ? { value: await objective.value(tried) } : await objective.evaluate(tried);
@@ -97,10 +111,10 @@ export async function minimize(
 }
 
 async function lineSearch(
-  attempt: (point: Float64Array) => Promise<Tried>,
-  from: Float64Array,
+  attempt: (point: Vector) => Promise<Tried>,
+  from: Vector,
   value: number,
-  direction: Float64Array,
+  direction: Vector,
   slope: number,
 ): Promise<Tried | undefined> {
   let step = 1;
@@ -115,11 +129,11 @@ async function lineSearch(
 
 /** The two-loop recursion. */
 async function descent(
-  gradient: Float64Array,
-  pairs: readonly { s: Float64Array; y: Float64Array; ys: number }[],
+  gradient: Vector,
+  pairs: readonly { s: Vector; y: Vector; ys: number }[],
   precondition: MinimizeOptions['precondition'],
   firstStep: number,
-): Promise<Float64Array> {
+): Promise<Vector> {
   const q = gradient.map((g) => -g);
   const weights: number[] = [];
   for (const { s, y, ys } of pairs.toReversed()) {
@@ -135,10 +149,10 @@ async function descent(
   return result;
 }
 
-function difference(a: Float64Array, b: Float64Array): Float64Array {
+function difference(a: Vector, b: Vector): Vector {
   return a.map((x, i) => x - b[i]);
 }
 
-function addTo(a: Float64Array, b: Float64Array, factor: number): void {
+function addTo(a: Vector, b: Vector, factor: number): void {
   for (let i = 0; i < a.length; i++) a[i] += factor * b[i];
 }

@@ -182,7 +182,7 @@ function bytesOf(profile: Profile, recipe: Recipe, options: PlanOptions, layerBy
   const helpers = Math.round(largest(solved.map((it) => it.helpers)));
   const refits = refitsProducers(recipe) ? steps.map(refitBytes) : [];
   const refitting = largest(solved.map((it, i) => it.heap + (refits[i] ?? 0)));
-  const heap = Math.max(refitting, recipe.distill ? distillBytes(profile.parameters.before) : 0);
+  const heap = Math.max(refitting, recipe.distill ? distillBytes(profile) : 0);
   const isHeldInFile = activations < between;
   const { passes } = workOf(profile, recipe, options);
   const parts = profile.sizes?.before.length ?? 1;
