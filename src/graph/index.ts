@@ -126,6 +126,7 @@ export {
   byteLength,
   concatenate,
   elements,
+  type Floats,
   fromFloat32,
   groupBy,
   sum,

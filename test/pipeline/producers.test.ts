@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import type { Engine } from '../../src/engine/index.ts';
 import { InputError, NotPositiveDefiniteError, UnsupportedModelError } from '../../src/errors.ts';
-import { linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
+import { type Floats, linearMaps, type Model, readModel, readWeights } from '../../src/graph/index.ts';
 import { iterableDataset } from '../../src/pipeline/data/index.ts';
 import { openModel } from '../../src/pipeline/open/open.ts';
 import { inverseWith } from '../../src/pipeline/pass/descent.ts';
-import { minimize, minimizeBytes, pairsFor, type Vector, vectorOf } from '../../src/pipeline/pass/lbfgs.ts';
+import { minimize, minimizeBytes, pairsFor, vectorOf } from '../../src/pipeline/pass/lbfgs.ts';
 import { producersOf, refitFlops, sampleStep, withinLimit } from '../../src/pipeline/pass/producers.ts';
 import {
   attend,
@@ -25,31 +25,31 @@ import { engine, fashion, fixtureBytes, openFixture, outputs, prune, session } f
 describe('minimize', () => {
   /** A valley: f = Σ cᵢ(xᵢ − 1)² / 2, with a bend. */
   const curvature = [1, 10, 100, 1000];
-  const evaluate = async (x: Vector) => {
+  const evaluate = async (x: Floats) => {
     const off = Float64Array.from(x, (value) => value - 1);
     const value = off.reduce((total, d, i) => total + curvature[i] * (d ** 2 / 2 + d ** 4 / 4), 0);
     return { value, gradient: off.map((d, i) => curvature[i] * (d + d ** 3)) };
   };
 
   /** Values where derivatives are asked for, and where it ends; the error on samples held out is the value, or rises. */
-  async function path(iterations: number, precondition: (g: Vector) => Vector, rises = (_: number) => false) {
+  async function path(iterations: number, precondition: (g: Floats) => Floats, rises = (_: number) => false) {
     const values: number[] = [];
-    const valueAt = async (point: Vector) => (await evaluate(point)).value;
+    const valueAt = async (point: Floats) => (await evaluate(point)).value;
     const objective = {
-      evaluate: async (point: Vector) => {
+      evaluate: async (point: Floats) => {
         const at = await evaluate(point);
         values.push(at.value);
         return at;
       },
       value: valueAt,
-      heldOut: async (point: Vector) => {
+      heldOut: async (point: Floats) => {
         const value = await valueAt(point);
         return rises(value) ? Number.POSITIVE_INFINITY : value;
       },
     };
     const { point, left } = await minimize(objective, new Float64Array(4), {
       iterations,
-      precondition: async (g: Vector) => precondition(g),
+      precondition: async (g: Floats) => precondition(g),
       firstStep: 0.5,
     });
     const last = await valueAt(point);
@@ -76,7 +76,7 @@ describe('minimize', () => {
       heldOut: async () => 1,
     };
     const start = Float64Array.of(0);
-    const how = { iterations: 4, precondition: async (g: Vector) => g, firstStep: 0.5 };
+    const how = { iterations: 4, precondition: async (g: Floats) => g, firstStep: 0.5 };
     expect(await minimize(objective, start, how)).toEqual({ point: start, left: 1 });
     expect(tried).toBe(values);
   });
@@ -93,7 +93,7 @@ describe('minimize', () => {
   ])('takes %s', async (_, f, slope, options, end) => {
     const value = async ([x]: Float64Array) => f(x);
     const evaluate = async ([x]: Float64Array) => ({ value: f(x), gradient: Float64Array.of(slope(x)) });
-    const how = { iterations: 30, firstStep: 1e-3, precondition: async (g: Vector) => g, ...options };
+    const how = { iterations: 30, firstStep: 1e-3, precondition: async (g: Floats) => g, ...options };
     const { point } = await minimize(
       { evaluate, value, heldOut: async ([x]) => 100 + f(x) },
       Float64Array.of(1),
@@ -109,7 +109,7 @@ describe('minimize', () => {
   });
 
   test('ends where the error on samples held out rises, at the point before', async () => {
-    const slow = (g: Vector) => g.map((value) => value / 1000);
+    const slow = (g: Floats) => g.map((value) => value / 1000);
     const { values } = await path(60, slow);
     const short = await path(60, slow, (value) => value <= values[3]);
     expect(short).toEqual({ values: values.slice(0, 3), last: values[2] });
@@ -121,11 +121,11 @@ describe('minimize', () => {
     [2, 60],
   ])('goes on for %d steps where it rises', async (patience, end) => {
     const values: number[] = [];
-    const slow = async (g: Vector) => g.map((value) => value / 1000);
+    const slow = async (g: Floats) => g.map((value) => value / 1000);
     const objective = {
       evaluate,
-      value: async (x: Vector) => (await evaluate(x)).value,
-      heldOut: async (x: Vector) => {
+      value: async (x: Floats) => (await evaluate(x)).value,
+      heldOut: async (x: Floats) => {
         values.push((await evaluate(x)).value);
         const step = values.length - 1;
         return step === 3 || step === 4 ? values[0] : values.at(-1)!; // it rises in two steps
@@ -157,14 +157,17 @@ describe('minimize', () => {
   test('goes down in single precision too', async () => {
     const start = new Float32Array(4);
     const objective = {
-      evaluate: async (x: Vector) => {
+      evaluate: async (x: Floats) => {
         const { value, gradient } = await evaluate(x);
         return { value, gradient: new Float32Array(gradient) };
       },
-      value: async (x: Vector) => (await evaluate(x)).value,
-      heldOut: async (x: Vector) => (await evaluate(x)).value,
+      value: async (x: Floats) => (await evaluate(x)).value,
+      heldOut: async (x: Floats) => (await evaluate(x)).value,
     };
-    const precondition = async (g: Vector) => g.map((value) => value / 1000);
+    const precondition = async (g: Floats) => {
+      expect(g).toBeInstanceOf(Float32Array);
+      return g.map((value) => value / 1000);
+    };
     const { point, left } = await minimize(objective, start, {
       iterations: 60,
       firstStep: 0.5,
@@ -175,7 +178,7 @@ describe('minimize', () => {
   });
 
   test('asks for derivatives from where it goes on only', async () => {
-    const slow = (g: Vector) => g.map((value) => value / 1000);
+    const slow = (g: Floats) => g.map((value) => value / 1000);
     const { values } = await path(60, slow);
     expect(await path(3, slow)).toEqual({ values: values.slice(0, 3), last: values[3] });
   });

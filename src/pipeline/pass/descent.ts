@@ -4,6 +4,7 @@
 import type { EngineSession, FloatTensor } from '../../engine/index.ts';
 import { NotPositiveDefiniteError } from '../../errors.ts';
 import {
+  type Floats,
   type GradientModel,
   type LinearMap,
   type Model,
@@ -18,7 +19,7 @@ import { turn } from '../../turn.ts';
 import { withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Run } from '../run.ts';
-import { type Evaluated, type MinimizeOptions, minimize, type Vector, vectorOf } from './lbfgs.ts';
+import { type Evaluated, type MinimizeOptions, minimize, vectorOf } from './lbfgs.ts';
 import type { Gone } from './solve.ts';
 import { inputSums, type Sampled } from './statistics.ts';
 
@@ -197,14 +198,14 @@ class Descent {
     onStep,
   }: Pick<Slope, 'iterations' | 'patience' | 'onStep'>): Promise<number> {
     const { fit, heldOut } = this.#examples;
-    const squares = (point: Vector, examples: readonly Example[]) => {
+    const squares = (point: Floats, examples: readonly Example[]) => {
       this.#write(point);
       return this.#squares(examples, [], () => {});
     };
     const objective = {
-      evaluate: (point: Vector) => this.#evaluate(point),
-      value: async (point: Vector) => (await squares(point, fit)) / 2,
-      heldOut: (point: Vector) => squares(point, heldOut),
+      evaluate: (point: Floats) => this.#evaluate(point),
+      value: async (point: Floats) => (await squares(point, fit)) / 2,
+      heldOut: (point: Floats) => squares(point, heldOut),
     };
     const { point, left } = await minimize(objective, this.#start(), {
       iterations,
@@ -217,7 +218,7 @@ class Descent {
     return left;
   }
 
-  #start(): Vector {
+  #start(): Floats {
     const start = this.#zeros();
     this.#parts(start).forEach(({ W, centre }, i) => {
       const own = readWeights(this.#model, this.#maps[i]);
@@ -229,7 +230,7 @@ class Descent {
     return start;
   }
 
-  #write(point: Vector): void {
+  #write(point: Floats): void {
     this.#parts(point).forEach(({ W, centre }, i) => {
       const map = this.#maps[i];
       const { mean } = this.#metrics[i];
@@ -239,7 +240,7 @@ class Descent {
     });
   }
 
-  async #evaluate(point: Vector): Promise<Evaluated> {
+  async #evaluate(point: Floats): Promise<Evaluated> {
     this.#write(point);
     const { gradients, layers } = this.#gradient;
     let residuals = 0;
@@ -294,7 +295,7 @@ class Descent {
   }
 
   /** By the inverse covariance of each layer's inputs, and the importance of its outputs. */
-  async #precondition(gradient: Vector): Promise<Vector> {
+  async #precondition(gradient: Floats): Promise<Floats> {
     const result = gradient.slice();
     const { session, signal } = this.#run;
     for (const [i, { W, centre }] of this.#parts(result).entries()) {
@@ -310,11 +311,11 @@ class Descent {
     return result;
   }
 
-  #zeros(): Vector {
+  #zeros(): Floats {
     return vectorOf(sum(this.#maps.map(({ p, m }) => (p + 1) * m)));
   }
 
-  #parts(vector: Vector): { W: Vector; centre: Vector }[] {
+  #parts(vector: Floats): { W: Floats; centre: Floats }[] {
     let at = 0;
     return this.#maps.map(({ p, m }) => {
       const W = vector.subarray(at, at + p * m);
@@ -337,6 +338,6 @@ function forEach({ p, m }: LinearMap, visit: (row: number, column: number, at: n
   for (let row = 0; row < p; row++) for (let j = 0; j < m; j++) visit(row, j, row * m + j);
 }
 
-function addTo(a: Vector, b: Float32Array): void {
+function addTo(a: Floats, b: Float32Array): void {
   for (let i = 0; i < a.length; i++) a[i] += b[i];
 }

@@ -1,9 +1,7 @@
 // Minimising a smooth function of many variables (limited-memory BFGS; Nocedal and Wright, Numerical Optimization, 7.2).
 
+import type { Floats } from '../../graph/index.ts';
 import { dot } from '../../sum.ts';
-
-/** Variables, or derivatives by them. */
-export type Vector = Float64Array | Float32Array;
 
 /** Variables up to which vectors are double: of many of them memory counts for more than the last bits, as weights are single anyway. */
 const MOST_DOUBLE = 2 ** 22;
@@ -11,28 +9,28 @@ const MOST_DOUBLE = 2 ** 22;
 const isDouble = (variables: number) => variables <= MOST_DOUBLE;
 
 /** Of zeros. */
-export function vectorOf(variables: number): Vector {
+export function vectorOf(variables: number): Floats {
   return isDouble(variables) ? new Float64Array(variables) : new Float32Array(variables);
 }
 
 /** A function's value and its gradient. */
 export interface Evaluated {
   readonly value: number;
-  readonly gradient: Vector;
+  readonly gradient: Floats;
 }
 
 export interface Objective {
-  evaluate(point: Vector): Promise<Evaluated>;
+  evaluate(point: Floats): Promise<Evaluated>;
   /** The value alone, for less. */
-  value(point: Vector): Promise<number>;
+  value(point: Floats): Promise<number>;
   /** The error on samples held out, which ends the search where it no longer falls. */
-  heldOut(point: Vector): Promise<number>;
+  heldOut(point: Floats): Promise<number>;
 }
 
 export interface MinimizeOptions {
   readonly iterations: number;
   /** An estimate of the inverse of the Hessian times a vector. */
-  precondition(gradient: Vector): Promise<Vector>;
+  precondition(gradient: Floats): Promise<Floats>;
   /** How much of the preconditioned gradient is tried first. */
   readonly firstStep: number;
   /** Steps in a row that may leave the error on samples held out as it is. Default: none. */
@@ -42,10 +40,10 @@ export interface MinimizeOptions {
 }
 
 interface Tried extends Pick<Evaluated, 'value'> {
-  readonly point: Vector;
+  readonly point: Floats;
   readonly heldOut: number;
   /** Absent where the search ends. */
-  readonly gradient?: Vector;
+  readonly gradient?: Floats;
 }
 
 /** Steps that the curvature is remembered of: fewer of many variables, of which each takes two vectors. */
@@ -73,10 +71,10 @@ const SUFFICIENT = 1e-4;
  */
 export async function minimize(
   objective: Objective,
-  start: Vector,
+  start: Floats,
   { iterations, precondition, firstStep, patience = 0, onStep }: MinimizeOptions,
-): Promise<{ point: Vector; left: number }> {
-  const pairs: { s: Vector; y: Vector; ys: number }[] = [];
+): Promise<{ point: Floats; left: number }> {
+  const pairs: { s: Floats; y: Floats; ys: number }[] = [];
   const before = await objective.heldOut(start);
   let [best, least, waited] = [start, before, 0];
   let point = start;
@@ -86,7 +84,7 @@ export async function minimize(
     const slope = dot(at.gradient, direction);
     if (!(slope < 0)) break;
     // Derivatives take most of the time, and are not needed where the search ends.
-    const attempt = async (tried: Vector): Promise<Tried> => {
+    const attempt = async (tried: Floats): Promise<Tried> => {
       const heldOut = await objective.heldOut(tried);
       const isLast = i === iterations || (!(heldOut < least) && waited === patience);
       const found = isLast ? { value: await objective.value(tried) } : await objective.evaluate(tried);
@@ -111,10 +109,10 @@ export async function minimize(
 }
 
 async function lineSearch(
-  attempt: (point: Vector) => Promise<Tried>,
-  from: Vector,
+  attempt: (point: Floats) => Promise<Tried>,
+  from: Floats,
   value: number,
-  direction: Vector,
+  direction: Floats,
   slope: number,
 ): Promise<Tried | undefined> {
   let step = 1;
@@ -129,11 +127,11 @@ async function lineSearch(
 
 /** The two-loop recursion. */
 async function descent(
-  gradient: Vector,
-  pairs: readonly { s: Vector; y: Vector; ys: number }[],
+  gradient: Floats,
+  pairs: readonly { s: Floats; y: Floats; ys: number }[],
   precondition: MinimizeOptions['precondition'],
   firstStep: number,
-): Promise<Vector> {
+): Promise<Floats> {
   const q = gradient.map((g) => -g);
   const weights: number[] = [];
   for (const { s, y, ys } of pairs.toReversed()) {
@@ -149,10 +147,10 @@ async function descent(
   return result;
 }
 
-function difference(a: Vector, b: Vector): Vector {
+function difference(a: Floats, b: Floats): Floats {
   return a.map((x, i) => x - b[i]);
 }
 
-function addTo(a: Vector, b: Vector, factor: number): void {
+function addTo(a: Floats, b: Floats, factor: number): void {
   for (let i = 0; i < a.length; i++) a[i] += factor * b[i];
 }
