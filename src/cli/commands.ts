@@ -70,8 +70,8 @@ export async function inspectModel(path: string, flags: ModelFlags, command: Com
   const found = await inspect(path, { ...settingsOf(flags), ...telling(path, command) });
   const { folder, encoder } = found;
   if (folder) {
-    const { structures: _, ...described } = folder;
-    print(flags, () => folderText(found, folder), { ...described, ...sharesIn(found) });
+    const text = () => textOf(found, (it) => folderText(it, it.folder!));
+    print(flags, text, { ...folderIn(found), encoder: encoder && folderIn(encoder) });
     return;
   }
   const text = () => textOf(found, (it) => inspectText(it, it.file!));
@@ -81,6 +81,12 @@ export async function inspectModel(path: string, flags: ModelFlags, command: Com
 const sharesIn = ({ parameters, macs, kinds, couldNarrow }: Inspected) => ({
   ...{ parameters, macs, kinds, couldNarrow },
 });
+
+/** What is printed of a folder as JSON. */
+function folderIn(found: Inspected) {
+  const { structures: _, ...described } = found.folder!;
+  return { ...described, ...sharesIn(found) };
+}
 
 /** What is printed of an ONNX file as JSON. */
 function fileIn(found: Inspected) {

@@ -3,7 +3,7 @@
 
 import colors from 'picocolors';
 import { featuresOf, type HeadDims, headGroups } from '../checkpoint/architectures/facts.ts';
-import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import type { AttentionSizes, BlockSizes } from '../checkpoint/architectures/index.ts';
 import type { Status } from '../disk/bullmq.ts';
 import { dequantizedText, quantizedText, sum } from '../graph/index.ts';
 import {
@@ -87,12 +87,11 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
   };
   const rows = sizes.flatMap((size, i) => {
     const { ffn, experts } = size;
-    const { keyDim, valueDim } = featuresOf(size, folder);
     const attention = {
       heads: groupsText(size, folder),
-      keys: `${counted(keyDim, 'feature')} of ${counted(size.heads, 'head')}`,
-      values: `${counted(valueDim, 'feature')} of ${counted(size.heads, 'head')}`,
+      ...featureTexts(size, folder),
       space: size.space ? groupsText(size.space, { headDim: size.space.valueDim }) : '',
+      ...(size.cross && crossTexts(size.cross, folder)),
     };
     return [
       ...Object.entries(attention).flatMap(([of, text]) => {
@@ -111,6 +110,19 @@ export function folderText(found: Inspected, folder: NonNullable<Inspected['fold
     '',
     ...table([['structure', 'groups', ...SHARE_TITLES], ...rows], [0, 1]),
   );
+}
+
+const crossTexts = (cross: AttentionSizes, dense: HeadDims) => ({
+  cross: groupsText(cross, dense),
+  ...Object.fromEntries(
+    Object.entries(featureTexts(cross, dense)).map(([of, text]) => [`cross.${of}`, text] as const),
+  ),
+});
+
+function featureTexts(size: AttentionSizes, dense: HeadDims) {
+  const { keyDim, valueDim } = featuresOf(size, dense);
+  const text = (features: number) => `${counted(features, 'feature')} of ${counted(size.heads, 'head')}`;
+  return { keys: text(keyDim), values: text(valueDim) };
 }
 
 function groupsText(size: Omit<BlockSizes, 'ffn'>, dense: HeadDims): string {
@@ -386,15 +398,21 @@ function sizeText(blocks: readonly BlockSizes[]): string {
     : 'sizes that differ between blocks';
 }
 
-/** With the features that they have, where these are fewer than config.json says, and those of a state space beside them. */
-function headsText({ heads, keyDim, valueDim, space }: BlockSizes): string {
-  if (heads === 0) return NOTHING;
+/** Also those of a state space beside them, and of attention to what an encoder gives. */
+function headsText({ space, cross, ...own }: BlockSizes): string {
+  if (own.heads === 0) return NOTHING;
+  return [
+    attentionText(own),
+    ...(space ? [`and ${space.heads} of a state space`] : []),
+    ...(cross ? [`and ${attentionText(cross)} for the encoder`] : []),
+  ].join(', ');
+}
+
+/** With the features that they have, where these are fewer than config.json says. */
+function attentionText({ heads, keyDim, valueDim }: AttentionSizes): string {
   const all = keyDim === valueDim ? { '': keyDim } : { ' of keys': keyDim, ' of values': valueDim };
   const features = Object.entries(all).flatMap(([of, n]) => (n ? [`${counted(n, 'feature')}${of}`] : []));
-  const own = [counted(heads, 'head'), ...(features.length > 0 ? [features.join(' and ')] : [])].join(
-    ' with ',
-  );
-  return space ? `${own}, and ${space.heads} of a state space` : own;
+  return [counted(heads, 'head'), ...(features.length > 0 ? [features.join(' and ')] : [])].join(' with ');
 }
 
 function neuronsText({ ffn, experts }: BlockSizes): string {

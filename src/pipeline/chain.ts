@@ -21,6 +21,8 @@ export interface Chain {
   /** Whether labels of samples can be held against it: it is known not to be features. */
   readonly takesLabels: boolean;
   readonly parts: number;
+  /** Inputs that go along with samples to the parts behind the first, too. */
+  readonly along?: readonly string[];
   /** Dims of what one part hands on to the next, for one sample; where they vary, the largest. */
   readonly between: readonly number[];
   open(part: number): Promise<Part>;

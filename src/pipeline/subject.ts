@@ -1,6 +1,6 @@
 // What the pipeline asks of a model, whichever kind it is: a file (onnx.ts) or a folder (folder.ts).
 
-import type { BlockSizes } from '../checkpoint/architectures/index.ts';
+import type { BlockSizes, ModelPart } from '../checkpoint/architectures/index.ts';
 import type { Engine, FloatTensor } from '../engine/index.ts';
 import type { HeadsMode, StoredType, WrittenModel } from '../graph/index.ts';
 import { version } from '../version.ts';
@@ -43,7 +43,12 @@ export interface Subject extends ModelSize, Plannable {
 
 /** A model as it is opened elsewhere, out of files that are in this form. */
 export type Opening<File> = { readonly name: string; readonly files: readonly File[] } & (
-  | { readonly kind: 'folder'; readonly heads?: HeadsMode; readonly image?: number }
+  | {
+      readonly kind: 'folder';
+      readonly heads?: HeadsMode;
+      readonly image?: number;
+      readonly part?: ModelPart;
+    }
   /** Of the files the first is the model, the others are its external data. */
   | { readonly kind: 'file'; readonly how: Reopening }
 );

@@ -96,6 +96,11 @@ const REPORT = v.pipe(
           ...{ heads: number, kvHeads: number, ffn: number, experts: v.optional(v.array(number)) },
           ...{ keyDim: v.optional(number), valueDim: v.optional(number) },
           space: v.optional(object({ heads: number, kvHeads: number, keyDim: number, valueDim: number })),
+          cross: v.optional(
+            object({
+              ...{ heads: number, kvHeads: number, keyDim: v.optional(number), valueDim: v.optional(number) },
+            }),
+          ),
         }),
       ),
     ),

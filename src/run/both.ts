@@ -1,18 +1,37 @@
-// A model in two files: an encoder, and the decoder behind it. Each is a run of its own, and what they are told together is decided here.
+// A model of two parts, in two files or in one folder: an encoder, and the decoder behind it. Each is a run of its own, and what they are told together is
+// decided here.
 
+import type { ModelPart } from '../checkpoint/architectures/index.ts';
 import { InputError } from '../errors.ts';
 import { doubtOf, evaluate, type Metric, type Progress, recipeOf } from '../pipeline/index.ts';
 import type { ModelFiles } from './beside.ts';
 import { closing } from './closing.ts';
 import { madeOf, warningHandler } from './doubt.ts';
-import { openInPlace } from './open.ts';
-import type { PlanSettings, PruneSettings } from './options.ts';
+import { openInPlace, partIn } from './open.ts';
+import type { PartSettings, PlanSettings, PruneSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
 import { scratchFor } from './run.ts';
 import { calibrationOf, isDataset, samplesPlace } from './samples.ts';
 
-/** The two files of a folder. */
-export type Both = Required<Pick<ModelFiles, 'file' | 'encoder'>>;
+/** Both, by where they are. */
+export type Both = Readonly<Record<ModelPart, Half>>;
+
+/** A file, or a part of a folder of safetensors. */
+export interface Half extends PartSettings {
+  readonly place: Place;
+}
+
+/** The parts of a model that has two, where a call is about both. */
+export async function bothIn(
+  place: Place,
+  files: ModelFiles | undefined,
+  { calibration, signal }: PlanSettings,
+): Promise<Both | undefined> {
+  if (files) return files.encoder && { encoder: { place: files.encoder }, decoder: { place: files.file } };
+  const data = await samplesPlace(calibration, 'calibration', signal);
+  const part = await closing(async (opened) => partIn(opened(await place.openFolder()), { data }));
+  return part === 'encoder' ? undefined : { encoder: { place, part: 'encoder' }, decoder: { place, part } };
+}
 
 /** What is of one file alone, or would be of either in a way of its own. */
 const ALONE = [
@@ -26,7 +45,7 @@ const ALONE = [
 ] as const;
 
 /** @throws {InputError} where they cannot be pruned in one run */
-export function checkBoth(place: Place, { file, encoder }: Both, settings: PlanSettings): void {
+export function checkBoth(place: Place, { encoder, decoder }: Both, settings: PlanSettings): void {
   const { work, spend } = { ...settings, ...recipeOf(settings) };
   const amount = spend && !spend.isFraction ? spend.of : undefined;
   const name =
@@ -35,8 +54,12 @@ export function checkBoth(place: Place, { file, encoder }: Both, settings: PlanS
     (typeof (work ?? '') === 'string' ? amount : 'work');
   if (name === undefined) return;
   const instead = name === amount && amount !== 'latency' ? 'give a fraction, as 0.5' : 'leave it out';
+  if (decoder.part)
+    throw new InputError(
+      `\`${name}\`: is of one model, and "${place.path}" has an encoder and a decoder, which pairs are of; ${instead}`,
+    );
   throw new InputError(
-    `\`${name}\`: is of one file, and in "${place.path}" are two, ${baseName(encoder)} and ${baseName(file)}; ${instead}, or prune one after the other`,
+    `\`${name}\`: is of one file, and in "${place.path}" are two, ${baseName(encoder.place)} and ${baseName(decoder.place)}; ${instead}, or prune one after the other`,
   );
 }
 
@@ -45,13 +68,17 @@ export function checkBoth(place: Place, { file, encoder }: Both, settings: PlanS
  *
  * @throws {InputError} where they answer by chance, unless `force`
  */
-export function metricOfBoth({ file, encoder }: Both, settings: PruneSettings): Promise<Metric | undefined> {
+export function metricOfBoth(
+  { encoder, decoder: { place, part } }: Both,
+  settings: PruneSettings,
+): Promise<Metric | undefined> {
   const { calibration, evaluation, seed, scratch, force, signal } = settings;
   return closing(async (opened) => {
     const data = await samplesPlace(evaluation ?? calibration, 'calibration', signal);
     if (data === undefined) return undefined;
     const told = settingsFor('decoder', { ...settings, onNote: undefined });
-    const found = await openInPlace(file, { ...told, encoder, data }, opened);
+    const beside = part ? undefined : encoder.place;
+    const found = await openInPlace(place, { ...told, encoder: beside, part, data }, opened);
     const samples =
       evaluation === undefined
         ? await calibrationOf(found, data, undefined, settings)
@@ -70,7 +97,7 @@ export function metricOfBoth({ file, encoder }: Both, settings: PruneSettings): 
 }
 
 /** What the run on one of them is told. */
-export function settingsFor<S extends Partial<PruneSettings>>(of: 'encoder' | 'decoder', settings: S): S {
+export function settingsFor<S extends Partial<PruneSettings>>(of: ModelPart, settings: S): S {
   const { work, onProgress } = settings;
   const done = of === 'encoder' ? 0 : 1;
   return {

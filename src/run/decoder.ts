@@ -24,11 +24,20 @@ import { baseName, isFolder, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { cutTo, DEFAULT_WINDOWS, tokensOf } from './text.ts';
 
+/** What is before a decoder, and where what says how its inputs are made is beside it. */
+export interface Encoder {
+  readonly beside: Place;
+  /** Reads it. */
+  readonly read: () => Promise<Model>;
+}
+
 /** The decoder, and what is beside it. */
 export interface PairSettings
   extends Omit<ModelOptions, 'tokenizer'>,
     Pick<SampleOptions, 'samples' | 'seed'> {
   readonly encoder?: SampleOptions['encoder'] | Place;
+  /** In the place of a file: what is in the decoder's folder. */
+  readonly inFolder?: Encoder;
   readonly decoder: Place;
   readonly decoding: Decoding;
   readonly tokenizer?: Place;
@@ -75,7 +84,7 @@ async function encoded(
   const encoder = await encoderOf(place, settings);
   const { first, ends } = await decodingOf(settings);
   const guarding = guardOptions(settings);
-  const model = await readBeside(encoder);
+  const model = await encoder.read();
   const texts = takesTokens(declaredInput(model)) ? pairs.map(({ source }) => source) : [];
   // At once, as a thread is started for it.
   const ids = await tokensOf(
@@ -104,13 +113,19 @@ async function encoded(
 
 const line = (ids: ArrayLike<number>): FloatTensor => ({ dims: [ids.length], data: Float32Array.from(ids) });
 
+const inFile = (place: Place): Encoder => ({ beside: place, read: () => readBeside(place) });
+
 /** The encoder that is named, or that lies beside the decoder as Optimum calls it. */
-async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: PairSettings): Promise<Place> {
+async function encoderOf(
+  data: Place,
+  { decoder, encoder, inFolder, signal, onNote }: PairSettings,
+): Promise<Encoder> {
+  if (inFolder) return inFolder;
   if (encoder !== undefined) {
     const isPlace = (it: typeof encoder): it is Place => hasMethods(it, 'externalReader');
     const place = isPlace(encoder) ? encoder : await placeOf(encoder, 'encoder.onnx', signal);
     const files = await modelFiles(place);
-    return files?.encoder ?? files?.file ?? place;
+    return inFile(files?.encoder ?? files?.file ?? place);
   }
   const folder = decoder.parent();
   const name = await encoderIn(
@@ -123,7 +138,7 @@ async function encoderOf(data: Place, { decoder, encoder, signal, onNote }: Pair
     );
   const beside = folder.at(name);
   onNote?.(`encoder: "${beside.path}"`);
-  return beside;
+  return inFile(beside);
 }
 
 /** As the model's config.json says, beside the decoder or beside the tokenizer. */
@@ -150,7 +165,7 @@ function decoderIds(target: Int32Array, first: number, ends: readonly number[]):
 async function sourcesOf(
   pairs: readonly Pair[],
   place: Place,
-  encoder: Place,
+  { beside }: Encoder,
   model: Model,
   settings: PairSettings,
 ): Promise<FloatTensor[]> {
@@ -160,7 +175,7 @@ async function sourcesOf(
   if (arrays) return arrays;
   const entries = files.map((file) => ({ name: file.path, read: () => file.read() }));
   const preprocessing =
-    storedPreprocessing(model) ?? (await readSideFiles(encoder, true, settings.onNote)).preprocessing;
+    storedPreprocessing(model) ?? (await readSideFiles(beside, true, settings.onNote)).preprocessing;
   const described = { name: place.path };
   const dataset = await filesDataset(entries, preprocessingOf(settings, preprocessing), shape, described);
   if (dataset.size !== pairs.length)

@@ -19,7 +19,7 @@ import { settingsFor } from './both.ts';
 import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { describeInPlace, openModelFile } from './open.ts';
-import type { ModelOptions } from './options.ts';
+import type { ModelOptions, PartSettings } from './options.ts';
 import type { Place } from './place.ts';
 import { MODEL_NAME, placeOf, type Source } from './source.ts';
 
@@ -58,7 +58,7 @@ export interface Inspected extends Share {
   > & {
     readonly structures: Shares['structures'];
   };
-  /** Of a folder with two ONNX files, of which this is the decoder. */
+  /** Of a folder with an encoder and a decoder, of which this is the latter. */
   readonly encoder?: Inspected;
 }
 
@@ -98,8 +98,18 @@ async function inspectFile(file: Place, options: ModelOptions, opened: Opened): 
   return { name, parameters, macs, kinds, couldNarrow: couldNarrow(found.model), file: own };
 }
 
-async function inspectFolder(place: Place, options: ModelOptions, opened: Opened): Promise<Inspected> {
+async function inspectFolder(
+  place: Place,
+  options: ModelOptions & PartSettings,
+  opened: Opened,
+): Promise<Inspected> {
   const { language, length } = await describeInPlace(place, options, opened);
+  if (language.hasDecoder && options.part === undefined) {
+    const [encoder, decoder] = (['encoder', 'decoder'] as const).map((part) =>
+      inspectFolder(place, { ...settingsFor(part, options), part }, opened),
+    );
+    return { ...(await decoder), encoder: await encoder };
+  }
   const { architecture, blocks, hidden, vocabulary, maxPositions, headDim, keyDim, sizes } = language;
   const { all, kinds, structures } = sharesOf(language, language.tokensOf([length]), options.heads);
   return {

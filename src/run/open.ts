@@ -1,6 +1,7 @@
 // A model wherever it lies, whichever kind it is, and the samples that go with it.
 
-import type { LanguageModel } from '../checkpoint/architectures/index.ts';
+import type { LanguageModel, ModelPart } from '../checkpoint/architectures/index.ts';
+import type { Folder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { InputError } from '../errors.ts';
 import { isStraight, type Model, readModel } from '../graph/index.ts';
@@ -34,13 +35,20 @@ import {
   takesTokens,
 } from '../pipeline/index.ts';
 import { arrayFeeds, extremeDims, type Feeds, refuseLabels } from './arrays.ts';
-import { embeddingBeside, modelFile, readBeside, readSideFiles, type SideFiles } from './beside.ts';
+import {
+  embeddingBeside,
+  modelFile,
+  readBeside,
+  readConfig,
+  readSideFiles,
+  type SideFiles,
+} from './beside.ts';
 import type { Opened } from './closing.ts';
 import { decoderFeeds, type PairSettings } from './decoder.ts';
 import { engineFor, guardOptions, relieving, webThreads } from './engine.ts';
 import { extentsOfAudio, extentsOfImages, openDataset } from './images.ts';
-import type { Drawn, ModelOptions, SampleOptions } from './options.ts';
-import { sourceFeeds } from './pairs.ts';
+import type { Drawn, ModelOptions, PartSettings, SampleOptions } from './options.ts';
+import { areOfBoth, sourceFeeds } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -72,7 +80,8 @@ export interface ModelInPlace<M = OpenedModel | OpenedLanguageModel> {
 interface OpenSettings
   extends ModelOptions,
     Pick<SampleOptions, 'labelOffset' | 'samples' | 'seed'>,
-    Pick<PairSettings, 'encoder'> {
+    Pick<PairSettings, 'encoder'>,
+    PartSettings {
   readonly data?: Place;
 }
 
@@ -93,6 +102,7 @@ export async function openInPlace(
   refuseOfFiles(options);
   const { heads } = options;
   const folder = opened(await place.openFolder());
+  if ((await partIn(folder, options)) === 'decoder') return openDecoder(place, folder, options);
   const model = await openLanguageModel(folder, { heads });
   tellKind(model.language, options);
   const { isEncoder, vocabulary, maxPositions } = model.language;
@@ -110,7 +120,8 @@ export async function openInPlace(
       ? sizeFor(preprocessing, {})?.slice(0, input.shape.length)
       : undefined;
     const shape = said ?? data.size ?? input.shape;
-    return { model: sized, engine, ...imagesFor({ ...input, shape }, preprocessing, options, data) };
+    const read: Read = async (at, of) => (await ownFeeds(at, of)) ?? arrayFeeds(at, of);
+    return { model: sized, engine, ...imagesFor({ ...input, shape }, preprocessing, options, data, read) };
   }
   const length = lengthFor(maxPositions, options);
   const tokenizer =
@@ -120,6 +131,46 @@ export async function openInPlace(
   const input = { ...inputOf(model), shape: [length] };
   const sentences = sentenceSamples(tokenizer, input, guarding);
   return { model, engine, ...orFeeds(input, DEFAULT_WINDOWS, sentences) };
+}
+
+/** The part of a folder that a call is about: behind an encoder is what is said of pairs. */
+export async function partIn(
+  folder: Folder,
+  { part, data }: Pick<OpenSettings, 'part' | 'data'>,
+): Promise<ModelPart> {
+  if (part !== undefined) return part;
+  const isOfBoth = data !== undefined && (await areOfBoth(data));
+  return isOfBoth && (await describeFolder(folder)).hasDecoder ? 'decoder' : 'encoder';
+}
+
+/** The decoder in a folder, whose samples go through the encoder in it. */
+async function openDecoder(
+  place: Place,
+  folder: Folder,
+  options: OpenSettings,
+): Promise<ModelInPlace<OpenedLanguageModel>> {
+  const model = await openLanguageModel(folder, { heads: options.heads, part: 'decoder' });
+  tellKind(model.language, options);
+  const beside = place.at('config.json');
+  const { decoding } = await readConfig(place);
+  const tokenizer =
+    options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer', options.signal);
+  const inFolder = {
+    beside,
+    read: async () => {
+      const { language, checkpoint } = await openLanguageModel(folder);
+      return language.whole(checkpoint);
+    },
+  };
+  const { maxPositions: positions } = model.language;
+  const input = inputOf(model);
+  const settings = { ...options, decoder: beside, decoding, tokenizer, inFolder };
+  const read = reading(place.path, input, { positions }, settings);
+  const refuse = async (data: Place) => {
+    throw expectPairs(data, statesOf(input)!);
+  };
+  const samples = orFeeds(input, DEFAULT_WINDOWS, { calibration: refuse, evaluation: refuse }, read);
+  return { model, engine: await engineFor(options), ...samples };
 }
 
 function refuseOfFiles(options: OpenSettings): void {
@@ -132,10 +183,11 @@ function refuseOfFiles(options: OpenSettings): void {
 export async function describeInPlace(place: Place, options: OpenSettings, opened: Opened) {
   refuseOfFiles(options);
   const folder = opened(await place.openFolder());
-  const found = await describeFolder(folder);
+  const { part } = options;
+  const found = await describeFolder(folder, { part });
   tellKind(found, options);
   const image = found.image && otherSide(found, await preprocessingOfFolder(place, options));
-  const language = image === undefined ? found : await describeFolder(folder, { image });
+  const language = image === undefined ? found : await describeFolder(folder, { image, part });
   return { language, length: language.lengthOf(lengthFor(language.maxPositions, options)) };
 }
 
@@ -281,11 +333,15 @@ const statesOf = ({ others }: ModelInput) =>
 /** What reads samples by the names of inputs, of each place once. */
 type Read = (place: Place, input: ModelInput) => Promise<Feeds | undefined>;
 
+/** What pairs name for an encoder of anything but texts. */
+const ownFeeds: Read = async (place, input) =>
+  takesTokens(input) || takesEmbeddings(input) ? undefined : sourceFeeds(place, input);
+
 /** @throws {InputError} for an encoder of a model that reads no states */
 function reading(
   name: string,
   declared: ModelInput,
-  { positions = Number.POSITIVE_INFINITY }: SideFiles,
+  { positions = Number.POSITIVE_INFINITY }: Pick<SideFiles, 'positions'>,
   settings: Omit<PairSettings, 'length'>,
 ): Read {
   const states = statesOf(declared);
@@ -296,10 +352,8 @@ function reading(
   const length = lengthFor(positions, settings);
   const found = new Map<Place, Promise<Feeds | undefined>>();
   return (place, input) => {
-    const pairs = async () => {
-      if (states) return decoderFeeds(place, input, states, { ...settings, length });
-      return takesTokens(input) || takesEmbeddings(input) ? undefined : sourceFeeds(place, input);
-    };
+    const pairs = async () =>
+      states ? decoderFeeds(place, input, states, { ...settings, length }) : ownFeeds(place, input);
     const feeds = found.get(place) ?? pairs().then((it) => it ?? arrayFeeds(place, input));
     found.set(place, feeds);
     return feeds;
@@ -395,10 +449,7 @@ async function dataFor(
     return { dims, ...(!isSaid && size?.length === input.shape.length && { smallest, size }) };
   }
   const states = statesOf(input);
-  if (states && !Object.hasOwn(options.inputs ?? {}, states))
-    throw new InputError(
-      `"${data.path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
-    );
+  if (states && !Object.hasOwn(options.inputs ?? {}, states)) throw expectPairs(data, states);
   if (takesTokens(input) || isEmbedded) return {};
   if (takesEmbeddings(input))
     throw new InputError(
@@ -416,6 +467,12 @@ async function dataFor(
     );
   return { size: extents?.largest, smallest: extents?.smallest, extents };
 }
+
+/** @param states  the input of a decoder that other data say nothing of */
+const expectPairs = ({ path }: Place, states: string) =>
+  new InputError(
+    `"${path}": input "${states}" is what an encoder gives; expected pairs of what that reads and what is said of it (lines with a tab in between, .tsv, or with "source" and "target", .jsonl), or arrays of all inputs (.npz)`,
+  );
 
 /** @throws {InputError} where images have a size in common */
 function refuseMultiple({ multiple }: OpenSettings): void {

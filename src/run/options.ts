@@ -1,5 +1,6 @@
 // What one call can be told. Everything but the model, and for most calls the data, has a default.
 
+import type { ModelPart } from '../checkpoint/architectures/index.ts';
 import type { OutputFolder } from '../checkpoint/index.ts';
 import type { Engine } from '../engine/index.ts';
 import type { HeadsMode, WeightType } from '../graph/index.ts';
@@ -138,6 +139,11 @@ export interface PruneSettings extends RunSettings {
   readonly latencyTable?: LatencyTable;
   /** Methods that the model is pruned by too, to the same sizes, for the report's `comparison`. */
   readonly compare?: readonly Method[];
+}
+
+/** Which part of a folder that has two a call is about: told from the samples, where nothing says it. */
+export interface PartSettings {
+  readonly part?: ModelPart;
 }
 
 /** What `prune` would be told, as far as it is known, and on how many machines. */

@@ -6,6 +6,7 @@ import { decodeUtf8 } from '../json.ts';
 import { decodeNpy, type ModelInput } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
 import { type Feeds, feedsOf, isPair, jsonLines } from './arrays.ts';
+import { CLASS } from './labels.ts';
 import { columnsOf } from './lines.ts';
 import { isFile, isFolder, isVisible, type Place } from './place.ts';
 
@@ -54,6 +55,14 @@ export async function readPairs(place: Place, areThey: (first: object) => boolea
 }
 
 const isText = (it: unknown): it is string => typeof it === 'string' && it.trim() !== '';
+
+/** Whether samples are pairs of what an encoder reads and what is said of it, and not of that and its class. */
+export async function areOfBoth(data: Place): Promise<boolean> {
+  const place = await pairsPlace(data);
+  if (place === undefined || !(await isFile(place))) return false;
+  const pairs = await readPairs(place);
+  return pairs.length > 0 && !pairs.every(({ target }) => CLASS.test(target));
+}
 
 /** The files that pairs name, beside them. @throws {InputError} naming the line of one that is not there */
 export async function filesOf(pairs: readonly Pair[], place: Place): Promise<Place[]> {

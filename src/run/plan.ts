@@ -13,13 +13,13 @@ import {
   recipeOf,
 } from '../pipeline/index.ts';
 import { platform } from '../pool/platform.ts';
-import { modelFiles } from './beside.ts';
-import { checkBoth, settingsFor } from './both.ts';
+import { modelFile, modelFiles } from './beside.ts';
+import { bothIn, checkBoth, type Half, settingsFor } from './both.ts';
 import { ownOptions } from './check.ts';
 import { closing, type Opened } from './closing.ts';
 import { engineFor } from './engine.ts';
 import { DEFAULT_IMAGES, describeInPlace, openModelFile } from './open.ts';
-import { isLoadable, onnxOf, type PlanSettings, type RunSettings } from './options.ts';
+import { isLoadable, onnxOf, type PartSettings, type PlanSettings, type RunSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
 import { outputFor } from './prune.ts';
 import { calibrationOf, labelsOf, samplesPlace } from './samples.ts';
@@ -42,7 +42,7 @@ export interface Planned extends Plan {
   readonly fits: boolean;
   /** On several machines like this one, where they were asked for. */
   readonly onMachines?: MachinesPlan;
-  /** Of a folder with two ONNX files, of which this is the decoder: that of the encoder, which comes first. */
+  /** Of a folder with an encoder and a decoder, of which this is the latter: that of the encoder, which comes first. */
   readonly encoder?: Planned;
 }
 
@@ -58,23 +58,24 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
   expectBound(recipeOf(settings).spend);
   const place = await placeOf(model, MODEL_NAME, settings.signal);
   const files = await modelFiles(place);
-  const { file, encoder } = files ?? {};
   return closing(async (opened) => {
     // Refused as by `prune`; a folder that is handed over is not ended.
     if (typeof settings.output === 'string') opened(await outputFor(place, files, settings));
-    if (file === undefined || encoder === undefined) return planOf(place, file, settings);
-    checkBoth(place, { file, encoder }, settings);
-    const first = await planOf(encoder, encoder, settingsFor('encoder', settings));
-    return { ...(await planOf(file, file, settingsFor('decoder', settings))), encoder: first };
+    const both = await bothIn(place, files, settings);
+    if (!both) return planOf({ place }, settings);
+    checkBoth(place, both, settings);
+    const first = await planOf(both.encoder, settingsFor('encoder', settings));
+    return { ...(await planOf(both.decoder, settingsFor('decoder', settings))), encoder: first };
   });
 }
 
-function planOf(place: Place, file: Place | undefined, settings: PlanSettings): Promise<Planned> {
+function planOf({ place, part }: Half, settings: PlanSettings): Promise<Planned> {
   const recipe = recipeOf(settings);
   return closing(async (opened) => {
+    const file = await modelFile(place);
     const { model, seqlen, engine, given } =
       file === undefined
-        ? await describedFolder(place, settings, opened)
+        ? await describedFolder(place, { ...settings, part }, opened)
         : await openWithSamples(file, settings, opened);
     const { samples = seqlen === undefined ? DEFAULT_IMAGES : DEFAULT_WINDOWS, augment = 1 } = settings;
     const { threads = platform().concurrency } = settings;
@@ -112,7 +113,7 @@ function planOf(place: Place, file: Place | undefined, settings: PlanSettings): 
   });
 }
 
-async function describedFolder(place: Place, options: Partial<PlanSettings>, opened: Opened) {
+async function describedFolder(place: Place, options: PlanSettings & PartSettings, opened: Opened) {
   await samplesPlace(options.calibration, 'calibration', options.signal);
   expectStored(baseName(place), { weights: options.weights, onnx: onnxOf(options.format) });
   const { language: model, length: seqlen } = await describeInPlace(place, options, opened);

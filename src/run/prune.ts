@@ -13,12 +13,12 @@ import {
 } from '../pipeline/index.ts';
 import { named } from '../printable.ts';
 import { type ModelFiles, modelFiles, ONNX } from './beside.ts';
-import { type Both, checkBoth, metricOfBoth, settingsFor } from './both.ts';
+import { type Both, bothIn, checkBoth, metricOfBoth, settingsFor } from './both.ts';
 import { modelCard } from './card.ts';
 import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
 import { host } from './host.ts';
-import { isLoadable, onnxOf, type PruneSettings } from './options.ts';
+import { isLoadable, onnxOf, type PartSettings, type PruneSettings } from './options.ts';
 import { heldFolder, keptOutput, type Output, type Replacing } from './output.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { openRun } from './run.ts';
@@ -57,29 +57,33 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
   return closing(async (opened) => {
     // First of all, so that an output that cannot be is found at once.
     const output = opened(await outputFor(place, files, settings));
-    const { encoder } = files ?? {};
-    return encoder
-      ? pruneBoth(place, { ...files!, encoder }, settings, output)
-      : pruneTo(output, place, settings);
+    const both = await bothIn(place, files, settings);
+    return both ? pruneBoth(place, both, settings, output) : pruneTo(output, place, settings);
   });
 }
 
 /** The encoder first, so that the decoder is fitted to what it will read. */
 async function pruneBoth(place: Place, both: Both, settings: PruneSettings, output: Output): Promise<Pruned> {
   checkBoth(place, both, settings);
-  const { file, encoder } = both;
+  const { encoder, decoder } = both;
+  const { part } = decoder;
   const before = (await metricOfBoth(both, settings))?.value;
-  const kept = keptOutput(baseName(encoder), true);
-  const first = await pruneTo(kept, encoder, settingsFor('encoder', settings));
-  const behind = { ...settingsFor('decoder', settings), encoder: [...first.files] };
-  return pruneTo(output, file, behind, { place, before, ...first });
+  const kept = keptOutput(baseName(encoder.place), part === undefined);
+  const told = { ...settingsFor('encoder', settings), part: encoder.part };
+  const first = await pruneTo(kept, encoder.place, told);
+  const behind = { ...settingsFor('decoder', settings), part };
+  const done = { place, before, ...first };
+  if (part === undefined)
+    return pruneTo(output, decoder.place, { ...behind, encoder: [...first.files] }, done);
+  // The folder with the smaller encoder.
+  return pruneTo(output, await placeOf([...first.files], MODEL_NAME, settings.signal), behind, done);
 }
 
-/** @param first  of a model in two files the folder, how good they were, and what has become of the other one */
+/** @param first  of a model of two parts the folder, how good they were, and what has become of the other one */
 function pruneTo(
   output: Output,
   place: Place,
-  settings: PruneSettings,
+  settings: PruneSettings & PartSettings,
   first?: Pruned & { place: Place; before?: number },
 ): Promise<Pruned> {
   const recipe = recipeOf(settings);
@@ -106,8 +110,12 @@ function pruneTo(
       ...result.report,
       ...found.inputs,
       calibration: { ...drawn, samples: result.report.samples },
-      settings: { model: place.path, ...plainOf(settings) },
+      settings: {
+        model: (settings.part ? first?.place : undefined)?.path ?? place.path,
+        ...plainOf(settings),
+      },
       ...(first && { encoder: first.report }),
+      ...(first && settings.part && ofBoth(result.report, first.report)),
       ...(metric && first?.before !== undefined && { metric: { ...metric, before: first.before } }),
     };
     const card = await modelCard(first?.place ?? place, report, loaderOf(report, settings), found.isAudio);
@@ -117,6 +125,12 @@ function pruneTo(
     return { report: { ...report, model: written, comparison }, files: output.files?.() ?? new Map() };
   });
 }
+
+/** A folder's sizes, before the encoder in it became smaller. */
+const ofBoth = ({ parameters, bytes }: PruneReport, encoder: SavedReport) => ({
+  parameters: { ...parameters, before: encoder.parameters.before },
+  bytes: { ...bytes, before: encoder.bytes.before },
+});
 
 /** Of the kind that the model is: a file, a folder with a model in it, a folder of safetensors. */
 export async function outputFor(

@@ -14,7 +14,7 @@ import type { Opened } from './closing.ts';
 import { madeOf, tellBetter, warningHandler } from './doubt.ts';
 import { host } from './host.ts';
 import { openInPlace } from './open.ts';
-import type { PruneSettings, RunSettings } from './options.ts';
+import type { PartSettings, PruneSettings, RunSettings } from './options.ts';
 import type { Place } from './place.ts';
 import { calibrationOf, drawnBy, labelsOf, samplesPlace } from './samples.ts';
 import { lookAtUnits } from './usual.ts';
@@ -27,7 +27,7 @@ import { lookAtUnits } from './usual.ts';
 export async function openRun(
   call: 'prune' | 'analyze',
   place: Place,
-  settings: PruneSettings,
+  settings: PruneSettings & PartSettings,
   opened: Opened,
   asked: Omit<Partial<PruneOptions>, 'engine' | 'session' | 'calibration'>,
 ) {

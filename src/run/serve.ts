@@ -88,9 +88,9 @@ async function openModelOf(store: RunStore, { model }: Snapshot, settings: Serve
   const { name, files } = model;
   if (model.kind === 'folder') {
     const folder = opened(storedFolder(store, name, files));
-    const { heads, image } = model;
+    const { heads, image, part } = model;
     return {
-      model: await openLanguageModel(folder, { heads, image }),
+      model: await openLanguageModel(folder, { heads, image, part }),
       engine: await engineFor(settings),
     };
   }

@@ -198,7 +198,7 @@ describe('configOf', () => {
   test('bloom: needs osscar.json for fewer neurons', () => {
     const bloom = describeModel(BLOOM);
     const fewer = bloom.configOf(uniform(bloom, 4, 4, 64));
-    expect(fewer.record!.blocks[1].ffn).toBe(64);
+    expect(fewer.record!.blocks![1].ffn).toBe(64);
     expect(fewer.statement).toContain('no field for the neurons of an MLP');
     expect(bloom.configOf(uniform(bloom, 4, 4, 128)).record).toBeUndefined();
   });
@@ -339,7 +339,7 @@ describe('configOf', () => {
     const all = model.sizes.map((size) => ({ ...size, keyDim: 8, valueDim: 8 }));
     expect(model.configOf(all).record).toBeUndefined();
     const { record } = model.configOf(model.sizes.map((size) => ({ ...size, heads: 3, kvHeads: 3 })));
-    expect(JSON.stringify(record!.blocks[0])).toBe('{"heads":3,"kvHeads":3,"ffn":20}');
+    expect(JSON.stringify(record!.blocks![0])).toBe('{"heads":3,"kvHeads":3,"ffn":20}');
   });
 
   test('needs osscar.json where experts differ, and says the same of all in the field of each', () => {

@@ -133,7 +133,7 @@ test('heads of state spaces are said by how many features they have in all, in w
   expect(config).toEqual({ ...GRANITE_SPACE, mamba_n_heads: 4, mamba_expand: 1 });
   const { statement, record } = space.configOf([{ ...own, heads: 6 }, attention]);
   expect(statement).toContain('no other field goes with 6 for mamba_n_heads');
-  expect(record!.blocks[0]).toMatchObject({ heads: 6, kvHeads: 1, keyDim: 3, valueDim: 8 });
+  expect(record!.blocks![0]).toMatchObject({ heads: 6, kvHeads: 1, keyDim: 3, valueDim: 8 });
 });
 
 test('heads of a state space beside attention are said by fields of their own, those of attention by the usual ones', () => {
@@ -150,7 +150,7 @@ test('heads of a state space beside attention are said by fields of their own, t
   const fewer = { ...few, heads: 2, kvHeads: 1 };
   expect(both.configOf([fewer, fewer]).config).toMatchObject({ mamba_n_heads: 3, num_attention_heads: 2 });
   const { record } = both.configOf([few, own]);
-  expect(record!.blocks.map((it) => it.space)).toEqual([space, own.space]);
+  expect(record!.blocks!.map((it) => it.space)).toEqual([space, own.space]);
   expect(describeModel(FALCON_H1, record).sizes).toEqual([few, own]);
 });
 
@@ -245,7 +245,7 @@ test('a model of state spaces alone says fewer heads where their features are wh
   expect(config).toEqual({ ...MAMBA2, num_heads: 4, n_groups: 1, expand: 1 });
   expect(record).toBeUndefined();
   expect(describeModel(config).sizes).toEqual([few, few]);
-  expect(pure.configOf([few, own]).record!.blocks[0]).toMatchObject({ heads: 4, keyDim: 3, valueDim: 8 });
+  expect(pure.configOf([few, own]).record!.blocks![0]).toMatchObject({ heads: 4, keyDim: 3, valueDim: 8 });
   expect(pure.transformersJs).toBeDefined();
   expect(() => describeModel({ ...MAMBA2, num_heads: 7 })).toThrow(
     '"num_heads" expected a multiple of the 2 of n_groups that shares out 64 features (expand), got 7',

@@ -207,7 +207,7 @@ describe('dinov2', () => {
       expect(describeModel(said(giant, ffn).config).sizes[0].ffn).toBe(ffn);
     expect(describeModel(giant).saysNeurons(12)).toBe(false);
     const { record, statement } = said(giant, 12);
-    expect(record!.blocks[0].ffn).toBe(12);
+    expect(record!.blocks![0].ffn).toBe(12);
     expect(statement).toContain('no mlp_ratio is of 12 neurons');
   });
 
@@ -266,7 +266,7 @@ describe('towers of images', () => {
   test('leave them to osscar.json where what pools has as many neurons by the same field', () => {
     const { config, record } = fewer(SIGLIP);
     expect(config).toEqual(SIGLIP);
-    expect(record!.blocks[0].ffn).toBe(8);
+    expect(record!.blocks![0].ffn).toBe(8);
     expect(fewer(ENCODERS['siglip, features alone']).record).toBeUndefined();
   });
 

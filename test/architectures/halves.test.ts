@@ -85,7 +85,7 @@ test.each(all)('%s', async (_, config, weights) => {
     expect(tensors.every(({ name }) => !gone.includes(name))).toBe(true);
     const { record, statement, left } = dense.configOf(model.sizes);
     if (left) continue;
-    expect(record!.blocks[1]).toMatchObject(Object.assign({}, ...halves.map((half) => NOTHING[half])));
+    expect(record!.blocks![1]).toMatchObject(Object.assign({}, ...halves.map((half) => NOTHING[half])));
     expect(statement).toContain('blocks differ in what they have');
   }
 });
@@ -106,7 +106,7 @@ test.each(whole)(
       const said = dense.configOf(blocks);
       if (!said.left) {
         // Norms behind the halves stay, or a block is told by its number.
-        expect(said.record!.blocks).toHaveLength(2);
+        expect(said.record!.blocks!).toHaveLength(2);
         continue;
       }
       expect(said.left).toEqual(left);

@@ -3,6 +3,7 @@
 import type {
   Config,
   LanguageModel,
+  ModelPart,
   SizesRecord,
   TensorSource,
 } from '../../src/checkpoint/architectures/index.ts';
@@ -14,4 +15,5 @@ export const describe = (
   record?: SizesRecord,
   image?: number,
   source?: Pick<TensorSource, 'tensors'>,
-): LanguageModel => modelOf(kinds, config, record, image, source);
+  part?: ModelPart,
+): LanguageModel => modelOf(kinds, config, record, image, source, part);

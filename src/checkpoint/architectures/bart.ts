@@ -1,9 +1,21 @@
-// The encoders of BART (arXiv 1910.13461), mBART (2001.08210), PLBART (2103.06333), Blenderbot (2004.13637), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB. The decoder reads
-// features of the same width, so its tensors stay as they are.
+// BART (arXiv 1910.13461), mBART (2001.08210), PLBART (2103.06333), Blenderbot (2004.13637), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB: an
+// encoder, and a decoder of the same kind that reads what it gives.
 
-import { commonOfText, ENCODER_NAMES, flag, layerNorm, linear } from './config.ts';
+import type { Activation } from './activation.ts';
+import {
+  attentionOf,
+  commonOfText,
+  crossing,
+  DECODER_NAMES,
+  ENCODER_NAMES,
+  flag,
+  integer,
+  layerNorm,
+  linear,
+  withCross,
+} from './config.ts';
 import { waves } from './positions.ts';
-import type { Architecture } from './types.ts';
+import type { Architecture, Block, Config, Description, TokenEmbedding } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
 
@@ -21,6 +33,8 @@ interface Kind {
   readonly activation?: string;
   readonly positions?: number;
   readonly isScaled?: true;
+  /** Scores have no biases. */
+  readonly withoutBias?: true;
 }
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -37,46 +51,74 @@ const KINDS: Readonly<Record<string, Kind>> = {
     isBefore: true,
     activation: 'relu',
     isScaled: true,
+    withoutBias: true,
   },
 };
 
 export const bart: Architecture = {
   modelTypes: Object.keys(KINDS),
   describe(config, modelType) {
-    const { isBefore, hasFirst, offset, values, isScaled = false, ...kind } = KINDS[modelType];
-    const { base, activation } = commonOfText(config, modelType, {
-      names: ENCODER_NAMES,
-      activation: kind.activation ?? 'gelu',
-      positions: kind.positions ?? 1024,
-    });
-    const { hidden } = base;
-    const norm = (name: string) => layerNorm(`encoder.${name}`, EPSILON);
-    const isShared = flag(config, 'share_encoder_decoder_embeddings', true);
+    const encoder = commonOf(config, modelType, 'encoder');
     return {
-      ...base,
-      prefixes: ['model.', ''],
-      embedding: {
-        tokens: isShared ? 'shared' : 'encoder.embed_tokens',
-        width: hidden,
-        scale: flag(config, 'scale_embedding', isScaled) ? Math.sqrt(hidden) : undefined,
-        positions: { name: 'encoder.embed_positions', offset, values },
-        norm: hasFirst && norm('layernorm_embedding'),
-      },
-      block: (i) => {
-        const layer = `encoder.layers.${i}`;
-        return {
-          order: isBefore ? 'pre' : 'post',
-          attentionNorm: norm(`layers.${i}.self_attn_layer_norm`),
-          attention: {
-            qkv: (label) => linear(`${layer}.self_attn.${label}_proj`, true),
-            out: linear(`${layer}.self_attn.out_proj`, true),
-            scale: base.headDim ** -0.5,
-          },
-          mlpNorm: norm(`layers.${i}.final_layer_norm`),
-          mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
-        };
-      },
-      head: { norm: isBefore && norm('layer_norm'), readouts: [] },
+      ...encoder.description,
+      head: { norm: encoder.last, readouts: [] },
+      decoder: () => decoderOf(config, modelType),
     };
   },
 };
+
+function decoderOf(config: Config, modelType: string): Description {
+  const { description, last } = commonOf(config, modelType, 'decoder');
+  const isTied = flag(config, 'tie_word_embeddings', true);
+  return {
+    ...withCross(description),
+    head: {
+      norm: last,
+      output: isTied ? undefined : 'lm_head',
+      bias: KINDS[modelType].withoutBias ? undefined : 'final_logits_bias',
+      isRow: true,
+    },
+    states: { width: description.hidden, areMasked: true },
+    block: (i) => crossing(description.block(i), `decoder.layers.${i}`, description.headDim, EPSILON),
+  };
+}
+
+/** What both parts have. */
+function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder') {
+  const { isBefore, hasFirst, offset, values, isScaled = false, ...kind } = KINDS[modelType];
+  const { base, activation } = commonOfText(config, modelType, {
+    names: part === 'encoder' ? ENCODER_NAMES : DECODER_NAMES,
+    activation: kind.activation ?? 'gelu',
+    positions: kind.positions ?? 1024,
+  });
+  const isShared = flag(config, 'share_encoder_decoder_embeddings', true);
+  const norm = (name: string) => layerNorm(`${part}.${name}`, EPSILON);
+  const { hidden, vocabulary, headDim } = base;
+  const description = {
+    ...base,
+    vocabulary: part === 'decoder' ? integer(config, 'decoder_vocab_size', vocabulary) : vocabulary,
+    prefixes: ['model.', ''],
+    embedding: {
+      tokens: isShared ? 'shared' : `${part}.embed_tokens`,
+      width: hidden,
+      scale: flag(config, 'scale_embedding', isScaled) ? Math.sqrt(hidden) : undefined,
+      positions: { name: `${part}.embed_positions`, offset, values },
+      norm: hasFirst && norm('layernorm_embedding'),
+    } satisfies TokenEmbedding,
+    block: (i: number) => blockOf(`${part}.layers.${i}`, { isBefore, activation, headDim }),
+  };
+  return { description, last: isBefore && norm('layer_norm') };
+}
+
+function blockOf(
+  layer: string,
+  { isBefore, activation, headDim }: Pick<Kind, 'isBefore'> & { activation: Activation; headDim: number },
+): Block {
+  return {
+    order: isBefore ? 'pre' : 'post',
+    attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, EPSILON),
+    attention: attentionOf(`${layer}.self_attn`, headDim),
+    mlpNorm: layerNorm(`${layer}.final_layer_norm`, EPSILON),
+    mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
+  };
+}

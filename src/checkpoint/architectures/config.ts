@@ -5,7 +5,7 @@ import { InputError, UnsupportedModelError } from '../../errors.ts';
 import { isObject } from '../../expect.ts';
 import { ACTIVATIONS, type Activation } from './activation.ts';
 import { type Heads, nameOf } from './facts.ts';
-import type { Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
+import type { Block, Config, Description, Linear, Norm, Part, PatchEmbedding, Readout } from './types.ts';
 
 const LARGEST = 2 ** 31 - 1;
 
@@ -247,6 +247,20 @@ export const ENCODER_NAMES = {
   activation: 'activation_function',
 };
 
+/** Of the decoder. */
+export const DECODER_NAMES = {
+  ...ENCODER_NAMES,
+  heads: 'decoder_attention_heads',
+  blocks: 'decoder_layers',
+  ffn: 'decoder_ffn_dim',
+};
+
+/** Blocks of a decoder, which has its own heads for what an encoder gives, as many. */
+export function withCross<B extends Pick<Description, 'sizes'>>(base: B) {
+  const { heads, kvHeads } = base.sizes;
+  return { ...base, sizes: { ...base.sizes, cross: { heads, kvHeads } } };
+}
+
 /** Of all models. */
 export function commonOfBlocks(config: Config, modelType: string, conventions: Conventions) {
   const { headDim, widening, ffn } = conventions;
@@ -317,6 +331,33 @@ export function linear(name: string, bias: boolean, part?: Part): Linear {
 
 export function layerNorm(name: string, epsilon: number, affine = true): Norm {
   return { kind: 'layer', name, epsilon, affine };
+}
+
+/** A block that reads what an encoder gives, too. @param isBiased  whether keys have biases, as the others have */
+export function crossing(
+  block: Block,
+  layer: string,
+  headDim: number,
+  epsilon: number,
+  isBiased = true,
+): Block {
+  return {
+    ...block,
+    attention: { ...block.attention, isCausal: true },
+    cross: {
+      norm: layerNorm(`${layer}.encoder_attn_layer_norm`, epsilon),
+      attention: attentionOf(`${layer}.encoder_attn`, headDim, isBiased),
+    },
+  };
+}
+
+/** Attention of a module. @param isBiased  whether keys have biases, as the others have */
+export function attentionOf(module: string, headDim: number, isBiased = true): Block['attention'] {
+  return {
+    qkv: (label) => linear(`${module}.${label}_proj`, isBiased || label !== 'k'),
+    out: linear(`${module}.out_proj`, true),
+    scale: headDim ** -0.5,
+  };
 }
 
 /** @param centre  what its weight is the difference from */

@@ -34,8 +34,8 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
   );
   return {
     shown: (value) => (attentionMask === undefined ? value : g.node('Mul', [value, padding()])),
-    apart: (buckets, most) =>
-      remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most)),
+    apart: (buckets, most, isOneSided) =>
+      remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most, isOneSided)),
     shared: (name, make) => remembered(apart, name, make),
     away: (rows, most) => remembered(apart, `away ${rows} ${most}`, () => rowsAway(g, places(), rows, most)),
     mask: (window, isCausal, chunk) =>
@@ -92,13 +92,19 @@ function turnsOfSquares(g: WeightGraph, rope: Rope, { side, before }: NonNullabl
 }
 
 /** [1, tokens, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */
-function bucketsOf(g: WeightGraph, places: string, buckets: number, most: number): string {
-  const half = Math.floor(buckets / 2);
+function bucketsOf(
+  g: WeightGraph,
+  places: string,
+  buckets: number,
+  most: number,
+  isOneSided = false,
+): string {
+  const half = isOneSided ? buckets : Math.floor(buckets / 2);
   const exact = Math.floor(half / 2);
   const rows = g.node('Unsqueeze', [places, g.integers([0, 2])]);
   const before = g.node('Sub', [rows, places]);
-  const isBehind = g.node('Cast', [g.node('Less', [before, g.integers(0)])], { to: 7 }); // int64
-  const distance = g.node('Abs', [before]);
+  // What is behind a query is hidden from it, whatever its row.
+  const distance = isOneSided ? g.node('Max', [before, g.integers(0)]) : g.node('Abs', [before]);
   const far = g.node('Max', [g.node('Cast', [distance], { to: 1 }), g.scalar(exact)]); // float32
   const waves = g.node('Div', [
     g.node('Log', [g.node('Div', [far, g.scalar(exact)])]),
@@ -107,6 +113,8 @@ function bucketsOf(g: WeightGraph, places: string, buckets: number, most: number
   const wide = g.node('Cast', [g.node('Mul', [waves, g.scalar(half - exact)])], { to: 7 });
   const bounded = g.node('Min', [g.node('Add', [wide, g.integers(exact)]), g.integers(half - 1)]);
   const near = g.node('Where', [g.node('Less', [distance, g.integers(exact)]), distance, bounded]);
+  if (isOneSided) return near;
+  const isBehind = g.node('Cast', [g.node('Less', [before, g.integers(0)])], { to: 7 }); // int64
   return g.node('Add', [g.node('Mul', [isBehind, g.integers(half)]), near]);
 }
 
@@ -140,6 +148,18 @@ const mergedShape = (g: WeightGraph, tokens: string, features: number) =>
 
 /** Behind the names of constants: what tells them from those of other rotary settings. */
 const markOf = (turns: ReadonlyMap<Rope, unknown>) => (turns.size ? ` ${turns.size}` : '');
+
+/** Every token sees all that an encoder gives, but for its padding. @param x  [batch, its tokens, features] */
+export function crossContext(
+  g: WeightGraph,
+  states: NonNullable<Context['states']>,
+  attentionMask?: string,
+): Context {
+  const mask = once(
+    () => attentionMask && g.node('Where', [seenTokens(g, attentionMask), g.scalar(0), g.scalar(HIDDEN)]),
+  );
+  return { states, mask };
+}
 
 /** [batch, 1, 1, tokens] */
 function seenTokens(g: WeightGraph, attentionMask: string): string {

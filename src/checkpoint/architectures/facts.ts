@@ -27,12 +27,14 @@ export function featuresOf(
 /** How many there are of one kind. */
 export type Heads = Pick<BlockSizes, 'heads' | 'kvHeads'>;
 
-/** What has heads in a block, as structures are called: attention, or what stands in its place, and a state space beside it. */
-export type HeadKind = 'heads' | 'space';
+/** What has heads in a block, as structures are called: attention, or what stands in its place, a state space beside it, and attention to what an encoder gives. */
+export type HeadKind = 'heads' | (typeof BESIDE)[number];
+/** Those that have sizes of their own. */
+export const BESIDE = ['space', 'cross'] as const;
 
 /** Those of a kind, where there are some. */
 export function headsIn(sizes: BlockSizes, kind: HeadKind): Heads | undefined {
-  const own = kind === 'space' ? sizes.space : sizes;
+  const own = kind === 'heads' ? sizes : sizes[kind];
   return own && own.heads > 0 ? own : undefined;
 }
 
@@ -50,8 +52,11 @@ export function headsOf({ heads, kvHeads }: Heads, groups: number): Heads {
 
 /** Whether queries and keys, or values, have fewer features than a head has. @param whole  sizes of the block where nothing was taken away */
 export function isNarrow(sizes: BlockSizes, whole: BlockSizes, dense: HeadDims): boolean {
-  const [own, all] = [featuresOf(sizes, dense), featuresOf(whole, dense)];
-  return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
+  const pairs = [[sizes, whole], ...(sizes.cross && whole.cross ? [[sizes.cross, whole.cross]] : [])];
+  return pairs.some((pair) => {
+    const [own, all] = pair.map((it) => featuresOf(it, dense));
+    return own.keyDim < all.keyDim || own.valueDim < all.valueDim;
+  });
 }
 
 /** The MLP that all tokens pass, and expert e, in reports. */
@@ -111,8 +116,8 @@ export function isEmpty(description: Description, i: number, sizes: BlockSizes):
 
 /** Whether a half of block i can go whole: what is left is a block of the same kind, and nothing else depends on what goes. */
 export function canGo({ block }: Description, i: number, half: Half): boolean {
-  const { times, lacks, instead, beside, around, mlp } = block(i);
-  if (lacks === half || times !== undefined || around) return false;
+  const { times, lacks, instead, beside, around, cross, mlp } = block(i);
+  if (lacks === half || times !== undefined || around || cross) return false;
   return half === 'attention' ? !instead && !beside : !('router' in mlp);
 }
 

@@ -1,7 +1,7 @@
 // A description as graphs. Building needs no weights: they are declared, and read when the graph is loaded.
 
 import { InputError } from '../../errors.ts';
-import { encoderContext, fixedContext, openContext } from './context.ts';
+import { crossContext, encoderContext, fixedContext, openContext } from './context.ts';
 import { deltaRule, featuresOfConv } from './delta.ts';
 import { attends, featuresOf, HALVES, hasHalf, isDelta, isEncoder, KEPT, widthsOfDelta } from './facts.ts';
 import {
@@ -29,6 +29,7 @@ import type {
   Norm,
   PatchEmbedding,
   Readout,
+  States,
   TokenEmbedding,
   VocabularyHead,
 } from './types.ts';
@@ -36,8 +37,8 @@ import { embedWaves, macsOfWave } from './waves.ts';
 import type { WeightGraph } from './weights.ts';
 
 export function embeddingGraph(g: WeightGraph, description: Description, length: number): WeightGraph {
-  const { embedding, head, hidden } = description;
-  if (isEncoder(head)) {
+  const { embedding, hidden } = description;
+  if (isOpen(description)) {
     g.output(encoderEmbedding(g, description), 'hidden', 'float32', ['batch', 'sequence', hidden]);
     return g;
   }
@@ -50,6 +51,9 @@ export function embeddingGraph(g: WeightGraph, description: Description, length:
   return g;
 }
 
+/** Whether its parts are for any number of tokens. */
+const isOpen = ({ head, states }: Description) => isEncoder(head) || states !== undefined;
+
 /** @param isFirst  whether only the first token of what it gives is computed, where no positions are rotary */
 export function blockGraph(
   g: WeightGraph,
@@ -59,12 +63,11 @@ export function blockGraph(
   length: number,
   isFirst = false,
 ): WeightGraph {
-  const { hidden, head } = description;
-  const encodes = isEncoder(head);
-  // What encoders get is of any length: nothing in a block depends on it.
-  const tokens = encodes ? 'sequence' : length;
+  const { hidden, states } = description;
+  const tokens = isOpen(description) ? 'sequence' : length;
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
-  const context = encodes ? encoderContext(g, x) : fixedContext(g, length);
+  const own = isOpen(description) ? encoderContext(g, x) : fixedContext(g, length);
+  const context = states ? { ...own, cross: crossContext(g, encoded(g, states)) } : own;
   const asking = isFirst ? (value: string) => tokensOf(g, value, 0, 1) : undefined;
   const passed = block(g, description, i, sizes, x, { ...context, asking });
   const y = passed === x ? g.node('Identity', [x]) : passed;
@@ -112,6 +115,32 @@ function encoderGraph(
   return g;
 }
 
+/** The decoder behind an encoder: `input_ids`, `encoder_hidden_states` and where there may be padding `encoder_attention_mask` → `logits`. */
+function decoderGraph(
+  g: WeightGraph,
+  description: Description,
+  states: States,
+  sizes: readonly BlockSizes[],
+): WeightGraph {
+  const { vocabulary } = description;
+  const mask = states.areMasked ? g.input('encoder_attention_mask', 'int64', ['batch', ENCODED]) : undefined;
+  let x = encoderEmbedding(g, description);
+  const cross = crossContext(g, encoded(g, states), mask);
+  const context = { ...encoderContext(g, x), cross };
+  for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
+  const logits = scoresOf(g, description, description.head as VocabularyHead, x);
+  g.output(logits, LOGITS, 'float32', [...TOKENS, vocabulary]);
+  return g;
+}
+
+/** What an encoder gives, as an input. */
+function encoded(g: WeightGraph, { width, tokens }: States): NonNullable<Context['states']> {
+  return { x: g.input(STATES, 'float32', ['batch', tokens ?? ENCODED, width]), width };
+}
+
+/** What decoders call what they read of an encoder. */
+export const STATES = 'encoder_hidden_states';
+const ENCODED = 'encoder_sequence';
 const TOKENS = ['batch', 'sequence'];
 const LOGITS = 'logits';
 /** What an encoder without scores gives. */
@@ -347,8 +376,9 @@ export function wholeGraph(
   sizes: readonly BlockSizes[],
   past: boolean,
 ): WeightGraph {
-  const { hidden, vocabulary, head } = description;
+  const { hidden, vocabulary, head, states } = description;
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
+  if (states) return decoderGraph(g, description, states, sizes);
   const embedding = description.embedding as TokenEmbedding;
   const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
   const cached = (size: BlockSizes, tokens: string, kind: 'key' | 'value') => {
@@ -515,7 +545,8 @@ function passed(
   context: Context,
 ): string {
   const { hidden } = description;
-  const { order, gain, attentionNorm, instead, beside, mlpNorm, mlpAfter, ...parts } = description.block(i);
+  const { order, gain, attentionNorm, instead, beside, cross, mlpNorm, mlpAfter, ...parts } =
+    description.block(i);
   const [mixes, thinks] = HALVES.map((half) => hasHalf(description, i, half, sizes));
   const finished = (y: string, after?: Norm) => scaled(g, after ? norm(g, after, y, hidden) : y, gain);
   const mixed = (y: string) => {
@@ -542,6 +573,7 @@ function passed(
   const between = (y: string) => (mlpNorm ? norm(g, mlpNorm, y, hidden) : y);
   const add = (a: string, b: string) => g.node('Add', [a, b]);
   const asking = context.asking?.(x) ?? x;
+  const look = (y: string) => attention(g, cross!.attention, y, description, sizes.cross!, context.cross!);
   const given = () => {
     switch (order) {
       case 'pre': {
@@ -553,11 +585,13 @@ function passed(
             : asking;
           return add(start, attend(read));
         };
-        const y = mixes ? mix() : asking;
+        const own = mixes ? mix() : asking;
+        const y = cross ? add(own, look(norm(g, cross.norm, own, hidden))) : own;
         return thinks ? think(y, between(y)) : y;
       }
       case 'post': {
-        const y = before(mixes ? add(asking, attend(x)) : asking);
+        const own = before(mixes ? add(asking, attend(x)) : asking);
+        const y = cross ? norm(g, cross.norm, add(own, look(own)), hidden) : own;
         return between(thinks ? think(y, y) : y);
       }
       case 'parallel': {
@@ -582,7 +616,7 @@ export function outputIn(prefix: string, { output }: VocabularyHead): string | u
 function scoresOf(
   g: WeightGraph,
   { hidden, vocabulary, ...description }: Description,
-  { norm: last, project, maps, output, bias, scale, cap, isNormalised }: VocabularyHead,
+  { norm: last, project, maps, output, bias, isRow, scale, cap, isNormalised }: VocabularyHead,
   x: string,
 ): string {
   const embedding = description.embedding as TokenEmbedding;
@@ -599,6 +633,13 @@ function scoresOf(
   let scores = g.node('MatMul', [y, weight], {}, isShared ? undefined : name);
   if (isNormalised)
     scores = g.node('Div', [scores, g.node('ReduceL2', [weight], { axes: [0], keepdims: 1 })]);
-  if (bias) scores = g.node('Add', [scores, g.weight(bias, [vocabulary])]);
+  if (bias) scores = g.node('Add', [scores, biasOf(g, bias, vocabulary, isRow)]);
   return capped(g, scaled(g, scores, scale), cap);
+}
+
+/** @param isRow  whether it has a first axis of 1, and checkpoints need not have it */
+function biasOf(g: WeightGraph, name: string, vocabulary: number, isRow = false): string {
+  if (!isRow) return g.weight(name, [vocabulary]);
+  const made = { shape: [1, vocabulary], of: (data: Float32Array) => data };
+  return g.weight(name, [vocabulary], { made, otherwise: () => new Float32Array(vocabulary) });
 }

@@ -2,11 +2,11 @@
 
 import { unloaded } from '../../unloaded.ts';
 import { type LanguageModel, modelOf, type SizesRecord } from './model.ts';
-import type { Config, TensorNames } from './types.ts';
+import type { Config, ModelPart, TensorNames } from './types.ts';
 
 export { featuresOf, type HeadDims, headGroups, headsOf, isNarrow, mapNeurons } from './facts.ts';
 export type { LanguageModel, PrunedConfig, SizesRecord } from './model.ts';
-export type { BlockSizes, Config, TensorSource } from './types.ts';
+export type { AttentionSizes, BlockSizes, Config, ModelPart, TensorSource } from './types.ts';
 
 /**
  * The model that a config.json describes.
@@ -14,6 +14,7 @@ export type { BlockSizes, Config, TensorSource } from './types.ts';
  * @param record  the osscar.json beside it, where blocks differ in size
  * @param image  side of images, where positions follow these
  * @param source  where there are weights: experts may be stored in several ways
+ * @param part  of an encoder with a decoder behind it. Default: the encoder
  * @throws {InputError} if a field is missing, of the wrong kind or contradicts another
  * @throws {UnsupportedModelError} naming the model type or the part of it that is not supported
  *
@@ -25,6 +26,7 @@ export async function describe(
   record?: SizesRecord,
   image?: number,
   source?: TensorNames,
+  part?: ModelPart,
 ): Promise<LanguageModel> {
   // Who has ONNX files alone does not wait for all kinds of folders.
   return modelOf(
@@ -33,5 +35,6 @@ export async function describe(
     record,
     image,
     source,
+    part,
   );
 }

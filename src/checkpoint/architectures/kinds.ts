@@ -38,7 +38,7 @@ import { firstRelease, refusalOfJs } from './releases.ts';
 import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
-import type { Architecture, Config, Description } from './types.ts';
+import type { Architecture, Config, Description, ModelPart } from './types.ts';
 import { seen, vit } from './vit.ts';
 import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
@@ -115,8 +115,14 @@ const EXPORT =
  *
  * @param nearest  the name of some that another is nearest to: with an import of its own, what is loaded before this would be more
  * @param names  of the tensors
+ * @param part  of a model that has two; a decoder alone is the one that it has
  */
-export function descriptionIn(config: Config, nearest: Nearest, names?: Iterable<string>): Description {
+export function descriptionIn(
+  config: Config,
+  nearest: Nearest,
+  names?: Iterable<string>,
+  part: ModelPart = 'encoder',
+): Description {
   const { model_type: modelType } = config;
   const foreign = foreignIn(config);
   if (foreign)
@@ -129,12 +135,22 @@ export function descriptionIn(config: Config, nearest: Nearest, names?: Iterable
   if (typeof modelType !== 'string')
     throw new InputError(`config.json: "model_type" expected a string, got ${JSON.stringify(modelType)}`);
   const description = descriptionOf(config, modelType, names);
-  if (description) return description;
+  if (description) return part === 'encoder' ? description : behind(description);
   const missing = MISSING.get(modelType.replace(/_text$/, ''));
   const why = missing ? `there are no ${missing}` : meantBy(config, modelType, nearest);
   throw new UnsupportedModelError(
     `config.json: model_type ${JSON.stringify(modelType)} is not supported (${why}); ${EXPORT}`,
   );
+}
+
+/** Where transformers.js has decoders with caches, and an encoder's part of these apart from the others. */
+const CACHED =
+  'wants a decoder with caches, as optimum exports it: give its ONNX files, encoder_model.onnx and decoder_model_merged.onnx, which are pruned in one run';
+
+/** The decoder behind an encoder. @throws {UnsupportedModelError} where there is none */
+function behind({ decoder, modelType, since }: Description): Description {
+  if (!decoder) throw unsupported(modelType, 'there is no decoder behind it that is known');
+  return { ...decoder(), since, transformersJs: CACHED };
 }
 
 /** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */
@@ -167,12 +183,22 @@ function descriptionOf(config: Config, modelType: string, names?: Iterable<strin
   const own = architecture.describe(config, modelType, tensors);
   const seesAll = modelType === 'eurobert' || !flag(config, 'is_causal', true);
   const read = reading(seesAll ? seeingAll(own) : own, config, tensors);
-  const { head, since, transformersJs } = read;
+  const { head, since, transformersJs, decoder } = read;
   return {
     ...read,
+    decoder: saysText(config, tensors) ? decoder : undefined,
     since: firstRelease(config, read.modelType, since),
     transformersJs: transformersJs ?? (isEncoder(head) ? undefined : refusalOfJs(read.modelType)),
   };
+}
+
+/** What is no text that a decoder says. */
+const OTHER_OUTPUTS = /EncoderModel$|For((Sequence|Token|Audio)Classification|QuestionAnswering)$/;
+
+/** Whether there is a decoder behind an encoder, and its scores are those of the vocabulary. */
+function saysText(config: Config, tensors?: readonly string[]): boolean {
+  const isThere = !tensors || tensors.some((name) => /(^|\.)decoder\./.test(name));
+  return isThere && !OTHER_OUTPUTS.test(nameOf(config));
 }
 
 /** How transformers makes floats of what has them in another form, by `quant_method`. */

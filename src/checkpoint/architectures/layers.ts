@@ -5,6 +5,7 @@
 import { featuresOf, type HeadDims } from './facts.ts';
 import type {
   Around,
+  AttentionSizes,
   Block,
   BlockSizes,
   Description,
@@ -241,6 +242,10 @@ export function capped(g: WeightGraph, x: string, cap?: number): string {
 export interface Context {
   /** Value to add to the scores: 0 where a token (second-last axis) sees another (last axis). Absent: all see all. */
   mask?(window?: number, isCausal?: boolean, chunk?: number): string | undefined;
+  /** What keys and values are made of, where that is not what queries are: tokens, and their features. */
+  readonly states?: { readonly x: string; readonly width: number };
+  /** The same for attention to what an encoder gives. */
+  readonly cross?: Context;
   /** Features of tokens, zeros where these are padding. */
   shown?(x: string): string;
   /** Cosine and sine that broadcast to [batch, heads, tokens, rope.dims]. */
@@ -252,7 +257,7 @@ export interface Context {
   /** How far tokens are from each other, below 0, [1, tokens, tokens], as float32. */
   distances?(): string;
   /** Numbers of the distances between tokens, [1, tokens, tokens], as `Relative` has them. */
-  apart?(buckets: number, most: number): string;
+  apart?(buckets: number, most: number, isOneSided?: boolean): string;
   /** What is the same in all blocks, made once. */
   shared?(name: string, make: () => string): string;
   /** Rows of a table for the distances between tokens, [1, tokens, tokens], as `Ways` has them. */
@@ -278,7 +283,7 @@ export function attention(
   parts: Block['attention'],
   x: string,
   { hidden, headDim, keyDim: denseKeyDim, sizes: dense }: Pick<Description, 'hidden' | 'sizes'> & HeadDims,
-  sizes: BlockSizes,
+  sizes: AttentionSizes,
   context: Context,
 ): string {
   const { heads, kvHeads } = sizes;
@@ -286,9 +291,10 @@ export function attention(
   const { qkv, out, qNorm, kNorm, normsTogether, clip, rope, latent, scale, cap } = parts;
   const { slopes, relative, ways, window, isCausal, chunk, areNormsBehind, stretch, sinks, gate } = parts;
   const isWhole = heads === dense.heads;
+  const seen = context.states ?? { x, width: hidden };
   const given = latent
     ? compressed(g, latent, { x, asking: context.asking?.(x) ?? x, hidden, shared: rope!.dims })
-    : { q: { x: context.asking?.(x) ?? x, width: hidden }, k: { x, width: hidden }, v: { x, width: hidden } };
+    : { q: { x: context.asking?.(x) ?? x, width: hidden }, k: seen, v: seen };
   const ownKeys = latent ? keyDim - rope!.dims : keyDim;
   const fused = {
     widths: [latent ? 0 : heads * keyDim, kvHeads * ownKeys, kvHeads * valueDim],
@@ -512,7 +518,7 @@ function related(
   const { heads, all } = of;
   const from = heads === all && shared !== undefined ? g.prefix + shared : undefined;
   const table = g.weight(g.prefix + name, [buckets, heads], { from });
-  const apart = 'side' in how ? squaresApart(g, how.side) : context.apart!(buckets, how.most);
+  const apart = 'side' in how ? squaresApart(g, how.side) : context.apart!(buckets, how.most, how.isOneSided);
   const numbers = g.node('Gather', [table, context.asking?.(apart) ?? apart]);
   const scores = g.node('Transpose', [numbers], { perm: [0, 3, 1, 2] });
   return gate ? g.node('Mul', [scores, gated(g, gate, of, context)]) : scores;

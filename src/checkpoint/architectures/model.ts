@@ -7,6 +7,7 @@ import { nearest } from '../../options.ts';
 import { expectFloats } from '../tensor.ts';
 import {
   ALL_TOKENS,
+  BESIDE,
   canGo,
   expertName,
   featuresOf,
@@ -36,6 +37,7 @@ import {
   isRead,
   outputIn,
   readsFirst,
+  STATES,
   wholeGraph,
   widthOf,
 } from './graphs.ts';
@@ -43,6 +45,7 @@ import type * as Kinds from './kinds.ts';
 import { isMixture, shareOf } from './layers.ts';
 import { areSame, fieldsWith, stemOf } from './shorter.ts';
 import type {
+  AttentionSizes,
   BlockSizes,
   CheckpointTensor,
   Config,
@@ -50,7 +53,9 @@ import type {
   Description,
   HeadSizes,
   Mlp,
+  ModelPart,
   Readout,
+  States,
   TensorNames,
   TensorSource,
 } from './types.ts';
@@ -66,7 +71,9 @@ import {
 
 /** The content of an osscar.json: the sizes of every block, where config.json cannot say them. */
 export interface SizesRecord {
-  readonly blocks: readonly BlockSizes[];
+  readonly blocks?: readonly BlockSizes[];
+  /** Those of the decoder behind an encoder. */
+  readonly decoder?: { readonly blocks: readonly BlockSizes[] };
 }
 
 /** What a pruned folder's config.json and osscar.json must say. */
@@ -131,6 +138,10 @@ export class LanguageModel {
   readonly keyDim?: number;
   /** Whether every token sees every other; the output is class scores or features then, not scores of the vocabulary. */
   readonly isEncoder: boolean;
+  /** Of a decoder behind an encoder: what it reads of that, and by which name. */
+  readonly states?: States & { readonly name: string };
+  /** Whether it has a decoder behind it. */
+  readonly hasDecoder: boolean;
   /** Side of its images, where it takes those of other sizes too. */
   readonly image?: number;
   /** What transformers.js does with it, where its ONNX file is not for that. */
@@ -143,19 +154,19 @@ export class LanguageModel {
   readonly onnxName: string;
   readonly #config: Config;
   readonly #description: Description;
-  readonly #isRecorded: boolean;
+  readonly #record: SizesRecord;
   readonly #describe: (config: Config) => Description;
 
   /**
    * @param sizes  of every block
-   * @param isRecorded  whether an osscar.json says them
+   * @param record  what an osscar.json says
    * @param describe  says what another config.json of the kind describes
    */
   constructor(
     config: Config,
     description: Description,
     readonly sizes: readonly BlockSizes[],
-    isRecorded: boolean,
+    record: SizesRecord,
     describe: (config: Config) => Description,
   ) {
     this.architecture = description.modelType;
@@ -166,6 +177,8 @@ export class LanguageModel {
     this.headDim = description.headDim;
     this.keyDim = description.keyDim;
     this.isEncoder = isEncoder(description.head);
+    this.states = description.states && { ...description.states, name: STATES };
+    this.hasDecoder = description.decoder !== undefined;
     const { embedding } = description;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
     this.transformersJs = description.transformersJs;
@@ -174,10 +187,11 @@ export class LanguageModel {
     this.readsFirst = readsFirst(description.head) && !attention.rope && times === undefined;
     this.givesScores =
       !isEncoder(description.head) || (isRead(description.head) && description.head.embeds === undefined);
-    this.onnxName = description.onnxName ?? 'model';
+    const usual = this.states ? 'decoder_model' : this.hasDecoder ? 'encoder_model' : 'model';
+    this.onnxName = description.onnxName ?? usual;
     this.#config = config;
     this.#description = description;
-    this.#isRecorded = isRecorded;
+    this.#record = record;
     this.#describe = describe;
   }
 
@@ -206,7 +220,7 @@ export class LanguageModel {
     const isInBlock = (tensor: string) => tensor.startsWith(`${prefix}${stemOf(this.#description)}`);
     const expected = tensorsIn(parameters);
     for (const parameter of expected) {
-      const isSized = this.#isRecorded && isInBlock(parameter.tensor);
+      const isSized = recordedIn(this.#record, this.#description) && isInBlock(parameter.tensor);
       checkTensor(source, parameter, isSized ? 'osscar.json and config.json do' : 'config.json does');
       const { tensor } = parameter;
       const { dtype } = source.tensors.get(tensor) ?? {};
@@ -421,11 +435,11 @@ export class LanguageModel {
     if (reasons.length > 0) {
       return {
         config: this.#config,
-        record: {
-          blocks: sizes.map(({ heads, kvHeads, ffn, experts, keyDim, valueDim, space }) => {
-            return { heads, kvHeads, ffn, experts, keyDim, valueDim, space };
+        record: this.#recordWith(
+          sizes.map(({ heads, kvHeads, ffn, experts, keyDim, valueDim, space, cross }) => {
+            return { heads, kvHeads, ffn, experts, keyDim, valueDim, space, cross };
           }),
-        },
+        ),
         statement:
           `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
           'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
@@ -439,8 +453,18 @@ export class LanguageModel {
         ...fields.beside?.(neurons.get(fields.ffn!)!),
         ...fewer,
       }),
+      record: this.#recordWith(),
       statement: `config.json says the sizes; ${this.#readers(Number(attending))}`,
     };
+  }
+
+  /** What an osscar.json says of these blocks, beside what it says of the other part; nothing where there is none of either. */
+  #recordWith(blocks?: readonly BlockSizes[]): SizesRecord | undefined {
+    const { decoder, ...encoder } = this.#record;
+    const own = blocks && { blocks };
+    const both = this.states ? { ...encoder, decoder: own } : { ...own, decoder };
+    const said = Object.entries(both).filter(([, it]) => it !== undefined);
+    return said.length > 0 ? Object.fromEntries(said) : undefined;
   }
 
   /** The dense model with fewer blocks, where config.json can say that. @param left  their numbers, ascending */
@@ -455,7 +479,7 @@ export class LanguageModel {
       const shorter = this.#describe(config);
       if (shorter.blocks !== left.length || !areSame(dense, left, shorter)) return undefined;
       const sizes = left.map((_, j) => sizesOf(shorter, j));
-      return new LanguageModel(config, shorter, sizes, false, this.#describe);
+      return new LanguageModel(config, shorter, sizes, this.#recordWith() ?? {}, this.#describe);
     } catch (error) {
       if (error instanceof InputError || error instanceof UnsupportedModelError) return undefined;
       throw error;
@@ -532,7 +556,7 @@ export class LanguageModel {
     return [
       { kind: 'heads' as const, blocks: own.filter((i) => !this.#isDelta(i)) },
       { kind: 'heads' as const, blocks: own.filter((i) => this.#isDelta(i)) },
-      { kind: 'space' as const, blocks: all('space') },
+      ...BESIDE.map((kind) => ({ kind, blocks: all(kind) })),
     ].filter(({ blocks }) => blocks.length > 0);
   }
 
@@ -541,7 +565,7 @@ export class LanguageModel {
   }
 
   #areOfDelta(kind: HeadKind, i: number): boolean {
-    return kind === 'space' || this.#isDelta(i);
+    return kind === 'space' || (kind === 'heads' && this.#isDelta(i));
   }
 
   /** Fields that say no heads and go with so many; undefined where none do. */
@@ -552,12 +576,14 @@ export class LanguageModel {
 
   #headFields(kind: HeadKind, i: number) {
     const { heads, deltaHeads } = this.#description.fields;
+    if (kind === 'cross') return undefined;
     return this.#areOfDelta(kind, i) ? deltaHeads : heads;
   }
 
-  /** The layer that reads the heads of a state space beside attention, as the checkpoint calls it, without the prefix. */
-  spaceLayer(i: number): string | undefined {
-    return this.#description.block(i).beside?.out.name;
+  /** The layer that reads the heads of such a kind, beside those of attention, as the checkpoint calls it, without the prefix. */
+  layerBeside(i: number, kind: (typeof BESIDE)[number]): string | undefined {
+    const { beside, cross } = this.#description.block(i);
+    return kind === 'space' ? beside?.out.name : cross?.attention.out.name;
   }
 
   /** Whether there are heads of fewer features than config.json says. @param sizes  of all blocks */
@@ -584,6 +610,20 @@ export class LanguageModel {
     return beside ? mapsOfDelta(this.sizes[i].space!, beside) : [];
   }
 
+  /** The same of attention to what an encoder gives: before queries, and before keys and values. */
+  mapsBeforeCross(i: number): { readonly asking: number[]; readonly seen: number[] } | undefined {
+    const { cross } = this.sizes[i];
+    if (!cross) return undefined;
+    const { heads, kvHeads } = cross;
+    const { keyDim, valueDim } = featuresOf(cross, this);
+    return { asking: [heads * keyDim], seen: [kvHeads * keyDim, kvHeads * valueDim] };
+  }
+
+  /** What an encoder gives for a sample of so many tokens: as many, where nothing else is known. */
+  statesOf(length: number): number {
+    return this.states?.tokens ?? length;
+  }
+
   /** Multiply-adds of what heads do with tokens, so many, behind these maps. @param sizes  of block i */
   macsOfHeads(i: number, sizes: BlockSizes, length: number): number {
     const { keyDim, valueDim } = featuresOf(sizes, this);
@@ -591,7 +631,17 @@ export class LanguageModel {
     const ofDelta = (own: Pick<HeadSizes, 'keyDim' | 'valueDim'>) => 3 * own.keyDim * own.valueDim;
     const each = this.#isDelta(i) ? ofDelta({ keyDim, valueDim }) : length * (keyDim + valueDim);
     const beside = sizes.space ? sizes.space.heads * ofDelta(sizes.space) : 0;
-    return this.timesOf(i) * length * (sizes.heads * each + beside);
+    return this.timesOf(i) * length * (sizes.heads * each + beside) + this.#macsOfCross(sizes, length);
+  }
+
+  /** Of attention to what an encoder gives; and what its tokens are more than those of a sample pass the maps of keys and values. */
+  #macsOfCross({ cross }: BlockSizes, length: number): number {
+    if (!cross || !this.states) return 0;
+    const tokens = this.statesOf(length);
+    const { heads, kvHeads } = cross;
+    const { keyDim, valueDim } = featuresOf(cross, this);
+    const maps = this.states.width * kvHeads * (keyDim + valueDim);
+    return (tokens - length) * maps + length * tokens * heads * (keyDim + valueDim);
   }
 
   /** config.json with other fields, where it has those that say sizes. */
@@ -648,10 +698,11 @@ export function modelOf(
   record?: SizesRecord,
   image?: number,
   source?: TensorNames,
+  part?: ModelPart,
 ): LanguageModel {
   expectObject('describe', 'config', config);
   const describe = (of: Config) => {
-    const dense = known.descriptionIn(of, nearest, source?.tensors.keys());
+    const dense = known.descriptionIn(of, nearest, source?.tensors.keys(), part);
     return image === undefined ? dense : forImages(dense, image);
   };
   const description = describe(config);
@@ -660,12 +711,21 @@ export function modelOf(
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
   for (let i = 0; i < blocks; i++) description.block(i); // reads what it says of this one
   checkSizes(sizesOf(description, 0), description, 0, 'config.json');
-  const sizes = record ? record.blocks : Array.from({ length: blocks }, (_, i) => sizesOf(description, i));
+  const recorded = record && recordedIn(record, description);
+  // It may say the sizes of the other part alone.
+  const isSilent =
+    record === undefined || (!recorded && (description.states ? 'blocks' : 'decoder') in record);
+  const sizes = isSilent ? Array.from({ length: blocks }, (_, i) => sizesOf(description, i)) : recorded;
   if (!Array.isArray(sizes) || sizes.length !== blocks) {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
   for (const [i, size] of sizes.entries()) checkSizes(size ?? {}, description, i, `osscar.json: block ${i}`);
-  return new LanguageModel(config, description, sizes, record !== undefined, describe);
+  return new LanguageModel(config, description, sizes, record ?? {}, describe);
+}
+
+/** What an osscar.json says of the blocks that are described. */
+function recordedIn({ blocks, decoder }: SizesRecord, { states }: Description): SizesRecord['blocks'] {
+  return states ? decoder?.blocks : blocks;
 }
 
 /** A module of a block with these sizes, where it has some. */
@@ -689,12 +749,10 @@ function firstModule(embedding: Description['embedding']): string {
 }
 
 const HELD = 'heads have a state';
+type Held = { readonly [of in 'keyDim' | 'valueDim']?: string };
 
 /** Why heads of block i have all of their features, where they must: what is behind the map that makes these is not the same for others. */
-function heldFeatures(
-  { block }: Description,
-  i: number,
-): { readonly [of in 'keyDim' | 'valueDim']?: string } {
+function heldFeatures({ block }: Description, i: number): Held {
   const { times, attention, instead } = block(i);
   if (instead) return { keyDim: HELD, valueDim: HELD };
   const { rope, qNorm, kNorm, clip, ways, sinks, gate, stretch } = attention;
@@ -742,6 +800,11 @@ const NONE = {
   ffn: 'there is no MLP that all tokens pass',
 } as const;
 
+const NONE_BESIDE = {
+  space: 'there is no state space beside attention',
+  cross: 'there is no attention to what an encoder gives',
+} as const;
+
 /** @throws {InputError} unless block i can have these sizes */
 function checkSizes(sizes: BlockSizes, description: Description, i: number, where: string): void {
   const expected = sizesOf(description, i);
@@ -762,25 +825,27 @@ function checkSizes(sizes: BlockSizes, description: Description, i: number, wher
   if (!Array.isArray(given) || given.length !== count)
     throw new InputError(`${where}: "experts" expected the neurons of ${count} experts`);
   for (const [e, neurons] of given.entries()) check(`experts[${e}]`, neurons, expected.experts![e]);
-  const features = featuresOf(expected, description);
-  const held = heldFeatures(description, i);
-  for (const key of ['keyDim', 'valueDim'] as const) {
-    const size = sizes[key];
-    const all = features[key];
-    if (size === undefined || size === all) continue;
-    check(key, size, all);
-    if (held[key]) throw new InputError(`${where}: "${key}" expected ${all}, as ${held[key]}, got ${size}`);
+  const checkFeatures = (own: BlockSizes | AttentionSizes, whole: AttentionSizes, of: string, held: Held) => {
+    const features = featuresOf(whole, description);
+    for (const key of ['keyDim', 'valueDim'] as const) {
+      const size = own[key];
+      const all = features[key];
+      if (size === undefined || size === all) continue;
+      check(of + key, size, all);
+      if (held[key])
+        throw new InputError(`${where}: "${of}${key}" expected ${all}, as ${held[key]}, got ${size}`);
+    }
+  };
+  checkFeatures(sizes, expected, '', heldFeatures(description, i));
+  for (const kind of BESIDE) {
+    const whole = expected[kind];
+    if (!whole && sizes[kind] === undefined) continue;
+    if (!whole) throw new InputError(`${where}: "${kind}" expected none, as ${NONE_BESIDE[kind]}`);
+    const own = isObject(sizes[kind]) ? sizes[kind] : undefined;
+    for (const key of ['heads', 'kvHeads'] as const) check(`${kind}.${key}`, own?.[key], whole[key]);
+    checkFeatures(own!, whole, `${kind}.`, kind === 'space' ? { keyDim: HELD, valueDim: HELD } : {});
   }
-  const { space } = expected;
-  if (space) {
-    const own = isObject(sizes.space) ? sizes.space : undefined;
-    for (const key of ['heads', 'kvHeads'] as const) check(`space.${key}`, own?.[key], space[key]);
-    for (const key of ['keyDim', 'valueDim'] as const)
-      if (own![key] !== space[key])
-        throw new InputError(`${where}: "space.${key}" expected ${space[key]}, as ${HELD}, got ${own![key]}`);
-  } else if (sizes.space !== undefined)
-    throw new InputError(`${where}: "space" expected none, as there is no state space beside attention`);
-  for (const kind of ['heads', 'space'] as const) {
+  for (const kind of ['heads', ...BESIDE] as const) {
     const whole = headsIn(expected, kind);
     const own = headsIn(sizes, kind);
     if (whole && own) checkShared(own, whole, where);

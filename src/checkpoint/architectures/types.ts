@@ -42,7 +42,12 @@ export interface BlockSizes {
   readonly valueDim?: number;
   /** Of a state space beside attention. */
   readonly space?: HeadSizes;
+  /** Of attention to what an encoder gives. */
+  readonly cross?: AttentionSizes;
 }
+
+/** Heads, and features of each where these are not as many as the description has. */
+export type AttentionSizes = Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>;
 
 /** Heads of one kind, and their features. */
 export type HeadSizes = Required<Pick<BlockSizes, 'heads' | 'kvHeads' | 'keyDim' | 'valueDim'>>;
@@ -136,7 +141,9 @@ export interface Gate {
  * others for ever wider ones up to `most`. Or tokens are the squares of an image, so many at each side, and one before them: a row for
  * each way from one square to another, row by row, and three for the other token as the query, as the key, and as both.
  */
-export type Apart = { readonly most: number } | { readonly side: number };
+export type Apart =
+  /** `isOneSided`: all rows are for keys before the query, which no other sees. */
+  { readonly most: number; readonly isOneSided?: true } | { readonly side: number };
 
 /**
  * Scores of how far a key is before the query, beside those of what both are. Each distance has a row of a table that all blocks share: half of them of keys behind the
@@ -241,7 +248,7 @@ export interface Block {
     readonly window?: number;
     /** A text is in pieces of so many tokens, and a token sees those of its own. */
     readonly chunk?: number;
-    /** Of an encoder: a token sees itself and those before it alone. */
+    /** Of an encoder, or of a decoder behind one: a token sees itself and those before it alone. */
     readonly isCausal?: boolean;
     /** Of what attention gives, before it is added. */
     readonly after?: Norm;
@@ -250,6 +257,8 @@ export interface Block {
   readonly instead?: ShortConv | DeltaRule;
   /** What stands beside attention, and reads the same: what both give is added. */
   readonly beside?: DeltaRule;
+  /** Behind attention and in the same order: attention to what an encoder gives. */
+  readonly cross?: { readonly norm: Norm; readonly attention: Block['attention'] };
   /** Absent where halves in parallel share the norm before attention, or where the MLP takes the features as they are. */
   readonly mlpNorm?: Norm;
   readonly mlp: Mlp | Mixture;
@@ -507,6 +516,8 @@ export interface VocabularyHead {
   readonly output?: string;
   /** Full name of the output biases, which are there beside tied weights too. */
   readonly bias?: string;
+  /** They are a matrix of one row, and zeros where a checkpoint has none. */
+  readonly isRow?: true;
   /** Factor of the scores. */
   readonly scale?: number;
   /** Bounds them, as `cap` those of attention. */
@@ -570,6 +581,10 @@ export interface Description {
   readonly embedding: TokenEmbedding | PatchEmbedding | FrameEmbedding | WaveEmbedding;
   block(i: number): Block;
   readonly head: VocabularyHead | EncoderHead;
+  /** Of a decoder behind an encoder: what that gives. */
+  readonly states?: States;
+  /** The decoder behind an encoder. */
+  readonly decoder?: () => Description;
   /** The first transformers that reads it. Absent where its own code does. */
   readonly since?: string;
   /** What transformers.js does, where the ONNX file here is not for it. */
@@ -617,6 +632,18 @@ export interface Description {
     };
   };
 }
+
+/** What an encoder gives: tokens of so many features. */
+export interface States {
+  readonly width: number;
+  /** Tokens, where they are always as many. */
+  readonly tokens?: number;
+  /** Whether some may be padding. */
+  readonly areMasked: boolean;
+}
+
+/** The parts of a model that are pruned one after the other. */
+export type ModelPart = 'encoder' | 'decoder';
 
 /** A model type and how to read its config.json. */
 export interface Architecture {

@@ -1,9 +1,20 @@
-// The encoder of Whisper (arXiv 2212.04356): two convolutions over a spectrogram, norms before each half of a block. The decoder reads
-// features of the same width, so its tensors stay as they are.
+// Whisper (arXiv 2212.04356): an encoder of two convolutions over a spectrogram, and a decoder of text that reads what it gives; norms before each half of a
+// block.
 
-import { ACTIVATIONS } from './activation.ts';
-import { commonOfBlocks, ENCODER_NAMES, integer, layerNorm, linear } from './config.ts';
-import type { Architecture } from './types.ts';
+import { ACTIVATIONS, type Activation } from './activation.ts';
+import {
+  attentionOf,
+  commonOfBlocks,
+  commonOfText,
+  crossing,
+  DECODER_NAMES,
+  ENCODER_NAMES,
+  integer,
+  layerNorm,
+  linear,
+  withCross,
+} from './config.ts';
+import type { Architecture, Block, Config, Description } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
 
@@ -14,10 +25,11 @@ export const whisper: Architecture = {
       names: ENCODER_NAMES,
       activation: 'gelu',
     });
+    const tokens = integer(config, 'max_source_positions', 1500);
     return {
       ...base,
       vocabulary: 0,
-      maxPositions: integer(config, 'max_source_positions', 1500),
+      maxPositions: tokens,
       prefixes: ['model.encoder.', 'encoder.'],
       embedding: {
         frames: ['conv1', 'conv2'],
@@ -25,21 +37,38 @@ export const whisper: Architecture = {
         channels: integer(config, 'num_mel_bins', 80),
         positions: 'embed_positions.weight',
       },
-      block: (i) => {
-        const layer = `layers.${i}`;
-        return {
-          order: 'pre',
-          attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, EPSILON),
-          attention: {
-            qkv: (label) => linear(`${layer}.self_attn.${label}_proj`, label !== 'k'),
-            out: linear(`${layer}.self_attn.out_proj`, true),
-            scale: base.headDim ** -0.5,
-          },
-          mlpNorm: layerNorm(`${layer}.final_layer_norm`, EPSILON),
-          mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
-        };
-      },
+      block: (i) => blockOf(`layers.${i}`, base.headDim, activation),
       head: { norm: layerNorm('layer_norm', EPSILON), readouts: [] },
+      decoder: () => decoderOf(config, modelType, tokens),
     };
   },
 };
+
+/** @param tokens  that the encoder gives */
+function decoderOf(config: Config, modelType: string, tokens: number): Description {
+  const { base, activation } = commonOfText(config, modelType, {
+    names: { ...DECODER_NAMES, positions: 'max_target_positions' },
+    activation: 'gelu',
+    positions: 448,
+  });
+  const { hidden, headDim } = base;
+  return {
+    ...withCross(base),
+    prefixes: ['model.decoder.', 'decoder.'],
+    embedding: { tokens: 'embed_tokens', width: hidden, positions: { name: 'embed_positions', offset: 0 } },
+    states: { width: hidden, tokens, areMasked: false },
+    block: (i) =>
+      crossing(blockOf(`layers.${i}`, headDim, activation), `layers.${i}`, headDim, EPSILON, false),
+    head: { norm: layerNorm('layer_norm', EPSILON) },
+  };
+}
+
+function blockOf(layer: string, headDim: number, activation: Activation): Block {
+  return {
+    order: 'pre',
+    attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, EPSILON),
+    attention: attentionOf(`${layer}.self_attn`, headDim, false),
+    mlpNorm: layerNorm(`${layer}.final_layer_norm`, EPSILON),
+    mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
+  };
+}

@@ -8,7 +8,7 @@ import {
   headsOf,
   mapNeurons,
 } from '../../checkpoint/architectures/facts.ts';
-import type { BlockSizes, LanguageModel } from '../../checkpoint/architectures/index.ts';
+import type { AttentionSizes, BlockSizes, LanguageModel } from '../../checkpoint/architectures/index.ts';
 import type { Checkpoint } from '../../checkpoint/index.ts';
 import { elements, type HeadsMode, type Structure, sum, type Term } from '../../graph/index.ts';
 import { refits } from '../../solve/index.ts';
@@ -68,18 +68,34 @@ function structuresIn(model: Described, block: number): Prunable[] {
   return [...attention, ...neurons];
 }
 
-/** What an attention can lose, as its structures are called: heads, or features of each, of values and where they can go of keys; and heads of a state space beside it. */
-type Attention = Readonly<Partial<Record<'heads' | 'keys' | 'values' | 'space', number>>>;
+/**
+ * What an attention can lose, as its structures are called: heads, or features of each, of values and where they can go of keys; heads of a state
+ * space beside it; and all that of attention to what an encoder gives.
+ */
+type Attention = Readonly<
+  Partial<Record<'heads' | 'keys' | 'values' | 'space' | 'cross' | 'cross.keys' | 'cross.values', number>>
+>;
 
 /** How much an attention has of what it loses: features where they are to go, and those of values can and are several, and else groups of heads. */
 export function groupsOfHeads({ language, heads }: Described, block: number): Attention {
   const size = language.sizes[block];
   if (size.heads === 0) return {};
-  const space = size.space && { space: headGroups(size.space) };
+  const isNarrow = heads === 'narrow';
+  const { space, cross } = size;
   const { keyDim, valueDim } = featuresOf(size, language);
-  if (heads !== 'narrow' || !language.valuesCanNarrow(block) || valueDim === 1)
-    return { heads: headGroups(size), ...space };
-  return { ...(language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim }), values: valueDim, ...space };
+  const losesFeatures = isNarrow && language.valuesCanNarrow(block) && valueDim > 1;
+  const keys = language.keysCanNarrow(block) && keyDim > 1 && { keys: keyDim };
+  return {
+    ...(losesFeatures ? { ...keys, values: valueDim } : { heads: headGroups(size) }),
+    ...(space && { space: headGroups(space) }),
+    ...(cross && crossIn(language, cross, isNarrow)),
+  };
+}
+
+function crossIn(language: LanguageModel, cross: AttentionSizes, isNarrow: boolean): Attention {
+  const { keyDim, valueDim } = featuresOf(cross, language);
+  if (!isNarrow || valueDim === 1) return { cross: headGroups(cross) };
+  return { ...(keyDim > 1 && { 'cross.keys': keyDim }), 'cross.values': valueDim };
 }
 
 /** What ratios and reports call the structures of a block's graph. */
@@ -91,11 +107,12 @@ export function namesIn(
   const places = [...byLayer.keys()];
   const mlpOf = (layer: string) =>
     byLayer.get(places.find((it) => layer === it || layer.endsWith(`.${it}`))!)!;
-  const space = language.spaceLayer(block);
+  const [space, cross] = (['space', 'cross'] as const).map((kind) => language.layerBeside(block, kind));
   return ({ kind, layer, features }) => {
-    const isSpace = space !== undefined && layer.endsWith(space);
-    const ofHeads = () => (!features ? 'heads' : features.mixture ? 'values' : 'keys');
-    const attention: keyof Attention = isSpace ? 'space' : ofHeads();
+    const isOf = (name?: string) => name !== undefined && layer.endsWith(name);
+    const lost = features && (features.mixture ? 'values' : 'keys');
+    const ofCross = () => (lost ? (`cross.${lost}` as const) : 'cross');
+    const attention: keyof Attention = isOf(space) ? 'space' : isOf(cross) ? ofCross() : (lost ?? 'heads');
     return { name: kind === 'head' ? `${block}.${attention}` : mlpOf(layer), layer, kind };
   };
 }
@@ -150,14 +167,17 @@ function sizesAfter(model: Described, block: number, kept: Sizes): BlockSizes {
 function headsAfter(model: Described, block: number, kept: Sizes): Partial<BlockSizes> {
   const all = groupsOfHeads(model, block);
   const left = (of: keyof Attention) => kept.get(`${block}.${of}`)!;
-  const { space, ...own } = model.language.sizes[block];
-  const beside = space && { space: { ...space, ...headsOf(space, left('space')) } };
-  if (all.heads !== undefined) return { ...headsOf(own, left('heads')), ...beside };
+  const { space, cross, ...own } = model.language.sizes[block];
   const isFewer = (of: keyof Attention) => all[of] !== undefined && left(of) < all[of];
+  const features = (of: '' | 'cross.') => ({
+    ...(isFewer(`${of}keys`) && { keyDim: left(`${of}keys`) }),
+    ...(isFewer(`${of}values`) && { valueDim: left(`${of}values`) }),
+  });
+  const seen = () => (all.cross === undefined ? features('cross.') : headsOf(cross!, left('cross')));
   return {
-    ...(isFewer('keys') && { keyDim: left('keys') }),
-    ...(isFewer('values') && { valueDim: left('values') }),
-    ...beside,
+    ...(all.heads === undefined ? features('') : headsOf(own, left('heads'))),
+    ...(space && { space: { ...space, ...headsOf(space, left('space')) } }),
+    ...(cross && { cross: { ...cross, ...seen() } }),
   };
 }
 
@@ -169,7 +189,7 @@ export function allSizesAfter(model: Described, kept: Sizes): BlockSizes[] {
 /** What a plan needs to know, from config.json alone. */
 function languageProfile(model: Described, recipe: Recipe, kept: Sizes, length: number): Profile {
   const { language } = model;
-  const { architecture, hidden, sizes } = language;
+  const { architecture, hidden, sizes, states } = language;
   const after = allSizesAfter(model, kept);
   const { statement } = language.configOf(after);
   const nothing = { tensors: new Map() };
@@ -185,7 +205,8 @@ function languageProfile(model: Described, recipe: Recipe, kept: Sizes, length: 
     sizes: { before: sizes, after },
     statement,
     weights: { largest: Math.max(...blocks), outside, files: 0 },
-    between: length * hidden,
+    // What an encoder gives is there in the data, and once more behind the first part.
+    between: length * hidden + (states ? language.statesOf(length) * states.width : 0),
     // What its widest layer reads or gives, and what comes in beside it; in one of them what it goes on from, too.
     held: length * (2 * hidden + Math.max(...sizes.map((size) => widestOf(size, language)))),
     batch: 0,
@@ -203,11 +224,11 @@ function blockSteps(
 ): PlannedStep[] {
   const { language } = model;
   const { hidden } = language;
-  const { heads, experts, space } = language.sizes[block];
+  const { heads, experts, space, cross } = language.sizes[block];
   const { valueDim } = featuresOf(language.sizes[block], language);
-  const corrected = (name: string, outputs: readonly number[]): PlannedStep => ({
+  const corrected = (name: string, outputs: readonly number[], p = hidden, own = rows): PlannedStep => ({
     name: `${block}.${name}`,
-    maps: outputs.map((m) => ({ p: hidden, m, groupSize: 1, rows })),
+    maps: outputs.map((m) => ({ p, m, groupSize: 1, rows: own })),
     cuts: [],
   });
   const pruned = (name: string, p: number, groups: number, share = 1): PlannedStep => ({
@@ -225,16 +246,27 @@ function blockSteps(
       : before.length > 0
         ? convolution
         : [];
-  const { keyDim: keysLeft } = headsAfter(model, block, sizes);
+  const { keyDim: keysLeft, cross: crossLeft } = headsAfter(model, block, sizes);
   const beside = space
     ? [
         corrected('state space', language.mapsBeforeSpace(block)),
         pruned('space', space.heads * space.valueDim, own.space!),
       ]
     : [];
+  const crossing = () => {
+    const { asking, seen } = language.mapsBeforeCross(block)!;
+    const { width } = language.states!;
+    const name = own.cross === undefined ? 'cross.values' : 'cross';
+    return [
+      corrected('asking', asking),
+      corrected('seen', seen, width, language.statesOf(rows)),
+      pruned(name, cross!.heads * featuresOf(cross!, language).valueDim, own[name]!),
+    ];
+  };
   const steps = [
     ...beside,
     ...attention,
+    ...(cross ? crossing() : []),
     ...(experts ? [corrected('router', [experts.length])] : []),
     ...language
       .mlps(block)
@@ -245,14 +277,19 @@ function blockSteps(
   ];
   const isWhole = (step: PlannedStep) => step.cuts.length === 0 || rowsThatStay(step, 0) === step.maps[0].p;
   // Of fewer features of keys what is mixed is another.
-  const isReached = ({ name }: PlannedStep) => keysLeft !== undefined && name === `${block}.${reader}`;
+  const isReached = ({ name }: PlannedStep) =>
+    (keysLeft !== undefined && name === `${block}.${reader}`) ||
+    (crossLeft?.keyDim !== cross?.keyDim && name === `${block}.cross.values`);
   return steps.filter((step) => !isWhole(step) || isReached(step) || (correct && refits(method)));
 }
 
 /** Features of what is widest between the layers of a block. */
 export function widestOf(sizes: BlockSizes, dense: HeadDims): number {
-  const { keyDim, valueDim } = featuresOf(sizes, dense);
-  const { heads, ffn, experts = [], space } = sizes;
+  const { ffn, experts = [], space, cross } = sizes;
   const beside = space ? space.heads * space.valueDim : 0;
-  return Math.max(heads * Math.max(keyDim, valueDim), beside, ffn, ...experts);
+  const seeing = [sizes, ...(cross ? [cross] : [])].map((own) => {
+    const { keyDim, valueDim } = featuresOf(own, dense);
+    return own.heads * Math.max(keyDim, valueDim);
+  });
+  return Math.max(...seeing, beside, ffn, ...experts);
 }

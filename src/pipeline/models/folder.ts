@@ -1,5 +1,6 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
+import { once } from '../../checkpoint/architectures/facts.ts';
 import { describe, type LanguageModel, type SizesRecord } from '../../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
@@ -38,6 +39,7 @@ import type { SizeKind } from '../budget.ts';
 import type { Chain, Part } from '../chain.ts';
 import { LARGEST_BATCH, wholeBatch } from '../data/batches.ts';
 import type { Dataset } from '../data/index.ts';
+import { extremesOf } from '../data/sample.ts';
 import type { Named, Sizes } from '../keep.ts';
 import { isTokenMask, type ModelInput } from '../open/inputs.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from '../open/open.ts';
@@ -93,6 +95,7 @@ const VALUES_PER_BATCH = 2 ** 22;
 /**
  * @param options.image  side of images, of a DINOv2: its positions follow. Default: what config.json says
  * @param options.heads  whether attention loses heads (`fewer`, the default), or all heads stay and have fewer features each (`narrow`)
+ * @param options.part  `decoder` for what is behind an encoder: its samples are token ids, and what that gives (`encoder_hidden_states`)
  * @throws {InputError} if a file is missing, or config.json contradicts the tensors
  * @throws {FormatError} naming the malformed file
  * @throws {UnsupportedModelError} naming the model type, or the part of it that is not supported
@@ -103,21 +106,23 @@ const VALUES_PER_BATCH = 2 ** 22;
  */
 export async function openLanguageModel(
   folder: Folder,
-  options: Pick<OpenedLanguageModel, 'heads' | 'image'> = {},
+  options: Pick<OpenedLanguageModel, 'heads' | 'image' | 'part'> = {},
 ): Promise<OpenedLanguageModel> {
-  expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS), image: COUNT });
-  const { heads, image } = options;
+  expectOptions('openLanguageModel', options, { heads: oneOf(...HEADS), image: COUNT, part: PART });
+  const { heads, image, part } = options;
   const checkpoint = await openCheckpoint(folder);
-  const language = await describe(checkpoint.config, await sizesIn(folder), image, checkpoint);
+  const language = await describe(checkpoint.config, await sizesIn(folder), image, checkpoint, part);
   language.check(checkpoint);
-  return { folder, checkpoint, language, heads, image };
+  return { folder, checkpoint, language, heads, image, part };
 }
+
+const PART = oneOf('encoder', 'decoder');
 
 /**
  * The model that a folder describes, from its config.json alone; there need be no weights. Where they are there, their shapes are
  * those that it says.
  *
- * @param options.image  as of `openLanguageModel`
+ * @param options.image, options.part  as of `openLanguageModel`
  * @throws {InputError} if config.json or osscar.json contradicts the tensors
  *
  * @example
@@ -125,12 +130,13 @@ export async function openLanguageModel(
  */
 export async function describeFolder(
   folder: Folder,
-  options: Pick<OpenedLanguageModel, 'image'> = {},
+  options: Pick<OpenedLanguageModel, 'image' | 'part'> = {},
 ): Promise<LanguageModel> {
   expectFolder('describeFolder', folder);
   if (await hasWeights(folder)) return (await openLanguageModel(folder, options)).language;
-  expectOptions('describeFolder', options, { image: COUNT });
-  return describe(await readConfig(folder), await sizesIn(folder), options.image);
+  expectOptions('describeFolder', options, { image: COUNT, part: PART });
+  const { image, part } = options;
+  return describe(await readConfig(folder), await sizesIn(folder), image, undefined, part);
 }
 
 async function sizesIn(folder: Folder): Promise<SizesRecord | undefined> {
@@ -202,7 +208,7 @@ export function inputOf(opened: OpenedLanguageModel): ModelInput {
   const { checkpoint, language } = opened;
   if (!hasMethods(language, 'outline'))
     throw new InputError(`inputOf: "model" expected one of openLanguageModel(folder), got ${said(opened)}`);
-  if (language.isEncoder) return declaredInput(language.outline(checkpoint).model);
+  if (language.isEncoder || language.states) return declaredInput(language.outline(checkpoint).model);
   return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };
 }
 
@@ -212,10 +218,12 @@ export function inputOf(opened: OpenedLanguageModel): ModelInput {
  */
 const SAMPLES_FOR_INPUT = 2;
 
-function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest, size }: Dataset): Chain {
+function chainOf(opened: OpenedLanguageModel, engine: Engine, samples: Dataset): Chain {
+  const { shape, smallest, size } = samples;
   const { folder, checkpoint, language, heads } = opened;
-  const { blocks, hidden, isEncoder } = language;
+  const { blocks, hidden, isEncoder, states } = language;
   const length = language.tokensOf(shape);
+  const dims = states && once(async () => ({ [states.name]: await largestOf(samples, states.name) }));
   const widest = widestOf(language.sizes[blocks - 1], language);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
@@ -225,6 +233,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
     predictsTokens: !isEncoder,
     takesLabels: language.givesScores,
     parts: blocks + 2,
+    along: states && [states.name],
     between: [length, hidden],
     async open(part): Promise<Part> {
       if (part === 0) return { ...outside, read: () => language.embedding(checkpoint, { length }) };
@@ -234,10 +243,17 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
       const isFirst = part === blocks && language.readsFirst && size >= SAMPLES_FOR_INPUT * widest;
       const source = await language.block(checkpoint, part - 1, { length, isFirst });
       const name = `${folder.name}: block ${part - 1}`;
-      const extents = isEncoder ? [length] : undefined;
+      const extents = isEncoder || states ? [length] : undefined;
       const named = namesIn(language, part - 1);
       const block = withKnown(
-        await openParsed(source, { engine, name, size: extents, isBuilt: true, heads }),
+        await openParsed(source, {
+          engine,
+          name,
+          size: extents,
+          dims: await dims?.(),
+          isBuilt: true,
+          heads,
+        }),
         (structure) => named(structure).name !== undefined,
       );
       return {
@@ -248,6 +264,13 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, { shape, smallest,
       };
     },
   };
+}
+
+/** What another input is for a sample at most. */
+async function largestOf(samples: Dataset, name: string): Promise<number[]> {
+  const sizes: number[][] = [];
+  for await (const { others = {} } of samples.batches(1)) sizes.push(others[name].dims.slice(1));
+  return extremesOf(sizes, Math.max);
 }
 
 /** The others stay: the features between two maps, of which all blocks have the same number. */
@@ -331,17 +354,18 @@ async function filesOf({ folder, checkpoint }: OpenedLanguageModel): Promise<str
 }
 
 async function shipmentOf(opened: OpenedLanguageModel): Promise<Shipment> {
-  const { folder, heads, image } = opened;
+  const { folder, heads, image, part } = opened;
   const files = (await filesOf(opened)).map(async (name) => {
     const read = (at: number, length: number) => folder.read(name, at, length);
     return { name, size: await folder.size(name), read };
   });
-  return { kind: 'folder', name: folder.name, files: await Promise.all(files), heads, image };
+  return { kind: 'folder', name: folder.name, files: await Promise.all(files), heads, image, part };
 }
 
 async function* contentsOf(opened: OpenedLanguageModel): AsyncGenerator<Hashable> {
   if (opened.heads === 'narrow') yield NARROW_HEADS;
   if (opened.image !== undefined) yield `images of ${opened.image}`;
+  if (opened.language.states) yield 'decoder';
   for (const file of await filesOf(opened)) {
     yield file;
     yield* readChunks(opened.folder, file);
@@ -355,7 +379,7 @@ async function folderWriter(
   engine: Engine,
   { output, maxShardBytes, onnx, metadata = {}, stored: weights }: FolderOptions & Pick<Subject, 'stored'>,
 ): Promise<Writer> {
-  const { folder, checkpoint, language, image } = opened;
+  const { folder, checkpoint, language, image, part } = opened;
   if (!output) throw new InputError(`${folder.name}: expected an "output" folder for the pruned model`);
   const sizes = allSizesAfter(opened, kept);
   const { config, record, statement, left: blocks } = language.configOf(sizes);
@@ -412,11 +436,14 @@ async function folderWriter(
       await writer.writeFile('config.json', json({ ...config, ...forJs }));
       if (record) await writer.writeFile(SIZES_FILE, json(record));
       await writer.copySideFiles(folder);
+      if (language.states)
+        for (const file of await folder.list())
+          if (ENCODER_FILE.test(file)) await writer.copyFile(folder, file);
       if (forJs && !(await folder.list()).includes(TOKENIZER_CONFIG))
         await writer.writeFile(TOKENIZER_CONFIG, json({ tokenizer_class: 'PreTrainedTokenizerFast' }));
       let proof: Awaited<ReturnType<typeof prove>>;
       await writer.finish(async () => {
-        const written = await openLanguageModel(output, { image });
+        const written = await openLanguageModel(output, { image, part });
         const [before, after] = [checkpoint, written.checkpoint].map((it) => valuesIn(it.tensors.values()));
         const entries = {
           ...metadata,
@@ -438,6 +465,9 @@ async function folderWriter(
     abort: () => writer.abort(),
   };
 }
+
+/** ONNX files of the encoder that a decoder is behind. */
+const ENCODER_FILE = /^encoder_model\.onnx(_data)?$/;
 
 /** What rounding makes of the weights of a folder, block by block. */
 async function roundedWeights(

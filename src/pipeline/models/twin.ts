@@ -1,6 +1,6 @@
 // The ONNX files in the folder of a language model or an encoder.
 
-import type { LanguageModel } from '../../checkpoint/architectures/index.ts';
+import type { LanguageModel, ModelPart } from '../../checkpoint/architectures/index.ts';
 import type { Checkpoint, Folder, OutputFolder } from '../../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../../engine/index.ts';
 import {
@@ -39,6 +39,8 @@ export interface OpenedLanguageModel {
   readonly heads?: HeadsMode;
   /** Side of images, where that is another than config.json says. */
   readonly image?: number;
+  /** Of a model that has two: the other one is not looked at. Default: the encoder. */
+  readonly part?: ModelPart;
 }
 
 /** An ONNX file of a folder's model. */
@@ -53,11 +55,12 @@ export type OnnxLayout = 'beside' | 'transformers.js';
 
 /** Beside the safetensors; or where transformers.js looks for them, once for each of its types that is written. */
 function twinsOf(
-  { onnxName }: Pick<LanguageModel, 'onnxName'>,
+  { onnxName, states, hasDecoder }: Pick<LanguageModel, 'onnxName' | 'states' | 'hasDecoder'>,
   layout: OnnxLayout,
   weights?: StoredType,
 ): readonly Twin[] {
-  if (layout === 'beside') return [{ file: 'model.onnx', weights }];
+  const isOneOfTwo = states !== undefined || hasDecoder;
+  if (layout === 'beside') return [{ file: `${isOneOfTwo ? onnxName : 'model'}.onnx`, weights }];
   const file = `onnx/${onnxName}`;
   const types = new Set(['float16', weights ?? 'float16'] as const);
   const smaller = Array.from(types, (weights) => ({
@@ -107,7 +110,8 @@ export async function writeTwins(
   const twins = layout ? twinsOf(opened.language, layout, weights) : [];
   const sizes: number[] = [];
   for (const twin of twins) sizes.push(await writeOnnx(opened, output, twin, metadata, rounded));
-  const outputs = opened.language.isEncoder ? encoderOutputs : onnxOutputs;
+  const { isEncoder, states } = opened.language;
+  const outputs = isEncoder || states ? encoderOutputs : onnxOutputs;
   const copies = twins.map(({ file, weights: rounding }) => ({
     outputs: (samples: Dataset) => outputs(output, file, samples, engine),
     rounding,
@@ -220,7 +224,7 @@ export async function* onnxOutputs(
   }
 }
 
-/** Outputs by sample of an encoder's file, which is read again and run whole: its samples may be of any length. */
+/** Outputs by sample of the file of an encoder, or of what is behind it, which is read again and run whole: its samples may be of any length. */
 async function* encoderOutputs(
   folder: Folder,
   file: string,

@@ -7,7 +7,7 @@ import type { Chain, RunOptions } from '../chain.ts';
 import { type Batch, type BatchSource, batchSource, type Select } from '../data/batches.ts';
 import { alike, concatenated, type Dataset } from '../data/dataset.ts';
 import { type Range, shardRange, sliceOf } from '../data/shards.ts';
-import type { ModelInput } from '../open/inputs.ts';
+import type { Feeds, ModelInput } from '../open/inputs.ts';
 import { Activations, pairBytes } from '../store/activations.ts';
 import type { Pieces } from './work.ts';
 
@@ -49,6 +49,8 @@ interface State {
   readonly pruned?: FloatTensor;
   /** What it was to the first part. */
   readonly sample: FloatTensor;
+  /** What goes along with it, of what parts behind the first read. */
+  readonly others?: Feeds;
   readonly label?: number;
 }
 
@@ -58,22 +60,30 @@ export interface MovedShard {
 }
 
 /** The samples of a batch, one by one, with their places in the shard. */
-function statesOf([dense, pruned, { places, sample, labels }]: MovedBatch): [place: number, State][] {
-  const dims = dense.dims.slice(1);
-  return places.map((place, i) => [
-    place,
-    {
-      dense: sampleOf(dense, i, dims),
-      pruned: dense === pruned ? undefined : sampleOf(pruned, i, dims),
-      sample: sampleOf(sample, i, sample.dims.slice(1)),
+function statesOf(
+  [dense, pruned, { places, sample, others = {}, labels }]: MovedBatch,
+  along: Chain['along'],
+): [place: number, State][] {
+  return places.map((place, i) => {
+    const own = (tensor: FloatTensor) => sampleOf(tensor, i, tensor.dims.slice(1));
+    const state = {
+      dense: own(dense),
+      pruned: dense === pruned ? undefined : own(pruned),
+      sample: own(sample),
+      ...(along && { others: Object.fromEntries(along.map((name) => [name, own(others[name])])) }),
       label: labels?.[i],
-    },
-  ]);
+    };
+    return [place, state];
+  });
 }
 
-export async function gathered(batches: AsyncIterable<MovedBatch>): Promise<MovedShard> {
+export async function gathered(
+  batches: AsyncIterable<MovedBatch>,
+  { along }: Pick<Chain, 'along'>,
+): Promise<MovedShard> {
   const states: State[] = [];
-  for await (const batch of batches) for (const [place, state] of statesOf(batch)) states[place] = state;
+  for await (const batch of batches)
+    for (const [place, state] of statesOf(batch, along)) states[place] = state;
   return { states };
 }
 
@@ -95,7 +105,7 @@ abstract class States implements Samples {
     return {
       samples: indices.length,
       async *batches() {
-        for await (const part of alike(states(), size, ({ state }) => String(state.dense.dims))) {
+        for await (const part of alike(states(), size, ({ state }) => formOf(state))) {
           const batch = part.map(({ state }) => state);
           yield { ...batchOf(batch, diverged), places: part.map(({ place }) => place) };
         }
@@ -104,6 +114,10 @@ abstract class States implements Samples {
   }
 }
 
+/** Samples of one form go through a part together. */
+const formOf = ({ dense, others = {} }: State) =>
+  [dense, ...Object.values(others)].map(({ dims }) => String(dims)).join(';');
+
 function batchOf(states: readonly State[], diverged: boolean): Omit<Batch, 'places'> {
   const input = stack(states.map(({ dense }) => dense));
   const isLabelled = states[0].label !== undefined;
@@ -111,24 +125,32 @@ function batchOf(states: readonly State[], diverged: boolean): Omit<Batch, 'plac
     input,
     pruned: diverged ? stack(states.map(({ dense, pruned = dense }) => pruned)) : input,
     sample: stack(states.map(({ sample }) => sample)),
+    others: states[0].others && stackedOthers(states),
     count: states.length,
     labels: isLabelled ? Int32Array.from(states, ({ label }) => label!) : undefined,
   };
 }
 
+function stackedOthers(states: readonly State[]): Feeds {
+  const names = Object.keys(states[0].others!);
+  return Object.fromEntries(names.map((name) => [name, stack(states.map(({ others }) => others![name]))]));
+}
+
 /** Here. Those behind a part take the place of those before it. */
 export class HeldSamples extends States {
   readonly #activations: Activations;
-  readonly #samples: Pick<State, 'sample' | 'label'>[] = [];
+  readonly #samples: Omit<State, 'dense' | 'pruned'>[] = [];
+  readonly #along: Chain['along'];
 
-  constructor({ between }: Chain, { size }: Dataset, options: RunOptions) {
+  constructor({ between, along }: Chain, { size }: Dataset, options: RunOptions) {
     super();
+    this.#along = along;
     this.#activations = new Activations(pairBytes(size * elements(between)), options);
   }
 
   /** What samples of a shard have become, and in the batch what they were. @param first  of the shard */
   async add(batch: MovedBatch, first: number): Promise<void> {
-    for (const [place, { dense, pruned = dense, ...kept }] of statesOf(batch)) {
+    for (const [place, { dense, pruned = dense, ...kept }] of statesOf(batch, this.#along)) {
       await this.#activations.set(first + place, [dense, pruned]);
       this.#samples[first + place] = kept;
     }

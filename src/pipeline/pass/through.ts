@@ -118,7 +118,10 @@ export async function through(
           for (let shard = 0; shard < work.shards; shard++)
             for await (const batch of advance(moving, shard)) await held.add(batch, rangeOf(shard).first);
           if (outputs) dense = await findings.hash(outputs.path(work.shards - 1));
-        } else samples = await behind({ part: index, history }, (shard) => gathered(advance(moving, shard)));
+        } else
+          samples = await behind({ part: index, history }, (shard) =>
+            gathered(advance(moving, shard), chain),
+          );
       } finally {
         await outputs?.close();
       }

@@ -84,8 +84,10 @@ async function firstBlock(language: LanguageModel, sample: readonly number[]): P
   if (parameters > MOST_PARAMETERS || largest > MOST_VALUES) return undefined;
   const read = async (name: string) => new Float32Array(elements(tensors.get(name)!.shape));
   const graph = await language.block({ tensors, read }, 0, { length });
-  const dims = [1, length, language.hidden];
-  return { graph, batch: { input: ones(dims) }, macs: length * parameters };
+  const { states } = language;
+  const others = states && { [states.name]: ones([1, language.statesOf(length), states.width]) };
+  const input = ones([1, length, language.hidden]);
+  return { graph, batch: { input, others }, macs: length * parameters };
 }
 
 function product(): Forward {

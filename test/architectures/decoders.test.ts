@@ -1,0 +1,193 @@
+// Decoders behind an encoder against the plain loops of decoders.ts, in parts and whole, and the way back.
+
+import { describe, expect, test } from 'vitest';
+import type {
+  Config,
+  LanguageModel,
+  SizesRecord,
+  TensorSource,
+} from '../../src/checkpoint/architectures/index.ts';
+import { analyse, shrink } from '../../src/graph/index.ts';
+import { run, withAllValues } from '../graph/running.ts';
+import { describe as describeModel } from '../support/describe.ts';
+import { random } from '../support/random.ts';
+import {
+  BART,
+  DECODERS,
+  decoderReference,
+  decoderWeights,
+  denseSizes,
+  HIDDEN,
+  VOCABULARY,
+  WHISPER,
+} from './decoders.ts';
+import { BERT } from './encoders.ts';
+import { ids, maxDifference, open, runOnce, sourceOf, type Value, type Weights } from './source.ts';
+
+const TOLERANCE = 1e-4; // of values around 1
+
+const next = random(8);
+const tokens = Array.from({ length: 13 }, () => Math.floor(next() * VOCABULARY));
+const rows = Array.from({ length: 7 }, () => Array.from({ length: HIDDEN }, () => 2 * next() - 1));
+const states: Value = { dims: [1, rows.length, HIDDEN], data: Float32Array.from(rows.flat()) };
+
+const decoderOf = (config: Config, record?: SizesRecord, names?: Pick<TensorSource, 'tensors'>) =>
+  describeModel(config, record, undefined, names, 'decoder');
+
+/** Part by part. */
+async function inParts(model: LanguageModel, source: TensorSource): Promise<Float32Array> {
+  const { length } = tokens;
+  const first = await runOnce(await model.embedding(source, { length }), { input_ids: ids([tokens]) });
+  let { hidden } = first;
+  for (let i = 0; i < model.blocks; i++) {
+    const block = await model.block(source, i, { length });
+    hidden = (await runOnce(block, { hidden, encoder_hidden_states: states })).hidden_out as typeof hidden;
+  }
+  return (await runOnce(await model.head(source), { hidden })).logits.data;
+}
+
+describe.each(Object.entries(DECODERS))('%s', (_, config) => {
+  const weights = decoderWeights(config);
+  const source = sourceOf(weights);
+  const model = decoderOf(config, undefined, source);
+  const expected = decoderReference(config, denseSizes(), weights, tokens, rows);
+
+  test('has the tensors and sizes that its config describes', () => {
+    model.check(source);
+    expect(model.isEncoder).toBe(false);
+    expect(model.states).toMatchObject({ name: 'encoder_hidden_states', width: HIDDEN });
+    expect(model.sizes).toEqual(denseSizes());
+    const shapesOf = (of: Iterable<readonly [string, { readonly shape: readonly number[] }]>) =>
+      [...of].map(([name, { shape }]) => [name, shape]).sort();
+    expect(shapesOf(model.tensors(source))).toEqual(
+      shapesOf([...weights].filter(([name]) => name !== 'final_logits_bias')),
+    );
+  });
+
+  test('embedding, blocks and head give what the loops give', async () => {
+    expect(maxDifference(await inParts(model, source), expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('the whole model gives it, and sees nothing of padding', async () => {
+    const session = await open(await model.whole(source));
+    const padded = {
+      dims: [1, rows.length + 2, HIDDEN],
+      data: new Float32Array((rows.length + 2) * HIDDEN).fill(9),
+    };
+    padded.data.set(states.data as Float32Array);
+    const isMasked = session.inputs.includes('encoder_attention_mask');
+    expect(isMasked).toBe(config.model_type !== 'whisper');
+    const { logits } = await session.run({
+      input_ids: ids([tokens]),
+      encoder_hidden_states: isMasked ? padded : states,
+      ...(isMasked && { encoder_attention_mask: ids([[...rows.map(() => 1), 0, 0]]) }),
+    });
+    await session.release();
+    expect(maxDifference(logits.data, expected)).toBeLessThan(TOLERANCE);
+  });
+
+  test('an unpruned block gives the tensors of the checkpoint back', async () => {
+    const block = await model.block(source, 1, { length: 3 });
+    const found = model.tensorsOf(1, block);
+    for (const { name, data } of found) expect([name, data]).toEqual([name, weights.get(name)!.data]);
+    const own = (name: string) =>
+      /\.(layers|block)\.1\./.test(name) && !name.includes('relative_attention_bias');
+    expect(found.map(({ name }) => name).sort()).toEqual([...weights.keys()].filter(own).sort());
+  });
+
+  test('heads of both attentions and neurons are prunable, and nothing else, and go back into a checkpoint', async () => {
+    const data = Float32Array.from({ length: 6 * HIDDEN }, (_, i) => Math.sin(i));
+    const feeds = { hidden: { dims: [1, 6, HIDDEN], data }, encoder_hidden_states: states };
+    const block = await model.block(source, 1, { length: 6 });
+    const values = await run(withAllValues(block), feeds);
+    const shapes = new Map(Object.entries({ ...values, ...feeds }).map(([name, { dims }]) => [name, dims]));
+    const prunable = analyse(block, shapes).structures.filter((structure) => structure.prunable);
+    expect(prunable.map(({ kind, groups }) => [kind, groups])).toEqual([
+      ['head', 4],
+      ['head', 4],
+      ['channel', 20],
+    ]);
+    const kept = [
+      [0, 2],
+      [1, 2, 3],
+      [1, 2, 3, 5, 8, 13],
+    ];
+    const small = shrink(block, new Map(prunable.map((it, i) => [it, kept[i]])));
+    const sizes = denseSizes().with(1, { heads: 2, kvHeads: 2, ffn: 6, cross: { heads: 3, kvHeads: 3 } });
+    const pruned: Weights = new Map(weights);
+    for (const { name, shape, data } of model.tensorsOf(1, small, sizes[1]))
+      pruned.set(name, { shape, data });
+    const { config: written, record } = model.configOf(sizes);
+    expect(record).toEqual({ decoder: { blocks: sizes } });
+    const reopened = decoderOf(written, JSON.parse(JSON.stringify(record)), sourceOf(pruned));
+    reopened.check(sourceOf(pruned));
+    const wanted = decoderReference(config, sizes, pruned, tokens, rows);
+    expect(maxDifference(await inParts(reopened, sourceOf(pruned)), wanted)).toBeLessThan(TOLERANCE);
+  });
+
+  test('heads of both attentions can be narrow', async () => {
+    const [own, cross] = [
+      { keyDim: 5, valueDim: 3 },
+      { heads: 4, kvHeads: 4, keyDim: 4, valueDim: 6 },
+    ];
+    const sizes = denseSizes().map((size, i) => (i === 0 ? { ...size, ...own, cross } : size));
+    const narrow = decoderWeights(config, sizes);
+    const reopened = decoderOf(config, { decoder: { blocks: sizes } }, sourceOf(narrow));
+    reopened.check(sourceOf(narrow));
+    const wanted = decoderReference(config, sizes, narrow, tokens, rows);
+    expect(maxDifference(await inParts(reopened, sourceOf(narrow)), wanted)).toBeLessThan(TOLERANCE);
+  });
+});
+
+test('config.json says fewer neurons of the decoder, and the sizes of the encoder stay as they were said', () => {
+  const blocks = [{ heads: 1, kvHeads: 1, ffn: 9 }];
+  const fewer = denseSizes().map((size) => ({ ...size, ffn: 8 }));
+  const { config, record, statement } = decoderOf(BART, { blocks }).configOf(fewer);
+  expect(config).toEqual({ ...BART, decoder_ffn_dim: 8 });
+  expect(record).toEqual({ blocks });
+  expect(statement).toMatch(/^config.json says the sizes/);
+  expect(describeModel(config, record).sizes).toEqual(blocks);
+  expect(decoderOf(config, record).sizes).toEqual(fewer);
+  // And the other way round.
+  const decoder = { blocks: fewer };
+  expect(describeModel(BART, { decoder }).configOf(blocks).record).toEqual({ decoder, blocks });
+});
+
+test('fewer heads of the decoder are said by osscar.json alone', () => {
+  const sizes = denseSizes().map((size) => ({ ...size, cross: { heads: 3, kvHeads: 3 } }));
+  const { record, statement } = decoderOf(WHISPER).configOf(sizes);
+  expect(record).toEqual({ decoder: { blocks: sizes } });
+  expect(statement).toContain('it has no field for heads of 8 features each');
+});
+
+test('sizes of an osscar.json that a decoder cannot have are named', () => {
+  const said = (cross: unknown) => () =>
+    decoderOf(BART, { decoder: { blocks: denseSizes().with(1, { ...denseSizes()[1], cross } as never) } });
+  expect(said({ heads: 5, kvHeads: 5 })).toThrow(
+    'osscar.json: block 1: "cross.heads" expected at most 4, as in config.json, got 5',
+  );
+  expect(said(undefined)).toThrow(
+    'osscar.json: block 1: "cross.heads" expected a positive integer, got none',
+  );
+  expect(said({ heads: 4, kvHeads: 4, keyDim: 9 })).toThrow(
+    'block 1: "cross.keyDim" expected at most 8, as in config.json, got 9',
+  );
+  const encoder = () =>
+    describeModel(BART, { blocks: [{ heads: 2, kvHeads: 2, ffn: 24, cross: { heads: 2, kvHeads: 2 } }] });
+  expect(encoder).toThrow('"cross" expected none, as there is no attention to what an encoder gives');
+});
+
+test.each([
+  ['bert', BERT],
+  ['a classifier', { ...BART, architectures: ['BartForSequenceClassification'] }],
+])('of %s there is no decoder', (_, config) => {
+  expect(describeModel(config).hasDecoder).toBe(false);
+  expect(() => decoderOf(config)).toThrow('there is no decoder behind it that is known');
+});
+
+test('a checkpoint of the encoder alone has no decoder', () => {
+  const of = (name: string) =>
+    describeModel(BART, undefined, undefined, { tensors: new Map([[name, { shape: [1] }]]) }).hasDecoder;
+  expect(of('model.decoder.layers.0.fc1.weight')).toBe(true);
+  expect(of('model.encoder.layers.0.fc1.weight')).toBe(false);
+});
