@@ -42,7 +42,7 @@ export { doubtOf, type Warning } from './measure/plausible.ts';
 export { latencies, type TimingOptions } from './measure/timing.ts';
 export {
   describeFolder,
-  expectStored,
+  expectWritten,
   type FolderOptions,
   inputOf,
   openLanguageModel,

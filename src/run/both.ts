@@ -3,12 +3,20 @@
 
 import type { ModelPart } from '../checkpoint/architectures/index.ts';
 import { InputError } from '../errors.ts';
-import { doubtOf, evaluate, type Metric, type Progress, recipeOf } from '../pipeline/index.ts';
+import {
+  describeFolder,
+  doubtOf,
+  evaluate,
+  expectWritten,
+  type Metric,
+  type Progress,
+  recipeOf,
+} from '../pipeline/index.ts';
 import type { ModelFiles } from './beside.ts';
 import { closing } from './closing.ts';
 import { madeOf, warningHandler } from './doubt.ts';
 import { openInPlace, partIn } from './open.ts';
-import type { PartSettings, PlanSettings, PruneSettings } from './options.ts';
+import { onnxOf, type PartSettings, type PlanSettings, type PruneSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
 import { scratchFor } from './run.ts';
 import { calibrationOf, isDataset, samplesPlace } from './samples.ts';
@@ -44,15 +52,22 @@ const ALONE = [
   'latency',
 ] as const;
 
-/** @throws {InputError} where they cannot be pruned in one run */
-export function checkBoth(place: Place, { encoder, decoder }: Both, settings: PlanSettings): void {
+/**
+ * @throws {InputError} where they cannot be pruned in one run
+ * @throws {UnsupportedModelError} where what is to come of them cannot be written
+ */
+export async function checkBoth(
+  place: Place,
+  { encoder, decoder }: Both,
+  settings: PlanSettings,
+): Promise<void> {
   const { work, spend } = { ...settings, ...recipeOf(settings) };
   const amount = spend && !spend.isFraction ? spend.of : undefined;
   const name =
     ALONE.find((it) => settings[it] !== undefined) ??
     (['calibration', 'evaluation'] as const).find((it) => isDataset(settings[it])) ??
     (typeof (work ?? '') === 'string' ? amount : 'work');
-  if (name === undefined) return;
+  if (name === undefined) return decoder.part && checkDecoder(place, settings);
   const instead = name === amount && amount !== 'latency' ? 'give a fraction, as 0.5' : 'leave it out';
   if (decoder.part)
     throw new InputError(
@@ -61,6 +76,14 @@ export function checkBoth(place: Place, { encoder, decoder }: Both, settings: Pl
   throw new InputError(
     `\`${name}\`: is of one file, and in "${place.path}" are two, ${baseName(encoder.place)} and ${baseName(decoder.place)}; ${instead}, or prune one after the other`,
   );
+}
+
+/** Before the encoder is pruned, which takes its time. */
+function checkDecoder(place: Place, { weights, format }: PlanSettings): Promise<void> {
+  return closing(async (opened) => {
+    const decoder = await describeFolder(opened(await place.openFolder()), { part: 'decoder' });
+    expectWritten(baseName(place), decoder, { weights, onnx: onnxOf(format) });
+  });
 }
 
 /**

@@ -3,7 +3,7 @@
 import { openKernels } from '../kernel/index.ts';
 import {
   expectBound,
-  expectStored,
+  expectWritten,
   type MachinesPlan,
   measureRates,
   memoryLimit,
@@ -63,7 +63,7 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
     if (typeof settings.output === 'string') opened(await outputFor(place, files, settings));
     const both = await bothIn(place, files, settings);
     if (!both) return planOf({ place }, settings);
-    checkBoth(place, both, settings);
+    await checkBoth(place, both, settings);
     const first = await planOf(both.encoder, settingsFor('encoder', settings));
     return { ...(await planOf(both.decoder, settingsFor('decoder', settings))), encoder: first };
   });
@@ -115,8 +115,8 @@ function planOf({ place, part }: Half, settings: PlanSettings): Promise<Planned>
 
 async function describedFolder(place: Place, options: PlanSettings & PartSettings, opened: Opened) {
   await samplesPlace(options.calibration, 'calibration', options.signal);
-  expectStored(baseName(place), { weights: options.weights, onnx: onnxOf(options.format) });
   const { language: model, length: seqlen } = await describeInPlace(place, options, opened);
+  expectWritten(baseName(place), model, { weights: options.weights, onnx: onnxOf(options.format) });
   return { model, seqlen, engine: await engineFor(options), given: undefined };
 }
 

@@ -64,7 +64,7 @@ export async function prune(model: Source, settings: PruneSettings): Promise<Pru
 
 /** The encoder first, so that the decoder is fitted to what it will read. */
 async function pruneBoth(place: Place, both: Both, settings: PruneSettings, output: Output): Promise<Pruned> {
-  checkBoth(place, both, settings);
+  await checkBoth(place, both, settings);
   const { encoder, decoder } = both;
   const { part } = decoder;
   const before = (await metricOfBoth(both, settings))?.value;
@@ -76,7 +76,7 @@ async function pruneBoth(place: Place, both: Both, settings: PruneSettings, outp
   if (part === undefined)
     return pruneTo(output, decoder.place, { ...behind, encoder: [...first.files] }, done);
   // The folder with the smaller encoder.
-  return pruneTo(output, await placeOf([...first.files], MODEL_NAME, settings.signal), behind, done);
+  return pruneTo(output, await placeOf([...first.files], baseName(place), settings.signal), behind, done);
 }
 
 /** @param first  of a model of two parts the folder, how good they were, and what has become of the other one */

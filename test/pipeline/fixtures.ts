@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config, SizesRecord } from '../../src/checkpoint/architectures/index.ts';
+import type { Config, ModelPart, SizesRecord } from '../../src/checkpoint/architectures/index.ts';
 import {
   blobFolder,
   type Checkpoint,
@@ -101,6 +101,7 @@ export async function folderOf(
   config: Config,
   weights: Weights,
   record?: SizesRecord,
+  part?: ModelPart,
 ): Promise<OpenedLanguageModel> {
   const output = memoryOutput('dense');
   const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
@@ -110,7 +111,7 @@ export async function folderOf(
   await writer.writeFile('config.json', json(config));
   if (record) await writer.writeFile('osscar.json', json(record));
   await writer.finish();
-  return openLanguageModel(blobFolder(output.files()));
+  return openLanguageModel(blobFolder(output.files()), { part });
 }
 
 /** All that a folder's files hold. */

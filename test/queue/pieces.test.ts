@@ -9,6 +9,8 @@ import { disk } from '../../src/disk/host.ts';
 import { InputError } from '../../src/errors.ts';
 import {
   type Dataset,
+  feedsDataset,
+  inputOf,
   type Job,
   memoryStore,
   type OpenedLanguageModel,
@@ -25,6 +27,7 @@ import {
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { host } from '../../src/run/host.ts';
 import { prune as pruneIn, serving, setHost } from '../../src/run/index.ts';
+import { BART, decoderWeights } from '../architectures/decoders.ts';
 import { DINOV2, encoderWeights } from '../architectures/encoders.ts';
 import { OPT as SMALL, tinyWeights, uniformSizes } from '../architectures/tiny.ts';
 import { engine, fashion, fixtureBytes, folderOf, noise } from '../pipeline/fixtures.ts';
@@ -101,6 +104,24 @@ const wide = { ...DINOV2, image_size: 27 };
 const wideFolder = (await folderOf(wide, encoderWeights(wide))).folder;
 const bytesOfImages = async (options: Partial<PruneOptions>) =>
   bytesOfLanguage(options, await openLanguageModel(wideFolder, { image: 15 }), await noise(24, [2, 15, 15]));
+const behind = await folderOf(BART, decoderWeights(BART), undefined, 'decoder');
+const states = (i: number) => ({
+  dims: [3 + (i % 4), 32],
+  data: Float32Array.from({ length: (3 + (i % 4)) * 32 }, (_, at) => Math.sin(i + at)),
+});
+const said = await feedsDataset(
+  Array.from({ length: 24 }, (_, i) => ({
+    inputs: {
+      input_ids: {
+        dims: [5 + (i % 3)],
+        data: Float32Array.from({ length: 5 + (i % 3) }, (_, at) => (7 * i + at) % 40),
+      },
+      encoder_hidden_states: states(i),
+    },
+  })),
+  inputOf(behind),
+);
+const bytesOfDecoder = (options: Partial<PruneOptions>) => bytesOfLanguage(options, behind, said);
 async function bytesOfLanguage(
   options: Partial<PruneOptions>,
   model: OpenedLanguageModel,
@@ -118,6 +139,7 @@ test.each([
   ['a folder', bytesOfFolder],
   ['a folder whose heads become narrow', bytesOfNarrow],
   ['a folder of images that are smaller than it says', bytesOfImages],
+  ['a decoder, whose parts all read what an encoder gives', bytesOfDecoder],
 ])('%s has the bytes of a run here, whoever makes which pieces', async (_, bytesOf) => {
   const expected = await bytesOf({ shards: 3 });
   const store = memoryStore();

@@ -265,7 +265,7 @@ function masked(
 
 /** From the frontier to the end of the part. */
 async function runOn(
-  { run, opened, distance }: Walk,
+  { opened, distance }: Walk,
   frontier: Frontier,
   model: Model,
   variant: Variant,
@@ -275,9 +275,13 @@ async function runOn(
   const outputs = frontier.run(distance ? [name] : [], [name], model);
   for await (const { dense, pruned, batch, count } of outputs) {
     if (distance) variant.distances.push(...distance(dense[name], batch, count)(pruned[name]));
-    else for (let i = 0; i < count; i++) variant.states.push(sampleOf(pruned[name], i, run.chain.between));
+    else variant.states.push(...samplesIn(pruned[name], count));
   }
 }
+
+/** One by one. */
+const samplesIn = (tensor: FloatTensor, count: number) =>
+  Array.from({ length: count }, (_, i) => sampleOf(tensor, i, tensor.dims.slice(1)));
 
 /** Through a part that is whole; in the last one to the distances of the outputs. */
 async function moveOn(
@@ -290,13 +294,14 @@ async function moveOn(
   const load = async () => loadModel(chain.engine, part.opened?.model ?? (await part.read()));
   await withSessions([load], async (session) => {
     let at = 0;
-    for await (const { input, count } of source(isHeldOut).batches()) {
+    for await (const batch of source(isHeldOut).batches()) {
+      const { input, count } = batch;
       await turn(signal);
-      const distances = distance?.(await onlyOutput(session, input), count, count);
+      const distances = distance?.(await onlyOutput(session, input, batch), count, count);
       for (const variant of variants) {
-        const output = await onlyOutput(session, stack(variant.states.slice(at, at + count)));
+        const output = await onlyOutput(session, stack(variant.states.slice(at, at + count)), batch);
         if (distances) variant.distances.push(...distances(output));
-        else for (let i = 0; i < count; i++) variant.states[at + i] = sampleOf(output, i, chain.between);
+        else variant.states.splice(at, count, ...samplesIn(output, count));
       }
       at += count;
     }

@@ -48,6 +48,8 @@ export interface Dataset {
   readonly shape: number[];
   /** Where sizes differ, the smallest extent of each axis. */
   readonly smallest?: readonly number[];
+  /** Of other inputs of the model, by their names: the same of what they are for a sample, the largest extent of each axis. */
+  readonly beside?: Readonly<Record<string, readonly number[]>>;
   /** Consecutive samples that are of one image, and that no fit may be measured on while it has seen one of them. Default 1. */
   readonly views?: number;
   /** Of samples that are made of token ids: what these are called in `others`. A language model is measured by them. */
@@ -77,7 +79,7 @@ function entryOf(image: ImageEntry | File): ImageEntry {
 }
 
 /** What is known of a data set beside its samples. */
-export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'smallest' | 'views'>;
+export type Described = Pick<Dataset, 'name' | 'classes' | 'constants' | 'smallest' | 'beside' | 'views'>;
 
 /** A sample as it is loaded: of the dataset's shape, unless it says its own. */
 export interface Loaded {
@@ -108,7 +110,7 @@ export function loadedOnce(
 }
 
 /** Of an image data set. */
-export interface DatasetOptions extends Omit<Described, 'smallest'> {
+export interface DatasetOptions extends Omit<Described, 'smallest' | 'beside'> {
   /** Decoded images are kept if all of them take at most this many bytes. */
   keepBytes?: number;
   /** Between which all images are: each then keeps its own size, in multiples of `Preprocessing.multiple`. */
@@ -121,9 +123,10 @@ export const DESCRIBED: Options<Described> = {
   classes: LIST,
   constants: OBJECT,
   smallest: LIST,
+  beside: OBJECT,
   views: COUNT,
 };
-const { smallest: _, ...DESCRIBED_IMAGES } = DESCRIBED;
+const { smallest: _, beside: __, ...DESCRIBED_IMAGES } = DESCRIBED;
 const IMAGE_OPTIONS: Options<DatasetOptions> = { ...DESCRIBED_IMAGES, keepBytes: BYTES, extents: OBJECT };
 
 // 1,700 ImageNet inputs or all of CIFAR-10; a browser tab and a small server can spare it.
@@ -133,7 +136,19 @@ const KEEP_BYTES = 2 ** 30;
 const SAMPLE = ['label'];
 const BATCH = ['inputs', 'count', 'dims', 'others', 'labels', 'names'];
 const DATASET = [
-  ...['name', 'size', 'shape', 'smallest', 'views', 'tokens', 'constants', 'classes', 'batches', 'slice'],
+  ...[
+    'name',
+    'size',
+    'shape',
+    'smallest',
+    'beside',
+    'views',
+    'tokens',
+    'constants',
+    'classes',
+    'batches',
+    'slice',
+  ],
 ];
 
 /** @throws {InputError} where it is none, or has a field that is taken for one of a data set */
@@ -498,9 +513,9 @@ export function selectSamples(samples: Dataset, select: (index: number) => boole
 /** The same, whose reading ends when the signal is aborted, also where a sample never comes. */
 export function abortable(samples: Dataset, signal: AbortSignal | undefined): Dataset {
   if (!signal) return samples;
-  const { name, size, shape, smallest, views, tokens, constants, classes } = samples;
+  const { name, size, shape, smallest, beside, views, tokens, constants, classes } = samples;
   return {
-    ...{ name, size, shape, smallest, views, tokens, constants, classes },
+    ...{ name, size, shape, smallest, beside, views, tokens, constants, classes },
     batches: (batchSize) => untilAborted(samples.batches(batchSize), signal),
     slice: samples.slice && ((range) => abortable(samples.slice!(range), signal)),
   };

@@ -82,7 +82,16 @@ export async function feedsDataset(
   const [least, shape] = [Math.min, Math.max].map((extreme) => extremesOf(sizes, extreme));
   const smallest = String(least) === String(shape) ? undefined : least;
   const loaded = samples.map(({ data, dims, others }) => ({ data, others, ...(smallest && { dims }) }));
-  return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, smallest });
+  const beside = largestOf(samples);
+  return datasetOf(samples, shape, (i) => loaded[i], { ...described, constants, smallest, beside });
+}
+
+function largestOf(samples: readonly Pick<Loaded, 'others'>[]): Dataset['beside'] {
+  const sizes = Object.keys(samples[0].others ?? {}).map((name) => {
+    const dims = samples.flatMap(({ others }) => (others?.[name] ? [others[name].dims] : []));
+    return [name, extremesOf(dims, Math.max)] as const;
+  });
+  return sizes.length > 0 ? Object.fromEntries(sizes) : undefined;
 }
 
 const namesOf = ({ name, others }: ModelInput) => [name, ...others.map((it) => it.name)];

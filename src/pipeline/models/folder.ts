@@ -1,6 +1,5 @@
 // The folder of a language model or an encoder in Hugging Face's layout for the pipeline: embedding, blocks and head.
 
-import { once } from '../../checkpoint/architectures/facts.ts';
 import { describe, type LanguageModel, type SizesRecord } from '../../checkpoint/architectures/index.ts';
 import {
   type Checkpoint,
@@ -39,7 +38,6 @@ import type { SizeKind } from '../budget.ts';
 import type { Chain, Part } from '../chain.ts';
 import { LARGEST_BATCH, wholeBatch } from '../data/batches.ts';
 import type { Dataset } from '../data/index.ts';
-import { extremesOf } from '../data/sample.ts';
 import type { Named, Sizes } from '../keep.ts';
 import { isTokenMask, type ModelInput } from '../open/inputs.ts';
 import { declaredInput, forSizes, type OpenedModel, openParsed } from '../open/open.ts';
@@ -164,11 +162,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
       : undefined,
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: async (samples) => {
-      if (options.onnx === 'transformers.js' && language.transformersJs)
-        throw new UnsupportedModelError(
-          `${folder.name}: transformers.js ${language.transformersJs} (${language.architecture}); the format "onnx" is for other loaders`,
-        );
-      expectStored(folder.name, options);
+      expectWritten(folder.name, language, options);
       if (options.loadable && becomesNarrow(opened))
         throw new InputError(
           `${folder.name}: config.json has no field for narrower heads; \`loadable: false\` takes sizes that it cannot say`,
@@ -184,8 +178,19 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
   };
 }
 
-/** @throws {InputError} where weights are to be stored otherwise, and no file is written that has them so */
-export function expectStored(name: string, { weights, onnx }: FolderOptions): void {
+/**
+ * @throws {InputError} where weights are to be stored otherwise, and no file is written that has them so
+ * @throws {UnsupportedModelError} where transformers.js is to load what it cannot
+ */
+export function expectWritten(
+  name: string,
+  { transformersJs, architecture }: LanguageModel,
+  { weights, onnx }: FolderOptions,
+): void {
+  if (onnx === 'transformers.js' && transformersJs)
+    throw new UnsupportedModelError(
+      `${name}: transformers.js ${transformersJs} (${architecture}); the format "onnx" is for other loaders`,
+    );
   if (storedAs(weights) && !onnx)
     throw new InputError(
       `${name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
@@ -204,11 +209,17 @@ function becomesNarrow({ language, heads }: OpenedLanguageModel): boolean {
  * const { shape } = inputOf(language); // of images; token ids are a window
  */
 export function inputOf(opened: OpenedLanguageModel): ModelInput {
+  return inputFor(opened);
+}
+
+/** @param beside  of the samples */
+function inputFor(opened: OpenedLanguageModel, beside?: Dataset['beside']): ModelInput {
   expectObject('inputOf', 'model', opened);
   const { checkpoint, language } = opened;
   if (!hasMethods(language, 'outline'))
     throw new InputError(`inputOf: "model" expected one of openLanguageModel(folder), got ${said(opened)}`);
-  if (language.isEncoder || language.states) return declaredInput(language.outline(checkpoint).model);
+  if (language.isEncoder || language.states)
+    return declaredInput(language.outline(checkpoint).model, {}, beside);
   return { name: 'input_ids', type: 'int64', shape: [0], open: [true], fixedBatch: 0, others: [] };
 }
 
@@ -218,18 +229,21 @@ export function inputOf(opened: OpenedLanguageModel): ModelInput {
  */
 const SAMPLES_FOR_INPUT = 2;
 
-function chainOf(opened: OpenedLanguageModel, engine: Engine, samples: Dataset): Chain {
-  const { shape, smallest, size } = samples;
+function chainOf(
+  opened: OpenedLanguageModel,
+  engine: Engine,
+  { shape, smallest, beside, size }: Dataset,
+): Chain {
   const { folder, checkpoint, language, heads } = opened;
   const { blocks, hidden, isEncoder, states } = language;
   const length = language.tokensOf(shape);
-  const dims = states && once(async () => ({ [states.name]: await largestOf(samples, states.name) }));
+  const dims = states && beside;
   const widest = widestOf(language.sizes[blocks - 1], language);
   const outside = { batch: 1, named: (structure: Named) => structure };
   return {
     name: folder.name,
     engine,
-    input: { ...inputOf(opened), shape, outputs: length * hidden },
+    input: { ...inputFor(opened, dims), shape, outputs: length * hidden },
     predictsTokens: !isEncoder,
     takesLabels: language.givesScores,
     parts: blocks + 2,
@@ -250,7 +264,7 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, samples: Dataset):
           engine,
           name,
           size: extents,
-          dims: await dims?.(),
+          dims,
           isBuilt: true,
           heads,
         }),
@@ -264,13 +278,6 @@ function chainOf(opened: OpenedLanguageModel, engine: Engine, samples: Dataset):
       };
     },
   };
-}
-
-/** What another input is for a sample at most. */
-async function largestOf(samples: Dataset, name: string): Promise<number[]> {
-  const sizes: number[][] = [];
-  for await (const { others = {} } of samples.batches(1)) sizes.push(others[name].dims.slice(1));
-  return extremesOf(sizes, Math.max);
 }
 
 /** The others stay: the features between two maps, of which all blocks have the same number. */

@@ -98,10 +98,10 @@ export async function ship(
   const keys: string[] = [];
   for (let shard = 0; shard < shards; shard++)
     keys.push(await shipper.samples(sliceOf(samples, shardRange(samples, shards, shard))));
-  const { name, size, shape, smallest, views, tokens, constants } = samples;
+  const { name, size, shape, smallest, beside, views, tokens, constants } = samples;
   return {
     model: { ...shipment, files },
-    samples: { name, size, shape, smallest, views, tokens, constants, shards: keys },
+    samples: { name, size, shape, smallest, beside, views, tokens, constants, shards: keys },
   };
 }
 

@@ -1,0 +1,187 @@
+// A folder of safetensors that has an encoder and a decoder, pruned in one run by pairs: by the built library, with a network that was trained.
+
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
+import { openCheckpoint } from '../../src/checkpoint/index.ts';
+import { openFolder } from '../../src/disk/folder.ts';
+import type * as Library from '../../src/index.ts';
+import type * as Pieces from '../../src/model.ts';
+import { fixture } from '../cli/osscar.ts';
+import { once } from '../support/once.ts';
+
+const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
+const { evaluate, inspect, plan, prune }: typeof Library = await built('node');
+const { openEngine, openLanguageModel }: typeof Pieces = await built('model');
+
+const folder = mkdtempSync(join(tmpdir(), 'osscar-behind-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const model = fixture('bart-kjv');
+const [calibration, held] = ['calib.tsv', 'test.tsv'].map((name) => join(model, name));
+const quick = { threads: 1, simd: 'baseline', engine: await openEngine({ threads: 1 }) } as const;
+const HOW = { ...quick, calibration, samples: 64, producers: false, target: 'residual' } as const;
+
+const pruned = async (name: string, settings: object) => {
+  const output = join(folder, name);
+  const { report } = await prune(model, { ...HOW, keep: 0.5, ...settings, output });
+  return { output, report, perplexity: (await evaluate(output, held, quick)).value };
+};
+const json = (...path: string[]) => JSON.parse(readFileSync(join(...path), 'utf8'));
+const half = once(() => pruned('half', {}));
+
+test('the decoder is measured behind the encoder of its folder', async () => {
+  const { name, value, samples } = await evaluate(model, held, quick);
+  expect({ name, samples }).toEqual({ name: 'perplexity', samples: 300 });
+  expect(value).toBeCloseTo(1.316, 2);
+});
+
+describe('by pairs', () => {
+  test('both are pruned, and keep far more than by magnitude', async () => {
+    const { report, perplexity } = await half();
+    const { perplexity: other } = await pruned('magnitude', {
+      method: 'magnitude',
+      target: undefined,
+      producers: undefined,
+    });
+    expect(perplexity).toBeLessThan(2.4);
+    expect(other).toBeGreaterThan(20);
+    expect(report.metric!.before).toBeCloseTo(1.1, 1); // of the dense network
+    expect(report.encoder!.layers.map(({ name }) => name).sort()).toEqual([
+      '0.heads',
+      '0.mlp',
+      '1.heads',
+      '1.mlp',
+    ]);
+    expect(report.layers.map(({ name }) => name).sort()).toEqual([
+      ...['0.cross', '0.heads', '0.mlp', '1.cross', '1.heads', '1.mlp'],
+    ]);
+    const [dense, after] = await Promise.all([model, join(folder, 'half')].map(valuesIn));
+    expect(report.parameters).toEqual({ before: dense, after });
+    expect(report.settings.model).toBe(model);
+  });
+
+  test('osscar.json says the sizes of both, and what is pruned again begins with these', async () => {
+    const { output } = await half();
+    const heads = { heads: 3, kvHeads: 3 };
+    expect(json(output, 'osscar.json')).toEqual({
+      blocks: [0, 1].map(() => ({ ...heads, ffn: 192 })),
+      decoder: { blocks: [0, 1].map(() => ({ ...heads, ffn: 192, cross: heads })) },
+    });
+    const again = await prune(output, { ...HOW, keep: { heads: 1, channels: 0.5 } });
+    expect(again.report.sizes!.map(({ ffn, cross }) => [ffn, cross!.heads])).toEqual([
+      [96, 3],
+      [96, 3],
+    ]);
+    expect(again.report.encoder!.sizes!.map(({ ffn }) => ffn)).toEqual([96, 96]);
+  });
+
+  test('config.json says fewer neurons of both, and heads stay', async () => {
+    const { output, report } = await pruned('loadable', { loadable: true });
+    expect(json(output, 'config.json')).toMatchObject({
+      encoder_ffn_dim: 192,
+      decoder_ffn_dim: 192,
+      decoder_attention_heads: 6,
+    });
+    expect(existsSync(join(output, 'osscar.json'))).toBe(false);
+    expect(report.isLoadable).toBe(true);
+  });
+
+  test('both are written as ONNX files too, which give the same', async () => {
+    const { output, perplexity } = await pruned('onnx', { format: 'onnx', heads: 'narrow', weights: 'int8' });
+    const beside = join(folder, 'files');
+    for (const name of [
+      'encoder_model.onnx',
+      'decoder_model.onnx',
+      'config.json',
+      'tokenizer.json',
+      'tokenizer_config.json',
+    ])
+      cpSync(join(output, name), join(beside, name));
+    const { value } = await evaluate(beside, held, quick);
+    expect(Math.abs(value / perplexity - 1)).toBeLessThan(0.02);
+    expect((await inspect(beside)).file!.stored).toBe('int8');
+  });
+
+  test('a budget is divided in each of them', async () => {
+    const { report, perplexity } = await pruned('budget', { keep: undefined, params: 0.6, samples: 32 });
+    for (const { allocation } of [report, report.encoder!])
+      expect(allocation!.after / allocation!.before).toBeLessThan(0.6);
+    expect(perplexity).toBeLessThan(4);
+  });
+
+  test('what was left of the distance after pruning becomes less', async () => {
+    const { perplexity, report } = await pruned('distilled', { distill: 4 });
+    expect(report.distilled!.left).toBeLessThan(1);
+    expect(perplexity).toBeLessThan((await half()).perplexity);
+  });
+
+  test('a run that was stopped goes on to the same bytes', async () => {
+    const work = join(folder, 'work');
+    const bytes = async (name: string) =>
+      readFileSync(join((await pruned(name, { work })).output, 'model.safetensors'));
+    const first = await bytes('first');
+    expect(first.equals(readFileSync(join((await half()).output, 'model.safetensors')))).toBe(true);
+    expect((await bytes('second')).equals(first)).toBe(true);
+  });
+
+  test('a plan is of both', async () => {
+    const { encoder, parameters } = await plan(model, { ...HOW, keep: 0.5 });
+    expect(encoder!.parameters.before).toBe(334_656);
+    expect(parameters.before).toBe(409_536);
+    expect(parameters.after).toBeLessThan(0.7 * parameters.before);
+  });
+
+  test.each([
+    ['latency', { keep: undefined, latency: 0.5 }, '`latency`: is of one model, and "'],
+    ['encoder', { encoder: model }, '`encoder`: is of one model, and "'],
+    [
+      'a size in numbers',
+      { keep: undefined, params: 100_000 },
+      'has an encoder and a decoder, which pairs are of; give a fraction',
+    ],
+    ['transformers.js', { format: 'transformers.js' }, 'transformers.js wants a decoder with caches'],
+  ])('%s is refused before the work', async (_, settings, message) => {
+    const steps: string[] = [];
+    const onProgress = ({ label }: { label: string }) => steps.push(label);
+    await expect(pruned('refused', { ...settings, onProgress })).rejects.toThrow(message);
+    expect(steps).toEqual([]);
+    expect(existsSync(join(folder, 'refused'))).toBe(false);
+  });
+});
+
+test('by texts the encoder is pruned alone, also within a budget where they differ in length', async () => {
+  const texts = join(folder, 'texts.txt');
+  const lines = readFileSync(calibration, 'utf8').split('\n').slice(0, 40);
+  writeFileSync(texts, lines.map((line) => line.split('\t')[0]).join('\n'));
+  const { report, output } = await pruned('encoder', { calibration: texts, keep: undefined, params: 0.7 });
+  expect(report.encoder).toBeUndefined();
+  expect(report.allocation!.after / report.allocation!.before).toBeLessThan(0.7);
+  const [before, after] = await Promise.all([model, output].map(tensorsOf));
+  const name = 'model.decoder.layers.1.fc1.weight';
+  expect(await after.readRaw(name)).toEqual(await before.readRaw(name));
+  expect(after.tensors.get('model.encoder.layers.1.fc1.weight')!.shape[0]).toBeLessThan(384);
+});
+
+test('a folder without one has no decoder to open', async () => {
+  await expect(openLanguageModel(await openFolder(fixture('opt-kjv')), { part: 'decoder' })).rejects.toThrow(
+    'config.json: model_type "opt": there is no decoder behind it that is known',
+  );
+});
+
+test('inspect says what can be pruned of either', async () => {
+  const { folder: decoder, encoder } = await inspect(model);
+  expect([...decoder!.structures.keys()].sort()).toEqual([
+    ...['0.cross', '0.heads', '0.mlp', '1.cross', '1.heads', '1.mlp'],
+  ]);
+  expect([...encoder!.folder!.structures.keys()].sort()).toEqual(['0.heads', '0.mlp', '1.heads', '1.mlp']);
+});
+
+async function tensorsOf(path: string) {
+  return openCheckpoint(await openFolder(path));
+}
+
+async function valuesIn(path: string): Promise<number> {
+  const { tensors } = await tensorsOf(path);
+  return [...tensors.values()].reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+}
