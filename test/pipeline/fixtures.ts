@@ -103,6 +103,15 @@ export async function folderOf(
   record?: SizesRecord,
   part?: ModelPart,
 ): Promise<OpenedLanguageModel> {
+  return openLanguageModel(blobFolder(await filesOf(config, weights, record)), { part });
+}
+
+/** The files of one. */
+export async function filesOf(
+  config: Config,
+  weights: Weights,
+  record?: SizesRecord,
+): Promise<ReadonlyMap<string, Blob>> {
   const output = memoryOutput('dense');
   const specs = Array.from(weights, ([name, { shape }]) => ({ name, shape, dtype: 'float32' as const }));
   const writer = new CheckpointWriter(output, planSafetensors(specs));
@@ -111,7 +120,7 @@ export async function folderOf(
   await writer.writeFile('config.json', json(config));
   if (record) await writer.writeFile('osscar.json', json(record));
   await writer.finish();
-  return openLanguageModel(blobFolder(output.files()), { part });
+  return output.files();
 }
 
 /** All that a folder's files hold. */

@@ -8,8 +8,14 @@ import { openCheckpoint } from '../../src/checkpoint/index.ts';
 import { openFolder } from '../../src/disk/folder.ts';
 import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
+import { decoderWeights } from '../architectures/decoders.ts';
+import { encoderWeights, WHISPER } from '../architectures/encoders.ts';
+import { npy } from '../cli/models.ts';
 import { fixture } from '../cli/osscar.ts';
+import { filesOf } from '../pipeline/fixtures.ts';
 import { once } from '../support/once.ts';
+import { TOKENIZER } from '../support/pairs.ts';
+import { randomArray } from '../support/random.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
 const { evaluate, inspect, plan, prune }: typeof Library = await built('node');
@@ -148,6 +154,41 @@ describe('by pairs', () => {
     expect(steps).toEqual([]);
     expect(existsSync(join(folder, 'refused'))).toBe(false);
   });
+});
+
+test('what an encoder of sounds reads are files that pairs name', async () => {
+  const config = {
+    ...WHISPER,
+    ...{ decoder_ffn_dim: 20, decoder_layers: 2, decoder_attention_heads: 4, max_target_positions: 24 },
+    ...{ vocab_size: 40, decoder_start_token_id: 1, eos_token_id: 2 },
+  };
+  const weights = new Map([...encoderWeights(config), ...decoderWeights(config)]);
+  const files = [...(await filesOf(config, weights)), ['tokenizer.json', new Blob([TOKENIZER])] as const];
+  const spectra = Array.from(
+    { length: 8 },
+    (_, i) => [`${i}.npy`, npy([5, 18], Float32Array.from(randomArray(90, i + 1)))] as const,
+  );
+  const rows = spectra.map(
+    ([name], i) =>
+      `${name}\t${Array.from({ length: 4 + (i % 3) }, (_, j) => `w${3 + ((i * 5 + j) % 17)}`).join(' ')}`,
+  );
+  const table = join(folder, 'spectra.tsv');
+  writeFileSync(table, rows.join('\n'));
+  for (const [name, content] of spectra) writeFileSync(join(folder, name), content);
+  const { report, files: smaller } = await prune(files, {
+    ...HOW,
+    calibration: table,
+    keep: 0.5,
+    force: true,
+  });
+  expect(
+    [report.encoder!.sizes, report.sizes].map((sizes) =>
+      sizes!.map(({ heads, ffn, cross }) => [heads, ffn, cross?.heads]),
+    ),
+  ).toEqual([[0, 1].map(() => [2, 10, undefined]), [0, 1].map(() => [2, 10, 2])]);
+  const { value, samples } = await evaluate([...smaller], table, quick);
+  expect(samples).toBe(8);
+  expect(value).toBeCloseTo(report.metric!.after, 4);
 });
 
 test('by texts the encoder is pruned alone, also within a budget where they differ in length', async () => {
