@@ -160,6 +160,15 @@ test('fewer heads of the decoder are said by osscar.json alone', () => {
   expect(statement).toContain('it has no field for heads of 8 features each');
 });
 
+test('attention to what an encoder gives is counted by its tokens', () => {
+  const model = decoderOf(WHISPER); // which gives 7 of them
+  const self = 5 * 5 * 4 * (8 + 8);
+  const cross = 5 * 7 * 4 * (8 + 8) + (7 - 5) * HIDDEN * 4 * (8 + 8);
+  expect(model.macsOfHeads(0, model.sizes[0], 5)).toBe(self + cross);
+  const few = { ...model.sizes[0], cross: { heads: 1, kvHeads: 1 } };
+  expect(model.macsOfHeads(0, few, 5)).toBe(self + cross / 4);
+});
+
 test('sizes of an osscar.json that a decoder cannot have are named', () => {
   const said = (cross: unknown) => () =>
     decoderOf(BART, { decoder: { blocks: denseSizes().with(1, { ...denseSizes()[1], cross } as never) } });
@@ -172,6 +181,8 @@ test('sizes of an osscar.json that a decoder cannot have are named', () => {
   expect(said({ heads: 4, kvHeads: 4, keyDim: 9 })).toThrow(
     'block 1: "cross.keyDim" expected at most 8, as in config.json, got 9',
   );
+  const bad = { blocks: [{ heads: 1, kvHeads: 1, ffn: 9 }], decoder: null } as never;
+  expect(() => decoderOf(BART, bad)).toThrow('osscar.json: "blocks" expected the sizes of 2 blocks');
   const encoder = () =>
     describeModel(BART, { blocks: [{ heads: 2, kvHeads: 2, ffn: 24, cross: { heads: 2, kvHeads: 2 } }] });
   expect(encoder).toThrow('"cross" expected none, as there is no attention to what an encoder gives');

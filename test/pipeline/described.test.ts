@@ -22,6 +22,7 @@ import {
 import { folderSubject } from '../../src/pipeline/models/folder.ts';
 import { parseRecipe } from '../../src/pipeline/recipe.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
+import { WHISPER } from '../architectures/decoders.ts';
 import { ENCODERS, encoderWeights } from '../architectures/encoders.ts';
 import { BLOOM, LLAMA, MPT, OLMO, OPT, tinyWeights, uniformSizes, VARIANTS } from '../architectures/tiny.ts';
 import { describe as describeModel } from '../support/describe.ts';
@@ -233,3 +234,32 @@ test.each([...Object.keys(VARIANTS), ...Object.keys(ENCODERS)])(
     }
   },
 );
+
+test('a plan has the layers that read what an encoder gives, and what that is', () => {
+  const language = describeModel(WHISPER, undefined, undefined, undefined, 'decoder'); // behind one that gives 7 tokens
+  const profileOf = (heads: HeadsMode) => {
+    const subject = describedSubject({ language, heads });
+    const recipe = parseRecipe({ keep: 0.5, correct: true });
+    return subject.profile(recipe, sizesOf(recipe, subject.structures), [5]);
+  };
+  const { steps, between, sizes } = profileOf('fewer');
+  const own = steps.filter(({ name }) => name.startsWith('0.'));
+  expect(own.map(({ name, maps }) => [name, maps.map(({ p, m, rows }) => [p, m, rows])])).toEqual([
+    ['0.attention', [32, 32, 32].map((m) => [32, m, 5])],
+    ['0.heads', [[32, 32, 5]]],
+    ['0.asking', [[32, 32, 5]]],
+    ['0.seen', [32, 32].map((m) => [32, m, 7])],
+    ['0.cross', [[32, 32, 5]]],
+    ['0.up', [[32, 20, 5]]],
+    ['0.mlp', [[20, 32, 5]]],
+  ]);
+  expect(between).toBe(5 * 32 + 7 * 32);
+  expect(sizes!.after[0]).toEqual({ heads: 2, kvHeads: 2, ffn: 10, cross: { heads: 2, kvHeads: 2 } });
+  const narrow = profileOf('narrow');
+  expect(narrow.steps.map(({ name }) => name)).toContain('0.cross.values');
+  expect(narrow.sizes!.after[0]).toMatchObject({
+    heads: 4,
+    keyDim: 4,
+    cross: { heads: 4, keyDim: 4, valueDim: 4 },
+  });
+});

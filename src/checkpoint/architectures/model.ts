@@ -711,11 +711,11 @@ export function modelOf(
     throw new InputError(`config.json: at most ${MOST_BLOCKS} blocks expected, got ${blocks}`);
   for (let i = 0; i < blocks; i++) description.block(i); // reads what it says of this one
   checkSizes(sizesOf(description, 0), description, 0, 'config.json');
-  const recorded = record && recordedIn(record, description);
   // It may say the sizes of the other part alone.
-  const isSilent =
-    record === undefined || (!recorded && (description.states ? 'blocks' : 'decoder') in record);
-  const sizes = isSilent ? Array.from({ length: blocks }, (_, i) => sizesOf(description, i)) : recorded;
+  const [own, other] = description.states ? ['decoder', 'blocks'] : ['blocks', 'decoder'];
+  const isSilent = record === undefined || (!(own in record) && other in record);
+  const whole = () => Array.from({ length: blocks }, (_, i) => sizesOf(description, i));
+  const sizes = isSilent ? whole() : recordedIn(record, description);
   if (!Array.isArray(sizes) || sizes.length !== blocks) {
     throw new InputError(`osscar.json: "blocks" expected the sizes of ${blocks} blocks`);
   }
