@@ -24,6 +24,8 @@ import {
   type Server,
   tokenWindows,
 } from '../../src/pipeline/index.ts';
+import { folderSubject } from '../../src/pipeline/models/folder.ts';
+import { ship } from '../../src/pipeline/queue/snapshot.ts';
 import { contentHash } from '../../src/pipeline/store/hash.ts';
 import { host } from '../../src/run/host.ts';
 import { prune as pruneIn, serving, setHost } from '../../src/run/index.ts';
@@ -113,8 +115,8 @@ const said = await feedsDataset(
   Array.from({ length: 24 }, (_, i) => ({
     inputs: {
       input_ids: {
-        dims: [5 + (i % 3)],
-        data: Float32Array.from({ length: 5 + (i % 3) }, (_, at) => (7 * i + at) % 40),
+        dims: [5 + (i % 6 > 2 ? 1 : 0)],
+        data: Float32Array.from({ length: 5 + (i % 6 > 2 ? 1 : 0) }, (_, at) => (7 * i + at) % 40),
       },
       encoder_hidden_states: states(i),
     },
@@ -148,6 +150,21 @@ test.each([
     expect(await bytesOf({ shards: 3, queue, store })).toEqual(expected);
     expect(new Set(queue.jobs.map(({ shard }) => shard))).toEqual(new Set([undefined, 0, 1, 2]));
   });
+});
+
+test('workers are told that it is the decoder of a folder, and how large what it reads of the encoder is', async () => {
+  const shipment = await folderSubject(behind).shipment();
+  const { model, samples } = await ship(memoryStore(), shipment, said, 2);
+  expect(model).toMatchObject({ kind: 'folder', part: 'decoder' });
+  expect(samples.beside).toEqual({ encoder_hidden_states: [6, 32] });
+  const both = await openFolder(join(import.meta.dirname, '../fixtures/bart-kjv'));
+  onTestFinished(() => both.close());
+  const [encoder, decoder] = await Promise.all(
+    (['encoder', 'decoder'] as const).map(async (part) =>
+      contentHash(folderSubject(await openLanguageModel(both, { part })).contents()),
+    ),
+  );
+  expect(encoder).not.toBe(decoder);
 });
 
 test('of a queue a report has no address, in which may be a password', async () => {
