@@ -56,6 +56,10 @@ export async function openRun(
     );
   const measuredBy = await labelsOf(evaluationLabels, signal);
   const found = await openInPlace(place, { ...settings, data }, opened);
+  if ('language' in found.model && found.model.language.hasDecoder && settings.part === undefined)
+    settings.onNote?.(
+      'the decoder stays as it is: pairs of what its encoder reads and what is said of it (.tsv) are of both',
+    );
   const samples = await calibrationOf(found, data, labels, settings);
   const measured = measuredOn
     ? await found.evaluation(measuredOn, { labels: measuredBy, seed })

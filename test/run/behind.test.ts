@@ -195,7 +195,13 @@ test('by texts the encoder is pruned alone, also within a budget where they diff
   const texts = join(folder, 'texts.txt');
   const lines = readFileSync(calibration, 'utf8').split('\n').slice(0, 40);
   writeFileSync(texts, lines.map((line) => line.split('\t')[0]).join('\n'));
-  const { report, output } = await pruned('encoder', { calibration: texts, keep: undefined, params: 0.7 });
+  const notes: string[] = [];
+  const onNote = (text: string) => notes.push(text);
+  const how = { calibration: texts, keep: undefined, params: 0.7, onNote };
+  const { report, output } = await pruned('encoder', how);
+  expect(notes).toContain(
+    'the decoder stays as it is: pairs of what its encoder reads and what is said of it (.tsv) are of both',
+  );
   expect(report.encoder).toBeUndefined();
   expect(report.allocation!.after / report.allocation!.before).toBeLessThan(0.7);
   const [before, after] = await Promise.all([model, output].map(tensorsOf));
