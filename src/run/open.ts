@@ -48,7 +48,7 @@ import { decoderFeeds, type PairSettings } from './decoder.ts';
 import { engineFor, guardOptions, relieving, webThreads } from './engine.ts';
 import { extentsOfAudio, extentsOfImages, openDataset } from './images.ts';
 import type { Drawn, ModelOptions, PartSettings, SampleOptions } from './options.ts';
-import { areOfBoth, sourceFeeds } from './pairs.ts';
+import { areOfBoth, pairsPlace, sourceFeeds } from './pairs.ts';
 import { baseName, isFile, type Place } from './place.ts';
 import { placeOf } from './source.ts';
 import { DEFAULT_WINDOWS, sentenceSamples, textSamples } from './text.ts';
@@ -124,8 +124,7 @@ export async function openInPlace(
     return { model: sized, engine, ...imagesFor({ ...input, shape }, preprocessing, options, data, read) };
   }
   const length = lengthFor(maxPositions, options);
-  const tokenizer =
-    options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer', options.signal);
+  const tokenizer = await tokenizerFor({ tokenizer: place }, options);
   const guarding = guardOptions(options);
   if (!isEncoder) return { model, engine, ...textSamples(tokenizer, length, guarding) };
   const input = { ...inputOf(model), shape: [length] };
@@ -139,8 +138,10 @@ export async function partIn(
   { part, data }: Pick<OpenSettings, 'part' | 'data'>,
 ): Promise<ModelPart> {
   if (part !== undefined) return part;
-  const isOfBoth = data !== undefined && (await areOfBoth(data));
-  return isOfBoth && (await describeFolder(folder)).hasDecoder ? 'decoder' : 'encoder';
+  const pairs = data && (await pairsPlace(data));
+  // Texts of others are long, and are read once.
+  if (pairs === undefined || !(await describeFolder(folder)).hasDecoder) return 'encoder';
+  return (await areOfBoth(pairs)) ? 'decoder' : 'encoder';
 }
 
 /** The decoder in a folder, whose samples go through the encoder in it. */
@@ -153,8 +154,7 @@ async function openDecoder(
   tellKind(model.language, options);
   const beside = place.at('config.json');
   const { decoding } = await readConfig(place);
-  const tokenizer =
-    options.tokenizer === undefined ? place : await placeOf(options.tokenizer, 'tokenizer', options.signal);
+  const tokenizer = await tokenizerFor({ tokenizer: place }, options);
   const inFolder = {
     beside,
     read: async () => {
@@ -323,7 +323,7 @@ export async function openGuarded<M extends { readonly source: Model }>(
   return { model, engine: relieving(guard, await engineFor(options)) };
 }
 
-const tokenizerFor = async (side: SideFiles, { tokenizer, signal }: ModelOptions) =>
+const tokenizerFor = async (side: Pick<SideFiles, 'tokenizer'>, { tokenizer, signal }: ModelOptions) =>
   tokenizer === undefined ? side.tokenizer : placeOf(tokenizer, 'tokenizer', signal);
 
 /** The input of a decoder that takes what an encoder gives. */

@@ -57,9 +57,8 @@ export async function readPairs(place: Place, areThey: (first: object) => boolea
 const isText = (it: unknown): it is string => typeof it === 'string' && it.trim() !== '';
 
 /** Whether samples are pairs of what an encoder reads and what is said of it, and not of that and its class. */
-export async function areOfBoth(data: Place): Promise<boolean> {
-  const place = await pairsPlace(data);
-  if (place === undefined || !(await isFile(place))) return false;
+export async function areOfBoth(place: Place): Promise<boolean> {
+  if (!(await isFile(place))) return false;
   const pairs = await readPairs(place);
   return pairs.length > 0 && !pairs.every(({ target }) => CLASS.test(target));
 }

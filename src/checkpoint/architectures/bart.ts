@@ -1,9 +1,7 @@
 // BART (arXiv 1910.13461), mBART (2001.08210), PLBART (2103.06333), Blenderbot (2004.13637), Marian, Pegasus (1912.08777), M2M-100 (2010.11125) and NLLB: an
 // encoder, and a decoder of the same kind that reads what it gives.
 
-import type { Activation } from './activation.ts';
 import {
-  attentionOf,
   commonOfText,
   crossing,
   DECODER_NAMES,
@@ -11,11 +9,11 @@ import {
   flag,
   integer,
   layerNorm,
-  linear,
+  layerOf,
   withCross,
 } from './config.ts';
 import { waves } from './positions.ts';
-import type { Architecture, Block, Config, Description, TokenEmbedding } from './types.ts';
+import type { Architecture, Config, Description, ModelPart, TokenEmbedding } from './types.ts';
 
 const EPSILON = 1e-5; // the config has no field
 
@@ -84,7 +82,7 @@ function decoderOf(config: Config, modelType: string): Description {
 }
 
 /** What both parts have. */
-function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder') {
+function commonOf(config: Config, modelType: string, part: ModelPart) {
   const { isBefore, hasFirst, offset, values, isScaled = false, ...kind } = KINDS[modelType];
   const { base, activation } = commonOfText(config, modelType, {
     names: part === 'encoder' ? ENCODER_NAMES : DECODER_NAMES,
@@ -105,20 +103,13 @@ function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder'
       positions: { name: `${part}.embed_positions`, offset, values },
       norm: hasFirst && norm('layernorm_embedding'),
     } satisfies TokenEmbedding,
-    block: (i: number) => blockOf(`${part}.layers.${i}`, { isBefore, activation, headDim }),
+    block: (i: number) =>
+      layerOf(`${part}.layers.${i}`, {
+        order: isBefore ? 'pre' : 'post',
+        activation,
+        headDim,
+        epsilon: EPSILON,
+      }),
   };
   return { description, last: isBefore && norm('layer_norm') };
-}
-
-function blockOf(
-  layer: string,
-  { isBefore, activation, headDim }: Pick<Kind, 'isBefore'> & { activation: Activation; headDim: number },
-): Block {
-  return {
-    order: isBefore ? 'pre' : 'post',
-    attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, EPSILON),
-    attention: attentionOf(`${layer}.self_attn`, headDim),
-    mlpNorm: layerNorm(`${layer}.final_layer_norm`, EPSILON),
-    mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
-  };
 }

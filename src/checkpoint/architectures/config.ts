@@ -333,6 +333,32 @@ export function layerNorm(name: string, epsilon: number, affine = true): Norm {
   return { kind: 'layer', name, epsilon, affine };
 }
 
+/** A block of BART's kind. */
+export function layerOf(
+  layer: string,
+  {
+    order,
+    activation,
+    headDim,
+    epsilon,
+    isBiased,
+  }: Pick<Block, 'order'> & {
+    readonly activation: Activation;
+    readonly headDim: number;
+    readonly epsilon: number;
+    /** Whether keys have biases, as the others have. */
+    readonly isBiased?: boolean;
+  },
+): Block {
+  return {
+    order,
+    attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, epsilon),
+    attention: attentionOf(`${layer}.self_attn`, headDim, isBiased),
+    mlpNorm: layerNorm(`${layer}.final_layer_norm`, epsilon),
+    mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
+  };
+}
+
 /** A block that reads what an encoder gives, too. @param isBiased  whether keys have biases, as the others have */
 export function crossing(
   block: Block,
@@ -352,7 +378,7 @@ export function crossing(
 }
 
 /** Attention of a module. @param isBiased  whether keys have biases, as the others have */
-export function attentionOf(module: string, headDim: number, isBiased = true): Block['attention'] {
+function attentionOf(module: string, headDim: number, isBiased = true): Block['attention'] {
   return {
     qkv: (label) => linear(`${module}.${label}_proj`, isBiased || label !== 'k'),
     out: linear(`${module}.out_proj`, true),

@@ -2,9 +2,19 @@
 // norms before each half of a block, scores of attention that are not scaled, no biases.
 
 import type { Activation } from './activation.ts';
-import { commonOfText, flag, integer, linear, positive, rmsNorm, text, withCross } from './config.ts';
+import {
+  commonOfText,
+  eitherName,
+  flag,
+  integer,
+  linear,
+  positive,
+  rmsNorm,
+  text,
+  withCross,
+} from './config.ts';
 import { nameOf } from './facts.ts';
-import type { Architecture, Block, Config, Description, Relative } from './types.ts';
+import type { Architecture, Block, Config, Description, ModelPart, Relative } from './types.ts';
 
 const GATED = 'gated-';
 const TABLE = 'relative_attention_bias';
@@ -45,7 +55,8 @@ function decoderOf(config: Config, modelType: string, names?: readonly string[])
 }
 
 /** What both parts have. */
-function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder') {
+function commonOf(config: Config, modelType: string, part: ModelPart) {
+  const isDecoder = part === 'decoder';
   const given = text(config, 'feed_forward_proj', modelType === 't5' ? 'relu' : 'gated-gelu');
   const isGated = given.startsWith(GATED);
   const own = isGated ? given.slice(GATED.length) : given;
@@ -57,7 +68,7 @@ function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder'
       names: {
         hidden: 'd_model',
         heads: 'num_heads',
-        blocks: part === 'decoder' && config.num_decoder_layers != null ? 'num_decoder_layers' : 'num_layers',
+        blocks: isDecoder ? eitherName(config, 'num_decoder_layers', 'num_layers') : 'num_layers',
         positions: 'n_positions',
         ffn: 'd_ff',
         activation: 'feed_forward_proj',
@@ -69,7 +80,6 @@ function commonOf(config: Config, modelType: string, part: 'encoder' | 'decoder'
   );
   const epsilon = positive(config, 'layer_norm_epsilon', 1e-6);
   const buckets = integer(config, 'relative_attention_num_buckets', 32, 4);
-  const isDecoder = part === 'decoder';
   // Beyond those that the table has one by one.
   const least = Math.floor(buckets / (isDecoder ? 2 : 4)) + 1;
   const most = integer(config, 'relative_attention_max_distance', 128, least);

@@ -3,7 +3,6 @@
 
 import { ACTIVATIONS, type Activation } from './activation.ts';
 import {
-  attentionOf,
   commonOfBlocks,
   commonOfText,
   crossing,
@@ -11,7 +10,7 @@ import {
   ENCODER_NAMES,
   integer,
   layerNorm,
-  linear,
+  layerOf,
   withCross,
 } from './config.ts';
 import type { Architecture, Block, Config, Description } from './types.ts';
@@ -63,12 +62,6 @@ function decoderOf(config: Config, modelType: string, tokens: number): Descripti
   };
 }
 
-function blockOf(layer: string, headDim: number, activation: Activation): Block {
-  return {
-    order: 'pre',
-    attentionNorm: layerNorm(`${layer}.self_attn_layer_norm`, EPSILON),
-    attention: attentionOf(`${layer}.self_attn`, headDim, false),
-    mlpNorm: layerNorm(`${layer}.final_layer_norm`, EPSILON),
-    mlp: { up: linear(`${layer}.fc1`, true), down: linear(`${layer}.fc2`, true), activation },
-  };
-}
+/** Keys have no biases. */
+const blockOf = (layer: string, headDim: number, activation: Activation): Block =>
+  layerOf(layer, { order: 'pre', activation, headDim, epsilon: EPSILON, isBiased: false });

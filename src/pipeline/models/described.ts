@@ -2,6 +2,7 @@
 
 import {
   ALL_TOKENS,
+  BESIDE,
   featuresOf,
   type HeadDims,
   headGroups,
@@ -107,7 +108,7 @@ export function namesIn(
   const places = [...byLayer.keys()];
   const mlpOf = (layer: string) =>
     byLayer.get(places.find((it) => layer === it || layer.endsWith(`.${it}`))!)!;
-  const [space, cross] = (['space', 'cross'] as const).map((kind) => language.layerBeside(block, kind));
+  const [space, cross] = BESIDE.map((kind) => language.layerBeside(block, kind));
   return ({ kind, layer, features }) => {
     const isOf = (name?: string) => name !== undefined && layer.endsWith(name);
     const lost = features && (features.mixture ? 'values' : 'keys');
