@@ -103,7 +103,7 @@ export async function openInPlace(
   const { heads } = options;
   const folder = opened(await place.openFolder());
   if ((await partIn(folder, options)) === 'decoder') return openDecoder(place, folder, options);
-  const model = await openLanguageModel(folder, { heads });
+  const model = await openLanguageModel(folder, { heads, part: options.part });
   tellKind(model.language, options);
   const { isEncoder, vocabulary, maxPositions } = model.language;
   const engine = await engineFor(options);

@@ -86,6 +86,44 @@ describe.each(Object.entries(DECODERS))('%s', (_, config) => {
     expect(maxDifference(logits.data, expected)).toBeLessThan(TOLERANCE);
   });
 
+  test('with caches it gives it in two steps, of which the second makes no keys of what the encoder gives', async () => {
+    const session = await open(await model.whole(source, { past: true }));
+    const isCache = (name: string) => name.startsWith('past_key_values.');
+    expect(session.inputs.filter(isCache).sort()).toEqual(
+      denseSizes().flatMap((_, i) =>
+        ['decoder.key', 'decoder.value', 'encoder.key', 'encoder.value'].map(
+          (name) => `past_key_values.${i}.${name}`,
+        ),
+      ),
+    );
+    const step = (some: readonly number[], caches: Record<string, Value>, encoder_hidden_states: Value) =>
+      session.run({
+        input_ids: ids([some]),
+        encoder_hidden_states,
+        ...(config.model_type !== 'whisper' && { encoder_attention_mask: ids([rows.map(() => 1)]) }),
+        ...caches,
+      });
+    const none: Value = { dims: [1, 4, 0, HIDDEN / 4], data: new Float32Array() };
+    const caches = session.inputs.filter(isCache);
+    const first = await step(
+      tokens.slice(0, 8),
+      Object.fromEntries(caches.map((name) => [name, none])),
+      states,
+    );
+    const known = caches.map((name) => [name, first[name.replace('past_key_values', 'present')]] as const);
+    expect(known.map(([, { dims }]) => dims[2])).toEqual(
+      caches.map((name) => (/encoder/.test(name) ? 7 : 8)),
+    );
+    // Nothing of it is read any more.
+    const other = { ...states, data: new Float32Array(states.data.length).fill(9) };
+    const second = await step(tokens.slice(8), Object.fromEntries(known), other);
+    await session.release();
+    expect(second['present.1.encoder.value'].dims[2]).toBe(0);
+    expect(second['present.1.decoder.value'].dims[2]).toBe(tokens.length);
+    const logits = [...first.logits.data, ...second.logits.data];
+    expect(maxDifference(Float32Array.from(logits as number[]), expected)).toBeLessThan(TOLERANCE);
+  });
+
   test('an unpruned block gives the tensors of the checkpoint back', async () => {
     const block = await model.block(source, 1, { length: 3 });
     const found = model.tensorsOf(1, block);

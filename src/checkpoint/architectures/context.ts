@@ -35,7 +35,9 @@ export function encoderContext(g: WeightGraph, x: string, attentionMask?: string
   return {
     shown: (value) => (attentionMask === undefined ? value : g.node('Mul', [value, padding()])),
     apart: (buckets, most, isOneSided) =>
-      remembered(apart, `${buckets} ${most}`, () => bucketsOf(g, places(), buckets, most, isOneSided)),
+      remembered(apart, `${buckets} ${most}`, () =>
+        bucketsOf(g, { asking: places(), seen: places() }, { buckets, most, isOneSided }),
+      ),
     shared: (name, make) => remembered(apart, name, make),
     away: (rows, most) => remembered(apart, `away ${rows} ${most}`, () => rowsAway(g, places(), rows, most)),
     mask: (window, isCausal, chunk) =>
@@ -91,18 +93,19 @@ function turnsOfSquares(g: WeightGraph, rope: Rope, { side, before }: NonNullabl
   return { cos: table('cos', Math.cos), sin: table('sin', Math.sin) };
 }
 
-/** [1, tokens, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */
-function bucketsOf(
-  g: WeightGraph,
-  places: string,
-  buckets: number,
-  most: number,
-  isOneSided = false,
-): string {
+/** As `Relative` has them. */
+interface Buckets {
+  readonly buckets: number;
+  readonly most: number;
+  readonly isOneSided?: boolean;
+}
+
+/** [1, those that ask, tokens]: by how far the key is before or behind the query, in float32 as torch has it. */
+function bucketsOf(g: WeightGraph, { asking, seen }: Axes, { buckets, most, isOneSided }: Buckets): string {
   const half = isOneSided ? buckets : Math.floor(buckets / 2);
   const exact = Math.floor(half / 2);
-  const rows = g.node('Unsqueeze', [places, g.integers([0, 2])]);
-  const before = g.node('Sub', [rows, places]);
+  const rows = g.node('Unsqueeze', [asking, g.integers([0, 2])]);
+  const before = g.node('Sub', [rows, seen]);
   // What is behind a query is hidden from it, whatever its row.
   const distance = isOneSided ? g.node('Max', [before, g.integers(0)]) : g.node('Abs', [before]);
   const far = g.node('Max', [g.node('Cast', [distance], { to: 1 }), g.scalar(exact)]); // float32
@@ -229,6 +232,7 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
   const masks = new Map<string, string>();
   const turns = new Map<Rope, { cos: string; sin: string }>();
   const stretches = new Map<string, string>();
+  const apart = new Map<string, string>();
   const places = once(() => {
     const { attentionMask, total } = inputs;
     const all =
@@ -251,6 +255,10 @@ export function openContext(g: WeightGraph, inputs: OpenInputs): Context {
         return openMask(g, inputs, window, own);
       }),
     turns: (rope) => remembered(turns, rope, () => openTurns(g, inputs.positions, rope, markOf(turns))),
+    apart: (buckets, most, isOneSided) =>
+      remembered(apart, `${buckets} ${most}`, () =>
+        bucketsOf(g, axesOf(g, inputs.tokens, inputs.total), { buckets, most, isOneSided }),
+      ),
     stretched: (stretch) =>
       remembered(stretches, `${Object.values(stretch)}`, () => openStretch(g, inputs.positions, stretch)),
     places,
@@ -274,6 +282,21 @@ function samePiece(g: WeightGraph, positions: string, places: string, chunk: num
   return g.node('Equal', [pieceOf(asking), pieceOf(places)]);
 }
 
+/** Numbers of tokens, int64. */
+interface Axes {
+  /** Of those that ask. */
+  readonly asking: string;
+  readonly seen: string;
+}
+
+/** The last of all. @param tokens  their number, as `total` a list of one */
+function axesOf(g: WeightGraph, tokens: string, total: string): Axes {
+  const scalar = (value: string) => g.node('Squeeze', [value]);
+  const seen = range(g, g.integers(0), scalar(total));
+  const start = scalar(g.node('Sub', [total, tokens]));
+  return { asking: range(g, start, scalar(total)), seen };
+}
+
 /** @param own  what is seen beside that, if not all */
 function openMask(
   g: WeightGraph,
@@ -281,10 +304,8 @@ function openMask(
   window?: number,
   own?: string,
 ): string {
-  const scalar = (value: string) => g.node('Squeeze', [value]);
-  const columns = range(g, g.integers(0), scalar(total));
-  const start = scalar(g.node('Sub', [total, tokens]));
-  const rows = g.node('Unsqueeze', [range(g, start, scalar(total)), g.integers([1])]);
+  const { asking, seen: columns } = axesOf(g, tokens, total);
+  const rows = g.node('Unsqueeze', [asking, g.integers([1])]);
   let seen = g.node('LessOrEqual', [columns, rows]); // [tokens, total]
   if (window !== undefined) {
     const first = g.node('Sub', [rows, g.integers(window)]);

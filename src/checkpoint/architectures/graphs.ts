@@ -21,6 +21,7 @@ import {
 import { type Resampling, resampled } from './positions.ts';
 import type {
   AttentionPool,
+  AttentionSizes,
   Block,
   BlockSizes,
   Description,
@@ -67,7 +68,7 @@ export function blockGraph(
   const tokens = isOpen(description) ? 'sequence' : length;
   const x = g.input('hidden', 'float32', ['batch', tokens, hidden]);
   const own = isOpen(description) ? encoderContext(g, x) : fixedContext(g, length);
-  const context = states ? { ...own, cross: crossContext(g, encoded(g, states)) } : own;
+  const context = states ? { ...own, cross: crossContext(g, encoded(g, states, 'batch')) } : own;
   const asking = isFirst ? (value: string) => tokensOf(g, value, 0, 1) : undefined;
   const passed = block(g, description, i, sizes, x, { ...context, asking });
   const y = passed === x ? g.node('Identity', [x]) : passed;
@@ -115,32 +116,117 @@ function encoderGraph(
   return g;
 }
 
-/** The decoder behind an encoder: `input_ids`, `encoder_hidden_states` and where there may be padding `encoder_attention_mask` → `logits`. */
+/**
+ * The decoder behind an encoder: `input_ids`, `encoder_hidden_states` and where there may be padding `encoder_attention_mask` → `logits`. With
+ * caches those of what the encoder gives are filled by the first run, and given nothing afterwards, as Optimum's merged decoders give nothing then.
+ */
 function decoderGraph(
   g: WeightGraph,
   description: Description,
   states: States,
   sizes: readonly BlockSizes[],
+  past: boolean,
 ): WeightGraph {
-  const { vocabulary } = description;
-  const mask = states.areMasked ? g.input('encoder_attention_mask', 'int64', ['batch', ENCODED]) : undefined;
-  let x = encoderEmbedding(g, description);
-  const cross = crossContext(g, encoded(g, states), mask);
-  const context = { ...encoderContext(g, x), cross };
-  for (const [i, size] of sizes.entries()) x = block(g, description, i, size, x, context);
+  const dims = [BATCH, 'decoder_sequence_length'];
+  const ids = g.input('input_ids', 'int64', dims);
+  const mask = states.areMasked ? g.input('encoder_attention_mask', 'int64', [BATCH, ENCODED]) : undefined;
+  const given = encoded(g, states);
+  const caches = past ? cachesOf(g, description) : undefined;
+  for (const [i, size] of sizes.entries()) {
+    caches?.begin(`${i}.decoder`, size, 'past_decoder_sequence_length');
+    caches?.begin(`${i}.encoder`, size.cross!, 'past_encoder_sequence_length');
+  }
+  const tokens = extentOf(g, ids, 1);
+  const before = caches ? extentOf(g, pastOf('0.decoder', 'key'), 2) : g.integers([0]);
+  const total = caches ? g.node('Add', [before, tokens]) : tokens;
+  const [from, to] = [before, total].map((end) => g.node('Squeeze', [end]));
+  const positions = g.node('Unsqueeze', [g.node('Range', [from, to, g.integers(1)]), g.integers([0])]);
+  const read = caches && onceRead(g, given, extentOf(g, pastOf('0.encoder', 'key'), 2));
+  const own = openContext(g, { positions, tokens, total });
+  const cross = crossContext(g, read ?? given, mask);
+  const embedding = description.embedding as TokenEmbedding;
+  let x = embed(g, description, embedding, ids, { positions: rowsOf(g, embedding, positions) });
+  for (const [i, size] of sizes.entries()) {
+    const extend = caches?.extending(`${i}.decoder`, size, 'decoder_sequence_length_out');
+    const keep = caches?.extending(`${i}.encoder`, size.cross!, 'encoder_sequence_length_out', read?.cut);
+    x = block(g, description, i, size, x, { ...own, extend, cross: { ...cross, extend: keep } });
+  }
   const logits = scoresOf(g, description, description.head as VocabularyHead, x);
-  g.output(logits, LOGITS, 'float32', [...TOKENS, vocabulary]);
+  g.output(logits, LOGITS, 'float32', [...dims, description.vocabulary]);
+  caches?.end();
   return g;
 }
 
 /** What an encoder gives, as an input. */
-function encoded(g: WeightGraph, { width, tokens }: States): NonNullable<Context['states']> {
-  return { x: g.input(STATES, 'float32', ['batch', tokens ?? ENCODED, width]), width };
+function encoded(g: WeightGraph, { width, tokens }: States, batch = BATCH): NonNullable<Context['states']> {
+  return { x: g.input(STATES, 'float32', [batch, tokens ?? ENCODED, width]), width };
+}
+
+/**
+ * The same where nothing of it is in the caches; otherwise one of its tokens, which comes to nothing: no shape may be empty where it is worked out.
+ *
+ * @param known  tokens that are in the caches
+ */
+function onceRead(g: WeightGraph, { x, width }: NonNullable<Context['states']>, known: string) {
+  const isFirst = g.node('Cast', [g.node('Equal', [known, g.integers([0])])], { to: INT64 });
+  const all = g.node('Mul', [isFirst, g.integers([END])]);
+  const upTo = (of: string, end: string, axis: number) =>
+    g.node('Slice', [of, g.integers([0]), end, g.integers([axis])]);
+  return {
+    x: upTo(x, g.node('Add', [all, g.integers([1])]), 1),
+    width,
+    cut: (recent: string) => upTo(recent, all, 2),
+  };
+}
+
+/** Of one axis, as a list. */
+const extentOf = (g: WeightGraph, value: string, axis: number) =>
+  g.node('Shape', [value], { start: axis, end: axis + 1 });
+
+const pastOf = (name: string, kind: 'key' | 'value') => `past_key_values.${name}.${kind}`;
+
+/** Keys and values of earlier tokens as inputs, and behind them those of these as outputs, as Optimum exports decoders. */
+function cachesOf(g: WeightGraph, description: Description) {
+  const kept: Kept[] = [];
+  const cached = (size: AttentionSizes, tokens: string, kind: 'key' | 'value') => {
+    return [BATCH, size.kvHeads, tokens, featuresOf(size, description)[`${kind}Dim`]];
+  };
+  return {
+    begin(name: string, size: AttentionSizes, tokens: string): void {
+      for (const kind of ['key', 'value'] as const)
+        g.input(pastOf(name, kind), 'float32', cached(size, tokens, kind));
+    },
+    /** @param cut  what of these is new, where not all is; it alone is given */
+    extending: (name: string, size: AttentionSizes, tokens: string, cut?: (recent: string) => string) => {
+      return (kind: 'key' | 'value', recent: string) => {
+        const own = cut ? cut(recent) : recent;
+        const value = g.node('Concat', [pastOf(name, kind), own], { axis: 2 });
+        const dims = cached(size, tokens, kind);
+        kept.push({ value: cut ? own : value, name: `present.${name}.${kind}`, dims });
+        return value;
+      };
+    },
+    keep(name: string, value: string, dims: readonly number[]): void {
+      kept.push({ value, name, dims: [BATCH, ...dims] });
+    },
+    /** Behind all other outputs. */
+    end(): void {
+      for (const { value, name, dims } of kept) g.output(value, name, 'float32', dims);
+    },
+  };
+}
+
+interface Kept {
+  readonly value: string;
+  readonly name: string;
+  readonly dims: readonly (string | number)[];
 }
 
 /** What decoders call what they read of an encoder. */
 export const STATES = 'encoder_hidden_states';
-const ENCODED = 'encoder_sequence';
+const ENCODED = 'encoder_sequence_length';
+/** As those call it that make caches of its extent. */
+const BATCH = 'batch_size';
 const TOKENS = ['batch', 'sequence'];
 const LOGITS = 'logits';
 /** What an encoder without scores gives. */
@@ -182,8 +268,9 @@ function shown(
   return g.node('Unsqueeze', [g.node('Mul', [seen, factor]), g.integers([2])]);
 }
 
-/** float32, of a Cast. */
+/** Types of a Cast. */
 const FLOAT = 1;
+const INT64 = 7;
 
 /** [batch, first tokens + squares, hidden] */
 function embedPatches(g: WeightGraph, { hidden, maxPositions }: Description, parts: PatchEmbedding): string {
@@ -378,51 +465,39 @@ export function wholeGraph(
 ): WeightGraph {
   const { hidden, vocabulary, head, states } = description;
   if (isEncoder(head)) return encoderGraph(g, description, head, sizes);
-  if (states) return decoderGraph(g, description, states, sizes);
+  if (states) return decoderGraph(g, description, states, sizes, past);
   const embedding = description.embedding as TokenEmbedding;
-  const width = (value: string) => g.node('Shape', [value], { start: 1, end: 2 }); // of its axis 1, as a list
-  const cached = (size: BlockSizes, tokens: string, kind: 'key' | 'value') => {
-    return ['batch_size', size.kvHeads, tokens, featuresOf(size, description)[`${kind}Dim`]];
-  };
-  const ids = g.input('input_ids', 'int64', ['batch_size', 'sequence_length']);
-  const tokens = width(ids);
+  const caches = cachesOf(g, description);
+  const ids = g.input('input_ids', 'int64', [BATCH, 'sequence_length']);
+  const tokens = extentOf(g, ids, 1);
   let total = tokens;
   let attentionMask: string | undefined;
   let positions: string;
   if (past) {
-    attentionMask = g.input('attention_mask', 'int64', ['batch_size', 'total_sequence_length']);
+    attentionMask = g.input('attention_mask', 'int64', [BATCH, 'total_sequence_length']);
     positions = description.countsPositions
       ? countedPositions(g, attentionMask, tokens)
-      : g.input('position_ids', 'int64', ['batch_size', 'sequence_length']);
+      : g.input('position_ids', 'int64', [BATCH, 'sequence_length']);
     for (const [i, size] of sizes.entries()) {
       const own = description.block(i);
       const states = statesOf(own, size, hidden);
       for (const [kind, dims] of Object.entries(states))
-        g.input(`past_${placed(kind, i)}`, 'float32', ['batch_size', ...dims]);
+        g.input(`past_${placed(kind, i)}`, 'float32', [BATCH, ...dims]);
       if (attends(own) && hasHalf(description, i, 'attention', size))
-        for (const kind of ['key', 'value'] as const)
-          g.input(`past_key_values.${i}.${kind}`, 'float32', cached(size, 'past_sequence_length', kind));
+        caches.begin(`${i}`, size, 'past_sequence_length');
     }
-    total = width(attentionMask);
+    total = extentOf(g, attentionMask, 1);
   } else {
     const range = g.node('Range', [g.integers(0), g.node('Squeeze', [tokens]), g.integers(1)]);
     positions = g.node('Unsqueeze', [range, g.integers([0])]);
   }
   const context = openContext(g, { positions, tokens, total, attentionMask });
-  const offset = embedding.positions?.offset ?? 0;
-  const rows = offset === 0 ? positions : g.node('Add', [positions, g.integers(offset)]);
-  const kept: { value: string; name: string; dims: (string | number)[] }[] = [];
-  let x = embed(g, description, embedding, ids, { positions: rows });
+  let x = embed(g, description, embedding, ids, { positions: rowsOf(g, embedding, positions) });
   for (const [i, size] of sizes.entries()) {
-    const extend = (kind: 'key' | 'value', recent: string) => {
-      const value = g.node('Concat', [`past_key_values.${i}.${kind}`, recent], { axis: 2 });
-      const dims = cached(size, 'total_sequence_length', kind);
-      kept.push({ value, name: `present.${i}.${kind}`, dims });
-      return value;
-    };
+    const extend = caches.extending(`${i}`, size, 'total_sequence_length');
     const states = statesOf(description.block(i), size, hidden);
     const keepState = (kind: string, value: string) =>
-      kept.push({ value, name: `present_${placed(kind, i)}`, dims: ['batch_size', ...states[kind]] });
+      caches.keep(`present_${placed(kind, i)}`, value, states[kind]);
     const follow = (recent: string, kernel: number, of?: string) => {
       const kind = of === undefined ? 'conv' : `conv.${of}`;
       const all = g.node('Concat', [`past_${placed(kind, i)}`, recent], { axis: 2 });
@@ -436,8 +511,8 @@ export function wholeGraph(
     x = block(g, description, i, size, x, past ? { ...context, extend, follow, recall, keep } : context);
   }
   const logits = scoresOf(g, description, head, x);
-  g.output(logits, LOGITS, 'float32', ['batch_size', 'sequence_length', vocabulary]);
-  for (const { value, name, dims } of kept) g.output(value, name, 'float32', dims);
+  g.output(logits, LOGITS, 'float32', [BATCH, 'sequence_length', vocabulary]);
+  caches.end();
   return g;
 }
 
@@ -474,6 +549,12 @@ function countedPositions(g: WeightGraph, attentionMask: string, tokens: string)
   const all = g.node('Sub', [g.node('CumSum', [attentionMask, g.integers(1)]), g.integers(1)]);
   const start = g.node('Neg', [tokens]);
   return g.node('Slice', [g.node('Max', [all, g.integers(0)]), start, g.integers([END]), g.integers([1])]);
+}
+
+/** Of the table of positions. */
+function rowsOf(g: WeightGraph, { positions: table }: TokenEmbedding, positions: string): string {
+  const offset = table?.offset ?? 0;
+  return offset === 0 ? positions : g.node('Add', [positions, g.integers(offset)]);
 }
 
 /** Rows of the tables of positions and types, where there are some, and factors of each token's features. */

@@ -143,14 +143,10 @@ export function descriptionIn(
   );
 }
 
-/** Where transformers.js has decoders with caches, and an encoder's part of these apart from the others. */
-const CACHED =
-  'wants a decoder with caches, as optimum exports it: give its ONNX files, encoder_model.onnx and decoder_model_merged.onnx, which are pruned in one run';
-
 /** The decoder behind an encoder. @throws {UnsupportedModelError} where there is none */
 function behind({ decoder, modelType, since }: Description): Description {
   if (!decoder) throw unsupported(modelType, 'there is no decoder behind it that is known');
-  return { ...decoder(), since, transformersJs: CACHED };
+  return { ...decoder(), since, transformersJs: refusalOfJs(modelType) };
 }
 
 /** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */

@@ -187,7 +187,7 @@ export class LanguageModel {
     this.readsFirst = readsFirst(description.head) && !attention.rope && times === undefined;
     this.givesScores =
       !isEncoder(description.head) || (isRead(description.head) && description.head.embeds === undefined);
-    const usual = this.states ? 'decoder_model' : this.hasDecoder ? 'encoder_model' : 'model';
+    const usual = this.states ? 'decoder_model_merged' : this.hasDecoder ? 'encoder_model' : 'model';
     this.onnxName = description.onnxName ?? usual;
     this.#config = config;
     this.#description = description;

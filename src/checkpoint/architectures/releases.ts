@@ -113,10 +113,13 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'nemotron',
   'olmoe',
   'openai-gpt',
+  'pegasus',
   'phimoe',
+  'plbart',
   'qwen3_5_moe_text',
   'qwen3_vl_moe_text',
   'seed_oss',
+  'umt5',
   'xglm',
 ];
 

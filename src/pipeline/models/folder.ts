@@ -58,6 +58,7 @@ import { allSizesAfter, describedSubject, languageTerms, namesIn, valuesIn, wide
 import { loadableRecipe } from './loadable.ts';
 import type { FileOptions } from './onnx.ts';
 import {
+  ONNX_FOLDER,
   type OnnxLayout,
   type OpenedLanguageModel,
   type RoundedWeights,
@@ -85,6 +86,8 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'>
 const SIZES_FILE = 'osscar.json';
 /** transformers.js does not do without; others take the tokenizer for such a one. */
 const TOKENIZER_CONFIG = 'tokenizer_config.json';
+/** In config.json. */
+const JS_CONFIG = 'transformers.js_config';
 /** How far outputs may be off, by the type that weights are written in. */
 const TOLERANCE: Record<string, number> = { float32: 1e-3, float16: 2e-2, bfloat16: 1e-1 };
 /** Values of a block's largest activation in a batch: scores of all heads are the largest where windows are long. */
@@ -163,6 +166,10 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: async (samples) => {
       expectWritten(folder.name, language, options);
+      if (options.onnx === 'transformers.js' && language.hasDecoder && !opened.part)
+        throw new InputError(
+          `${folder.name}: transformers.js runs the decoder too, and both are written where both are pruned: calibrate by pairs of what the encoder reads and what is said of it (.tsv)`,
+        );
       if (options.loadable && becomesNarrow(opened))
         throw new InputError(
           `${folder.name}: config.json has no field for narrower heads; \`loadable: false\` takes sizes that it cannot say`,
@@ -436,7 +443,10 @@ async function folderWriter(
       }
       const parameters = valuesIn(specs);
       const forJs = onnx === 'transformers.js' && {
-        'transformers.js_config': transformersJsConfig(language, parameters, weights),
+        [JS_CONFIG]: transformersJsConfig(language, parameters, {
+          weights,
+          encoder: language.states && config[JS_CONFIG],
+        }),
       };
       // Its releases before size them by config.json.
       const sizesCaches = forJs && record && !language.isEncoder;
@@ -444,8 +454,7 @@ async function folderWriter(
       if (record) await writer.writeFile(SIZES_FILE, json(record));
       await writer.copySideFiles(folder);
       if (language.states)
-        for (const file of await folder.list())
-          if (ENCODER_FILE.test(file)) await writer.copyFile(folder, file);
+        for (const file of await encoderFilesIn(folder)) await writer.copyFile(folder, file);
       if (forJs && !(await folder.list()).includes(TOKENIZER_CONFIG))
         await writer.writeFile(TOKENIZER_CONFIG, json({ tokenizer_class: 'PreTrainedTokenizerFast' }));
       let proof: Awaited<ReturnType<typeof prove>>;
@@ -474,7 +483,12 @@ async function folderWriter(
 }
 
 /** ONNX files of the encoder that a decoder is behind. */
-const ENCODER_FILE = /^encoder_model\.onnx(_data)?$/;
+async function encoderFilesIn(folder: Folder): Promise<string[]> {
+  const inside = (await folder.list(ONNX_FOLDER)).map((file) => `${ONNX_FOLDER}/${file}`);
+  return [...(await folder.list()), ...inside].filter((file) => ENCODER_FILE.test(file));
+}
+
+const ENCODER_FILE = /^(onnx\/)?encoder_model(_\w+)?\.onnx(_data)?$/;
 
 /** What rounding makes of the weights of a folder, block by block. */
 async function roundedWeights(

@@ -3,6 +3,7 @@
 import type { LanguageModel, ModelPart } from '../../checkpoint/architectures/index.ts';
 import type { Checkpoint, Folder, OutputFolder } from '../../checkpoint/index.ts';
 import type { Engine, FloatTensor } from '../../engine/index.ts';
+import { isObject } from '../../expect.ts';
 import {
   byteLength,
   type DataType,
@@ -50,6 +51,9 @@ interface Twin {
   readonly weights?: StoredType;
 }
 
+/** Where transformers.js looks for them. */
+export const ONNX_FOLDER = 'onnx';
+
 /** Where ONNX files lie in a folder. */
 export type OnnxLayout = 'beside' | 'transformers.js';
 
@@ -61,7 +65,7 @@ function twinsOf(
 ): readonly Twin[] {
   const isOneOfTwo = states !== undefined || hasDecoder;
   if (layout === 'beside') return [{ file: `${isOneOfTwo ? onnxName : 'model'}.onnx`, weights }];
-  const file = `onnx/${onnxName}`;
+  const file = `${ONNX_FOLDER}/${onnxName}`;
   const types = new Set(['float16', weights ?? 'float16'] as const);
   const smaller = Array.from(types, (weights) => ({
     file: `${file}_${NAMES[weights].suffix}.onnx`,
@@ -164,20 +168,23 @@ async function* replacing(
 const isLarge = ({ weights }: Twin, parameters: number) =>
   byteLength(weights ? NAMES[weights].most : 'float32', parameters) > LARGEST_FILE;
 
-/** What transformers.js asks config.json for. */
+/** What transformers.js asks config.json for. @param told.encoder  the same of the encoder that a decoder is behind */
 export function transformersJsConfig(
   language: LanguageModel,
   parameters: number,
-  weights?: StoredType,
+  { weights, encoder }: { readonly weights?: StoredType; readonly encoder?: unknown },
 ): object {
-  const large = twinsOf(language, 'transformers.js', weights).filter((twin) => isLarge(twin, parameters));
+  const twins = twinsOf(language, 'transformers.js', weights);
+  const large = twins.filter((twin) => isLarge(twin, parameters)).map(({ file }) => [nameOf(file), 1]);
+  const { [EXTERNAL]: before } = isObject(encoder) ? encoder : {};
+  const external = { ...(isObject(before) && before), ...Object.fromEntries(large) };
   return {
     dtype: weights ? NAMES[weights].dtype : 'fp32', // in pages it would look for a quantised one
-    ...(large.length > 0 && {
-      use_external_data_format: Object.fromEntries(large.map(({ file }) => [nameOf(file), 1])),
-    }),
+    ...(Object.keys(external).length > 0 && { [EXTERNAL]: external }),
   };
 }
+
+const EXTERNAL = 'use_external_data_format';
 
 /** An ONNX file as it is stored, and what reads its weights, those that it names beside itself too. */
 async function openTwin(folder: Folder, file: string) {
