@@ -1,24 +1,32 @@
-// Runs a pruned encoder's folder, written with --format onnx or transformers.js, in transformers.js:
-//   npm i --no-save @huggingface/transformers@3.8.1
-//   node scripts/transformers-js.mjs smaller/ [images/]
+// Runs a pruned folder, written with --format onnx or transformers.js, in transformers.js:
+//   npm i --no-save @huggingface/transformers@4.3.2
+//   node scripts/transformers-js.mjs smaller/ [images/ | pairs.tsv]
 // Of a text encoder, features of two texts must be those of each alone, though one is padded; of a classifier of images,
-// the accuracy on a folder of classes is printed. No test: the package takes 380 MB, most of it a second onnxruntime.
+// the accuracy on a folder of classes is printed; of an encoder and a decoder, what it makes of the texts of some pairs, which must be the
+// same of each alone. No test: the package takes 380 MB, most of it a second onnxruntime.
 
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 
-const [folder, images] = process.argv.slice(2).map((path) => resolve(path));
-if (folder === undefined) throw new Error('expected the folder of a pruned encoder');
-const { AutoImageProcessor, AutoModelForImageClassification, env, pipeline, RawImage } = await import(
-  '@huggingface/transformers'
-);
+const [folder, data] = process.argv.slice(2).map((path) => resolve(path));
+if (folder === undefined) throw new Error('expected the folder of a pruned model');
+const {
+  AutoImageProcessor,
+  AutoModelForImageClassification,
+  AutoModelForSeq2SeqLM,
+  AutoTokenizer,
+  env,
+  pipeline,
+  RawImage,
+} = await import('@huggingface/transformers');
 env.allowRemoteModels = false;
 env.localModelPath = dirname(folder);
 const model = basename(folder);
 // Of --format onnx the file lies in the folder itself, of --format transformers.js in one called `onnx`.
 const how = { dtype: 'fp32', subfolder: existsSync(join(folder, 'onnx')) ? 'onnx' : '' };
 
-if (images === undefined) await compareTexts();
+if (data === undefined) await compareTexts();
+else if (data.endsWith('.tsv')) await writeTexts();
 else await classifyImages();
 
 async function compareTexts() {
@@ -37,13 +45,32 @@ async function compareTexts() {
   );
 }
 
+async function writeTexts() {
+  const lines = readFileSync(data, 'utf8').split('\n').slice(0, 4);
+  const [sources, targets] = [0, 1].map((column) => lines.map((line) => line.split('\t')[column]));
+  const tokenizer = await AutoTokenizer.from_pretrained(model);
+  const writer = await AutoModelForSeq2SeqLM.from_pretrained(model, { subfolder: how.subfolder });
+  const written = async (texts) => {
+    const tokens = await writer.generate({ ...tokenizer(texts, { padding: true }), max_new_tokens: 80 });
+    return tokenizer.batch_decode(tokens, { skip_special_tokens: true });
+  };
+  const together = await written(sources);
+  for (const [i, source] of sources.entries()) {
+    const [alone] = await written([source]);
+    // Those that have ended are written on until the longest has.
+    if (!together[i].startsWith(alone)) throw new Error(`"${alone}" alone, and "${together[i]}" with others`);
+    console.log(`${source}\n  ${alone}\n  (${targets[i]})`);
+  }
+  console.log(`generate: ${sources.length} texts, the same alone and together`);
+}
+
 async function classifyImages() {
   const processor = await AutoImageProcessor.from_pretrained(model);
   const classifier = await AutoModelForImageClassification.from_pretrained(model, how);
   let [right, count] = [0, 0];
-  for (const [label, name] of readdirSync(images).sort().entries()) {
-    for (const file of readdirSync(join(images, name))) {
-      const image = await RawImage.read(join(images, name, file));
+  for (const [label, name] of readdirSync(data).sort().entries()) {
+    for (const file of readdirSync(join(data, name))) {
+      const image = await RawImage.read(join(data, name, file));
       const { logits } = await classifier(await processor(image));
       const scores = Array.from(logits.data);
       right += Number(scores.indexOf(Math.max(...scores)) === label);

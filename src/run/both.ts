@@ -16,7 +16,7 @@ import type { ModelFiles } from './beside.ts';
 import { closing } from './closing.ts';
 import { madeOf, warningHandler } from './doubt.ts';
 import { openInPlace, partIn } from './open.ts';
-import { onnxOf, type PartSettings, type PlanSettings, type PruneSettings } from './options.ts';
+import { isLoadable, onnxOf, type PartSettings, type PlanSettings, type PruneSettings } from './options.ts';
 import { baseName, type Place } from './place.ts';
 import { scratchFor } from './run.ts';
 import { calibrationOf, isDataset, samplesPlace } from './samples.ts';
@@ -79,10 +79,16 @@ export async function checkBoth(
 }
 
 /** Before the encoder is pruned, which takes its time. */
-function checkDecoder(place: Place, { weights, format }: PlanSettings): Promise<void> {
+function checkDecoder(place: Place, settings: PlanSettings): Promise<void> {
+  const { weights, format } = settings;
   return closing(async (opened) => {
     const decoder = await describeFolder(opened(await place.openFolder()), { part: 'decoder' });
     expectWritten(baseName(place), decoder, { weights, onnx: onnxOf(format) });
+    const { saysOfBoth } = decoder;
+    if (saysOfBoth && isLoadable(settings) && recipeOf(settings).spend)
+      throw new InputError(
+        `${baseName(place)}: config.json says the neurons of both parts by "${saysOfBoth}", and a budget is divided in each of them; give \`keep\`, or \`loadable: false\``,
+      );
   });
 }
 

@@ -116,7 +116,8 @@ export interface PruneSettings extends RunSettings {
   readonly overwrite?: boolean;
   /**
    * Of a language model's folder: safetensors; `onnx` for `model.onnx` beside them; `transformers.js` for `onnx/model.onnx`
-   * and `onnx/model_fp16.onnx`, which it loads with no further option.
+   * and `onnx/model_fp16.onnx`, which it loads with no further option. Of an encoder and a decoder these are two, `encoder_model` and
+   * `decoder_model_merged`.
    */
   readonly format?: Format;
   /**

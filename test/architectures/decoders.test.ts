@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type {
+  BlockSizes,
   Config,
   LanguageModel,
   SizesRecord,
@@ -18,6 +19,7 @@ import {
   decoderWeights,
   denseSizes,
   HIDDEN,
+  T5,
   VOCABULARY,
   WHISPER,
 } from './decoders.ts';
@@ -189,6 +191,49 @@ test('config.json says fewer neurons of the decoder, and the sizes of the encode
   // And the other way round.
   const decoder = { blocks: fewer };
   expect(describeModel(BART, { decoder }).configOf(blocks).record).toEqual({ decoder, blocks });
+});
+
+test('one field says the neurons of both parts where both have as many, and osscar.json those of each until then', () => {
+  const whole = { heads: 4, kvHeads: 4, ffn: 20 };
+  const fewer = { ...whole, ffn: 8 };
+  const cross = { heads: 4, kvHeads: 4 };
+  const first = describeModel(T5).configOf([fewer]);
+  expect([first.config, first.record]).toEqual([T5, { blocks: [fewer] }]);
+  expect(first.statement).toContain('d_ff is of the decoder too, which has others');
+  expect(decoderOf(first.config, first.record).sizes).toEqual(denseSizes());
+  const after = (decoder: readonly BlockSizes[], record = first.record) =>
+    decoderOf(T5, record).configOf(decoder);
+  const blocks = denseSizes().map((size) => ({ ...size, ffn: 8 }));
+  const both = after(blocks);
+  expect([both.config, both.record]).toEqual([{ ...T5, d_ff: 8 }, undefined]);
+  expect(describeModel(both.config).sizes).toEqual([fewer]);
+  expect(decoderOf(both.config).sizes).toEqual(blocks);
+  // Others of either part.
+  const others = blocks.map((size) => ({ ...size, ffn: 9 }));
+  expect(after(others)).toMatchObject({
+    config: T5,
+    record: { blocks: [fewer], decoder: { blocks: others } },
+  });
+  const heads = { ...fewer, heads: 3, kvHeads: 3 };
+  const said = after(blocks, { blocks: [heads] });
+  expect([said.config, said.record]).toEqual([{ ...T5, d_ff: 8 }, { blocks: [heads] }]);
+  for (const other of [
+    { ...fewer, cross: { heads: 2, kvHeads: 2 } },
+    { ...fewer, cross, keyDim: 5 },
+    { ...fewer, cross: { ...cross, valueDim: 5 } },
+  ]) {
+    const decoder = { blocks: [blocks[0], other] };
+    expect(describeModel(T5, { decoder }).configOf([fewer]).record).toEqual({ decoder });
+  }
+  expect(describeModel(T5, { decoder: { blocks } }).configOf([fewer]).record).toBeUndefined();
+});
+
+test('transformers.js has no class for some', () => {
+  const said = (config: Config) => decoderOf(config).transformersJs;
+  expect([BART, T5, WHISPER].map(said)).toEqual([undefined, undefined, undefined]);
+  for (const type of ['pegasus', 'plbart'])
+    expect(said({ ...BART, model_type: type })).toBe('has no class for this model type');
+  expect(said({ ...T5, model_type: 'umt5' })).toBe('has no class for this model type');
 });
 
 test('fewer heads of the decoder are said by osscar.json alone', () => {

@@ -142,6 +142,8 @@ export class LanguageModel {
   readonly states?: States & { readonly name: string };
   /** Whether it has a decoder behind it. */
   readonly hasDecoder: boolean;
+  /** The field of config.json that says neurons of the encoder and of the decoder behind it, where it is one. */
+  readonly saysOfBoth?: string;
   /** Side of its images, where it takes those of other sizes too. */
   readonly image?: number;
   /** What transformers.js does with it, where its ONNX file is not for that. */
@@ -179,7 +181,8 @@ export class LanguageModel {
     this.isEncoder = isEncoder(description.head);
     this.states = description.states && { ...description.states, name: STATES };
     this.hasDecoder = description.decoder !== undefined;
-    const { embedding } = description;
+    const { embedding, fields } = description;
+    if (fields.areOfBoth) this.saysOfBoth = fields.ffn;
     if ('patches' in embedding && embedding.follows) this.image = embedding.image;
     this.transformersJs = description.transformersJs;
     // Rotations are of all tokens, and so is what a block gets when it is passed again.
@@ -356,7 +359,8 @@ export class LanguageModel {
    * The whole model: `input_ids` [batch_size, sequence_length] → `logits`. With `past` also `attention_mask`
    * [batch_size, total_sequence_length], `position_ids` [batch_size, sequence_length] and, per block i,
    * `past_key_values.i.key` and `.value` [batch_size, kvHeads, past_sequence_length, features of a head] (0 tokens are
-   * none) → `present.i.key`, `.value`, as optimum exports decoders. All weights are in memory. Encoders have the inputs
+   * none) → `present.i.key`, `.value`, as optimum exports decoders. Behind an encoder these are `encoder_hidden_states`, where there may be padding
+   * `encoder_attention_mask`, and `past_key_values.i.decoder.key`, `.value` and `past_key_values.i.encoder.key`, `.value`. All weights are in memory. Encoders have the inputs
    * `pixel_values`, `input_features`, or `input_ids`, `attention_mask` and where there are several types `token_type_ids` (all
    * [batch, sequence]), and the output `logits` [batch, classes] or `last_hidden_state`.
    */
@@ -421,6 +425,9 @@ export class LanguageModel {
     }
     for (const field of differing)
       reasons.push(`${field === fields.experts ? 'experts' : 'blocks'} differ in ${field}`);
+    const same = fields.areOfBoth ? neurons.get(fields.ffn!) : undefined;
+    if (same !== undefined && this.#otherSizes().some(({ ffn }) => ffn !== same))
+      reasons.push(`${fields.ffn} is of the ${this.states ? 'encoder' : 'decoder'} too, which has others`);
     if (!saysNeurons) reasons.push('it has no field for the neurons of an MLP');
     if (sizes.some((size, i) => HALVES.some((half) => isGone(this.#description, i, half, size))))
       reasons.push('blocks differ in what they have');
@@ -453,18 +460,37 @@ export class LanguageModel {
         ...fields.beside?.(neurons.get(fields.ffn!)!),
         ...fewer,
       }),
-      record: this.#recordWith(),
+      record: this.#recordWith(undefined, same),
       statement: `config.json says the sizes; ${this.#readers(Number(attending))}`,
     };
   }
 
-  /** What an osscar.json says of these blocks, beside what it says of the other part; nothing where there is none of either. */
-  #recordWith(blocks?: readonly BlockSizes[]): SizesRecord | undefined {
-    const { decoder, ...encoder } = this.#record;
+  /** Sizes of the other part's blocks, all of them where osscar.json says some; otherwise one of those as config.json has them. */
+  #otherSizes(): readonly BlockSizes[] {
+    const { blocks, decoder } = this.#record;
+    return (this.states ? blocks : decoder?.blocks) ?? [this.#description.sizes];
+  }
+
+  /**
+   * What an osscar.json says of these blocks, beside what it says of the other part; nothing where there is none of either.
+   *
+   * @param neurons  that config.json says of both
+   */
+  #recordWith(blocks?: readonly BlockSizes[], neurons?: number): SizesRecord | undefined {
+    const isSaid = neurons !== undefined && this.#otherSizes().every((it) => this.#areUsual(it, neurons));
+    const { decoder, ...encoder } = isSaid ? {} : this.#record;
     const own = blocks && { blocks };
     const both = this.states ? { ...encoder, decoder: own } : { ...own, decoder };
     const said = Object.entries(both).filter(([, it]) => it !== undefined);
     return said.length > 0 ? Object.fromEntries(said) : undefined;
+  }
+
+  /** Whether a block of the other part has what config.json says, and so many neurons. */
+  #areUsual({ ffn, cross, ...own }: BlockSizes, neurons: number): boolean {
+    const { sizes } = this.#description;
+    const areAll = (it?: AttentionSizes) =>
+      !it || (it.heads === sizes.heads && !isNarrow({ ...sizes, ...it }, sizes, this.#description));
+    return ffn === neurons && areAll(own) && areAll(cross);
   }
 
   /** The dense model with fewer blocks, where config.json can say that. @param left  their numbers, ascending */

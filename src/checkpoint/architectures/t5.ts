@@ -24,13 +24,12 @@ export const t5: Architecture = {
   modelTypes: ['t5', 'mt5', 'umt5'],
   describe(config, modelType, names) {
     const encoder = commonOf(config, modelType, 'encoder');
-    // A decoder has as many neurons by the same field.
     const isAlone = /EncoderModel$/.test(nameOf(config));
     const tensors = names && [...names];
     return {
       ...encoder,
       head: { norm: encoder.last, readouts: [] },
-      fields: isAlone ? encoder.fields : {},
+      fields: isAlone ? encoder.fields : fieldsOfBoth(encoder),
       decoder: isAlone ? undefined : () => decoderOf(config, modelType, tensors),
     };
   },
@@ -50,9 +49,12 @@ function decoderOf(config: Config, modelType: string, names?: readonly string[])
       scale: flag(config, 'scale_decoder_outputs', isTied) ? base.hidden ** -0.5 : undefined,
     },
     states: { width: base.hidden, areMasked: true },
-    fields: {},
+    fields: fieldsOfBoth(base),
   };
 }
+
+/** Of blocks there may be one field for both too, and those of a decoder stay. */
+const fieldsOfBoth = ({ fields: { ffn } }: Pick<Description, 'fields'>) => ({ ffn, areOfBoth: true });
 
 /** What both parts have. */
 function commonOf(config: Config, modelType: string, part: ModelPart) {

@@ -599,6 +599,8 @@ export interface Description {
   readonly fields: {
     /** Absent where it follows from others. */
     readonly ffn?: string;
+    /** Whether `ffn` is of an encoder and of the decoder behind it. */
+    readonly areOfBoth?: boolean;
     /** How many blocks there are. */
     readonly blocks?: string;
     /** The object of config.json in which they are, and what counts of it. */

@@ -75,7 +75,7 @@ export interface FolderOptions extends Pick<FileOptions, 'metadata' | 'weights'>
   /**
    * Whether the whole model is written as ONNX too, of language models with key-value caches as inputs and outputs: `beside` as `model.onnx`,
    * or as transformers.js reads it: `onnx/model.onnx` and `onnx/model_fp16.onnx`, and with weights of int8 or q8 `onnx/model_quantized.onnx`, of
-   * int4 or q4 `onnx/model_q4.onnx`.
+   * int4 or q4 `onnx/model_q4.onnx`. Of a decoder behind an encoder `model` is `decoder_model_merged`, of that `encoder_model`.
    */
   readonly onnx?: OnnxLayout;
   /** Whether sizes are such that config.json can say them: stock loaders then read the folder. */
@@ -166,10 +166,7 @@ export function folderSubject(opened: OpenedLanguageModel, options: FolderOption
     chain: (engine, samples) => chainOf(opened, engine, samples),
     check: async (samples) => {
       expectWritten(folder.name, language, options);
-      if (options.onnx === 'transformers.js' && language.hasDecoder && !opened.part)
-        throw new InputError(
-          `${folder.name}: transformers.js runs the decoder too, and both are written where both are pruned: calibrate by pairs of what the encoder reads and what is said of it (.tsv)`,
-        );
+      expectBoth(opened, options);
       if (options.loadable && becomesNarrow(opened))
         throw new InputError(
           `${folder.name}: config.json has no field for narrower heads; \`loadable: false\` takes sizes that it cannot say`,
@@ -201,6 +198,20 @@ export function expectWritten(
   if (storedAs(weights) && !onnx)
     throw new InputError(
       `${name}: \`weights\` is of ONNX files, and safetensors are written; \`format: 'onnx'\` adds one`,
+    );
+}
+
+/** @throws {InputError} where the encoder alone is to be pruned, and what is written is of the decoder too */
+function expectBoth({ folder, language, part }: OpenedLanguageModel, options: FolderOptions): void {
+  if (part !== undefined || !language.hasDecoder) return;
+  const why =
+    (options.onnx === 'transformers.js' && 'transformers.js runs the decoder too') ||
+    (options.loadable &&
+      language.saysOfBoth &&
+      `config.json has one field for both, "${language.saysOfBoth}"`);
+  if (why)
+    throw new InputError(
+      `${folder.name}: ${why}; calibrate by pairs of what the encoder reads and what is said of it (.tsv), by which the decoder is pruned with it`,
     );
 }
 
