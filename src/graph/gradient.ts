@@ -14,7 +14,6 @@ import { surrounded } from './operators/spatial-gradients.ts';
 import { hasSamples, madeOf, part, sampleAxis, sampledValues, type ValueInfo } from './subgraph.ts';
 import { fromFloat32, fromIntegers, type Tensor } from './tensor.ts';
 import { weightTensors } from './weights.ts';
-import { writeModel } from './write.ts';
 
 /** The names of what a layer has in a gradient model. */
 interface GradientValues {
@@ -35,9 +34,9 @@ interface WeightGradients {
 
 /** A model to be run with weights as inputs, under the names that they have as constants. */
 export interface GradientModel {
-  readonly bytes: Uint8Array;
+  readonly backward: Model;
   /** The same without gradients: onnxruntime runs all of a model, whatever is asked for. */
-  readonly forward: Uint8Array;
+  readonly forward: Model;
   readonly layers: readonly GradientValues[];
   readonly gradients: readonly WeightGradients[];
   /** What else it is to be given: the values that the layers `by` read, and those that are not made of theirs. */
@@ -132,7 +131,7 @@ function derived(
   if (!forward) return undefined;
   const graph = new BackwardGraph(forward, new Map(weights.map((tensor) => [tensor.name, tensor])), info);
   const layers = outputs.map((output) => graph.residualOf(output, loss));
-  const written = graph.written();
+  const before = graph.built();
   const found = graph.backwards(new Map(outputs.map((output, i) => [output, layers[i].residual])), sources);
   const reached = by.filter((map) => {
     const own = usesOf(map).map(({ output }) => found.get(output));
@@ -140,7 +139,7 @@ function derived(
   });
   if (reached.length < by.length) return { known: reached };
   const gradients = by.map((map) => graph.weightGradients(map, weightTensors(model, map), found));
-  return { gradient: { bytes: graph.written(), forward: written, layers, gradients, inputs }, known: by };
+  return { gradient: { backward: graph.built(), forward: before, layers, gradients, inputs }, known: by };
 }
 
 /** Nothing is computed of a value that the outputs are made of. */
@@ -374,9 +373,10 @@ class BackwardGraph implements Backward {
     return this.node('Cast', [product], { to: typeCode('float32') });
   }
 
-  written(): Uint8Array {
+  /** As it is by now. */
+  built(): Model {
     this.#model.edited();
-    return writeModel(this.#model).model;
+    return this.#model.clone();
   }
 
   sum(value: string, axes: readonly number[], isKept = false): string {

@@ -608,7 +608,7 @@ async function gradientsOf(name: string, opset?: number) {
   const [by, to] = [maps.slice(0, producers), maps.slice(-1)];
   const gradient = gradientModel(model, by, to, info)!;
   const target = randomValue(info.shapes.get(to[0].output)!, 11);
-  const results = async (of: Model, bytes = gradient.bytes, part = (_: string, value: Value) => value) => {
+  const results = async (of: Model, from = gradient.backward, part = (_: string, value: Value) => value) => {
     const weights = by.flatMap((map) => Object.values(weightTensors(of, map)));
     const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
     const [{ target: wanted }] = gradient.layers;
@@ -616,7 +616,7 @@ async function gradientsOf(name: string, opset?: number) {
       ...gradient.inputs.map((name) => [name, values.get(name)!] as const),
       [wanted, target] as const,
     ];
-    return run(bytes, {
+    return run(from, {
       ...feeds,
       ...Object.fromEntries(
         given.map(([name, value]) => [name, feedOf(part(name, value), info.types.get(name))]),
@@ -626,7 +626,7 @@ async function gradientsOf(name: string, opset?: number) {
   const [{ squares }] = gradient.layers;
   const loss = async (of: Model) =>
     (await results(of, gradient.forward))[squares].data.reduce((a, b) => a + b) / 2;
-  const ofPart = (part: (name: string, value: Value) => Value) => results(model, gradient.bytes, part);
+  const ofPart = (part: (name: string, value: Value) => Value) => results(model, gradient.backward, part);
   return { model, info, by, to, gradient, found: await results(model), ofPart, loss };
 }
 
@@ -705,8 +705,8 @@ describe('gradients', () => {
         const { model, values, info, maps } = own;
         const target = randomValue(info.shapes.get(maps.at(-1)!.output)!, 11);
         const weights = layers(own)[0].flatMap((map) => Object.values(weightTensors(model, map)));
-        const results = ({ bytes, inputs, layers: [layer] }: GradientModel) =>
-          run(bytes, {
+        const results = ({ backward, inputs, layers: [layer] }: GradientModel) =>
+          run(backward, {
             ...Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }])),
             ...Object.fromEntries(inputs.map((it) => [it, feedOf(values.get(it)!, info.types.get(it))])),
             [layer.target]: target,
@@ -787,7 +787,11 @@ describe('gradients', () => {
     const weights = Object.values(weightTensors(model, maps[0]));
     const feeds = Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }]));
     const target = { [gradient.layers[0].target]: randomValue(info.shapes.get(maps.at(-1)!.output)!, 11) };
-    const found = await run(gradient.bytes, { ...feeds, ...target, input: values.get('input')! });
+    const found = await run(gradient.backward, {
+      ...feeds,
+      ...target,
+      input: values.get('input')!,
+    });
     const [{ weight }] = gradient.gradients;
     expect(found[weight].data).toHaveLength(maps[0].p * maps[0].m);
     expect(Math.max(...found[weight].data)).toBeGreaterThan(0);
@@ -886,9 +890,9 @@ describe('gradients', () => {
       const { gradient, by } = lossGradient(model, maps, output, info, loss)!;
       expect(by).toEqual(maps);
       const [{ target, squares }] = gradient.layers;
-      const results = (of: Model, bytes = gradient.bytes) => {
+      const results = (of: Model, from = gradient.backward) => {
         const weights = maps.flatMap((map) => Object.values(weightTensors(of, map)));
-        return run(bytes, {
+        return run(from, {
           ...Object.fromEntries(weights.map((it) => [it.name, { dims: it.dims, data: toFloat32(it) }])),
           ...Object.fromEntries(gradient.inputs.map((name) => [name, values.get(name)!])),
           [target]: targetOf(info.shapes.get(output)!),

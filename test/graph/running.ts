@@ -38,7 +38,11 @@ function typeOf(data: Feed['data']) {
 }
 
 /** All outputs of a model. */
-export async function run(bytes: Uint8Array, feeds: Record<string, Feed>): Promise<Record<string, Value>> {
+export async function run(
+  model: Uint8Array | Model,
+  feeds: Record<string, Feed>,
+): Promise<Record<string, Value>> {
+  const bytes = model instanceof Uint8Array ? model : writeModel(model).model;
   const session = await ort.InferenceSession.create(bytes, {
     logSeverityLevel: 4, // graphs that do not run are told by what they throw
     graphOptimizationLevel: 'basic',

@@ -16,7 +16,7 @@ import {
 } from '../../graph/index.ts';
 import { triangle } from '../../solve/index.ts';
 import { turn } from '../../turn.ts';
-import { withSessions } from '../open/load.ts';
+import { loadModel, withSessions } from '../open/load.ts';
 import type { OpenedModel } from '../open/open.ts';
 import type { Run } from '../run.ts';
 import { type Evaluated, type MinimizeOptions, minimize, vectorOf } from './lbfgs.ts';
@@ -156,8 +156,8 @@ interface Slope extends Pick<MinimizeOptions, 'iterations' | 'patience' | 'onSte
 
 /** @returns as `descend` */
 export async function goDown(slope: Slope, run: Pick<Run, 'session' | 'signal' | 'chain'>): Promise<number> {
-  const { bytes, forward } = slope.gradient;
-  const loads = [bytes, forward].map((it) => () => run.chain.engine.load(it));
+  const { backward, forward } = slope.gradient;
+  const loads = [backward, forward].map((it) => () => loadModel(run.chain.engine, it));
   return withSessions(loads, (backward, forward) =>
     new Descent(slope, { backward, forward }, run).run(slope),
   );

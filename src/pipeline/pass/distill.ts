@@ -1,7 +1,7 @@
 // The pruned network as a whole, fitted to what the dense one gives (knowledge distillation, arXiv 1503.02531, without labels): layers
 // were solved one by one, each for what it gives itself; here they go downhill together, as long as samples that are held out gain.
 
-import { type EngineSession, type FloatTensor, isOfEngine } from '../../engine/index.ts';
+import { type Engine, type EngineSession, type FloatTensor, isOfEngine } from '../../engine/index.ts';
 import { UnsupportedModelError } from '../../errors.ts';
 import {
   chained,
@@ -14,9 +14,10 @@ import {
   type Model,
   nameInChain,
   numbered,
+  part,
   readWeights,
+  segments,
   shrink,
-  subgraph,
   sum,
   type Tensor,
   toFloat32,
@@ -26,7 +27,7 @@ import {
   withOutputs,
   writeWeights,
 } from '../../graph/index.ts';
-import { batchSource, feedsOf, type Select } from '../data/batches.ts';
+import { type Batch, batchSource, feedsOf, type Select } from '../data/batches.ts';
 import type { Dataset } from '../data/index.ts';
 import { canSplit, imageOf, isHeldOut } from '../data/split.ts';
 import { comparedNames, type ModelInput } from '../open/inputs.ts';
@@ -49,8 +50,8 @@ import { type LastPlace, through } from './through.ts';
 const EXAMPLE_BYTES = 2 ** 28;
 /** Steps in a row that samples held out may gain nothing by: the way is long, and what is measured on few of them rough. */
 const PATIENCE = 4;
-/** Copies of each network's weights: of the graphs that are joined, and in the engine, of the smaller one with derivatives (measured). */
-const COPIES = 7;
+/** Copies of each network's weights: of the parts, and in the engine what derivatives do not move, in two graphs (measured). */
+const COPIES = 4;
 
 /** Bytes that it takes. Weights outside of the parts that are pruned stay as they are. */
 export function distillBytes({
@@ -89,21 +90,22 @@ type PrunedParts = ReadonlyMap<number, PrunedPart>;
 /** Both networks, each in one graph. */
 interface Networks {
   readonly input: ModelInput;
-  readonly dense: Model;
+  /** The dense one: whoever gives it holds nothing of it afterwards, as it takes much memory. */
+  takeDense(): Model;
   readonly small: Model;
   readonly info: ValueInfo;
   /** Layers of the smaller one. */
   readonly maps: readonly LinearMap[];
-  /** The value that they are compared by. */
+  /** The value that they are compared by, and what that is probabilities of, if it is. */
   readonly output: string;
+  readonly scores: string;
 }
 
-/** A layer's part in the networks. */
+/** The layers of a part, by their names in the networks. */
 interface Own {
   readonly model: Model;
-  /** Its constants that are left, with their places in those of `model`. */
-  readonly places: Model;
-  readonly map: LinearMap;
+  readonly cuts: ReturnType<typeof cutsOf>;
+  readonly maps: ReadonlyMap<string, LinearMap>;
 }
 
 /** Leaves the weights in the parts. */
@@ -111,7 +113,7 @@ export async function distill(run: Run, parts: PrunedParts): Promise<Distillatio
   const { chain, engine, calibration, recipe } = run;
   if (!canSplit(calibration)) return { refused: 'samples are too few to hold some out' };
   const [dense, small]: Model[][] = [[], []];
-  const own = new Map<string, Own>();
+  const own: Own[] = [];
   let measured: readonly string[] | undefined;
   for (let i = 0; i < chain.parts; i++) {
     const part = await chain.open(i);
@@ -121,29 +123,35 @@ export async function distill(run: Run, parts: PrunedParts): Promise<Distillatio
     const cuts = cutsOf(layers);
     const maps = part.opened && parts.has(i) ? ownLayers(part.opened, model) : [];
     small.push(inFloat32(shrink(model, cuts)));
-    const names = maps.flatMap((map) => tensorsOf(model, map).map(({ name }) => name));
-    const places = shrink(numbered(model, names), cuts);
-    for (const map of maps) own.set(nameInChain(chain.parts, i, map.node), { model, places, map });
+    const named = maps.map((map) => [nameInChain(chain.parts, i, map.node), map] as const);
+    own.push({ model, cuts, maps: new Map(named) });
   }
   const beside = new Set(chain.input.others.map(({ name }) => name));
   const whole = chained(small, beside);
   const info = await infoOf(engine, whole, chain.input, calibration.smallest);
+  const [output] = comparedNames(typedOutputs(whole, info), chain.input, measured).values;
   const networks: Networks = {
     input: chain.input,
-    dense: chained(dense, beside),
+    takeDense: () => chained(dense.splice(0), beside),
     small: whole,
     info,
-    maps: linearMaps(whole, info.shapes).filter(({ node }) => own.has(node)),
-    output: comparedNames(typedOutputs(whole, info), chain.input, measured).values[0],
+    maps: linearMaps(whole, info.shapes).filter(({ node }) => own.some(({ maps }) => maps.has(node))),
+    output,
+    scores: scoresOf([chained(dense, beside), whole], output),
   };
   const hash = run.findings.isKept ? await contentHash(Array.from(whole.tensors.values(), bytesOf)) : '';
   const about = { steps: recipe.distill, hash };
   const { weights, ...found } = await run.findings.once('distilled', about, () => descended(run, networks));
-  for (const map of networks.maps) {
-    const { model, places, map: of } = own.get(map.node)!;
-    const [now, where, all] = [tensorsOf(whole, map), tensorsOf(places, of), tensorsOf(model, of)];
-    for (const [i, { name }] of now.entries())
-      if (weights[name]) putBack(model, all[i], toFloat64(where[i]), weights[name]);
+  for (const { model, cuts, maps } of own) {
+    const names = [...maps.values()].flatMap((map) => tensorsOf(model, map).map(({ name }) => name));
+    const places = shrink(numbered(model, names), cuts);
+    for (const map of networks.maps) {
+      const of = maps.get(map.node);
+      if (!of) continue;
+      const [now, where, all] = [tensorsOf(whole, map), tensorsOf(places, of), tensorsOf(model, of)];
+      for (const [i, { name }] of now.entries())
+        if (weights[name]) putBack(model, all[i], toFloat64(where[i]), weights[name]);
+    }
   }
   return found;
 }
@@ -186,37 +194,30 @@ function putBack(model: Model, whole: Tensor, places: Float64Array, values: Floa
 
 async function descended(run: Run, networks: Networks): Promise<Found> {
   const { engine, onProgress, chain, recipe } = run;
-  const { dense, small, info } = networks;
+  const { small, info } = networks;
   // By squares of its scores fashion-mobilenet gains nothing, by their divergence 0.017 of the accuracy (measured).
   const isScored = chain.predictsTokens || (await hasClasses(run, networks));
-  const output = isScored ? scoresOf(networks) : networks.output;
+  const output = isScored ? networks.scores : networks.output;
   const found = lossGradient(small, networks.maps, output, info, isScored ? 'divergence' : 'squares');
   if (!found) return { weights: {}, refused: 'no derivative of its outputs by its layers is known' };
   const { gradient, by } = found;
-  const inputs = small.inputs.map(({ name }) => name);
-  const computed = gradient.inputs.filter((name) => !inputs.includes(name));
-  const loads = [
-    () => loadModel(engine, withOutputs(dense, [output])),
-    ...(computed.length > 0 ? [() => engine.load(subgraph(small, inputs, computed, info))] : []),
-  ];
   try {
-    return await withSessions(loads, async (teacher, before) => {
-      const examplesOf = exampleReader(run, networks, {
-        inputs: gradient.inputs,
-        computed,
-        before,
-        teacher,
-        output,
-        target: gradient.layers[0].target,
-      });
-      const fit = await examplesOf((image) => !isHeldOut(image));
+    const [{ target }] = gradient.layers;
+    const samples = await reached(run, networks, { inputs: gradient.inputs, output });
+    const { end } = samples;
+    return await withSessions(end ? [loading(engine, end)] : [], async (session) => {
+      const wanted = async ({ others, from }: Reached) =>
+        session ? (await session.run(feedsOf(session, { others }, from), [output]))[output] : from;
+      const [fit, heldOut] = [samples.fit, samples.heldOut].map((batches) =>
+        batches.map((batch) => ({ ...batch, targets: async () => ({ [target]: await wanted(batch) }) })),
+      );
       const iterations = recipe.distill!;
       const left = await goDown(
         {
           model: small,
           maps: by.map((map) => ({ ...map, columns: [...Array(map.m).keys()], fixed: new Set<number>() })),
           gradient,
-          examples: { fit, heldOut: await examplesOf(isHeldOut) },
+          examples: { fit, heldOut },
           metrics: await metricsOf(run, { ...networks, maps: by }, gradient.inputs, fit),
           iterations,
           patience: PATIENCE,
@@ -234,17 +235,19 @@ async function descended(run: Run, networks: Networks): Promise<Found> {
   }
 }
 
-/** What examples are read by. */
-interface Reading {
-  /** What the gradient is given. */
+/** What is asked of samples: what the gradient is given, and the value that is wanted of the dense network. */
+interface Asked {
   readonly inputs: readonly string[];
-  /** Of these what is no input of the network, and what computes it. */
-  readonly computed: readonly string[];
-  readonly before?: EngineSession;
-  /** What gives the outputs that are wanted, and their name as an input of the gradient. */
-  readonly teacher: EngineSession;
   readonly output: string;
-  readonly target: string;
+}
+
+/** A batch of them. */
+interface Reached {
+  readonly feeds: Record<string, FloatTensor>;
+  readonly samples: number;
+  readonly others: Batch['others'];
+  /** What is wanted, or what it is computed from. */
+  readonly from: FloatTensor;
 }
 
 /** Of how many images one is looked at, where all of them take so many bytes: of four of them at least. */
@@ -252,35 +255,85 @@ export function imageStep(images: number, bytes: number): number {
   return Math.max(1, Math.min(Math.ceil(bytes / EXAMPLE_BYTES), Math.floor(images / 4)));
 }
 
-/** Of the samples of images that are asked for, numbered without those that are left out. */
-function exampleReader(
-  { calibration }: Run,
-  { input, info }: Networks,
-  { inputs, computed, before, teacher, output, target }: Reading,
-): (isAsked: (image: number) => boolean) => Promise<Example[]> {
+/**
+ * Samples, once through both networks. Of the dense one what is wanted is kept, or where there is no room for that what its end is computed
+ * from, so that no more of it is held and run in every step.
+ *
+ * @returns with what computes from these what is wanted, where that is still to be done
+ */
+async function reached(
+  { calibration, engine }: Pick<Run, 'calibration' | 'engine'>,
+  { input, info, small, takeDense }: Networks,
+  { inputs, output }: Asked,
+): Promise<{ readonly fit: Reached[]; readonly heldOut: Reached[]; readonly end?: Model }> {
+  const given = small.inputs.map(({ name }) => name);
+  const computed = inputs.filter((name) => !given.includes(name));
   const bytesOf = (names: readonly string[]) => 4 * calibration.size * valuesOf(input, info, names);
+  const hasRoom = (value: string) => bytesOf([value]) <= EXAMPLE_BYTES;
+  const dense = takeDense();
+  const tail = hasRoom(output) ? undefined : tailOf(dense, small, input, info, output, hasRoom);
+  const kept = hasRoom(output) ? output : tail?.from;
   const step = imageStep(imageOf(calibration.size, calibration), bytesOf(inputs));
-  const isKept = bytesOf([output]) <= EXAMPLE_BYTES;
-  return async (isAsked) => {
-    const select: Select = (i) => {
-      const image = imageOf(i, calibration);
-      return image % step === 0 && isAsked(image / step);
-    };
-    const examples: Example[] = [];
-    for await (const batch of batchSource(calibration, input, select).batches()) {
-      const made = await before?.run(feedsOf(before, batch, batch.input), computed);
-      const values: Record<string, FloatTensor> = { [input.name]: batch.input, ...batch.others, ...made };
-      const feeds = Object.fromEntries(inputs.map((name) => [name, values[name]]));
-      let wanted: Promise<Record<string, FloatTensor>> | undefined;
-      const targets = async () => {
-        const given = wanted ?? teacher.run(feedsOf(teacher, batch, batch.input), [output]);
-        if (isKept) wanted = given;
-        return { [target]: (await given)[output] };
+  // Scores of a vocabulary, as there are several of, outnumber everything else.
+  const outputs = Math.max(input.outputs ?? 1, valuesOf(input, info, [output]));
+  const before = computed.length > 0 ? [loading(engine, part(small, given, computed, info))] : [];
+  const teacher = kept === undefined ? [] : [loading(engine, onlyWith(dense, kept))];
+  return withSessions([...before, ...teacher], async (...sessions) => {
+    const run = async (session: EngineSession, { input, others }: Batch, names: readonly string[]) =>
+      session.run(feedsOf(session, { others }, input), names);
+    const read = async (isAsked: (image: number) => boolean) => {
+      const select: Select = (i) => {
+        const image = imageOf(i, calibration);
+        return image % step === 0 && isAsked(image / step);
       };
-      examples.push({ feeds, samples: batch.input.dims[0], targets });
-    }
-    return examples;
-  };
+      const batches: Reached[] = [];
+      for await (const batch of batchSource(calibration, { ...input, outputs }, select).batches()) {
+        const { input: own, others } = batch;
+        const made = computed.length > 0 ? await run(sessions[0], batch, computed) : {};
+        const values: Record<string, FloatTensor> = { [input.name]: own, ...others, ...made };
+        const feeds = Object.fromEntries(inputs.map((name) => [name, values[name]]));
+        const from = kept === undefined ? own : (await run(sessions.at(-1)!, batch, [kept]))[kept];
+        batches.push({ feeds, samples: own.dims[0], others, from });
+      }
+      return batches;
+    };
+    const fit = await read((image) => !isHeldOut(image));
+    const end = kept === output ? undefined : (tail?.model ?? onlyWith(dense, output));
+    return { fit, heldOut: await read(isHeldOut), end };
+  });
+}
+
+/** Closures hold what is around them: this one the model alone. */
+const loading = (engine: Engine, model: Model) => () => loadModel(engine, model);
+
+/**
+ * The end of the dense network, from the last value that there is room for; absent where there is none, or where the smaller network's end is
+ * another one, as shapes are of that.
+ */
+function tailOf(
+  dense: Model,
+  small: Model,
+  input: ModelInput,
+  info: ValueInfo,
+  output: string,
+  hasRoom: (value: string) => boolean,
+): { readonly from: string; readonly model: Model } | undefined {
+  const from = segments(dense, info, input.name)
+    .map(({ value }) => value)
+    .findLast((value) => value !== output && info.shapes.has(value) && hasRoom(value));
+  if (from === undefined) return undefined;
+  const others = input.others.map(({ name }) => name);
+  const model = part(dense, [from], [output], info, others);
+  const isSame = ({ name, dims }: Tensor) => small.tensors.get(name)?.dims.join() === dims.join();
+  return [...model.tensors.values()].every(isSame) ? { from, model } : undefined;
+}
+
+/** A model that gives one value. */
+function onlyWith(model: Model, value: string): Model {
+  const copy = withOutputs(model, [value]);
+  copy.graph.output = copy.graph.output.filter(({ name }) => name === value);
+  copy.edited();
+  return copy;
 }
 
 /** A graph need not say what its outputs are. */
@@ -296,9 +349,9 @@ async function hasClasses({ calibration, chain }: Run, { input, info, output }: 
 }
 
 /** What probabilities are made of, where both networks have that; or the output itself. */
-function scoresOf({ dense, small, output }: Networks): string {
-  const { opType, input: [scores] = [] } = dense.producer(output) ?? {};
-  return opType === 'Softmax' && [dense, small].every((it) => it.producer(scores)) ? scores : output;
+function scoresOf(networks: readonly Model[], output: string): string {
+  const { opType, input: [scores] = [] } = networks[0].producer(output) ?? {};
+  return opType === 'Softmax' && networks.every((it) => it.producer(scores)) ? scores : output;
 }
 
 /** Numbers of values for one sample. */
@@ -322,7 +375,7 @@ async function metricsOf(
     const bytesWith = (value: string) => 4 * samples * valuesOf(input, info, [...values, value]);
     while (pending.length > 0 && bytesWith(pending[0]) <= EXAMPLE_BYTES) values.push(pending.shift()!);
     const computed = values.filter((value) => !given.includes(value));
-    const load = () => run.engine.load(subgraph(small, given, computed, info));
+    const load = loading(run.engine, part(small, given, computed, info));
     const reached = await withSessions(computed.length > 0 ? [load] : [], async (session) => {
       const all: Pick<Example, 'feeds' | 'samples'>[] = [];
       for (const { feeds, samples } of examples)
