@@ -148,6 +148,34 @@ describe('a network without classes', () => {
     expect(report.distilled!.left).toBeLessThan(0.9);
   });
 
+  test('of which outputs take much room, the dense one is run once, and from then on what is behind what is kept', async () => {
+    const b = new OnnxBuilder({ seed: 3 });
+    const x = b.conv(b.input([1, 256, 256]), 4, 1);
+    const y = b.add(x, b.conv(b.relu(b.conv(x, 12, 1)), 4, 1));
+    const bytes = b.output(b.conv(b.relu(y), 16, 1), 'scores').build();
+    const runs: string[] = [];
+    const watched: typeof engine = {
+      ...engine,
+      load: async (...given) => {
+        const own = await engine.load(...given);
+        const names = own.inputs.map(({ name }) => name).join();
+        const run: typeof own.run = (feeds, fetches) => {
+          if (fetches?.join() === 'scores') runs.push(names);
+          return own.run(feeds, fetches);
+        };
+        return { inputs: own.inputs, outputs: own.outputs, run, release: () => own.release() };
+      },
+    };
+    const opened = await openModel(bytes, { engine: watched });
+    const calibration = await noise(65, [1, 256, 256]); // 260 MiB of outputs
+    const options = { ...HOW, keep: 0.5, correct: false, distill: 3 };
+    const { report } = await pruneOpened(opened, { engine: watched, session, calibration, ...options });
+    expect(report.distilled!.left).toBeLessThan(1);
+    const behind = runs.filter((names) => names !== 'input');
+    expect(behind.length).toBeGreaterThan(0);
+    expect(new Set(behind).size).toBe(1);
+  });
+
   test('is fitted behind what has no derivative', async () => {
     const { changed, gained } = await changedOf(
       built((b, x) => b.node('LpPool', [x], { kernel_shape: [1, 1] }, { channels: 10 })),

@@ -271,8 +271,10 @@ async function reached(
   const bytesOf = (names: readonly string[]) => 4 * calibration.size * valuesOf(input, info, names);
   const hasRoom = (value: string) => bytesOf([value]) <= EXAMPLE_BYTES;
   const dense = takeDense();
-  const tail = hasRoom(output) ? undefined : tailOf(dense, small, input, info, output, hasRoom);
-  const kept = hasRoom(output) ? output : tail?.from;
+  const rest: ReturnType<typeof tailOf> = hasRoom(output)
+    ? { from: output }
+    : tailOf(dense, small, input, info, output, hasRoom);
+  const kept = rest?.from;
   const step = imageStep(imageOf(calibration.size, calibration), bytesOf(inputs));
   // Scores of a vocabulary, as there are several of, outnumber everything else.
   const outputs = Math.max(input.outputs ?? 1, valuesOf(input, info, [output]));
@@ -298,8 +300,7 @@ async function reached(
       return batches;
     };
     const fit = await read((image) => !isHeldOut(image));
-    const end = kept === output ? undefined : (tail?.model ?? onlyWith(dense, output));
-    return { fit, heldOut: await read(isHeldOut), end };
+    return { fit, heldOut: await read(isHeldOut), end: rest ? rest.model : onlyWith(dense, output) };
   });
 }
 
@@ -317,7 +318,7 @@ function tailOf(
   info: ValueInfo,
   output: string,
   hasRoom: (value: string) => boolean,
-): { readonly from: string; readonly model: Model } | undefined {
+): { readonly from: string; readonly model?: Model } | undefined {
   const from = segments(dense, info, input.name)
     .map(({ value }) => value)
     .findLast((value) => value !== output && info.shapes.has(value) && hasRoom(value));
@@ -375,15 +376,14 @@ async function metricsOf(
     const bytesWith = (value: string) => 4 * samples * valuesOf(input, info, [...values, value]);
     while (pending.length > 0 && bytesWith(pending[0]) <= EXAMPLE_BYTES) values.push(pending.shift()!);
     const computed = values.filter((value) => !given.includes(value));
-    const load = loading(run.engine, part(small, given, computed, info));
-    const reached = await withSessions(computed.length > 0 ? [load] : [], async (session) => {
+    const loads = computed.length > 0 ? [loading(run.engine, part(small, given, computed, info))] : [];
+    const inputs = await withSessions(loads, async (session) => {
       const all: Pick<Example, 'feeds' | 'samples'>[] = [];
       for (const { feeds, samples } of examples)
         all.push({ feeds: { ...feeds, ...(await session?.run(feeds, computed)) }, samples });
       return all;
     });
-    for (const map of maps)
-      if (values.includes(map.input)) found.set(map, await metricOf(site, map, reached));
+    for (const map of maps) if (values.includes(map.input)) found.set(map, await metricOf(site, map, inputs));
   }
   return maps.map((map) => found.get(map)!);
 }
