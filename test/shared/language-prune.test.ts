@@ -29,14 +29,17 @@ describe.each([
     bounds: { 0.5: 23.2, 0.3: 30.5 },
     // what auto chooses at these sizes
     targets: { 0.5: 'residual:0.75', 0.3: 'residual' },
+    flags: [],
   },
   {
     name: 'stories260k',
     ...{ calib: 'tinystories-calib', text: 'tinystories-test', dense: 5.8414 },
-    bounds: { 0.5: 15.9, 0.3: 25 },
+    bounds: { 0.5: 23, 0.3: 25 },
     targets: { 0.5: 'residual', 0.3: 'residual' },
+    // It is 15.5 with them, which takes three times as long.
+    flags: ['--no-producers'],
   },
-])('$name', ({ name, calib, text, dense, bounds, targets }) => {
+])('$name', ({ name, calib, text, dense, bounds, targets, flags }) => {
   const folder = shared(`models/${name}`);
   const seqlen = ['--seqlen', '256'];
   const data = [...seqlen, '--data', shared(`data/text/${text}.txt`)];
@@ -59,7 +62,8 @@ describe.each([
 
   test('stays below the bound at 0.5, as the pruned export does', async () => {
     const pruned = join(out, `${name}-0.5`);
-    const report = await prune(folder, 0.5, targets[0.5], pruned, '--format', 'onnx', ...data, ...work);
+    const how = [...data, ...work, ...flags];
+    const report = await prune(folder, 0.5, targets[0.5], pruned, '--format', 'onnx', ...how);
     console.log(`${name}, keep 0.5: ${report.metric.after}, ${report.seconds.toFixed(1)} s`);
     expect(Math.abs(report.metric.before / dense - 1)).toBeLessThan(1e-3);
     expect(report.metric.after).toBeLessThan(bounds[0.5]);
@@ -88,9 +92,9 @@ describe.each([
   });
 
   test('is pruned as its ONNX twin is', async () => {
-    // Scored on what they are fitted to: on all of the text is above.
+    // Scored on what they are fitted to: on all of the text is above. Layers are chosen and solved alike, which is what descents begin with.
     const few = (model: string, file: string, ...more: string[]) =>
-      prune(model, 0.5, targets[0.5], join(out, file), '--samples', '32', ...more);
+      prune(model, 0.5, targets[0.5], join(out, file), '--samples', '32', '--no-producers', ...more);
     const report = await few(folder, `${name}-few`);
     const graph = await few(shared(`models/${name}-torch.onnx`), `${name}.onnx`, '--tokenizer', folder);
     // The two graphs round differently, so that of supports that are as good as each other another one may be found.
