@@ -2,7 +2,7 @@
 //   npm i --no-save @huggingface/transformers@4.3.2
 //   node scripts/transformers-js.mjs smaller/ [images/ | pairs.tsv]
 // Of a text encoder, features of two texts must be those of each alone, though one is padded; of a classifier of images,
-// the accuracy on a folder of classes is printed; of an encoder and a decoder, what it makes of the texts of some pairs, which must be the
+// the accuracy on a folder of classes is printed; of an encoder and a decoder, what it makes of the texts or images of some pairs, which must be the
 // same of each alone. No test: the package takes 380 MB, most of it a second onnxruntime.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -14,6 +14,7 @@ const {
   AutoImageProcessor,
   AutoModelForImageClassification,
   AutoModelForSeq2SeqLM,
+  AutoModelForVision2Seq,
   AutoTokenizer,
   env,
   pipeline,
@@ -24,6 +25,9 @@ env.localModelPath = dirname(folder);
 const model = basename(folder);
 // Of --format onnx the file lies in the folder itself, of --format transformers.js in one called `onnx`.
 const how = { dtype: 'fp32', subfolder: existsSync(join(folder, 'onnx')) ? 'onnx' : '' };
+
+/** Tokens that are written at most. */
+const LENGTH = 80;
 
 if (data === undefined) await compareTexts();
 else if (data.endsWith('.tsv')) await writeTexts();
@@ -49,9 +53,16 @@ async function writeTexts() {
   const lines = readFileSync(data, 'utf8').split('\n').slice(0, 4);
   const [sources, targets] = [0, 1].map((column) => lines.map((line) => line.split('\t')[column]));
   const tokenizer = await AutoTokenizer.from_pretrained(model);
-  const writer = await AutoModelForSeq2SeqLM.from_pretrained(model, { subfolder: how.subfolder });
-  const written = async (texts) => {
-    const tokens = await writer.generate({ ...tokenizer(texts, { padding: true }), max_new_tokens: 80 });
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'));
+  const sees = config.model_type === 'vision-encoder-decoder';
+  const kind = sees ? AutoModelForVision2Seq : AutoModelForSeq2SeqLM;
+  const writer = await kind.from_pretrained(model, { subfolder: how.subfolder });
+  const processor = sees && (await AutoImageProcessor.from_pretrained(model));
+  const read = (texts) => tokenizer(texts, { padding: true });
+  const see = async (files) =>
+    processor(await Promise.all(files.map((file) => RawImage.read(join(dirname(data), file)))));
+  const written = async (given) => {
+    const tokens = await writer.generate({ ...(await (sees ? see : read)(given)), max_new_tokens: LENGTH });
     return tokenizer.batch_decode(tokens, { skip_special_tokens: true });
   };
   const together = await written(sources);
@@ -61,7 +72,7 @@ async function writeTexts() {
     if (!together[i].startsWith(alone)) throw new Error(`"${alone}" alone, and "${together[i]}" with others`);
     console.log(`${source}\n  ${alone}\n  (${targets[i]})`);
   }
-  console.log(`generate: ${sources.length} texts, the same alone and together`);
+  console.log(`generate: ${sources.length} ${sees ? 'images' : 'texts'}, the same alone and together`);
 }
 
 async function classifyImages() {

@@ -175,21 +175,24 @@ export async function readSideFiles(
 const isWhole = (it: unknown): it is number => Number.isInteger(it);
 
 /** Objects of a config.json that are of what reads texts, within a model that sees or hears. */
-const TEXTS = ['text_config', 'language_config', 'llm_config'];
+const TEXTS = ['text_config', 'language_config', 'llm_config', 'decoder'];
+/** Where transformers 5 has what generating begins and ends with; before it counts the same. */
+const GENERATION = 'generation_config.json';
 
 /** What a folder's config.json says, where there is one. */
 export async function readConfig(folder: Place): Promise<Pick<SideFiles, 'positions' | 'decoding'>> {
-  const config = folder.at('config.json');
-  const told: Record<string, unknown> = (await isFile(config))
-    ? await readJsonAt(config, limits.jsonBytes)
-    : {};
-  const { decoder_start_token_id: first, eos_token_id: end } = told;
-  const positions = [told, ...TEXTS.map((name) => told[name])]
-    .map((it) => isObject(it) && it.max_position_embeddings)
-    .find(isWhole);
+  const [generation, config] = await Promise.all(
+    [GENERATION, 'config.json'].map(async (name): Promise<Record<string, unknown>> => {
+      const file = folder.at(name);
+      return (await isFile(file)) ? readJsonAt(file, limits.jsonBytes) : {};
+    }),
+  );
+  const told = [config, ...TEXTS.map((name) => config[name])].filter(isObject);
+  const all = (key: string) => [generation, ...told].map((it) => it[key]);
+  const end = all('eos_token_id').find((it) => it != null);
   return {
-    positions,
-    decoding: { first: isWhole(first) ? first : undefined, ends: [end].flat().filter(isWhole) },
+    positions: told.map((it) => it.max_position_embeddings).find(isWhole),
+    decoding: { first: all('decoder_start_token_id').find(isWhole), ends: [end].flat().filter(isWhole) },
   };
 }
 

@@ -91,3 +91,17 @@ export function warningHandler(
     said.add(line);
   };
 }
+
+/** The same of a decoder whose encoder is smaller already: that its answers are chance then is no fault of the data, which were looked at before that. */
+export function behindSmaller(
+  handler: (warning: Warning) => void,
+  onNote?: (text: string) => void,
+): (warning: Warning) => void {
+  return (warning) => {
+    if (warning.kind !== 'implausible') handler(warning);
+    else
+      onNote?.(
+        `warning: behind the smaller encoder, ${warning.text}: too little of the encoder is left (\`keep\`)`,
+      );
+  };
+}

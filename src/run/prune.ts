@@ -17,6 +17,7 @@ import { type Both, bothIn, checkBoth, metricOfBoth, settingsFor } from './both.
 import { modelCard } from './card.ts';
 import { ownOptions } from './check.ts';
 import { closing } from './closing.ts';
+import { behindSmaller } from './doubt.ts';
 import { host } from './host.ts';
 import { isLoadable, onnxOf, type PartSettings, type PruneSettings } from './options.ts';
 import { heldFolder, keptOutput, type Output, type Replacing } from './output.ts';
@@ -100,6 +101,7 @@ function pruneTo(
     const progressOf = sharing(recipe, compare?.length ?? 0, options.onProgress);
     const result = await pruneModel(found.model as OpenedModel, {
       ...options,
+      ...(first && { onWarning: behindSmaller(options.onWarning, settings.onNote) }),
       onProgress: progressOf(0),
       externalName: output.externalName,
       metadata: found.metadata,

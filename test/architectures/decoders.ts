@@ -15,6 +15,7 @@ import {
   sum,
 } from './reference.ts';
 import { type Weights, weightMaker } from './source.ts';
+import { isWriter, WRITERS, writerReference, writerWeights } from './writers.ts';
 
 export const HIDDEN = 32;
 const HEADS = 4;
@@ -91,6 +92,7 @@ export const DECODERS: Readonly<Record<string, Config>> = {
     architectures: ['UMT5ForConditionalGeneration'],
     feed_forward_proj: 'gated-silu',
   },
+  ...WRITERS,
 };
 
 const isT5 = ({ model_type: type }: Config) => /t5$/.test(String(type));
@@ -140,6 +142,7 @@ export function decoderWeights(
   sizes: readonly BlockSizes[] = denseSizes(),
   seed = 4,
 ): Weights {
+  if (isWriter(config)) return writerWeights(config, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
   const { tokens, last, of, maps } = namesOf(config);
   const hasBias = !isT5(config);
@@ -201,6 +204,7 @@ export function decoderReference(
   tokens: readonly number[],
   states: Rows,
 ): number[] {
+  if (isWriter(config)) return writerReference(config, sizes, weights, tokens, states);
   const { tokens: table, last, of, maps } = namesOf(config);
   const type = String(config.model_type);
   const isPost = !isT5(config) && !isBefore(config);

@@ -1848,7 +1848,7 @@ export function linear(x: Rows, weights: Weights, name: string): Rows {
 }
 
 /** GPT-2's Conv1D: weight in × out. */
-function conv1d(x: Rows, weights: Weights, name: string): Rows {
+export function conv1d(x: Rows, weights: Weights, name: string): Rows {
   const { shape, data } = weights.get(`${name}.weight`)!;
   const bias = weights.get(`${name}.bias`)!.data;
   const [p, m] = shape;

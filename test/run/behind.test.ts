@@ -10,6 +10,7 @@ import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
 import { decoderWeights, T5 } from '../architectures/decoders.ts';
 import { encoderWeights, WHISPER } from '../architectures/encoders.ts';
+import { WRITERS } from '../architectures/writers.ts';
 import { npy } from '../cli/models.ts';
 import { fixture } from '../cli/osscar.ts';
 import { filesOf } from '../pipeline/fixtures.ts';
@@ -188,25 +189,39 @@ describe('by pairs', () => {
   });
 });
 
-test('what an encoder of sounds reads are files that pairs name', async () => {
-  const config = {
-    ...WHISPER,
-    ...{ decoder_ffn_dim: 20, decoder_layers: 2, decoder_attention_heads: 4, max_target_positions: 24 },
-    ...{ vocab_size: 40, decoder_start_token_id: 1, eos_token_id: 2 },
-  };
+const HEARING = {
+  ...WHISPER,
+  ...{ decoder_ffn_dim: 20, decoder_layers: 2, decoder_attention_heads: 4, max_target_positions: 24 },
+  ...{ vocab_size: 40, decoder_start_token_id: 1, eos_token_id: 2 },
+};
+/** As transformers 5 has it, what generating begins with is in a file of its own. */
+const GENERATION = JSON.stringify({ decoder_start_token_id: 1, eos_token_id: [2] });
+
+test.each([
+  ['sounds', HEARING, [5, 18]],
+  ['images', WRITERS['gpt2, captions'], [2, 15, 15]],
+])('what an encoder of %s reads are files that pairs name', async (name, config, dims) => {
   const weights = new Map([...encoderWeights(config), ...decoderWeights(config)]);
-  const files = [...(await filesOf(config, weights)), ['tokenizer.json', new Blob([TOKENIZER])] as const];
-  const spectra = Array.from(
+  const beside = {
+    'tokenizer.json': TOKENIZER,
+    ...(name === 'images' && { 'generation_config.json': GENERATION }),
+  };
+  const files = [
+    ...(await filesOf(config, weights)),
+    ...Object.entries(beside).map(([name, content]) => [name, new Blob([content])] as const),
+  ];
+  const values = dims.reduce((a, b) => a * b);
+  const sources = Array.from(
     { length: 8 },
-    (_, i) => [`${i}.npy`, npy([5, 18], Float32Array.from(randomArray(90, i + 1)))] as const,
+    (_, i) => [`${name}${i}.npy`, npy(dims, Float32Array.from(randomArray(values, i + 1)))] as const,
   );
-  const rows = spectra.map(
+  const rows = sources.map(
     ([name], i) =>
       `${name}\t${Array.from({ length: 4 + (i % 3) }, (_, j) => `w${3 + ((i * 5 + j) % 17)}`).join(' ')}`,
   );
-  const table = join(folder, 'spectra.tsv');
+  const table = join(folder, `${name}.tsv`);
   writeFileSync(table, rows.join('\n'));
-  for (const [name, content] of spectra) writeFileSync(join(folder, name), content);
+  for (const [name, content] of sources) writeFileSync(join(folder, name), content);
   const { report, files: smaller } = await prune(files, {
     ...HOW,
     calibration: table,

@@ -118,7 +118,8 @@ function encoderGraph(
 
 /**
  * The decoder behind an encoder: `input_ids`, `encoder_hidden_states` and where there may be padding `encoder_attention_mask` → `logits`. With
- * caches those of what the encoder gives are filled by the first run, and given nothing afterwards, as Optimum's merged decoders give nothing then.
+ * caches those of what the encoder gives are filled by the first run, and given nothing afterwards, as Optimum's merged decoders give nothing then; of some there
+ * are none.
  */
 function decoderGraph(
   g: WeightGraph,
@@ -132,24 +133,26 @@ function decoderGraph(
   const mask = states.areMasked ? g.input('encoder_attention_mask', 'int64', [BATCH, ENCODED]) : undefined;
   const given = encoded(g, states);
   const caches = past ? cachesOf(g, description) : undefined;
+  const kept = past && !states.isReadAgain ? caches : undefined;
+  const own = (i: number) => (states.isReadAgain ? `${i}` : `${i}.decoder`);
   for (const [i, size] of sizes.entries()) {
-    caches?.begin(`${i}.decoder`, size, 'past_decoder_sequence_length');
-    caches?.begin(`${i}.encoder`, size.cross!, 'past_encoder_sequence_length');
+    caches?.begin(own(i), size, 'past_decoder_sequence_length');
+    kept?.begin(`${i}.encoder`, size.cross!, 'past_encoder_sequence_length');
   }
   const tokens = extentOf(g, ids, 1);
-  const before = caches ? extentOf(g, pastOf('0.decoder', 'key'), 2) : g.integers([0]);
+  const before = caches ? extentOf(g, pastOf(own(0), 'key'), 2) : g.integers([0]);
   const total = caches ? g.node('Add', [before, tokens]) : tokens;
   const [from, to] = [before, total].map((end) => g.node('Squeeze', [end]));
   const positions = g.node('Unsqueeze', [g.node('Range', [from, to, g.integers(1)]), g.integers([0])]);
-  const read = caches && onceRead(g, given, extentOf(g, pastOf('0.encoder', 'key'), 2));
-  const own = openContext(g, { positions, tokens, total });
+  const read = kept && onceRead(g, given, extentOf(g, pastOf('0.encoder', 'key'), 2));
+  const context = openContext(g, { positions, tokens, total });
   const cross = crossContext(g, read ?? given, mask);
   const embedding = description.embedding as TokenEmbedding;
   let x = embed(g, description, embedding, ids, { positions: rowsOf(g, embedding, positions) });
   for (const [i, size] of sizes.entries()) {
-    const extend = caches?.extending(`${i}.decoder`, size, 'decoder_sequence_length_out');
-    const keep = caches?.extending(`${i}.encoder`, size.cross!, 'encoder_sequence_length_out', read?.cut);
-    x = block(g, description, i, size, x, { ...own, extend, cross: { ...cross, extend: keep } });
+    const extend = caches?.extending(own(i), size, 'decoder_sequence_length_out');
+    const keep = kept?.extending(`${i}.encoder`, size.cross!, 'encoder_sequence_length_out', read?.cut);
+    x = block(g, description, i, size, x, { ...context, extend, cross: { ...cross, extend: keep } });
   }
   const logits = scoresOf(g, description, description.head as VocabularyHead, x);
   g.output(logits, LOGITS, 'float32', [...dims, description.vocabulary]);

@@ -14,6 +14,7 @@ import { classifies, classifiesTokens, flag, scores, unsupported } from './confi
 import { deberta } from './deberta.ts';
 import { dinov3 } from './dinov3.ts';
 import { distilbert } from './distilbert.ts';
+import { encoderDecoder } from './encoder-decoder.ts';
 import { esm } from './esm.ts';
 import { isDelta, isEncoder, nameOf } from './facts.ts';
 import { falcon } from './falcon.ts';
@@ -39,7 +40,7 @@ import { stablelm } from './stablelm.ts';
 import { starcoder2 } from './starcoder2.ts';
 import { t5 } from './t5.ts';
 import type { Architecture, Config, Description, ModelPart } from './types.ts';
-import { seen, vit } from './vit.ts';
+import { vit } from './vit.ts';
 import { wav2vec2 } from './wav2vec2.ts';
 import { whisper } from './whisper.ts';
 
@@ -74,7 +75,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   esm,
   deberta,
   vit,
-  seen,
+  encoderDecoder,
   beit,
   dinov3,
   clip,
@@ -146,7 +147,8 @@ export function descriptionIn(
 /** The decoder behind an encoder. @throws {UnsupportedModelError} where there is none */
 function behind({ decoder, modelType, since }: Description): Description {
   if (!decoder) throw unsupported(modelType, 'there is no decoder behind it that is known');
-  return { ...decoder(), since, transformersJs: refusalOfJs(modelType) };
+  const own = decoder();
+  return { ...own, since, transformersJs: own.transformersJs ?? refusalOfJs(modelType) };
 }
 
 /** What a model may be that calls itself otherwise: its code has the name of one that is known, or it nearly has. */

@@ -297,7 +297,8 @@ export function attention(
     : { q: { x: context.asking?.(x) ?? x, width: hidden }, k: seen, v: seen };
   const ownKeys = latent ? keyDim - rope!.dims : keyDim;
   const fused = {
-    widths: [latent ? 0 : heads * keyDim, kvHeads * ownKeys, kvHeads * valueDim],
+    // Queries may be made by a map of their own.
+    widths: [qkv('q').part ? heads * keyDim : 0, kvHeads * ownKeys, kvHeads * valueDim],
     kvHeads,
   };
   const gated = { widths: [heads * keyDim, heads * valueDim], kvHeads: heads };

@@ -98,6 +98,7 @@ const UNKNOWN_IN_JS: readonly string[] = [
   'chatglm',
   'deepseek_v2',
   'dots1',
+  'encoder-decoder',
   'ernie4_5_moe',
   'exaone4',
   'glm4',

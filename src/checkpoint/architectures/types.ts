@@ -642,6 +642,8 @@ export interface States {
   readonly tokens?: number;
   /** Whether some may be padding. */
   readonly areMasked: boolean;
+  /** Whether it is read for every token that is written, as nothing of it is in the caches. */
+  readonly isReadAgain?: boolean;
 }
 
 /** The parts of a model that are pruned one after the other. */

@@ -4,7 +4,6 @@
 // each half adds, and may have registers (2309.16588).
 
 import { ACTIVATIONS, type Activation } from './activation.ts';
-import { beit } from './beit.ts';
 import {
   classifies,
   commonOfImages,
@@ -15,10 +14,6 @@ import {
   linear,
   positive,
   scores,
-  section,
-  text,
-  unsupported,
-  withDefaults,
 } from './config.ts';
 import { nameOf } from './facts.ts';
 import type { Architecture, Config, Description, Mlp, PatchEmbedding, Readout } from './types.ts';
@@ -188,33 +183,3 @@ function neuronsOf(config: Config, isGated: boolean): Neurons {
     },
   };
 }
-
-/** Of transformers' configuration of a ViT, of which what has it in an object may leave out what says the same. */
-const SIZES: Config = {
-  hidden_size: 768,
-  intermediate_size: 3072,
-  num_hidden_layers: 12,
-  num_attention_heads: 12,
-};
-const SECTION = 'encoder';
-
-/** What sees images before a decoder that asks it, as in TrOCR (arXiv 2109.10282). The decoder reads features of the same width, so its tensors stay as they are. */
-export const seen: Architecture = {
-  modelTypes: ['vision-encoder-decoder'],
-  describe(config, modelType) {
-    const content = section(config, SECTION);
-    const type = text(content, 'model_type');
-    const known = [vit, beit].find(({ modelTypes }) => modelTypes.includes(type));
-    if (!known) throw unsupported(modelType, `an encoder of model_type "${type}"`);
-    // Whatever it was before, it gives the features of all squares.
-    const sizes = withDefaults({ ...content, architectures: undefined }, SIZES, SECTION);
-    const description = known.describe(sizes, type);
-    return {
-      ...description,
-      modelType,
-      prefixes: [`${SECTION}.`],
-      transformersJs: 'takes apart what sees and what writes into several files',
-      fields: { ...description.fields, section: { name: SECTION, content } },
-    };
-  },
-};
