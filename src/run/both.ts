@@ -101,7 +101,7 @@ export function metricOfBoth(
   { encoder, decoder: { place, part } }: Both,
   settings: PruneSettings,
 ): Promise<Metric | undefined> {
-  const { calibration, evaluation, seed, scratch, force, signal } = settings;
+  const { calibration, evaluation, seed, scratch, signal } = settings;
   return closing(async (opened) => {
     const data = await samplesPlace(evaluation ?? calibration, 'calibration', signal);
     if (data === undefined) return undefined;
@@ -118,9 +118,8 @@ export function metricOfBoth(
       signal,
     });
     const doubt = metric && doubtOf(metric);
-    // Where it is forced, the run on the decoder says it.
-    const refuse = warningHandler(await madeOf(found, data), { force });
-    if (doubt !== undefined) refuse({ kind: 'implausible', text: `dense ${doubt}` });
+    const say = warningHandler(await madeOf(found, data), settings);
+    if (doubt !== undefined) say({ kind: 'implausible', text: `dense ${doubt}` });
     return metric;
   });
 }

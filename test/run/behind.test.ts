@@ -222,12 +222,22 @@ test.each([
   const table = join(folder, `${name}.tsv`);
   writeFileSync(table, rows.join('\n'));
   for (const [name, content] of sources) writeFileSync(join(folder, name), content);
+  const notes: string[] = [];
   const { report, files: smaller } = await prune(files, {
     ...HOW,
     calibration: table,
     keep: 0.5,
-    force: true,
+    force: true, // nobody has trained it
+    onNote: (text) => notes.push(text),
   });
+  // What it is measured on was looked at before its encoder was pruned.
+  const doubts = notes.filter((text) => text.includes('guessing among the vocabulary'));
+  expect(doubts).toEqual([
+    expect.stringContaining('is the tokenizer'),
+    expect.stringMatching(
+      /^warning: behind the smaller encoder, .*: too little of the encoder is left \(`keep`\)$/,
+    ),
+  ]);
   expect(
     [report.encoder!.sizes, report.sizes].map((sizes) =>
       sizes!.map(({ heads, ffn, cross }) => [heads, ffn, cross?.heads]),
