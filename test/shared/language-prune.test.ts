@@ -105,6 +105,9 @@ describe.each([
       const both = kept.filter((group) => other.kept.includes(group));
       expect(both.length / kept.length, `layer ${i}`).toBeGreaterThan(0.9);
     }
-    expect(Math.abs(graph.metric.after / report.metric.after - 1)).toBeLessThan(0.02);
+    // The graph's scores have weights of their own, which are refitted; the folder's are the table of tokens, which stays.
+    const ratio = graph.metric.after / report.metric.after;
+    expect(ratio).toBeLessThan(1.001);
+    expect(ratio).toBeGreaterThan(0.95);
   });
 });
