@@ -117,7 +117,7 @@ test.each(['opt, narrow heads', 'bloom, narrow heads', 'llama, narrow values', '
     const opened = await folderOf(config, tinyWeights(config, sizes!), { blocks: sizes! });
     const output = memoryOutput('pruned');
     const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
-    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), output });
+    const { report } = await prune(opened, { ...how, calibration: windows(24, 1), output });
     // The masked network, the written folder and model.onnx give the same.
     expect(report.maxDifference).toBeLessThan(1e-4);
     const again = await openLanguageModel(blobFolder(output.files()));
@@ -180,7 +180,7 @@ test.each([
     const output = memoryOutput('pruned');
     const target = { kind: 'residual', blend: 1 } as const;
     const how = { engine, session, keep: 0.5, search: 'greedy', onnx: 'beside' } as const;
-    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), target, method, output });
+    const { report } = await prune(opened, { ...how, calibration: windows(24, 1), target, method, output });
     // The masked network, the written folder and model.onnx give the same.
     expect(report.maxDifference).toBeLessThan(1e-4);
     const again = await openLanguageModel(blobFolder(output.files()));
@@ -229,7 +229,7 @@ test.each([
     const output = memoryOutput('pruned');
     const keep = { all: 0.5, layers: { '1.experts.2': 1 } };
     const how = { engine, session, keep, search: 'greedy', onnx: 'beside' } as const;
-    const { report } = await prune(opened, { ...how, calibration: windows(40, 1), output });
+    const { report } = await prune(opened, { ...how, calibration: windows(24, 1), output });
     expect(report.maxDifference).toBeLessThan(1e-4);
     const again = await openLanguageModel(blobFolder(output.files()));
     expect(again.language.sizes.map(({ experts }) => experts)).toEqual([

@@ -30,11 +30,11 @@ afterAll(async () => {
 });
 const model = fixture('bart-kjv');
 const [calibration, all] = ['calib.tsv', 'test.tsv'].map((name) => join(model, name));
-/** Enough to tell methods apart, in a third of the time. */
+/** Enough to tell methods apart, in a sixth of the time. */
 const held = join(folder, 'held.tsv');
-writeFileSync(held, readFileSync(all, 'utf8').split('\n').slice(0, 100).join('\n'));
+writeFileSync(held, readFileSync(all, 'utf8').split('\n').slice(0, 50).join('\n'));
 const quick = { threads: 1, simd: 'baseline', engine: await openEngine({ threads: 1 }) } as const;
-const HOW = { ...quick, calibration, samples: 64, producers: false, target: 'residual' } as const;
+const HOW = { ...quick, calibration, samples: 32, producers: false, target: 'residual' } as const;
 
 const pruned = async (name: string, settings: object) => {
   const output = join(folder, name);
@@ -60,7 +60,7 @@ describe('by pairs', () => {
       target: undefined,
       producers: undefined,
     });
-    expect(perplexity).toBeLessThan(2.4);
+    expect(perplexity).toBeLessThan(2.7);
     expect(other).toBeGreaterThan(20);
     expect(report.metric!.before).toBeCloseTo(1.1, 1); // of the dense network
     expect(report.encoder!.layers.map(({ name }) => name).sort()).toEqual([

@@ -40,7 +40,7 @@ describe('resnet20-cifar10', () => {
 describe('mobilenet-v1-imagenet', () => {
   const model = shared('models/mobilenet-v1-imagenet.onnx');
   const preprocessing = ['--scale', '1', '--mean', '128', '--std', '128', '--label-offset', '1'];
-  const calibrate = ['--calibrate', shared('data/imagenet-sample/calib'), '--samples', '64'];
+  const calibrate = ['--calibrate', shared('data/imagenet-sample/calib'), '--samples', '32'];
   const data = shared('data/imagenet-sample/test');
   const labels = join(data, 'labels.csv');
 
