@@ -48,8 +48,9 @@ export default defineConfig({
     sequence: { sequencer: LongFirst },
     // Vitest leaves a core free; of two that is half of the machine.
     maxWorkers: Math.max(2, availableParallelism() - 1),
-    // As the command sets them (src/cli/main.ts), but for what puts optimising WebAssembly off: processes that load thousands of sessions gain
-    // by it (three files: 197 CPU seconds, and 180 without). What newer versions of Node have anyway they accept.
+    // As the command sets them (src/cli/main.ts), but for what puts optimising WebAssembly off: processes that load
+    // thousands of sessions gain by it (three files: 197 CPU seconds, and 180 without). What newer versions of Node have
+    // anyway they accept.
     execArgv: ['--experimental-wasm-relaxed-simd', '--no-incremental-marking'],
   },
 });

@@ -1,5 +1,5 @@
-// An encoder and a decoder that were models of their own, each with its object in config.json: what sees images before what writes (TrOCR, arXiv 2109.10282; captions by
-// GPT-2; manga-ocr), and two of texts (arXiv 1907.12461).
+// An encoder and a decoder that were models of their own, each with its object in config.json: what sees images before
+// what writes (TrOCR, arXiv 2109.10282; captions by GPT-2; manga-ocr), and two of texts (arXiv 1907.12461).
 
 import { ACTIVATIONS } from './activation.ts';
 import { beit } from './beit.ts';
