@@ -24,6 +24,7 @@ import {
   WHISPER,
 } from './decoders.ts';
 import { BERT } from './encoders.ts';
+import { isMoonshine, MOONSHINE } from './moonshine.ts';
 import { ids, maxDifference, open, runOnce, sourceOf, type Value, type Weights } from './source.ts';
 import { isReadAgain, isWriter, readBy } from './writers.ts';
 
@@ -37,7 +38,7 @@ const COUNTS: Readonly<Record<string, number>> = { 'vision-encoder-decoder': 10 
 function read(config: Config) {
   const { width, areMasked } = isWriter(config)
     ? readBy(config)
-    : { width: HIDDEN, areMasked: config.model_type !== 'whisper' };
+    : { width: HIDDEN, areMasked: !/^(whisper|moonshine)$/.test(String(config.model_type)) };
   const own = random(9);
   const rows = Array.from({ length: COUNTS[String(config.model_type)] ?? 7 }, () =>
     Array.from({ length: width }, () => 2 * own() - 1),
@@ -180,10 +181,8 @@ describe.each(Object.entries(DECODERS))('%s', (_, config) => {
   });
 
   test('heads of both attentions can be narrow', async () => {
-    const [own, cross] = [
-      { keyDim: 5, valueDim: 3 },
-      { heads: 4, kvHeads: 4, keyDim: 4, valueDim: 6 },
-    ];
+    const own = { valueDim: 3, ...(!isMoonshine(config) && { keyDim: 5 }) }; // keys that turn stay
+    const cross = { heads: 4, kvHeads: 4, keyDim: 4, valueDim: 6 };
     const sizes = denseSizes().map((size, i) => (i === 0 ? { ...size, ...own, cross } : size));
     const narrow = decoderWeights(config, sizes);
     const reopened = decoderOf(config, { decoder: { blocks: sizes } }, sourceOf(narrow));
@@ -248,6 +247,19 @@ test('transformers.js has no class for some', () => {
   for (const type of ['pegasus', 'plbart'])
     expect(said({ ...BART, model_type: type })).toBe('has no class for this model type');
   expect(said({ ...T5, model_type: 'umt5' })).toBe('has no class for this model type');
+});
+
+test('Moonshine has rotary positions on 0.9 of a head where config.json says nothing else', () => {
+  const wide = {
+    ...MOONSHINE,
+    hidden_size: 288,
+    decoder_num_attention_heads: 8,
+    partial_rotary_factor: undefined,
+  };
+  const { headDim, maxPositions } = decoderOf({ ...wide, max_position_embeddings: undefined });
+  expect({ headDim, maxPositions }).toEqual({ headDim: 36, maxPositions: 512 });
+  const grouped = { ...wide, decoder_num_key_value_heads: 2 };
+  expect(() => decoderOf(grouped)).toThrow('"moonshine": decoder_num_key_value_heads other than');
 });
 
 test('fewer heads of the decoder are said by osscar.json alone', () => {

@@ -2,6 +2,7 @@
 // modeling_bart, modeling_mbart, modeling_marian, modeling_m2m_100, modeling_whisper and modeling_t5 in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { isMoonshine, MOONSHINE, moonshineDecoder, moonshineDecoderWeights } from './moonshine.ts';
 import {
   activate,
   add,
@@ -92,6 +93,12 @@ export const DECODERS: Readonly<Record<string, Config>> = {
     architectures: ['UMT5ForConditionalGeneration'],
     feed_forward_proj: 'gated-silu',
   },
+  moonshine: MOONSHINE,
+  'moonshine, biases of attention and an output of its own': {
+    ...MOONSHINE,
+    attention_bias: true,
+    tie_word_embeddings: false,
+  },
   ...WRITERS,
 };
 
@@ -143,6 +150,7 @@ export function decoderWeights(
   seed = 4,
 ): Weights {
   if (isWriter(config)) return writerWeights(config, sizes, seed);
+  if (isMoonshine(config)) return moonshineDecoderWeights(config, sizes, seed);
   const { weights, tensor, linear: map } = weightMaker(seed);
   const { tokens, last, of, maps } = namesOf(config);
   const hasBias = !isT5(config);
@@ -205,6 +213,7 @@ export function decoderReference(
   states: Rows,
 ): number[] {
   if (isWriter(config)) return writerReference(config, sizes, weights, tokens, states);
+  if (isMoonshine(config)) return moonshineDecoder(config, sizes, weights, tokens, states);
   const { tokens: table, last, of, maps } = namesOf(config);
   const type = String(config.model_type);
   const isPost = !isT5(config) && !isBefore(config);

@@ -39,6 +39,7 @@ import {
   VOCABULARY,
   WAV2VEC2,
 } from './encoders.ts';
+import { MOONSHINE } from './moonshine.ts';
 import { ids, maxDifference, open, runOnce, sizesOf, sourceOf, type Value, type Weights } from './source.ts';
 
 const TOLERANCE = 1e-4; // of values around 1
@@ -48,6 +49,7 @@ const tokens = Array.from({ length: 9 }, () => Math.floor(next() * VOCABULARY));
 const types = tokens.map((_, i) => Number(i > 4));
 const image = Float32Array.from({ length: 2 * 15 * 15 }, () => next() - 0.5);
 const sound = Float32Array.from({ length: 5 * 18 }, () => 2 * next() - 1);
+const longer = Float32Array.from({ length: 4000 }, () => 2 * next() - 1);
 
 /** What a model takes of the samples here. */
 function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string, Value> } {
@@ -55,6 +57,8 @@ function sampleFor(model: LanguageModel): { sample: Sample; feeds: Record<string
     return { sample: { image: sound }, feeds: { input_features: { dims: [1, 5, 18], data: sound } } };
   if (/^(wav2vec2|hubert|unispeech|wavlm)/.test(model.architecture))
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, sound.length], data: sound } } };
+  if (model.architecture === 'moonshine')
+    return { sample: { image: longer }, feeds: { input_values: { dims: [1, longer.length], data: longer } } };
   if (model.architecture === 'audio-spectrogram-transformer')
     return { sample: { image: sound }, feeds: { input_values: { dims: [1, 10, 9], data: sound } } };
   if (model.vocabulary === 0)
@@ -109,7 +113,7 @@ describe.each(Object.entries(ENCODERS))('%s', (_, config) => {
 
   // Rotary positions are turned of all tokens together, and a mask of those behind is of all, as is what a block gets again.
   if (
-    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|eurobert|clip_text_model|roformer|neobert)$/.test(
+    !/^(albert|modernbert|nomic_bert|new|gte|esm|dinov3_vit|gemma3_text|qwen3|eurobert|clip_text_model|roformer|neobert|moonshine)$/.test(
       model.architecture,
     )
   )
@@ -390,6 +394,11 @@ describe('what encoders cannot be is refused:', () => {
       { ...ENCODERS['wav2vec2, classifier'], use_weighted_layer_sum: true },
       '"wav2vec2": use_weighted_layer_sum',
     ],
+    [
+      { ...MOONSHINE, encoder_num_key_value_heads: 2 },
+      'encoder_num_key_value_heads other than encoder_num_att',
+    ],
+    [{ ...MOONSHINE, partial_rotary_factor: undefined }, 'rotary positions over 7 of 8 features of a head'],
   ])('%#: %s', (config, message) => {
     expect(() => describeModel(config)).toThrow(message);
   });

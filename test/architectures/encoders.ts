@@ -2,10 +2,12 @@
 // loops, after modeling_bert, modeling_roformer, modeling_roberta, modeling_electra, modeling_distilbert, modeling_mpnet, modeling_t5, modeling_umt5, modeling_bart, modeling_mbart, modeling_marian, modeling_pegasus, modeling_m2m_100, modeling_modernbert, model.py of NeoBERT, modeling_hf_nomic_bert, modeling_new (Alibaba-NLP/new-impl), modeling_esm, modeling_deberta, modeling_deberta_v2, modeling_ernie, modeling_xlm_roberta_xl, modeling_data2vec_text, modeling_vit, modeling_vit_mae, modeling_vit_msn, modeling_ijepa, modeling_audio_spectrogram_transformer, modeling_beit, modeling_data2vec_vision, modeling_deit, modeling_dinov2, modeling_dinov2_with_registers, modeling_dinov3_vit, modeling_clip, modeling_siglip, modeling_wav2vec2 and modeling_hubert in transformers.
 
 import type { BlockSizes, Config } from '../../src/checkpoint/architectures/index.ts';
+import { isMoonshine, MOONSHINE, moonshineEncoder, moonshineEncoderWeights } from './moonshine.ts';
 import {
   activate,
   add,
   attention,
+  convolve,
   layerNorm,
   linear,
   perHead,
@@ -680,6 +682,12 @@ export const ENCODERS: Readonly<Record<string, Config>> = {
   },
   whisper: WHISPER,
   'whisper, without a head': { ...WHISPER, architectures: ['WhisperModel'], activation_function: 'relu' },
+  moonshine: MOONSHINE,
+  'moonshine, biases of attention, without a head': {
+    ...MOONSHINE,
+    architectures: ['MoonshineModel'],
+    attention_bias: true,
+  },
 };
 
 /** That of a model that has a decoder behind it. */
@@ -925,6 +933,7 @@ export function encoderWeights(
   const before = encoderIn(config);
   if (before)
     return new Map([...encoderWeights(before, sizes, seed)].map(([name, it]) => [`encoder.${name}`, it]));
+  if (isMoonshine(config)) return moonshineEncoderWeights(config, sizes, seed);
   if (config.model_type === 'modernbert') return modernbertWeights(config, sizes, seed);
   if (config.model_type === 'nomic_bert') return nomicWeights(config, sizes, seed);
   if (isGte(config)) return gteWeights(config, sizes, seed);
@@ -1383,6 +1392,7 @@ export function encoderReference(
     const own = new Map([...weights].map(([name, it]) => [name.replace(/^encoder\./, ''), it]));
     return encoderReference(before, sizes, own, sample);
   }
+  if (isMoonshine(config)) return moonshineEncoder(config, sizes, weights, sample.image!);
   if (config.model_type === 'modernbert') return modernbert(config, sizes, weights, sample);
   if (config.model_type === 'nomic_bert') return nomicBert(config, sizes, weights, sample);
   if (isGte(config)) return gte(config, sizes, weights, sample);
@@ -1941,24 +1951,11 @@ function bartEmbedded(config: Config, weights: Weights, { tokens = [] }: Sample)
 /** Rows are tokens, as convolutions make them of a waveform, with what those around give each. */
 function wave(config: Config, weights: Weights, sound: Float32Array): Rows {
   const at = prefixOf(config);
-  const [kernels, strides] = [config.conv_kernel, config.conv_stride] as number[][];
   const eps = (config.layer_norm_eps ?? 1e-5) as number;
   let x: Rows = Array.from(sound, (value) => [value]);
-  for (const [i, kernel] of kernels.entries()) {
+  for (const [i, stride] of (config.conv_stride as number[]).entries()) {
     const layer = `${at}feature_extractor.conv_layers.${i}`;
-    const { data, shape } = weights.get(`${layer}.conv.weight`)!;
-    const bias = weights.get(`${layer}.conv.bias`)?.data;
-    const [width, before] = [shape[0], x];
-    const length = Math.floor((before.length - kernel) / strides[i]) + 1;
-    x = Array.from({ length }, (_, t) =>
-      Array.from({ length: width }, (_, o) => {
-        let total = bias?.[o] ?? 0;
-        for (let k = 0; k < kernel; k++)
-          for (let c = 0; c < before[0].length; c++)
-            total += data[(o * before[0].length + c) * kernel + k] * before[t * strides[i] + k][c];
-        return total;
-      }),
-    );
+    x = convolve(x, weights, `${layer}.conv`, stride);
     if (config.feat_extract_norm === 'layer') x = layerNorm(x, weights, `${layer}.layer_norm`, 1e-5);
     else if (i === 0) x = overTime(x, weights, `${layer}.layer_norm`);
     x = activate(x, 'gelu');

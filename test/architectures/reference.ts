@@ -1895,6 +1895,22 @@ export function rmsNorm(
   });
 }
 
+/** A convolution over rows without padding; the weights are out × in × kernel. */
+export function convolve(x: Rows, weights: Weights, name: string, stride: number): Rows {
+  const { data, shape } = weights.get(`${name}.weight`)!;
+  const [width, before, kernel] = shape;
+  const bias = weights.get(`${name}.bias`)?.data;
+  const length = Math.floor((x.length - kernel) / stride) + 1;
+  return Array.from({ length }, (_, t) =>
+    Array.from({ length: width }, (_, o) => {
+      let total = bias?.[o] ?? 0;
+      for (let k = 0; k < kernel; k++)
+        for (let c = 0; c < before; c++) total += data[(o * before + c) * kernel + k] * x[t * stride + k][c];
+      return total;
+    }),
+  );
+}
+
 export function activate(x: Rows, name: string): Rows {
   const f = ACTIVATIONS[name];
   return x.map((features) => features.map(f));

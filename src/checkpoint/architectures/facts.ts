@@ -147,6 +147,9 @@ export function isEncoder(head: Description['head']): head is EncoderHead {
   return 'readouts' in head;
 }
 
+/** Samples of ten seconds: with them as many tokens as a window of text has. */
+export const USUAL_SAMPLES = 160_000;
+
 /** Tokens of so many samples; 0 where these are fewer than one takes. */
 export function tokensOfWave({ waves }: WaveEmbedding, samples: number): number {
   return waves.reduce((n, { kernel, stride }) => Math.max(0, Math.floor((n - kernel) / stride) + 1), samples);

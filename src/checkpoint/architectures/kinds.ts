@@ -26,6 +26,7 @@ import { gpt2 } from './gpt2.ts';
 import { gte } from './gte.ts';
 import { llama } from './llama.ts';
 import { modernbert } from './modernbert.ts';
+import { moonshine } from './moonshine.ts';
 import { mpnet } from './mpnet.ts';
 import { mpt } from './mpt.ts';
 import { multimodal } from './multimodal.ts';
@@ -80,6 +81,7 @@ const ARCHITECTURES: readonly Architecture[] = [
   dinov3,
   clip,
   whisper,
+  moonshine,
   wav2vec2,
 ];
 

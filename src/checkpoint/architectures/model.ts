@@ -771,7 +771,7 @@ function mapsOfDelta(sizes: Heads, rule: DeltaRule): number[] {
 function firstModule(embedding: Description['embedding']): string {
   if ('tokens' in embedding) return embedding.tokens;
   if ('patches' in embedding) return embedding.patches;
-  return 'frames' in embedding ? embedding.frames[0] : embedding.project.name;
+  return 'frames' in embedding ? embedding.frames[0] : embedding.waves[0].name;
 }
 
 const HELD = 'heads have a state';

@@ -481,27 +481,34 @@ export interface FrameEmbedding {
   readonly positions: string;
 }
 
-/** A convolution over a waveform, without padding: the tensors are those of `conv` and `layer_norm` in it. */
+/** A convolution over a waveform, without padding. */
 export interface Wave {
   readonly name: string;
   readonly channels: number;
   readonly kernel: number;
   readonly stride: number;
   readonly bias: boolean;
-  /** What stands behind it: a norm of each channel over time, or of each time over the channels. */
-  readonly norm?: 'channel' | 'token';
+  /** Behind it: each channel is normalised over time, or each time over the channels. */
+  readonly norm?: { readonly name: string; readonly of: 'channel' | 'token' };
+  readonly activation: Activation;
+  /** Behind that: a norm over all channels and times at once. */
+  readonly all?: string;
 }
 
 /** A waveform as tokens, of any length. */
 export interface WaveEmbedding {
   readonly waves: readonly Wave[];
-  /** Behind each of these, and behind `around`. */
-  readonly activation: Activation;
-  /** Before `project`, which makes of channels the features of blocks. */
+  /** Before `project`. */
   readonly norm?: Norm;
-  readonly project: Linear;
+  /** Makes of channels the features of blocks, where they are not these. */
+  readonly project?: Linear;
   /** What is added to tokens in the place of positions: a convolution over those around, by groups of channels, with weights as `weight_v` and `weight_g`. */
-  readonly around: { readonly name: string; readonly kernel: number; readonly groups: number };
+  readonly around?: {
+    readonly name: string;
+    readonly kernel: number;
+    readonly groups: number;
+    readonly activation: Activation;
+  };
   /** Behind that. */
   readonly last?: Norm;
 }

@@ -17,11 +17,9 @@ import {
   text,
   unsupported,
 } from './config.ts';
-import { nameOf, tokensOfWave } from './facts.ts';
+import { nameOf, tokensOfWave, USUAL_SAMPLES } from './facts.ts';
 import type { Architecture, Block, Config, EncoderHead, Relative, WaveEmbedding } from './types.ts';
 
-/** Samples of ten seconds: with them as many tokens as a window of text has. */
-const USUAL = 160_000;
 const WAVLM = 'wavlm';
 
 export const wav2vec2: Architecture = {
@@ -46,7 +44,7 @@ export const wav2vec2: Architecture = {
     return {
       ...base,
       vocabulary: 0,
-      maxPositions: tokensOfWave(embedding, USUAL),
+      maxPositions: tokensOfWave(embedding, USUAL_SAMPLES),
       prefixes: [`${modelType.replace('-', '_')}.`, ''],
       embedding,
       block: (i) => {
@@ -119,16 +117,21 @@ function embeddingOf(config: Config, modelType: string, hidden: number, epsilon:
     throw new InputError(
       `config.json: hidden_size and num_conv_pos_embedding_groups: ${hidden} features cannot be shared out to ${groups} groups`,
     );
+  const activation = activationOf(config, modelType, 'feat_extract_activation', 'gelu');
   return {
-    waves: channels.map((channels, i) => ({
-      name: `feature_extractor.conv_layers.${i}`,
-      channels,
-      kernel: kernels[i],
-      stride: strides[i],
-      bias,
-      norm: normal === 'layer' ? 'token' : i === 0 ? 'channel' : undefined,
-    })),
-    activation: activationOf(config, modelType, 'feat_extract_activation', 'gelu'),
+    waves: channels.map((channels, i) => {
+      const layer = `feature_extractor.conv_layers.${i}`;
+      const of = normal === 'layer' ? 'token' : i === 0 ? 'channel' : undefined;
+      return {
+        name: `${layer}.conv`,
+        channels,
+        kernel: kernels[i],
+        stride: strides[i],
+        bias,
+        norm: of && { name: `${layer}.layer_norm`, of },
+        activation,
+      };
+    }),
     // HuBERT alone has a field that leaves it out.
     norm: flag(config, 'feat_proj_layer_norm', true)
       ? layerNorm('feature_projection.layer_norm', epsilon)
@@ -138,6 +141,7 @@ function embeddingOf(config: Config, modelType: string, hidden: number, epsilon:
       name: 'encoder.pos_conv_embed.conv',
       kernel: integer(config, 'num_conv_pos_embeddings', 128),
       groups,
+      activation,
     },
   };
 }

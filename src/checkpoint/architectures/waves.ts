@@ -20,32 +20,38 @@ export const samplesOfWave = (embedding: WaveEmbedding, tokens: number) => lengt
 
 /** Multiply-adds for so many tokens. */
 export function macsOfWave(embedding: WaveEmbedding, hidden: number, tokens: number): number {
-  const { waves, around } = embedding;
+  const { waves, project, around } = embedding;
   const lengths = lengthsOf(embedding, tokens);
   const before = (i: number) => (i === 0 ? 1 : waves[i - 1].channels);
   const convolutions = waves.reduce(
     (sum, { channels, kernel }, i) => sum + lengths[i + 1] * channels * before(i) * kernel,
     0,
   );
-  return convolutions + tokens * hidden * (waves.at(-1)!.channels + (hidden / around.groups) * around.kernel);
+  const mapped = project ? waves.at(-1)!.channels : 0;
+  const near = around ? (hidden / around.groups) * around.kernel : 0;
+  return convolutions + tokens * hidden * (mapped + near);
 }
 
 /** [batch, tokens, hidden] */
 export function embedWaves(g: WeightGraph, hidden: number, embedding: WaveEmbedding): string {
-  const { waves, activation, norm: first, project, around, last } = embedding;
+  const { waves, norm: first, project, around, last } = embedding;
   const samples = g.input('input_values', 'float32', ['batch', 'samples']);
   let x = g.node('Unsqueeze', [samples, g.integers([1])]);
   let width = 1;
   for (const wave of waves) {
-    x = activation(g, convolved(g, wave, x, width));
+    x = wave.activation(g, convolved(g, wave, x, width));
     width = wave.channels;
+    if (wave.all !== undefined) x = overAll(g, wave.all, x, width);
   }
   const swap = (value: string) => swapped(g, value);
-  const rows = first ? norm(g, first, swap(x), width) : swap(x);
-  const tokens = linear(g, project, rows, width, hidden);
-  const near = activation(g, neighbours(g, around, swap(tokens), hidden));
-  const placed = g.node('Add', [tokens, swap(near)]);
-  return last ? norm(g, last, placed, hidden) : placed;
+  let tokens = swap(x);
+  if (first) tokens = norm(g, first, tokens, width);
+  if (project) tokens = linear(g, project, tokens, width, hidden);
+  if (around) {
+    const near = around.activation(g, neighbours(g, around, swap(tokens), hidden));
+    tokens = g.node('Add', [tokens, swap(near)]);
+  }
+  return last ? norm(g, last, tokens, hidden) : tokens;
 }
 
 /** [batch, channels, length] */
@@ -55,25 +61,38 @@ function convolved(
   x: string,
   width: number,
 ): string {
-  const module = `${g.prefix}${name}.conv`;
+  const module = g.prefix + name;
   const weights = [
     g.weight(`${module}.weight`, [channels, width, kernel]),
     ...(bias ? [g.weight(`${module}.bias`, [channels])] : []),
   ];
   const y = g.node('Conv', [x, ...weights], { kernel_shape: [kernel], strides: [stride] }, module);
-  if (normal === undefined) return y;
-  const layer = `${name}.layer_norm`;
-  if (normal === 'channel') {
-    const vectors = ['weight', 'bias'].map((kind) => g.weight(`${g.prefix}${layer}.${kind}`, [channels]));
-    return g.node(
-      'InstanceNormalization',
-      [y, ...vectors],
-      { epsilon: { float: EPSILON } },
-      g.prefix + layer,
-    );
+  if (!normal) return y;
+  const layer = g.prefix + normal.name;
+  if (normal.of === 'channel') {
+    const vectors = ['weight', 'bias'].map((kind) => g.weight(`${layer}.${kind}`, [channels]));
+    return overTime(g, y, vectors, layer);
   }
-  const own = { kind: 'layer', name: layer, epsilon: EPSILON, affine: true } as const;
+  const own = { kind: 'layer', name: normal.name, epsilon: EPSILON, affine: true } as const;
   return swapped(g, norm(g, own, swapped(g, y), channels));
+}
+
+/** Each channel, with a factor and a shift for each. */
+const overTime = (g: WeightGraph, x: string, vectors: readonly string[], name?: string) =>
+  g.node('InstanceNormalization', [x, ...vectors], { epsilon: { float: EPSILON } }, name);
+
+/** All channels as if they were one, with a factor and a shift for each. */
+function overAll(g: WeightGraph, name: string, x: string, channels: number): string {
+  const layer = g.prefix + name;
+  const one = g.node('Reshape', [x, g.integers([0, 1, -1])]);
+  const [factor, shift] = [1, 0].map((value) =>
+    g.floats(`${layer}/${value}`, () => Float32Array.of(value), [1]),
+  );
+  const normal = g.node('Reshape', [overTime(g, one, [factor, shift], layer), g.node('Shape', [x])]);
+  const [weight, bias] = ['weight', 'bias'].map((kind) =>
+    g.node('Unsqueeze', [g.weight(`${layer}.${kind}`, [channels]), g.integers([1])]),
+  );
+  return g.node('Add', [g.node('Mul', [normal, weight]), bias]);
 }
 
 /** Features behind places, and back. */
@@ -82,7 +101,7 @@ const swapped = (g: WeightGraph, value: string) => g.node('Transpose', [value], 
 /** What the tokens around each of them give it, by weights whose directions and lengths are tensors of their own. */
 function neighbours(
   g: WeightGraph,
-  { name, kernel, groups }: WaveEmbedding['around'],
+  { name, kernel, groups }: NonNullable<WaveEmbedding['around']>,
   x: string,
   hidden: number,
 ): string {
