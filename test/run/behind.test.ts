@@ -10,6 +10,7 @@ import type * as Library from '../../src/index.ts';
 import type * as Pieces from '../../src/model.ts';
 import { decoderWeights, T5 } from '../architectures/decoders.ts';
 import { encoderWeights, WHISPER } from '../architectures/encoders.ts';
+import { MOONSHINE } from '../architectures/moonshine.ts';
 import { WRITERS } from '../architectures/writers.ts';
 import { npy } from '../cli/models.ts';
 import { fixture } from '../cli/osscar.ts';
@@ -17,6 +18,7 @@ import { filesOf } from '../pipeline/fixtures.ts';
 import { once } from '../support/once.ts';
 import { TOKENIZER } from '../support/pairs.ts';
 import { randomArray } from '../support/random.ts';
+import { wav } from '../support/wav.ts';
 
 const built = (name: string) => import(new URL(`../../dist/${name}.js`, import.meta.url).href);
 const { evaluate, inspect, plan, prune }: typeof Library = await built('node');
@@ -197,24 +199,39 @@ const HEARING = {
 /** As transformers 5 has it, what generating begins with is in a file of its own. */
 const GENERATION = JSON.stringify({ decoder_start_token_id: 1, eos_token_id: [2] });
 
+const PREPARED = {
+  feature_extractor_type: 'Wav2Vec2FeatureExtractor',
+  sampling_rate: 16000,
+  do_normalize: false,
+};
+const arrays = (...dims: number[]) => {
+  const values = dims.reduce((a, b) => a * b);
+  return (i: number) => ['npy', npy(dims, Float32Array.from(randomArray(values, i + 1)))] as const;
+};
+/** Each of its own length. */
+const recording = (i: number) =>
+  ['wav', wav(Int16Array.from(randomArray(3000 + 400 * (i % 3), i + 1), (value) => 9000 * value))] as const;
+
 test.each([
-  ['sounds', HEARING, [5, 18]],
-  ['images', WRITERS['gpt2, captions'], [2, 15, 15]],
-])('what an encoder of %s reads are files that pairs name', async (name, config, dims) => {
+  ['sounds', HEARING, {}, arrays(5, 18)],
+  ['images', WRITERS['gpt2, captions'], { 'generation_config.json': GENERATION }, arrays(2, 15, 15)],
+  [
+    'waves',
+    MOONSHINE,
+    { 'generation_config.json': GENERATION, 'preprocessor_config.json': JSON.stringify(PREPARED) },
+    recording,
+  ],
+])('what an encoder of %s reads are files that pairs name', async (name, config, others, source) => {
   const weights = new Map([...encoderWeights(config), ...decoderWeights(config)]);
-  const beside = {
-    'tokenizer.json': TOKENIZER,
-    ...(name === 'images' && { 'generation_config.json': GENERATION }),
-  };
+  const beside = { 'tokenizer.json': TOKENIZER, ...others };
   const files = [
     ...(await filesOf(config, weights)),
     ...Object.entries(beside).map(([name, content]) => [name, new Blob([content])] as const),
   ];
-  const values = dims.reduce((a, b) => a * b);
-  const sources = Array.from(
-    { length: 8 },
-    (_, i) => [`${name}${i}.npy`, npy(dims, Float32Array.from(randomArray(values, i + 1)))] as const,
-  );
+  const sources = Array.from({ length: 8 }, (_, i) => {
+    const [type, content] = source(i);
+    return [`${name}${i}.${type}`, content] as const;
+  });
   const rows = sources.map(
     ([name], i) =>
       `${name}\t${Array.from({ length: 4 + (i % 3) }, (_, j) => `w${3 + ((i * 5 + j) % 17)}`).join(' ')}`,
