@@ -131,22 +131,21 @@ function blockOf(
   );
   const wide = (half?: Part) => linear(`${layer}.mlp.fc1`, true, half);
   const down = linear(`${layer}.mlp.fc2`, true);
-  const isDecoder = part === 'decoder';
+  const self = { ...attention('self_attn'), rope };
+  if (part === 'encoder')
+    return {
+      order: 'pre',
+      attentionNorm: first,
+      attention: self,
+      mlpNorm: second,
+      mlp: { up: wide(), down, activation },
+    };
   return {
     order: 'pre',
     attentionNorm: first,
-    attention: { ...attention('self_attn'), rope, isCausal: isDecoder || undefined },
-    ...(isDecoder
-      ? {
-          cross: { norm: second, attention: attention('encoder_attn') },
-          mlpNorm: third,
-          mlp: {
-            up: wide({ label: 'up', place: 0 }),
-            gate: wide({ label: 'gate', place: 1 }),
-            down,
-            activation,
-          },
-        }
-      : { mlpNorm: second, mlp: { up: wide(), down, activation } }),
+    attention: { ...self, isCausal: true },
+    cross: { norm: second, attention: attention('encoder_attn') },
+    mlpNorm: third,
+    mlp: { up: wide({ label: 'up', place: 0 }), gate: wide({ label: 'gate', place: 1 }), down, activation },
   };
 }
