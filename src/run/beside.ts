@@ -130,10 +130,12 @@ async function cacheError(snapshots: Place): Promise<InputError> {
   );
 }
 
-/** The folder that says how a model's inputs are made: that of the file, or the one above `onnx/`. */
-function folderOf(file: Place): Place {
+/** The folder that has what says how a model's inputs are made: that of the file, or the one above `onnx/`. */
+async function folderWith(name: string, file: Place): Promise<Place | undefined> {
   const folder = file.parent();
-  return baseName(folder) === 'onnx' ? folder.parent() : folder;
+  for (const place of baseName(folder) === 'onnx' ? [folder, folder.parent()] : [folder])
+    if (await isFile(place.at(name))) return place;
+  return undefined;
 }
 
 /** How what a decoder says begins and ends. */
@@ -162,10 +164,9 @@ export async function readSideFiles(
   wantsPreprocessing: boolean,
   onNote?: (text: string) => void,
 ): Promise<SideFiles> {
-  const folder = folderOf(file);
-  const { positions, decoding } = await readConfig(folder);
+  const { positions, decoding } = await readConfig((await folderWith('config.json', file)) ?? file.parent());
   return {
-    tokenizer: (await isFile(folder.at('tokenizer.json'))) ? folder : undefined,
+    tokenizer: await folderWith('tokenizer.json', file),
     positions,
     decoding,
     preprocessing: wantsPreprocessing ? await preprocessingBeside(file, onNote) : undefined,
@@ -203,14 +204,12 @@ async function preprocessingBeside(
   file: Place,
   onNote?: (text: string) => void,
 ): Promise<Partial<Preprocessing> | undefined> {
-  for (const place of [file.parent(), folderOf(file)].map((folder) => folder.at(PREPROCESSOR))) {
-    if (!(await isFile(place))) continue;
-    const found = parsePreprocessorConfig(
-      decodeUtf8(await readAtMost(place, limits.jsonBytes), `"${place.path}"`),
-      place.path,
-    );
-    onNote?.(`preprocessing from "${place.path}", where nothing else is said`);
-    return found;
-  }
-  return undefined;
+  const place = (await folderWith(PREPROCESSOR, file))?.at(PREPROCESSOR);
+  if (place === undefined) return undefined;
+  const found = parsePreprocessorConfig(
+    decodeUtf8(await readAtMost(place, limits.jsonBytes), `"${place.path}"`),
+    place.path,
+  );
+  onNote?.(`preprocessing from "${place.path}", where nothing else is said`);
+  return found;
 }

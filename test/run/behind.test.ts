@@ -107,7 +107,7 @@ describe('by pairs', () => {
 
   test('both are written as ONNX files too, which give the same', async () => {
     const { output, perplexity } = await pruned('onnx', { format: 'onnx', heads: 'narrow', weights: 'int8' });
-    const beside = join(folder, 'files');
+    const beside = join(folder, 'alone', 'onnx'); // a name that says nothing of what lies above
     for (const name of ['encoder_model.onnx', 'decoder_model_merged.onnx', ...BESIDE])
       cpSync(join(output, name), join(beside, name));
     const { value } = await evaluate(beside, held, quick);
