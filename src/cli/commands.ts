@@ -133,8 +133,10 @@ export async function pruneModel(path: string, flags: PruneFlags, command: Comma
 }
 
 /** @param output  where the model is, or the folder that its files are in */
-const prunedText = (report: SavedReport, output: string) =>
-  textOf(report, (it) => pruneText(it, it === report ? output : it.model.path, process.stdout.columns));
+const prunedText = (report: SavedReport, output: string) => {
+  const ofEncoder = report.sizes ? undefined : report.encoder?.model.path; // in a folder it is no file of its own
+  return textOf(report, (it) => pruneText(it, it === report ? output : ofEncoder, process.stdout.columns));
+};
 
 /** Files and folders that a command reads. */
 function inputsOf(path: string, flags: Partial<PruneFlags>): string[] {

@@ -203,10 +203,13 @@ export function latencyText(latency: LatencyTable): string {
 const storedText = ({ file, weights, bytes }: NonNullable<PruneReport['stored']>) =>
   `with weights as ${weights} (${file}, ${count(bytes)} bytes)`;
 
-/** @param columns  of the terminal, which the layers are shown on; without one they are left out */
+/**
+ * @param output  where it is; undefined of what is written with its decoder
+ * @param columns  of the terminal, which the layers are shown on; without one they are left out
+ */
 export function pruneText(
   report: PruneReport & Partial<Pick<SavedReport, 'comparison' | 'settings'>>,
-  output: string,
+  output: string | undefined,
   columns?: number,
 ): string {
   const { metric, stored, quality, comparison = [], sizes = [], parameters, macs, bytes, latencyMs } = report;
@@ -249,14 +252,14 @@ export function pruneText(
   ].join('\n');
 }
 
-function closing(report: PruneReport, output: string): string {
+function closing(report: PruneReport, output?: string): string {
   return linesOf(
     ...(report.statement ? [report.statement] : []),
     ...report.warnings.map((text) => `warning: ${flagged(text)}`),
     ...(report.distilled ? [distilledText(report.distilled)] : []),
     `file checked: its outputs are ${differenceText(report)}`,
     stagesText(report),
-    `${output} written in ${report.seconds.toFixed(1)} s`,
+    `${output === undefined ? 'pruned' : `${output} written`} in ${report.seconds.toFixed(1)} s`,
   );
 }
 

@@ -2,6 +2,7 @@
 
 import { openKernels } from '../kernel/index.ts';
 import {
+  describeFolder,
   expectBound,
   expectWritten,
   type MachinesPlan,
@@ -64,8 +65,19 @@ export async function plan(model: Source, settings: PlanSettings): Promise<Plann
     const both = await bothIn(place, files, settings);
     if (!both) return planOf({ place }, settings);
     await checkBoth(place, both, settings);
-    const first = await planOf(both.encoder, settingsFor('encoder', settings));
-    return { ...(await planOf(both.decoder, settingsFor('decoder', settings))), encoder: first };
+    const encoder = await planOf(both.encoder, settingsFor('encoder', settings));
+    const decoder = await planOf(both.decoder, settingsFor('decoder', settings));
+    if (!both.decoder.part) return { ...decoder, encoder };
+    const statement = await statementOfBoth(place, encoder, decoder);
+    return { ...decoder, statement, encoder: { ...encoder, statement: undefined } };
+  });
+}
+
+/** Of a folder with both parts, which either alone would not be left with. */
+function statementOfBoth(place: Place, encoder: Planned, decoder: Planned): Promise<string> {
+  return closing(async (opened) => {
+    const language = await describeFolder(opened(await place.openFolder()), { part: 'decoder' });
+    return language.behind(encoder.sizes!.after).configOf(decoder.sizes!.after).statement;
   });
 }
 

@@ -128,8 +128,9 @@ function pruneTo(
   });
 }
 
-/** A folder's sizes, before the encoder in it became smaller. */
+/** A folder's sizes, before the encoder in it became smaller. What loads the folder is said of both. */
 const ofBoth = ({ parameters, bytes }: PruneReport, encoder: SavedReport) => ({
+  encoder: { ...encoder, statement: undefined, isLoadable: undefined },
   parameters: { ...parameters, before: encoder.parameters.before },
   bytes: { ...bytes, before: encoder.bytes.before },
 });

@@ -198,12 +198,16 @@ test('config.json says fewer neurons of the decoder, and the sizes of the encode
   const { config, record, statement } = decoderOf(BART, { blocks }).configOf(fewer);
   expect(config).toEqual({ ...BART, decoder_ffn_dim: 8 });
   expect(record).toEqual({ blocks });
-  expect(statement).toMatch(/^config.json says the sizes/);
+  expect(statement).toMatch(/^config.json says the sizes of the decoder; those of the encoder are in osscar/);
   expect(describeModel(config, record).sizes).toEqual(blocks);
   expect(decoderOf(config, record).sizes).toEqual(fewer);
   // And the other way round.
   const decoder = { blocks: fewer };
   expect(describeModel(BART, { decoder }).configOf(blocks).record).toEqual({ decoder, blocks });
+  const few = describeModel(BART, { decoder }).configOf([{ ...describeModel(BART).sizes[0], ffn: 9 }]);
+  expect(few.statement).toMatch(
+    /^config.json says the sizes of the encoder; those of the decoder are in osscar/,
+  );
 });
 
 test('one field says the neurons of both parts where both have as many, and osscar.json those of each until then', () => {
@@ -219,6 +223,8 @@ test('one field says the neurons of both parts where both have as many, and ossc
   const blocks = denseSizes().map((size) => ({ ...size, ffn: 8 }));
   const both = after(blocks);
   expect([both.config, both.record]).toEqual([{ ...T5, d_ff: 8 }, undefined]);
+  expect(both.statement).toMatch(/^config.json says the sizes; stock/);
+  expect(decoderOf(T5).behind([fewer]).configOf(blocks)).toEqual(both);
   expect(describeModel(both.config).sizes).toEqual([fewer]);
   expect(decoderOf(both.config).sizes).toEqual(blocks);
   // Others of either part.

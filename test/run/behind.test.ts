@@ -168,7 +168,12 @@ describe('by pairs', () => {
   });
 
   test('a plan is of both', async () => {
-    const { encoder, parameters } = await plan(model, { ...HOW, keep: 0.5 });
+    const { encoder, parameters, statement } = await plan(model, { ...HOW, keep: 0.5 });
+    // What reads the folder is said of it as a whole.
+    const { report } = await half();
+    expect([statement, encoder!.statement]).toEqual([report.statement, report.encoder!.statement]);
+    expect([encoder!.statement, report.encoder!.isLoadable]).toEqual([undefined, undefined]);
+    expect(statement).toContain('only osscar');
     expect(encoder!.parameters.before).toBe(334_656);
     expect(parameters.before).toBe(409_536);
     expect(parameters.after).toBeLessThan(0.7 * parameters.before);
@@ -283,6 +288,8 @@ describe('of T5, which has one field for the neurons of both', () => {
     expect(report.isLoadable).toBe(true);
     expect(JSON.parse(await smaller.get('config.json')!.text())).toMatchObject({ d_ff: 10, num_heads: 4 });
     expect(smaller.has('osscar.json')).toBe(false);
+    expect(report.statement).toMatch(/^config.json says the sizes; stock/);
+    expect((await plan(await files(), { ...told, keep: 0.5 })).statement).toBe(report.statement);
     const { value } = await evaluate([...smaller], told.calibration, quick);
     expect(value).toBeCloseTo(report.metric!.after, 4);
   });

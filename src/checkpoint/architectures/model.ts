@@ -113,6 +113,8 @@ export interface BlockMlp {
   readonly share: number;
 }
 
+/** Of sizes in osscar.json. */
+const OURS = 'only osscar and the ONNX file can use them, not stock transformers.';
 /** What transformers calls models whose last map is none to the vocabulary. */
 const OTHER_SCORES = /For((Sequence|Token)Classification|QuestionAnswering)$/;
 
@@ -449,20 +451,30 @@ export class LanguageModel {
         ),
         statement:
           `The config.json of ${modelType} cannot express these sizes (${reasons.join('; ')}): they are in ` +
-          'osscar.json, and only osscar and the ONNX file can use them, not stock transformers.',
+          `osscar.json, and ${OURS}`,
       };
     }
     const fewer: Config = Object.assign({}, ...heads.map((it) => it.said ?? {}));
     const attending = fewer[fields.heads?.heads ?? ''] ?? dense.heads;
+    const record = this.#recordWith(undefined, same);
+    const [part, other] = this.states ? ['decoder', 'encoder'] : ['encoder', 'decoder'];
     return {
       config: this.#withFields({
         ...Object.fromEntries(said),
         ...fields.beside?.(neurons.get(fields.ffn!)!),
         ...fewer,
       }),
-      record: this.#recordWith(undefined, same),
-      statement: `config.json says the sizes; ${this.#readers(Number(attending))}`,
+      record,
+      statement: record
+        ? `config.json says the sizes of the ${part}; those of the ${other} are in osscar.json, and ${OURS}`
+        : `config.json says the sizes; ${this.#readers(Number(attending))}`,
     };
+  }
+
+  /** A decoder, where its encoder has become smaller. @param encoder  sizes of its blocks */
+  behind(encoder: readonly BlockSizes[]): LanguageModel {
+    const record = { ...this.#record, blocks: encoder };
+    return new LanguageModel(this.#config, this.#description, this.sizes, record, this.#describe);
   }
 
   /** Sizes of the other part's blocks, all of them where osscar.json says some; otherwise one of those as config.json has them. */
