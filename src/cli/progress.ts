@@ -36,7 +36,18 @@ const LEAST_SHARE = 0.04;
 /** How far it is, how long that took, and how long the rest will take at that pace. */
 class Pace {
   readonly #start = performance.now();
-  step: Step = { label: 'opening', done: 0, total: 0 };
+  /** When the first step was told: what was opened before is opened once. */
+  #begun?: number;
+  #step: Step = { label: 'opening', done: 0, total: 0 };
+
+  get step(): Step {
+    return this.#step;
+  }
+
+  set step(step: Step) {
+    this.#begun ??= performance.now();
+    this.#step = step;
+  }
 
   get overall(): number {
     const { overall, done, total } = this.step;
@@ -45,9 +56,12 @@ class Pace {
 
   /** `12 s`, or `12 s, about 30 s left`. */
   times(): string {
-    const elapsed = (performance.now() - this.#start) / 1000;
+    const now = performance.now();
+    const elapsed = (now - this.#start) / 1000;
     const { overall } = this;
-    const left = overall >= LEAST_SHARE && overall < 1 ? (elapsed * (1 - overall)) / overall : undefined;
+    const begun = this.#begun ?? now;
+    const left =
+      overall >= LEAST_SHARE && overall < 1 ? ((now - begun) * (1 - overall)) / overall / 1000 : undefined;
     return `${elapsedText(elapsed)}${left === undefined ? '' : `, about ${durationText(left)} left`}`;
   }
 }

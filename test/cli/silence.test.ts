@@ -27,6 +27,17 @@ test('a terminal that takes text alone is sent nothing else', () => {
   expect(written.join('')).toMatch(/^[\x20-\x7e\n]+$/);
 });
 
+test('the time that is left is told by the pace of the work, without what was opened before', () => {
+  const written: string[] = [];
+  const progress = progressReporter({ write: (text: string) => written.push(text) } as never);
+  vi.advanceTimersByTime(40_000);
+  progress.report({ label: 'measuring', done: 0, total: 4 });
+  vi.advanceTimersByTime(10_000);
+  progress.report({ label: 'measuring', done: 2, total: 4 });
+  progress.close();
+  expect(written.at(-1)).toBe('measuring: 2/4, 50 %, 50 s, about 10 s left\n');
+});
+
 test.each([
   ['on a terminal', true],
   ['in a pipe', false],
