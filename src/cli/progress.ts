@@ -38,15 +38,11 @@ class Pace {
   readonly #start = performance.now();
   /** When the first step was told: what was opened before is opened once. */
   #begun?: number;
-  #step: Step = { label: 'opening', done: 0, total: 0 };
+  step: Step = { label: 'opening', done: 0, total: 0 };
 
-  get step(): Step {
-    return this.#step;
-  }
-
-  set step(step: Step) {
+  tell(step: Step): void {
     this.#begun ??= performance.now();
-    this.#step = step;
+    this.step = step;
   }
 
   get overall(): number {
@@ -59,9 +55,8 @@ class Pace {
     const now = performance.now();
     const elapsed = (now - this.#start) / 1000;
     const { overall } = this;
-    const begun = this.#begun ?? now;
-    const left =
-      overall >= LEAST_SHARE && overall < 1 ? ((now - begun) * (1 - overall)) / overall / 1000 : undefined;
+    const worked = (now - (this.#begun ?? now)) / 1000;
+    const left = overall >= LEAST_SHARE && overall < 1 ? (worked * (1 - overall)) / overall : undefined;
     return `${elapsedText(elapsed)}${left === undefined ? '' : `, about ${durationText(left)} left`}`;
   }
 }
@@ -109,7 +104,7 @@ function bar(stream: NodeJS.WriteStream): Reporter {
   sayThrough(() => stream.write('\r\u001b[K'));
   return {
     report(step) {
-      pace.step = step;
+      pace.tell(step);
       draw();
     },
     close() {
@@ -136,7 +131,7 @@ function lines(stream: NodeJS.WriteStream): Reporter {
   }, FRAME).unref();
   return {
     report(step) {
-      pace.step = step;
+      pace.tell(step);
       const { done, total } = step;
       if (done > 0 && (done === total || done % Math.max(1, Math.floor(total / 4)) === 0)) write();
     },

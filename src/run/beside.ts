@@ -130,11 +130,14 @@ async function cacheError(snapshots: Place): Promise<InputError> {
   );
 }
 
-/** The folder that has what says how a model's inputs are made: that of the file, or the one above `onnx/`. */
-async function folderWith(name: string, file: Place): Promise<Place | undefined> {
+/** Where it is said how a model's inputs are made, the nearest first: beside the file, and above its folder `onnx`. */
+function foldersOf(file: Place): readonly Place[] {
   const folder = file.parent();
-  for (const place of baseName(folder) === 'onnx' ? [folder, folder.parent()] : [folder])
-    if (await isFile(place.at(name))) return place;
+  return baseName(folder) === 'onnx' ? [folder, folder.parent()] : [folder];
+}
+
+async function folderWith(name: string, folders: readonly Place[]): Promise<Place | undefined> {
+  for (const folder of folders) if (await isFile(folder.at(name))) return folder;
   return undefined;
 }
 
@@ -164,12 +167,13 @@ export async function readSideFiles(
   wantsPreprocessing: boolean,
   onNote?: (text: string) => void,
 ): Promise<SideFiles> {
-  const { positions, decoding } = await readConfig((await folderWith('config.json', file)) ?? file.parent());
+  const folders = foldersOf(file);
+  const { positions, decoding } = await readConfig(...folders);
   return {
-    tokenizer: await folderWith('tokenizer.json', file),
+    tokenizer: await folderWith('tokenizer.json', folders),
     positions,
     decoding,
-    preprocessing: wantsPreprocessing ? await preprocessingBeside(file, onNote) : undefined,
+    preprocessing: wantsPreprocessing ? await preprocessingIn(folders, onNote) : undefined,
   };
 }
 
@@ -180,12 +184,14 @@ const TEXTS = ['text_config', 'language_config', 'llm_config', 'decoder'];
 /** Where transformers 5 has what generating begins and ends with; before it counts the same. */
 const GENERATION = 'generation_config.json';
 
-/** What a folder's config.json says, where there is one. */
-export async function readConfig(folder: Place): Promise<Pick<SideFiles, 'positions' | 'decoding'>> {
+/** What config.json says, where there is one. @param folders  that may have it, the nearest first */
+export async function readConfig(
+  ...folders: readonly Place[]
+): Promise<Pick<SideFiles, 'positions' | 'decoding'>> {
   const [generation, config] = await Promise.all(
     [GENERATION, 'config.json'].map(async (name): Promise<Record<string, unknown>> => {
-      const file = folder.at(name);
-      return (await isFile(file)) ? readJsonAt(file, limits.jsonBytes) : {};
+      const folder = await folderWith(name, folders);
+      return folder ? readJsonAt(folder.at(name), limits.jsonBytes) : {};
     }),
   );
   const told = [config, ...TEXTS.map((name) => config[name])].filter(isObject);
@@ -197,14 +203,14 @@ export async function readConfig(folder: Place): Promise<Pick<SideFiles, 'positi
   };
 }
 
-/** Where Hugging Face models say how their images are prepared: beside the file, or above its folder `onnx`. */
+/** Where Hugging Face models say how their images are prepared. */
 const PREPROCESSOR = 'preprocessor_config.json';
 
-async function preprocessingBeside(
-  file: Place,
+async function preprocessingIn(
+  folders: readonly Place[],
   onNote?: (text: string) => void,
 ): Promise<Partial<Preprocessing> | undefined> {
-  const place = (await folderWith(PREPROCESSOR, file))?.at(PREPROCESSOR);
+  const place = (await folderWith(PREPROCESSOR, folders))?.at(PREPROCESSOR);
   if (place === undefined) return undefined;
   const found = parsePreprocessorConfig(
     decodeUtf8(await readAtMost(place, limits.jsonBytes), `"${place.path}"`),

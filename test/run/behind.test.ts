@@ -13,7 +13,7 @@ import { encoderWeights, WHISPER } from '../architectures/encoders.ts';
 import { MOONSHINE } from '../architectures/moonshine.ts';
 import { WRITERS } from '../architectures/writers.ts';
 import { npy } from '../cli/models.ts';
-import { fixture } from '../cli/osscar.ts';
+import { fixture, osscar } from '../cli/osscar.ts';
 import { filesOf } from '../pipeline/fixtures.ts';
 import { once } from '../support/once.ts';
 import { TOKENIZER } from '../support/pairs.ts';
@@ -110,6 +110,13 @@ describe('by pairs', () => {
     const beside = join(folder, 'alone', 'onnx'); // a name that says nothing of what lies above
     for (const name of ['encoder_model.onnx', 'decoder_model_merged.onnx', ...BESIDE])
       cpSync(join(output, name), join(beside, name));
+    // What decoders begin with may still be said above, where config.json does not.
+    const { decoder_start_token_id, eos_token_id, ...config } = json(beside, 'config.json');
+    writeFileSync(join(beside, 'config.json'), JSON.stringify(config));
+    writeFileSync(
+      join(folder, 'alone', 'generation_config.json'),
+      JSON.stringify({ decoder_start_token_id, eos_token_id }),
+    );
     const { value } = await evaluate(beside, held, quick);
     expect(Math.abs(value / perplexity - 1)).toBeLessThan(0.02);
     expect((await inspect(beside)).file!.stored).toBe('int8');
@@ -165,6 +172,17 @@ describe('by pairs', () => {
     const first = await bytes('first');
     expect(first.equals(readFileSync(join((await half()).output, 'model.safetensors')))).toBe(true);
     expect((await bytes('second')).equals(first)).toBe(true);
+  });
+
+  test('the encoder is not called written: that is the folder, once', async () => {
+    const { report } = await half();
+    const saved = join(folder, 'report.json');
+    writeFileSync(saved, JSON.stringify(report));
+    const { stdout } = await osscar('report', saved);
+    expect(stdout.match(/^.*(?<= in) [\d.]+ s$/gm)).toEqual([
+      expect.stringMatching(/^pruned in /),
+      `${report.model.path} written in ${report.seconds.toFixed(1)} s`,
+    ]);
   });
 
   test('a plan is of both', async () => {
